@@ -1,0 +1,220 @@
+"""Image pyramids, and the canvases on which a fully convolutional detector sees many levels in one run.
+
+A level is the image at one scale. Levels lie on a canvas as tiles, in the manner of dlib: down the left side, and
+back up the right side where the smaller ones fit. Large levels are cut into overlapping tiles with a canvas each,
+so that memory stays bounded whatever the size of the image.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from visavis.types import SizeWH, UInt8Array
+
+# Distances between a canvas's edge and its tiles, and between tiles. Source: dlib's ``input_rgb_image_pyramid``.
+BORDER = 11
+GAP = 10
+# Levels of up to this many pixels share one canvas, which is then about four times as large.
+_MOST_TOGETHER = 1 << 20
+_LONGEST_TILE = 2048
+_LEAST_ROWS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One scale of an image: its number, 0 being the finest, and its size."""
+
+    number: int
+    size_wh: SizeWH
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A part of a level on a canvas.
+
+    Attributes:
+        level: which one.
+        origin_xy: where in the level the tile begins.
+        size_wh: of the tile.
+        at_xy: where on the canvas it lies.
+        owns_xyxy: the part of the level whose faces this tile answers for, by their centres.
+    """
+
+    level: Level
+    origin_xy: tuple[int, int]
+    size_wh: SizeWH
+    at_xy: tuple[int, int]
+    owns_xyxy: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """A picture to paint tiles on."""
+
+    size_wh: SizeWH
+    tiles: tuple[Tile, ...]
+
+
+def pyramid_levels(size_wh: SizeWH) -> tuple[Level, ...]:
+    """Return the levels from ``size_wh`` down to a few rows, each 5/6 of the one before.
+
+    Source: dlib's ``pyramid_down<6>``.
+    """
+    levels = []
+    width, height = size_wh
+    while height >= _LEAST_ROWS and width >= 1:
+        levels.append(Level(len(levels), (width, height)))
+        width, height = 5 * width // 6, 5 * height // 6
+    return tuple(levels)
+
+
+def plan_canvases(levels: Sequence[Level], reach: int) -> Iterator[Canvas]:
+    """Yield canvases that together show all of the levels, large levels first.
+
+    Args:
+        levels: finest first.
+        reach: how far, in pixels of a level, a detector's answer depends on its surroundings: tiles overlap by it.
+    """
+    together = []
+    for level in levels:
+        if level.size_wh[0] * level.size_wh[1] <= _MOST_TOGETHER:
+            together.append(level)
+        else:
+            yield from _cut_level(level, reach)
+    if together:
+        yield _two_columns(together)
+
+
+def _cut_level(level: Level, reach: int) -> Iterator[Canvas]:
+    width, height = level.size_wh
+    for top, bottom in _spans(height, reach):
+        for left, right in _spans(width, reach):
+            owns = (_edge(left, width, reach), _edge(top, height, reach))
+            owns_to = (_edge(right, width, -reach), _edge(bottom, height, -reach))
+            size_wh = (right - left, bottom - top)
+            tile = Tile(level, (left, top), size_wh, (BORDER, BORDER), (*owns, *owns_to))
+            yield _canvas(size_wh, (tile,))
+
+
+def _spans(length: int, reach: int) -> list[tuple[int, int]]:
+    """Cut 0..length into equal spans of bounded length that overlap by twice the reach; begins are multiples of 8."""
+    pieces = 1 if length <= _LONGEST_TILE else -(-(length - 2 * reach) // (_LONGEST_TILE - 2 * reach - 8))
+    step = -(-(length - 2 * reach) // pieces)
+    step += -step % 8
+    return [(i * step, min(i * step + step + 2 * reach, length)) for i in range(pieces)]
+
+
+def _edge(position: int, length: int, inwards: int) -> float:
+    """Return where a tile's own part ends: half a gap outside at the level's edges, further in at a cut."""
+    if position == 0:
+        return -GAP / 2
+    if position == length:
+        return length + GAP / 2
+    return float(position + inwards)
+
+
+def _two_columns(levels: Sequence[Level]) -> Canvas:
+    """Lay levels out down the left side, and back up the right side where they fit.
+
+    Source: the arrangement of dlib's ``create_tiled_pyramid``. A face at a tile's edge sees what lies beside the tile,
+    so that only the same arrangement gives the same scores.
+    """
+    widths, heights = zip(*(level.size_wh for level in levels), strict=True)
+    extra = sum(heights[1:]) + GAP * (len(levels) - 2)
+    below = 0
+    count = 1
+    while count < len(levels):
+        fits_beside = widths[count] <= widths[0] - widths[count - 1] - GAP
+        if fits_beside and 2 * (below + GAP) >= extra:
+            break
+        below += heights[count] + GAP
+        count += 1
+    tiles, y = [], BORDER
+    for level in levels[:count]:
+        tiles.append(_whole(level, BORDER, y))
+        y += level.size_wh[1] + GAP
+    y = BORDER + heights[0] + below
+    for level in levels[count:]:
+        y -= level.size_wh[1]
+        tiles.append(_whole(level, BORDER + widths[0] - level.size_wh[0], y))
+        y -= GAP
+    return _canvas((widths[0], heights[0] + below), tuple(tiles))
+
+
+def _canvas(size_wh: SizeWH, tiles: tuple[Tile, ...]) -> Canvas:
+    """Return a canvas with room for a border, and a little more: runtimes prepare themselves for every new size."""
+    width, height = (_rounded_up(length + 2 * BORDER) for length in size_wh)
+    return Canvas((width, height), tiles)
+
+
+def _rounded_up(length: int) -> int:
+    """Round up to one of few lengths, by at most a sixteenth or 31."""
+    step = max(32, 1 << max(0, length.bit_length() - 5))
+    return length + -length % step
+
+
+def _whole(level: Level, x: int, y: int) -> Tile:
+    width, height = level.size_wh
+    return Tile(level, (0, 0), level.size_wh, (x, y), (-GAP / 2, -GAP / 2, width + GAP / 2, height + GAP / 2))
+
+
+class Pyramid:
+    """An image at any scale, resized from the nearest halving that is larger: a coarse level never costs a fine one."""
+
+    def __init__(self, image: UInt8Array) -> None:
+        self._halvings = [image]
+        self.size_wh: SizeWH = (image.shape[1], image.shape[0])
+
+    def tile(self, tile: Tile) -> UInt8Array:
+        """Return the pixels of a tile: (rows, cols, 3) uint8."""
+        source = self._at_least(tile.level.size_wh)
+        if tile.size_wh == tile.level.size_wh:
+            return _resized(source, tile.size_wh)
+        return _resized_part(source, tile)
+
+    def _at_least(self, size_wh: SizeWH) -> UInt8Array:
+        """Return the smallest halving of at least this size, or the image itself."""
+        index = 0
+        while True:
+            height, width = self._halvings[index].shape[:2]
+            if min(width // 2 - size_wh[0], height // 2 - size_wh[1]) < 0 or min(width, height) < 2:  # noqa: PLR2004
+                return self._halvings[index]
+            index += 1
+            if index == len(self._halvings):
+                half = cv2.resize(self._halvings[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+                self._halvings.append(half)
+
+
+def _resized(image: UInt8Array, size_wh: SizeWH) -> UInt8Array:
+    if image.shape[1::-1] == size_wh:
+        return image
+    resized: UInt8Array = cv2.resize(image, size_wh, interpolation=cv2.INTER_LINEAR)
+    return resized
+
+
+def _resized_part(image: UInt8Array, tile: Tile) -> UInt8Array:
+    """Resize only what the tile shows, on the same grid of pixels as the whole level."""
+    height, width = image.shape[:2]
+    factors = np.array([width / tile.level.size_wh[0], height / tile.level.size_wh[1]])
+    first = (np.array(tile.origin_xy) + 0.5) * factors - 0.5
+    left, top = np.maximum(np.floor(first).astype(int), 0)
+    right, bottom = np.ceil(first + factors * tile.size_wh).astype(int) + 1
+    tile_to_part = np.column_stack([np.diag(factors), first - [left, top]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    part = image[top:bottom, left:right]
+    resized: UInt8Array = cv2.warpAffine(part, tile_to_part, tile.size_wh, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return resized
+
+
+def paint(canvas: Canvas, pyramid: Pyramid, background: tuple[int, int, int]) -> UInt8Array:
+    """Return the canvas (H, W, 3) with its tiles, ``background`` between and around them."""
+    width, height = canvas.size_wh
+    # A row at a time: broadcasting three bytes is many times slower.
+    pixels = np.empty((height, width, 3), np.uint8)
+    pixels.reshape(height, -1)[:] = np.tile(np.array(background, np.uint8), width)
+    for tile in canvas.tiles:
+        (x, y), (tile_width, tile_height) = tile.at_xy, tile.size_wh
+        pixels[y : y + tile_height, x : x + tile_width] = pyramid.tile(tile)
+    return pixels

@@ -1,0 +1,291 @@
+"""Detect, embed, verify: what a user of the library holds in the hand."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypeAlias, TypeVar, get_args
+
+import numpy as np
+
+from visavis.core.decide import check_threshold, euclidean_distance, probability_of_same
+from visavis.core.geometry import areas, extract_chip
+from visavis.core.image import DEFAULT_LIMITS, ImageLimits, Picture, read_image
+from visavis.errors import InvalidOption, MultipleFaces, NoFace, VisavisError
+from visavis.models.catalogue import Pack, find_pack
+from visavis.models.detectors import search_size
+from visavis.models.dlib_pack import load_models
+from visavis.models.runtime import Precision, Runtime, RuntimeSpec
+from visavis.models.weights import default_cache_dir
+from visavis.types import Face, FloatArray, ImageSource, SizeWH, UInt8Array, Verification
+
+FacesPolicy: TypeAlias = Literal["all", "largest", "only"]
+"""Which faces of an image count: all; the largest one; or the only one, several being an error."""
+
+DEFAULT_MIN_FACE = 0.08
+"""The smallest face that is looked for, as a fraction of the image's shorter side."""
+
+_LEAST_MIN_FACE = 10
+# How many chips, and at most how many images, are gathered before they are embedded together.
+_BATCH = 16
+# A large JPEG may be decoded at a reduced scale as long as the smallest face keeps the pixels that a chip shows of it.
+_FACE_SIDE_IN_CHIP = 134
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """The faces of one picture, without embeddings, and the chips to embed."""
+
+    faces: tuple[Face, ...]
+    chips: tuple[UInt8Array, ...]
+
+
+class Recognizer:
+    """Find faces, embed them, and tell whether two images show the same person.
+
+    Making one loads the models (the first time ever, it converts them into the user's cache: seconds). It never
+    changes afterwards, and any number of threads may share it.
+    """
+
+    def __init__(  # noqa: PLR0913  # independent settings, each with a sensible default
+        self,
+        pack: str = "dlib",
+        *,
+        runtime: Runtime = "openvino",
+        precision: Precision = "auto",
+        threads: int | None = None,
+        min_face: float = DEFAULT_MIN_FACE,
+        threshold: float | None = None,
+        limits: ImageLimits = DEFAULT_LIMITS,
+        cache_dir: Path | None = None,
+    ) -> None:
+        """Load a pack.
+
+        Args:
+            pack: its name in the catalogue.
+            runtime: "openvino", or "onnxruntime" (an extra).
+            precision: "auto" for bfloat16 where the processor has it, "f32" for float32.
+            threads: that one inference may use; None for all cores.
+            min_face: the smallest face to look for: from 1 on in pixels, below 1 as a fraction of the image's shorter
+                side. Half the size costs four times the search.
+            threshold: two faces nearer than this are the same person; None for the pack's own.
+            limits: on images.
+            cache_dir: for converted models; None for the user's cache folder.
+
+        Raises:
+            InvalidOption: an argument is out of its range.
+            SetupError: a model or the runtime is missing or damaged.
+        """
+        self.pack: Pack = find_pack(pack)
+        self.runtime = RuntimeSpec(runtime, precision, threads)
+        self.min_face = _check_min_face(min_face)
+        self.threshold = self.pack.threshold if threshold is None else check_threshold(threshold)
+        self.limits = limits
+        self._models = load_models(self.pack, self.runtime, cache_dir or default_cache_dir())
+
+    def detect(
+        self, image: ImageSource, *, faces: FacesPolicy = "all", min_face: float | None = None
+    ) -> tuple[Face, ...]:
+        """Find faces: largest first, without embeddings; an empty tuple where there are none.
+
+        Args:
+            image: a path, encoded bytes, a binary file, a Pillow image or an array.
+            faces: "all"; "largest" for at most one, found faster; or "only" for exactly one.
+            min_face: the smallest face to look for, in place of the Recognizer's.
+
+        Raises:
+            NoFace, MultipleFaces: with faces="only".
+            InputError: the image cannot be used, or an argument is out of its range.
+        """
+        return _value(next(self.detect_many([image], faces=faces, min_face=min_face)))
+
+    def embed(self, image: ImageSource, *, faces: FacesPolicy = "all", min_face: float | None = None) -> tuple[Face, ...]:
+        """Find faces and embed them; everything else as in ``detect``."""
+        return _value(next(self.embed_many([image], faces=faces, min_face=min_face)))
+
+    def verify(
+        self,
+        a: ImageSource,
+        b: ImageSource,
+        *,
+        faces: Literal["largest", "only"] = "largest",
+        threshold: float | None = None,
+        min_face: float | None = None,
+    ) -> Verification:
+        """Tell whether two images show the same person.
+
+        Args:
+            a: an image, as in ``detect``.
+            b: another.
+            faces: "largest" compares the largest face of each; "only" insists on exactly one in each.
+            threshold: two faces nearer than this are the same person, in place of the Recognizer's.
+            min_face: the smallest face to look for, in place of the Recognizer's.
+
+        Raises:
+            NoFace: an image shows no face; the message says which.
+            MultipleFaces: with faces="only", an image shows several.
+            InputError: an image cannot be used, or an argument is out of its range.
+        """
+        return _value(next(self.verify_many([(a, b)], faces=faces, threshold=threshold, min_face=min_face)))
+
+    def detect_many(
+        self, images: Iterable[ImageSource], *, faces: FacesPolicy = "all", min_face: float | None = None
+    ) -> Iterator[tuple[Face, ...] | VisavisError]:
+        """Return for each image, in order, what ``detect`` returns, or the error that it would raise.
+
+        Images are taken from the iterable one by one, as results are taken from the iterator.
+        """
+        find = self._finder(faces, get_args(FacesPolicy), min_face)
+        return (found if isinstance(found, VisavisError) else found.faces for found in map(find, images))
+
+    def embed_many(
+        self, images: Iterable[ImageSource], *, faces: FacesPolicy = "all", min_face: float | None = None
+    ) -> Iterator[tuple[Face, ...] | VisavisError]:
+        """Return for each image, in order, what ``embed`` returns, or the error that it would raise.
+
+        Images are taken from the iterable a few at a time, and their faces embedded together.
+        """
+        return self._embed_found(map(self._finder(faces, get_args(FacesPolicy), min_face), images))
+
+    def verify_many(
+        self,
+        pairs: Iterable[tuple[ImageSource, ImageSource]],
+        *,
+        faces: Literal["largest", "only"] = "largest",
+        threshold: float | None = None,
+        min_face: float | None = None,
+    ) -> Iterator[Verification | VisavisError]:
+        """Return for each pair, in order, what ``verify`` returns, or the error that it would raise."""
+        find = self._finder(faces, ("largest", "only"), min_face)
+        threshold = self.threshold if threshold is None else check_threshold(threshold)
+        embedded = self._embed_found(_insist(find(image), image) for pair in pairs for image in pair)
+        return (self._compare(a, b, threshold) for a, b in zip(embedded, embedded, strict=True))
+
+    def _finder(
+        self, faces: FacesPolicy, policies: tuple[str, ...], min_face: float | None
+    ) -> Callable[[ImageSource], "_Found | VisavisError"]:
+        """Return the function that finds the faces of one image, with its arguments checked once."""
+        if faces not in policies:
+            raise InvalidOption(f"faces must be one of {', '.join(policies)}, not {faces!r}")
+        least = self.min_face if min_face is None else _check_min_face(min_face)
+
+        def find(image: ImageSource) -> _Found | VisavisError:
+            try:
+                picture = read_image(image, limits=self.limits, reduction=partial(_reduction, least))
+                found = self._find(picture, least, largest_only=faces == "largest")
+                if faces == "only":
+                    _check_only(found.faces, image)
+            except VisavisError as error:
+                return error
+            return found
+
+        return find
+
+    def _find(self, picture: Picture, min_face: float, *, largest_only: bool) -> _Found:
+        size_wh = search_size(picture.size_wh, min_face)
+        detect = self._models.detector.find_largest if largest_only else self._models.detector.find_all
+        found = detect(picture.pixels, size_wh)
+        order = np.lexsort((-found.scores, -areas(found.boxes_xyxy)))
+        found = found[order]
+        landmarks = self._models.landmarks([picture.pixels] * len(order), found.boxes_xyxy)
+        to_original = partial(_to_original, picture)
+        return _Found(
+            faces=tuple(
+                Face(to_original(box.reshape(2, 2)).reshape(4), score, to_original(points))
+                for box, score, points in zip(found.boxes_xyxy, found.scores, landmarks, strict=True)
+            ),
+            chips=tuple(extract_chip(picture.pixels, points, self.pack.template) for points in landmarks),
+        )
+
+    def _embed_found(self, found: Iterable[_Found | VisavisError]) -> Iterator[tuple[Face, ...] | VisavisError]:
+        """Yield the faces with their embeddings; the chips of several images go through the network together."""
+        for batch in _batches(found):
+            chips = [chip for item in batch if isinstance(item, _Found) for chip in item.chips]
+            embeddings = iter(self._models.embedder(chips))
+            for item in batch:
+                if isinstance(item, VisavisError):
+                    yield item
+                else:
+                    yield tuple(replace(face, embedding=next(embeddings)) for face in item.faces)
+
+    def _compare(
+        self, a: tuple[Face, ...] | VisavisError, b: tuple[Face, ...] | VisavisError, threshold: float
+    ) -> Verification | VisavisError:
+        if isinstance(a, VisavisError):
+            return a
+        if isinstance(b, VisavisError):
+            return b
+        (face_a,), (face_b,) = a, b
+        if face_a.embedding is None or face_b.embedding is None:
+            raise AssertionError("faces to compare come with embeddings")
+        distance = euclidean_distance(face_a.embedding, face_b.embedding)
+        return Verification(
+            same=distance < threshold,
+            distance=distance,
+            threshold=threshold,
+            probability=probability_of_same(distance, self.pack.calibration),
+            faces=(face_a, face_b),
+        )
+
+
+def _value(result: _Result | VisavisError) -> _Result:
+    if isinstance(result, VisavisError):
+        raise result
+    return result
+
+
+def _batches(found: Iterable[_Found | VisavisError]) -> Iterator[list[_Found | VisavisError]]:
+    """Group results until they have enough chips, or are enough themselves."""
+    batch: list[_Found | VisavisError] = []
+    chips = 0
+    for item in found:
+        batch.append(item)
+        chips += len(item.chips) if isinstance(item, _Found) else 0
+        if max(chips, len(batch)) >= _BATCH:
+            yield batch
+            batch, chips = [], 0
+    if batch:
+        yield batch
+
+
+def _check_min_face(min_face: float) -> float:
+    """Return the number; pixels below what any detector could use, and what is no number, are refused."""
+    try:
+        value = float(min_face)
+    except (TypeError, ValueError):
+        value = np.nan
+    if not (0 < value < 1 or _LEAST_MIN_FACE <= value < np.inf):
+        raise InvalidOption(
+            f"min_face must be a fraction of the image's shorter side between 0 and 1, "
+            f"or {_LEAST_MIN_FACE} pixels or more, not {min_face!r}"
+        )
+    return value
+
+
+def _check_only(faces: Sequence[Face], image: ImageSource) -> None:
+    if not faces:
+        raise NoFace(f"{describe_source(image)}: no face found")
+    if len(faces) > 1:
+        raise MultipleFaces(f"{describe_source(image)}: {len(faces)} faces found where exactly one is needed")
+
+
+def _insist(found: _Found | VisavisError, image: ImageSource) -> _Found | VisavisError:
+    """Turn the absence of a face into an error."""
+    if isinstance(found, _Found) and not found.faces:
+        return NoFace(f"{describe_source(image)}: no face found")
+    return found
+
+
+def _reduction(min_face: float, size_wh: SizeWH) -> float:
+    """Return how many times smaller an image may be decoded without loss for its smallest face."""
+    smallest = min_face if min_face >= 1 else min_face * min(size_wh)
+    return max(1.0, smallest / _FACE_SIDE_IN_CHIP)
+
+
+def _to_original(picture: Picture, points: FloatArray) -> FloatArray:
+    """Take points (N, 2) from the decoded picture to the original: the centres of pixels, not their corners."""
+    height, width = picture.pixels.shape[:2]
+    factors = np.array(picture.size_wh, np.float32) / np.array((width, height), np.float32)
+    return (points + np.float32(0.5)) * factors - np.float32(0.5)

@@ -1,0 +1,170 @@
+"""The one place that imports an inference runtime: a spec and an ONNX graph in, a callable out."""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visavis.errors import InvalidOption, RuntimeFailed, RuntimeMissing
+
+Runtime: TypeAlias = Literal["openvino", "onnxruntime"]
+Precision: TypeAlias = Literal["auto", "f32"]
+Infer: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float32]]
+"""Run a network on one input array and return its one output, which is the caller's to keep. Thread-safe."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSpec:
+    """How networks are run.
+
+    Attributes:
+        runtime: "openvino", or "onnxruntime" (an extra: ``pip install visavis[onnxruntime]``).
+        precision: "auto" computes in bfloat16 where the processor has it in hardware and the runtime uses it,
+            else in float32; "f32" always computes in float32.
+        threads: that one inference may use; None leaves it to the runtime (one per physical core).
+
+    Raises:
+        InvalidOption: an unknown runtime or precision, or a number of threads below 1.
+    """
+
+    runtime: Runtime = "openvino"
+    precision: Precision = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_choice("runtime", self.runtime, get_args(Runtime))
+        _check_choice("precision", self.precision, get_args(Precision))
+        if self.threads is not None and not (type(self.threads) is int and 1 <= self.threads <= 1024):  # noqa: PLR2004
+            raise InvalidOption(f"threads must be a whole number from 1 to 1024 or None, not {self.threads!r}")
+
+
+def compile_network(graph: bytes, spec: RuntimeSpec) -> Infer:
+    """Return a callable that runs an ONNX graph of one input and one output.
+
+    Raises:
+        RuntimeMissing: the runtime is not installed.
+        RuntimeFailed: it cannot run the graph; the callable raises this too.
+    """
+    compilers = {"openvino": _compile_openvino, "onnxruntime": _compile_onnxruntime}
+    return compilers[spec.runtime](graph, spec)
+
+
+def is_installed(runtime: Runtime) -> bool:
+    """Tell whether a runtime's package is there, without importing it."""
+    return importlib.util.find_spec(runtime) is not None
+
+
+def precision_in_force(spec: RuntimeSpec) -> str:
+    """Return the number format that networks compute in: "bf16" or "f32".
+
+    Raises:
+        RuntimeMissing: the runtime is not installed.
+    """
+    if spec.runtime == "openvino" and spec.precision == "auto":
+        return _best_openvino_precision(_openvino().Core())
+    return "f32"
+
+
+def describe(spec: RuntimeSpec) -> dict[str, str]:
+    """Return the runtime's version, device and what the device is capable of, in the runtime's own words.
+
+    Raises:
+        RuntimeMissing: the runtime is not installed.
+    """
+    if spec.runtime == "openvino":
+        openvino = _openvino()
+        core = openvino.Core()
+        return {
+            "version": openvino.__version__,
+            "device": core.get_property("CPU", "FULL_DEVICE_NAME"),
+            "capabilities": " ".join(sorted(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))),
+        }
+    onnxruntime = _onnxruntime()
+    return {
+        "version": onnxruntime.__version__,
+        "device": onnxruntime.get_device(),
+        "capabilities": " ".join(onnxruntime.get_available_providers()),
+    }
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InvalidOption(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def _openvino() -> Any:  # noqa: ANN401  # the module has no types
+    try:
+        import openvino  # noqa: PLC0415  # takes 0.15 s and is not always used
+    except ImportError as error:
+        raise RuntimeMissing("OpenVINO is not installed: pip install openvino") from error
+    return openvino
+
+
+def _onnxruntime() -> Any:  # noqa: ANN401  # the module has no types
+    try:
+        import onnxruntime  # noqa: PLC0415  # an extra
+    except ImportError as error:
+        raise RuntimeMissing("ONNX Runtime is not installed: pip install visavis[onnxruntime]") from error
+    return onnxruntime
+
+
+def _best_openvino_precision(core: Any) -> str:  # noqa: ANN401  # the module has no types
+    return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+
+
+def _compile_openvino(graph: bytes, spec: RuntimeSpec) -> Infer:
+    core = _openvino().Core()
+    precision = _best_openvino_precision(core) if spec.precision == "auto" else "f32"
+    config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": 1}
+    if spec.threads is not None:
+        config["INFERENCE_NUM_THREADS"] = spec.threads
+    try:
+        compiled = core.compile_model(core.read_model(graph, b""), "CPU", config)
+    except RuntimeError as error:
+        raise RuntimeFailed(f"OpenVINO cannot load the network: {error}") from error
+    # A request holds one inference's buffers and serves one thread at a time; as many exist as ran at the same time.
+    idle: SimpleQueue[Any] = SimpleQueue()
+
+    def infer(images: NDArray[Any]) -> NDArray[np.float32]:
+        try:
+            request = idle.get_nowait()
+        except Empty:
+            request = compiled.create_infer_request()
+        try:
+            request.infer({0: np.ascontiguousarray(images)}, share_inputs=True)
+            # The request's buffer is overwritten by its next inference.
+            return np.array(request.get_output_tensor(0).data, np.float32)
+        except RuntimeError as error:
+            raise RuntimeFailed(f"OpenVINO failed on an input of shape {images.shape}: {error}") from error
+        finally:
+            idle.put(request)
+
+    return infer
+
+
+def _compile_onnxruntime(graph: bytes, spec: RuntimeSpec) -> Infer:
+    onnxruntime = _onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only: warnings would go to the user's terminal
+    # One arena per session keeps the largest buffers ever needed; without it memory follows the work.
+    options.enable_cpu_mem_arena = False
+    if spec.threads is not None:
+        options.intra_op_num_threads = spec.threads
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common base but this
+        raise RuntimeFailed(f"ONNX Runtime cannot load the network: {error}") from error
+    name = session.get_inputs()[0].name
+
+    def infer(images: NDArray[Any]) -> NDArray[np.float32]:
+        try:
+            output: NDArray[np.float32] = session.run(None, {name: np.ascontiguousarray(images)})[0]
+        except Exception as error:  # likewise
+            raise RuntimeFailed(f"ONNX Runtime failed on an input of shape {images.shape}: {error}") from error
+        return output
+
+    return infer
