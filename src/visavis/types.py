@@ -5,7 +5,6 @@ landmarks float32 (5, 2) ``xy`` in the same pixels; (0, 0) is the centre of the 
 Results are immutable, and their arrays are read-only.
 """
 
-import os
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
@@ -13,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    import os
+
     import PIL.Image
 
 UInt8Array: TypeAlias = NDArray[np.uint8]

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from visavis.types import FloatArray, UInt8Array
 
+# dlib's map to the half-size image is off by half a pixel each way: x too low, y too high.
+_DLIB_PHASE = np.array([[0, 0, -0.5], [0, 0, 0.5]])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChipTemplate:
@@ -21,7 +24,7 @@ def iou(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
     """Return the intersection over union of every box of a (N, 4) with every box of b (M, 4): (N, M)."""
     intersection = _intersections(a_xyxy, b_xyxy)
     union = areas(a_xyxy)[:, None] + areas(b_xyxy)[None] - intersection
-    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+    return _ratio(intersection, union)
 
 
 def intersection_over_hull(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
@@ -33,8 +36,7 @@ def intersection_over_hull(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray
     low = np.minimum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])
     high = np.maximum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:])
     hull = (high - low).prod(axis=2)
-    intersection = _intersections(a_xyxy, b_xyxy)
-    return np.divide(intersection, hull, out=np.zeros_like(intersection), where=hull > 0)
+    return _ratio(_intersections(a_xyxy, b_xyxy), hull)
 
 
 def _intersections(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
@@ -42,6 +44,12 @@ def _intersections(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
     high = np.minimum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:])
     overlap: FloatArray = np.maximum(high - low, 0).prod(axis=2)
     return overlap
+
+
+def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
+    """Return part / whole, and 0 where there is no whole."""
+    ratio: FloatArray = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+    return ratio
 
 
 def areas(boxes_xyxy: FloatArray) -> FloatArray:
@@ -101,8 +109,7 @@ def extract_chip(image: UInt8Array, landmarks: FloatArray, template: ChipTemplat
     chip_to_crop = chip_to_image - [[0, 0, left], [0, 0, top]]
     for _ in range(halvings):
         crop = cv2.pyrDown(crop)
-        # dlib's map to the half-size image is off by half a pixel each way: x too low, y too high.
-        chip_to_crop = (chip_to_crop + [[0, 0, -0.5], [0, 0, 0.5]]) / 2
+        chip_to_crop = (chip_to_crop + _DLIB_PHASE) / 2
     chip: UInt8Array = cv2.warpAffine(
         crop,
         chip_to_crop,

@@ -1,67 +1,40 @@
 """Whatever counts as an image -> upright RGB pixels, within limits.
 
-Decoding is Pillow's, on three terms:
-
-* The format is told by the first bytes and its decoder is called directly, never ``PIL.Image.open``: that would load
-  every plugin, and warn about large images through process-wide filters which no thread can set for itself.
-  Here the header's size is compared with the limits of this very call before a pixel is decoded.
-* Whatever a decoder raises becomes one of our own errors in one place, ``_decoding``. That includes Pillow's few
-  warnings about odd metadata in TIFF, AVIF and animated PNG, if the caller's filters turn them into exceptions.
-* Pixels leave Pillow in bands of rows, so that the largest image costs one copy in Pillow, one here, and little else.
-
-Nothing here keeps state: every function may run in any number of threads.
+The header's size is compared with the limits of the very call before a pixel is decoded. Nothing here keeps state:
+every function may run in any number of threads.
 """
 
 import io
 import os
 import re
-import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any, TypeAlias, cast
 
-import cv2
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
-from PIL.AvifImagePlugin import AvifImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.ExifTags import Base as ExifTag
-from PIL.GifImagePlugin import GifImageFile
-from PIL.ImageFile import ImageFile
-from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
-from visavis.errors import (
-    ImageCorrupt,
-    ImageNotFound,
-    ImageTooLarge,
-    ImageUnreadable,
-    InvalidImage,
-    InvalidOption,
-    UnsupportedFormat,
-    VisavisError,
+from visavis.core.decoding import (
+    JpegDecoder,
+    colours,
+    decoding,
+    find_decoder,
+    in_bands,
+    orientation_of,
+    rgb_pixels,
+    scaled,
+    upright,
+    upright_wh,
 )
+from visavis.errors import ImageNotFound, ImageTooLarge, ImageUnreadable, InvalidImage, InvalidOption
 from visavis.types import ImageSource, SizeWH, UInt8Array
 
 Reduction: TypeAlias = Callable[[SizeWH], float]
 """Given the size of the upright original: how many times smaller it may be decoded, 1 or more."""
 
-_BAND_PIXELS = 24_000  # in 4 bytes each: below the 128 KiB from which malloc fetches, and clears, fresh pages
 _CHUNK_BYTES = 1 << 24
 _NAME_LENGTH = 200  # in messages: the end of a longer one
-_SIDEWAYS = (5, 6, 7, 8)  # the EXIF orientations that swap width and height
-_MIRRORED = (2, 4, 5, 7)
-_TURNS = {  # what undoes an EXIF orientation, once it is not mirrored
-    **dict.fromkeys((3, 4), cv2.ROTATE_180),
-    **dict.fromkeys((6, 7), cv2.ROTATE_90_CLOCKWISE),
-    **dict.fromkeys((5, 8), cv2.ROTATE_90_COUNTERCLOCKWISE),
-}
-_SUPPORTED = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000 and, with the extra visavis[heic], HEIC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,24 +107,34 @@ def read_image(
         return _from_array(np.asarray(source), limits)
     if isinstance(source, PIL.Image.Image):
         return _from_pillow(source, limits)
-    name, data = _encoded(source, limits)
-    return _decoded(data, name, limits, reduction)
+    return _decoded(_encoded(source, limits), name_of(source), limits, reduction)
 
 
-def _encoded(source: object, limits: ImageLimits) -> tuple[str, bytes]:
-    """Return a name for messages, and the encoded bytes."""
+def name_of(source: object) -> str:
+    """Return what messages call an image source: a file's name, or what it is."""
+    if isinstance(source, str | os.PathLike):
+        return os.fsdecode(source)[-_NAME_LENGTH:]
     if isinstance(source, bytes | bytearray | memoryview):
-        _check_bytes(memoryview(source).nbytes, limits, "<bytes>")
-        return "<bytes>", bytes(source)
+        return "<bytes>"
+    if isinstance(source, np.ndarray):
+        return "<array>"
+    if isinstance(source, PIL.Image.Image):
+        return "<Pillow image>"
+    name = getattr(source, "name", None)
+    return name[-_NAME_LENGTH:] if isinstance(name, str) else "<stream>"
+
+
+def _encoded(source: object, limits: ImageLimits) -> bytes:
+    name = name_of(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        _check_bytes(memoryview(source).nbytes, limits, name)
+        return bytes(source)
     if isinstance(source, str | os.PathLike):
         with _open(os.fsdecode(source)) as file:
-            name = file.name[-_NAME_LENGTH:]
             _check_bytes(os.fstat(file.fileno()).st_size, limits, name)
-            return name, _read(file, limits, name)
+            return _read(file, limits, name)
     if hasattr(source, "read"):
-        name = getattr(source, "name", None)
-        name = name if isinstance(name, str) else "<stream>"
-        return name, _read(cast("IO[bytes]", source), limits, name)
+        return _read(cast("IO[bytes]", source), limits, name)
     raise InvalidImage(
         f"an image is a path, encoded bytes, a binary file, a Pillow image or an array, not {type(source).__name__}; "
         "lists and tensors become an array with numpy.asarray"
@@ -159,7 +142,7 @@ def _encoded(source: object, limits: ImageLimits) -> tuple[str, bytes]:
 
 
 def _open(path: str) -> IO[bytes]:
-    name = path[-_NAME_LENGTH:]
+    name = name_of(path)
     try:
         return open(path, "rb")  # noqa: PTH123 -- Path("") is the current folder
     except (OSError, ValueError) as error:
@@ -206,203 +189,40 @@ def _check_size(size_wh: SizeWH, limits: ImageLimits, name: str) -> None:
         )
 
 
-class _Jpeg(JpegImageFile):
-    """A JPEG or the first image of an MPO."""
-
-    def getexif(self) -> PIL.Image.Exif:
-        """Return nothing: Pillow looks here for the resolution on paper only, and warns where EXIF is malformed."""
-        return PIL.Image.Exif()
-
-
-_DECODERS: dict[str, type[ImageFile]] = {
-    r"\xff\xd8\xff": _Jpeg,
-    r"\x89PNG\r\n\x1a\n": PngImageFile,
-    r"RIFF....WEBP": WebPImageFile,
-    r"GIF8[79]a": GifImageFile,
-    r"BM": BmpImageFile,
-    r"II[*+]\0|MM\0[*+]": TiffImageFile,
-    r"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51": Jpeg2KImageFile,
-    r"....ftyp(?:....){0,14}?avi[fs]": AvifImageFile,
-}
-_HEIC = r"....ftyp(?:....){0,14}?(?:hei[cxms]|hev[cxms]|mif1|msf1)"
-_FOREIGN = {
-    r"(?i)\s*<(?:!doctype )?html": "an HTML page",
-    r"(?i)\s*<.*svg": "an SVG drawing",
-    r"%PDF": "a PDF document",
-    r"PK\x03\x04": "a ZIP archive",
-    r"\xff\n|\0\0\0\x0cJXL ": "JPEG XL",
-    r"....ftyp": "a video",
-    r"data:|/9j/|iVBORw0KGgo": "base64 text, which has to be decoded first",
-}
-
-
-def _decoder(data: bytes, name: str) -> type[ImageFile]:
-    """Choose by content, never by the file's name."""
-    if not data:
-        raise UnsupportedFormat(f"{name}: empty; a stream that was read before needs seek(0)")
-    head = data[:256].decode("latin-1")
-    for signature, decoder in _DECODERS.items():
-        if re.match(signature, head, re.DOTALL):
-            return decoder
-    if re.match(_HEIC, head, re.DOTALL):
-        return _heic_decoder(name)
-    kind = next((f", but {kind}" for signature, kind in _FOREIGN.items() if re.match(signature, head, re.DOTALL)), "")
-    raise UnsupportedFormat(f"{name}: not an image that can be read{kind}; supported are {_SUPPORTED}")
-
-
-def _heic_decoder(name: str) -> type[ImageFile]:
-    try:
-        from pillow_heif import HeifImageFile  # noqa: PLC0415 -- an extra: its wheels bundle GPL code
-    except ImportError as error:
-        raise UnsupportedFormat(f"{name}: HEIC needs an extra: pip install visavis[heic]") from error
-    return cast("type[ImageFile]", HeifImageFile)
-
-
-@contextmanager
-def _decoding(name: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into an error of ours."""
-    try:
-        yield
-    except VisavisError:
-        raise
-    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
-        raise ImageTooLarge(f"{name}: more pixels than Pillow's own limit: {error}") from error
-    except Exception as error:
-        detail = str(error) or type(error).__name__
-        raise ImageCorrupt(f"{name}: damaged, cut off or of an unusual kind: {detail}") from error
-
-
 def _decoded(data: bytes, name: str, limits: ImageLimits, reduction: Reduction) -> Picture:
-    decoder = _decoder(data, name)
-    with _decoding(name):
+    decoder = find_decoder(data, name)
+    with decoding(name):
         image = decoder(io.BytesIO(data))
     original_wh = image.size
     _check_size(original_wh, limits, name)
-    if isinstance(image, _Jpeg):
+    if isinstance(image, JpegDecoder):
         _reduce(image, reduction)
-    with _decoding(name):
+    with decoding(name):
         image.load()
-        if not isinstance(image, _Jpeg):
+        if not isinstance(image, JpegDecoder):
             original_wh = image.size  # HEIF learns its true size, TIFF turns itself upright
             _check_size(original_wh, limits, name)
-        pixels = _rgb(image)
-    orientation = _orientation(image)
+        pixels = rgb_pixels(image)
+    orientation = orientation_of(image)
     image.close()  # so that its memory is free when the pixels are turned
-    return Picture(_upright(pixels, orientation), _upright_wh(original_wh, orientation))
+    return Picture(upright(pixels, orientation), upright_wh(original_wh, orientation))
 
 
 def _from_pillow(image: PIL.Image.Image, limits: ImageLimits) -> Picture:
-    name = "<Pillow image>"
+    name = name_of(image)
     _check_size(image.size, limits, name)
-    with _decoding(name):
+    with decoding(name):
         image.load()
-        pixels = _rgb(image)
-    orientation = _orientation(image)
-    return Picture(_upright(pixels, orientation), _upright_wh(image.size, orientation))
+        pixels = rgb_pixels(image)
+    orientation = orientation_of(image)
+    return Picture(upright(pixels, orientation), upright_wh(image.size, orientation))
 
 
-def _reduce(image: _Jpeg, reduction: Reduction) -> None:
+def _reduce(image: JpegDecoder, reduction: Reduction) -> None:
     """Let the decoder skip what nobody will look at."""
-    allowed = reduction(_upright_wh(image.size, _orientation(image)))
+    allowed = reduction(upright_wh(image.size, orientation_of(image)))
     scale = max((scale for scale in (2, 4, 8) if scale <= allowed), default=1)
     image.draft(None, (max(1, image.width // scale), max(1, image.height // scale)))
-
-
-def _orientation(image: PIL.Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 where EXIF is absent or malformed.
-
-    Source: Exif 2.3, 4.5.2 and 4.6.4: a TIFF structure, whose first directory may hold the tag.
-    """
-    exif = image.info.get("exif")
-    tiff = exif.removeprefix(b"Exif\0\0") if isinstance(exif, bytes) else b""
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None:
-        return 1
-    try:
-        (start,) = struct.unpack_from(order + "I", tiff, 4)
-        (count,) = struct.unpack_from(order + "H", tiff, start)
-        entries = (struct.unpack_from(order + "HHIH", tiff, start + 2 + 12 * index) for index in range(count))
-        orientation = next((int(value) for tag, _, _, value in entries if tag == ExifTag.Orientation), 1)
-    except struct.error:
-        return 1
-    return orientation if orientation in range(1, 9) else 1
-
-
-def _upright_wh(size_wh: SizeWH, orientation: int) -> SizeWH:
-    width, height = size_wh
-    return (height, width) if orientation in _SIDEWAYS else (width, height)
-
-
-def _upright(pixels: UInt8Array, orientation: int) -> UInt8Array:
-    """Undo an EXIF orientation, with OpenCV, which turns images several times faster than NumPy."""
-    if orientation in _MIRRORED:
-        pixels = cv2.flip(pixels, 1)
-    return cast("UInt8Array", cv2.rotate(pixels, _TURNS[orientation])) if orientation in _TURNS else pixels
-
-
-def _bands(size_wh: SizeWH) -> list[slice]:
-    width, height = size_wh
-    rows = max(1, _BAND_PIXELS // width)
-    return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
-
-
-def _in_bands(size_wh: SizeWH, rgb: Callable[[slice], UInt8Array]) -> UInt8Array:
-    """Collect what ``rgb`` makes of a band of rows, (rows, W, 1 | 3), into one contiguous (H, W, 3)."""
-    shape = (size_wh[1], size_wh[0], 3)
-    bands = _bands(size_wh)
-    if len(bands) == 1:
-        return np.ascontiguousarray(np.broadcast_to(rgb(bands[0]), shape))
-    pixels = np.empty(shape, np.uint8)
-    for band in bands:
-        pixels[band] = rgb(band)
-    return pixels
-
-
-def _rgb(image: PIL.Image.Image) -> UInt8Array:
-    """Return the pixels of a loaded Pillow image of any mode."""
-    if not image.mode.startswith(("I", "F")):
-        return _in_bands(image.size, lambda band: _colours(_rows(image, band)))
-    black, white = (0.0, 65535.0) if image.mode.startswith("I;16") else _levels(image)
-    return _in_bands(image.size, lambda band: _scaled(_numbers(image, band), black, white))
-
-
-def _rows(image: PIL.Image.Image, band: slice) -> PIL.Image.Image:
-    whole = band == slice(0, image.height)
-    return image if whole else image.crop((0, band.start, image.width, band.stop))
-
-
-def _colours(image: PIL.Image.Image) -> UInt8Array:
-    """Return (H, W, 3) RGB of an image of 8 bits, over white where it is transparent."""
-    if image.has_transparency_data:
-        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-        image = PIL.Image.new("RGB", image.size, "white")
-        image.paste(rgba, mask=rgba)
-    elif image.mode == "LAB":  # which Pillow converts with colour profiles only, and hands out with signed a and b
-        return cast(
-            "UInt8Array", cv2.cvtColor(np.asarray(image) ^ np.array([0, 128, 128], np.uint8), cv2.COLOR_LAB2RGB)
-        )
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _numbers(image: PIL.Image.Image, band: slice) -> NDArray[Any]:
-    """Return (rows, W, 1) values of an image of numbers; what is not finite becomes 0."""
-    values = np.asarray(_rows(image, band))[..., np.newaxis]
-    return np.where(np.isfinite(values), values, 0)
-
-
-def _levels(image: PIL.Image.Image) -> tuple[float, float]:
-    """Guess black and white of numbers that declare neither: a usual range if it holds them all, else their own."""
-    ranges = [(float(values.min()), float(values.max())) for values in (_numbers(image, b) for b in _bands(image.size))]
-    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
-    usual = [(0.0, white) for white in (1.0, 255.0, 65535.0) if low >= 0 and high <= white]
-    return usual[0] if usual else (low, max(high, low + 1))
-
-
-def _scaled(values: NDArray[Any], black: float, white: float) -> UInt8Array:
-    """Map ``black`` to 0 and ``white`` to 255."""
-    above_black = values.astype(np.float32) - np.float32(black)
-    scaled: UInt8Array = np.rint(above_black * np.float32(255 / (white - black))).astype(np.uint8)
-    return scaled
 
 
 def _from_array(array: NDArray[Any], limits: ImageLimits) -> Picture:
@@ -415,7 +235,7 @@ def _from_array(array: NDArray[Any], limits: ImageLimits) -> Picture:
     _check_size(size_wh, limits, "<array>")
     if grid.dtype == np.uint8 and grid.shape[2] == len("RGB"):
         return Picture(np.ascontiguousarray(grid), size_wh)
-    return Picture(_in_bands(size_wh, lambda band: _array_colours(grid[band])), size_wh)
+    return Picture(in_bands(size_wh, lambda band: _array_colours(grid[band])), size_wh)
 
 
 def _hint(array: NDArray[Any]) -> str:
@@ -431,5 +251,5 @@ def _array_colours(array: NDArray[Any]) -> UInt8Array:
         if not (low >= 0 and high <= 1):  # so written that NaN fails
             raise InvalidImage(f"<array>: floats must lie from 0 to 1, these reach from {low:g} to {high:g}")
     if array.dtype != np.uint8:
-        array = _scaled(array, 0, 1 if array.dtype.kind == "f" else 65535)
-    return _colours(PIL.Image.fromarray(array)) if array.shape[2] == len("RGBA") else array
+        array = scaled(array, 0, 1 if array.dtype.kind == "f" else 65535)
+    return colours(PIL.Image.fromarray(array)) if array.shape[2] == len("RGBA") else array

@@ -62,7 +62,7 @@ def pyramid_levels(size_wh: SizeWH) -> tuple[Level, ...]:
 
     Source: dlib's ``pyramid_down<6>``.
     """
-    levels = []
+    levels: list[Level] = []
     width, height = size_wh
     while height >= _LEAST_ROWS and width >= 1:
         levels.append(Level(len(levels), (width, height)))
@@ -77,7 +77,7 @@ def plan_canvases(levels: Sequence[Level], reach: int) -> Iterator[Canvas]:
         levels: finest first.
         reach: how far, in pixels of a level, a detector's answer depends on its surroundings: tiles overlap by it.
     """
-    together = []
+    together: list[Level] = []
     for level in levels:
         if level.size_wh[0] * level.size_wh[1] <= _MOST_TOGETHER:
             together.append(level)

@@ -79,8 +79,8 @@ class Pack:
 
 _DLIB_MODELS = "https://github.com/davisking/dlib-models (public domain)"
 
-# Source: the five points of dlib's face chips (``get_face_chip_details``), in a unit square that is padded by a quarter
-# of its side all around: outer and inner corner of the eye on the image's right, the same on its left, base of the nose.
+# Outer and inner corner of the eye on the image's right, the same on its left, base of the nose, in a unit square that
+# is padded by a quarter of its side all around. Source: dlib's ``get_face_chip_details``.
 _DLIB_POINTS = (
     (0.8595674595992, 0.2134981538014),
     (0.6460604764104, 0.2289674387677),

@@ -3,10 +3,11 @@
 A stream is read to its last byte, every count and shape is checked against the payload, and whatever does not
 fit is named with its position, so that a truncated or foreign file is never half understood.
 
-Source: the serialisation of dlib 19 and 20 (``dlib/serialize.h``, ``dlib/dnn``,
-``dlib/image_processing/shape_predictor.h``), as observed in the files themselves.
+Source: the serialisation of dlib 19 and 20 (``dlib/dnn``, ``dlib/image_processing/shape_predictor.h``), as observed in
+the files themselves.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TypeAlias
@@ -14,13 +15,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from visavis.errors import ModelCorrupt
+from visavis.models.dlib_stream import DlibStream
 from visavis.types import FloatArray
-
-# dlib writes infinities and NaN as mantissas with exponents from here on; no weight may be one.
-_NON_FINITE_EXPONENT = 32_000
-# More than any of dlib's published layers has; keeps a damaged count from asking for gigabytes.
-_MOST_ITEMS = 1 << 27
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,115 +103,13 @@ class LandmarkForest:
     delta: FloatArray
 
 
-class _Stream:
-    """A cursor over serialised bytes."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.at = 0
-
-    def fail(self, what: str) -> ModelCorrupt:
-        return ModelCorrupt(f"{what} at byte {self.at} of {len(self.data)}")
-
-    def take(self, count: int) -> bytes:
-        piece = self.data[self.at : self.at + count]
-        if len(piece) < count:
-            raise self.fail(f"the file ends where {count} more bytes were expected")
-        self.at += count
-        return piece
-
-    def integer(self) -> int:
-        control = self.take(1)[0]
-        size = control & 0x0F
-        if control & 0x70 or not 1 <= size <= 8:  # noqa: PLR2004  # a 64-bit integer at most
-            self.at -= 1
-            raise self.fail(f"no integer (control byte 0x{control:02x})")
-        value = int.from_bytes(self.take(size), "little")
-        return -value if control & 0x80 else value
-
-    def integers(self, count: int) -> tuple[int, ...]:
-        return tuple(self.integer() for _ in range(count))
-
-    def count(self) -> int:
-        value = self.integer()
-        if not 0 <= value <= _MOST_ITEMS:
-            raise self.fail(f"an impossible count of {value}")
-        return value
-
-    def expect(self, wanted: int, what: str) -> None:
-        value = self.integer()
-        if value != wanted:
-            raise self.fail(f"{what} is {value} instead of {wanted}")
-
-    def boolean(self) -> bool:
-        byte = self.take(1)
-        if byte not in b"01":
-            raise self.fail(f"no boolean (byte 0x{byte[0]:02x})")
-        return byte == b"1"
-
-    def string(self) -> str:
-        length = self.integer()
-        if not 0 <= length <= 64:  # noqa: PLR2004  # tags are short
-            raise self.fail("no layer tag")
-        return self.take(length).decode("latin-1")
-
-    def real(self) -> float:
-        mantissa, exponent = self.integer(), self.integer()
-        if abs(exponent) >= _NON_FINITE_EXPONENT:
-            raise self.fail("an infinite number")
-        return float(mantissa) * 2.0**exponent
-
-    def reals(self, count: int) -> FloatArray:
-        # The landmark file holds more than a million numbers: a method call for each would take seconds.
-        data, at = self.data, self.at
-        mantissas, exponents = [0] * count, [0] * count
-        try:
-            for index in range(count):
-                control = data[at]
-                end = at + 1 + (control & 0x0F)
-                mantissa = int.from_bytes(data[at + 1 : end], "little")
-                mantissas[index] = -mantissa if control & 0x80 else mantissa
-                control = data[end]
-                at = end + 1 + (control & 0x0F)
-                exponent = int.from_bytes(data[end + 1 : at], "little")
-                exponents[index] = -exponent if control & 0x80 else exponent
-        except IndexError:
-            self.at = len(data)
-            raise self.fail("the file ends within a list of numbers") from None
-        self.at = at
-        if at > len(data) or any(abs(exponent) >= 1024 for exponent in exponents):  # noqa: PLR2004  # of a double
-            raise self.fail("a list of numbers is damaged")
-        return np.ldexp(np.array(mantissas, np.float64), exponents).astype(np.float32)
-
-    def tensor(self) -> FloatArray:
-        self.expect(2, "the version of a tensor")
-        shape = self.integers(4)
-        if min(shape) < 0 or prod(shape) > _MOST_ITEMS:
-            raise self.fail(f"a tensor of impossible shape {shape}")
-        return np.frombuffer(self.take(4 * prod(shape)), "<f4").astype(np.float32).reshape(shape)
-
-    def alias(self) -> tuple[int, ...]:
-        self.expect(1, "the version of a tensor alias")
-        return self.integers(4)
-
-    def matrix(self) -> FloatArray:
-        rows, cols = -self.integer(), -self.integer()
-        if not (0 < rows <= _MOST_ITEMS and 0 < cols and rows * cols <= _MOST_ITEMS):
-            raise self.fail(f"a matrix of impossible shape {(rows, cols)}")
-        return self.reals(rows * cols).reshape(rows, cols)
-
-    def finish(self) -> None:
-        if self.at != len(self.data):
-            raise self.fail("the model ends but the file goes on")
-
-
 def read_network(data: bytes) -> Network:
     """Read a serialised network.
 
     Raises:
         ModelCorrupt: the bytes are not such a network, or not all of it.
     """
-    stream = _Stream(data)
+    stream = DlibStream(data)
     name = _find_input(stream)
     mean_rgb = np.array([stream.real() for _ in range(3)], np.float32)
     if name == "input_rgb_image_sized":
@@ -230,7 +124,7 @@ def read_network(data: bytes) -> Network:
     return Network(mean_rgb, tuple(layers))
 
 
-def _find_input(stream: _Stream) -> str:
+def _find_input(stream: DlibStream) -> str:
     """Move behind the tag of the input layer, over the loss layer and the versions of the nested wrappers."""
     for name in ("input_rgb_image_sized", "input_rgb_image_pyramid"):
         tag = bytes([1, len(name)]) + name.encode()
@@ -241,7 +135,7 @@ def _find_input(stream: _Stream) -> str:
     raise stream.fail("this is not a dlib network: no RGB input layer found")
 
 
-def _read_layer(stream: _Stream) -> Layer:
+def _read_layer(stream: DlibStream) -> Layer:
     start = stream.at
     tag = stream.string()
     match tag:
@@ -266,7 +160,7 @@ def _read_layer(stream: _Stream) -> Layer:
     return layer
 
 
-def _read_training_state(stream: _Stream, *, first: bool) -> None:
+def _read_training_state(stream: DlibStream, *, first: bool) -> None:
     """Read over what follows each layer: flags and buffers that only training uses, empty in a published model."""
     for _ in range(3):
         stream.boolean()
@@ -277,27 +171,28 @@ def _read_training_state(stream: _Stream, *, first: bool) -> None:
         stream.expect(1, "the sample expansion factor")
 
 
-def _read_conv(stream: _Stream) -> Conv:
+def _read_conv(stream: DlibStream) -> Conv:
     params = stream.tensor().reshape(-1)
     filters, rows, cols, stride_y, stride_x, padding_y, padding_x = stream.integers(7)
     weights_shape, bias_shape = stream.alias(), stream.alias()
     for _ in range(4):
         stream.real()  # training multipliers
     fits = weights_shape[0] == filters == prod(bias_shape) and weights_shape[2:] == (rows, cols)
-    if not fits or prod(weights_shape) + filters != params.size or min(stride_y, stride_x) < 1:
+    positive = min(*weights_shape, stride_y, stride_x) > 0 <= min(padding_y, padding_x)
+    if not (fits and positive and prod(weights_shape) + filters == params.size):
         raise stream.fail(f"a convolution of {filters} filters whose {params.size} parameters do not fit")
     weights, bias = params[:-filters].reshape(weights_shape), params[-filters:]
     return Conv(weights, bias, (stride_y, stride_x), (padding_y, padding_x))
 
 
-def _read_affine(stream: _Stream) -> Affine:
+def _read_affine(stream: DlibStream) -> Affine:
     params = stream.tensor().reshape(-1)
     gamma, beta = stream.alias(), stream.alias()
     stream.expect(0, "the mode of an affine layer")  # 0: per channel
     return _split_affine(stream, params, gamma, beta)
 
 
-def _read_batch_norm(stream: _Stream) -> Affine:
+def _read_batch_norm(stream: DlibStream) -> Affine:
     """Read a batch normalisation as the affine map that it is at inference."""
     params = stream.tensor().reshape(-1)
     gamma, beta = stream.alias(), stream.alias()
@@ -315,21 +210,21 @@ def _read_batch_norm(stream: _Stream) -> Affine:
     return Affine(scale.astype(np.float32), (trained.beta - mean * scale).astype(np.float32))
 
 
-def _split_affine(stream: _Stream, params: FloatArray, gamma: tuple[int, ...], beta: tuple[int, ...]) -> Affine:
+def _split_affine(stream: DlibStream, params: FloatArray, gamma: tuple[int, ...], beta: tuple[int, ...]) -> Affine:
     channels = prod(gamma)
     if prod(beta) != channels or params.size != 2 * channels or not channels:
         raise stream.fail(f"an affine layer of {channels} channels with {params.size} parameters")
     return Affine(params[:channels], params[channels:])
 
 
-def _read_dense(stream: _Stream) -> Dense:
+def _read_dense(stream: DlibStream) -> Dense:
     outputs, inputs = stream.integers(2)
     params = stream.tensor()
     weights_shape, bias_shape = stream.alias(), stream.alias()
     stream.integer()  # with or without bias: the shape has said so
     for _ in range(4):
         stream.real()  # training multipliers
-    if weights_shape[:2] != (inputs, outputs) or prod(bias_shape) or params.size != outputs * inputs:
+    if weights_shape[:2] != (inputs, outputs) or any(bias_shape) or params.size != outputs * inputs:
         raise stream.fail(f"a dense layer of {inputs} x {outputs} with {params.size} parameters")
     return Dense(params.reshape(inputs, outputs))
 
@@ -340,7 +235,7 @@ def read_landmark_forest(data: bytes) -> LandmarkForest:
     Raises:
         ModelCorrupt: the bytes are not such a regressor, or not all of it.
     """
-    stream = _Stream(data)
+    stream = DlibStream(data)
     stream.expect(1, "the version of a shape predictor")
     initial = stream.matrix()
     cascades = stream.count()
@@ -370,7 +265,7 @@ def read_landmark_forest(data: bytes) -> LandmarkForest:
     )
 
 
-def _read_cascade(stream: _Stream, coordinates: int) -> tuple[NDArray[np.float64], ...]:
+def _read_cascade(stream: DlibStream, coordinates: int) -> tuple[NDArray[np.float64], ...]:
     """Read one cascade's trees: (T, 15) feature a, feature b and threshold; (T, 16, coordinates) leaves."""
     splits, leaves = [], []
     for _ in range(stream.count()):
@@ -385,7 +280,7 @@ def _read_cascade(stream: _Stream, coordinates: int) -> tuple[NDArray[np.float64
     return table[..., 0], table[..., 1], table[..., 2], values
 
 
-def _rectangular(stream: _Stream, rows: list[object]) -> NDArray[np.float64]:
+def _rectangular(stream: DlibStream, rows: Sequence[object]) -> NDArray[np.float64]:
     try:
         return np.array(rows, np.float64)
     except ValueError:

@@ -69,7 +69,7 @@ class _Graph:
     def shape_of(self, value: str) -> tuple[int, ...]:
         return self.shapes[value]
 
-    def constant(self, array: np.ndarray) -> str:  # type: ignore[type-arg]
+    def constant(self, array: np.ndarray) -> str:
         name = f"c{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
@@ -111,7 +111,9 @@ def _write_layers(graph: _Graph, network: Network) -> None:
             case Relu():
                 graph.trunk = graph.add("Relu", graph.trunk, shape=graph.shape_of(graph.trunk))
             case Pool(kind="avg", window=(0, 0)):
-                graph.trunk = graph.add("GlobalAveragePool", graph.trunk, shape=(*graph.shape_of(graph.trunk)[:1], 1, 1))
+                graph.trunk = graph.add(
+                    "GlobalAveragePool", graph.trunk, shape=(*graph.shape_of(graph.trunk)[:1], 1, 1)
+                )
             case Pool(kind="avg"):  # within a block, the mean is taken on the shortcut's side
                 shortcut = _add_pool(graph, block_input, layer)
                 continue

@@ -37,7 +37,7 @@ class LandmarkRegressor:
         cascades, trees, _ = forest.split_a.shape
         initial = forest.initial.view(np.complex64)[:, 0]
         centred = initial - initial.mean()
-        # The least-squares similarity from the mean shape to a shape is one complex number: this vector times the shape.
+        # The least-squares similarity from the mean shape to another is a complex number: this vector times that shape.
         self._fit = (centred.conj() / np.vdot(centred, centred).real).astype(np.complex64)
         self._initial = initial
         self._anchor = forest.anchor.astype(np.intp)
@@ -90,7 +90,8 @@ class LandmarkRegressor:
         bits = low.view(np.uint8) + high.view(np.uint8) * np.uint16(256)
         leaves = self._leaf_of_bits.take(bits).reshape(-1, lanes) + self._first_leaf
         values = self._leaves[cascade].take(leaves, axis=0).reshape(len(leaves), -1)
-        return (self._ones @ values).view(np.complex64).reshape(lanes, -1)
+        increments: NDArray[np.complex64] = (self._ones @ values).view(np.complex64).reshape(lanes, -1)
+        return increments
 
 
 def _split_major(splits: NDArray[np.generic], value: int) -> NDArray[np.generic]:
@@ -105,7 +106,8 @@ def _leaf_table() -> NDArray[np.intp]:
     node = np.zeros(len(outcomes), np.intp)
     for _ in range(_DEPTH):
         node = 2 * node + np.where(outcomes >> node & 1, 1, 2)
-    return node - (2**_DEPTH - 1)
+    node -= 2**_DEPTH - 1
+    return node
 
 
 def _grey_values(image: UInt8Array, pixels_xy: FloatArray) -> UInt8Array:

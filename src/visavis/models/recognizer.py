@@ -10,7 +10,7 @@ import numpy as np
 
 from visavis.core.decide import check_threshold, euclidean_distance, probability_of_same
 from visavis.core.geometry import areas, extract_chip
-from visavis.core.image import DEFAULT_LIMITS, ImageLimits, Picture, read_image
+from visavis.core.image import DEFAULT_LIMITS, ImageLimits, Picture, name_of, read_image
 from visavis.errors import InvalidOption, MultipleFaces, NoFace, VisavisError
 from visavis.models.catalogue import Pack, find_pack
 from visavis.models.detectors import search_size
@@ -101,7 +101,9 @@ class Recognizer:
         """
         return _value(next(self.detect_many([image], faces=faces, min_face=min_face)))
 
-    def embed(self, image: ImageSource, *, faces: FacesPolicy = "all", min_face: float | None = None) -> tuple[Face, ...]:
+    def embed(
+        self, image: ImageSource, *, faces: FacesPolicy = "all", min_face: float | None = None
+    ) -> tuple[Face, ...]:
         """Find faces and embed them; everything else as in ``detect``."""
         return _value(next(self.embed_many([image], faces=faces, min_face=min_face)))
 
@@ -266,15 +268,15 @@ def _check_min_face(min_face: float) -> float:
 
 def _check_only(faces: Sequence[Face], image: ImageSource) -> None:
     if not faces:
-        raise NoFace(f"{describe_source(image)}: no face found")
+        raise NoFace(f"{name_of(image)}: no face found")
     if len(faces) > 1:
-        raise MultipleFaces(f"{describe_source(image)}: {len(faces)} faces found where exactly one is needed")
+        raise MultipleFaces(f"{name_of(image)}: {len(faces)} faces found where exactly one is needed")
 
 
 def _insist(found: _Found | VisavisError, image: ImageSource) -> _Found | VisavisError:
     """Turn the absence of a face into an error."""
     if isinstance(found, _Found) and not found.faces:
-        return NoFace(f"{describe_source(image)}: no face found")
+        return NoFace(f"{name_of(image)}: no face found")
     return found
 
 
@@ -288,4 +290,5 @@ def _to_original(picture: Picture, points: FloatArray) -> FloatArray:
     """Take points (N, 2) from the decoded picture to the original: the centres of pixels, not their corners."""
     height, width = picture.pixels.shape[:2]
     factors = np.array(picture.size_wh, np.float32) / np.array((width, height), np.float32)
-    return (points + np.float32(0.5)) * factors - np.float32(0.5)
+    moved: FloatArray = (points + np.float32(0.5)) * factors - np.float32(0.5)
+    return moved

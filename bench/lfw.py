@@ -1,0 +1,173 @@
+"""Accuracy on Labeled Faces in the Wild, and agreement with dlib on the same pairs.
+
+Protocol: every image's most central face; a pair is "same" when the distance of the two embeddings is below the
+threshold; an image without a face makes its pairs "different". The data's images are 250 x 250 and faces are looked
+for from 40 pixels on, which is dlib's detector on images enlarged twice.
+
+    python bench/lfw.py                      accuracy in float32 and in "auto"
+    python bench/lfw.py --dlib               ... and dlib's own landmarks, chips and embedder in our boxes (minutes)
+    python bench/lfw.py --dlib --dlib-boxes  ... and dlib's CNN detector too (half an hour)
+    python bench/lfw.py --fit                ... and the calibration of the catalogue, fitted anew
+"""
+
+import argparse
+import os
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+
+from visavis import Face, Recognizer, VisavisError
+from visavis.models.runtime import Precision
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("VISAVIS_TEST_DATA", ROOT.parent / "shared" / "data")) / "lfw-fold1"
+MIN_FACE = 40
+Pair = tuple[Path, Path, bool]
+
+
+def read_pairs(folder: Path = DATA) -> list[Pair]:
+    """Return the pairs of LFW's ``pairs.txt``: two image paths, and whether they show the same person."""
+
+    def image(name: str, number: str) -> Path:
+        return folder / "images" / name / f"{name}_{int(number):04d}.jpg"
+
+    rows = [line.split("\t") for line in (folder / "pairs.txt").read_text().splitlines()[1:]]
+    return [
+        (image(row[0], row[1]), image(row[0], row[2]), True)
+        if len(row) == 3  # noqa: PLR2004  # name, number, number; else name, number, name, number
+        else (image(row[0], row[1]), image(row[2], row[3]), False)
+        for row in rows
+    ]
+
+
+def most_central(faces: Iterable[Face], size_wh: tuple[int, int]) -> Face | None:
+    """Return the face whose box centre is nearest to the image's."""
+    middle = np.array(size_wh) / 2
+    return min(
+        faces, key=lambda face: np.linalg.norm((face.box_xyxy[:2] + face.box_xyxy[2:]) / 2 - middle), default=None
+    )
+
+
+def central_faces(recognizer: Recognizer, paths: list[Path]) -> dict[Path, Face | None]:
+    """Return each image's most central face, with its embedding."""
+    results = recognizer.embed_many(paths, min_face=MIN_FACE)
+    chosen = {}
+    for path, faces in zip(paths, results, strict=True):
+        if isinstance(faces, VisavisError):
+            raise faces
+        with Image.open(path) as image:
+            chosen[path] = most_central(faces, image.size)
+    return chosen
+
+
+def distances(embeddings: dict[Path, NDArray[np.float32] | None], pairs: list[Pair]) -> NDArray[np.float64]:
+    """Return each pair's distance; infinity where a face is missing."""
+
+    def distance(a: NDArray[np.float32] | None, b: NDArray[np.float32] | None) -> float:
+        return np.inf if a is None or b is None else float(np.linalg.norm(a - b))
+
+    return np.array([distance(embeddings[a], embeddings[b]) for a, b, _ in pairs])
+
+
+def measure(precision: Precision, pairs: list[Pair]) -> tuple[NDArray[np.float64], dict[Path, Face | None]]:
+    """Return the distances of all pairs, and the faces that they are of."""
+    paths = sorted({path for a, b, _ in pairs for path in (a, b)})
+    faces = central_faces(Recognizer(precision=precision), paths)
+    embeddings = {path: None if face is None else face.embedding for path, face in faces.items()}
+    return distances(embeddings, pairs), faces
+
+
+def dlib_embedding(own_boxes: bool, job: tuple[Path, NDArray[np.float32] | None]) -> NDArray[np.float32] | None:  # noqa: FBT001
+    """Embed an image's central face with dlib, in a box of ours or of its own CNN detector."""
+    import dlib  # noqa: PLC0415  # its models are loaded once in each worker process
+
+    global _dlib  # noqa: PLW0603
+    if _dlib is None:
+        from visavis.models.catalogue import DLIB  # noqa: PLC0415
+        from visavis.models.weights import source_path  # noqa: PLC0415
+
+        _dlib = (
+            dlib.cnn_face_detection_model_v1(str(source_path(DLIB.detector))),
+            dlib.shape_predictor(str(source_path(DLIB.landmarks))),
+            dlib.face_recognition_model_v1(str(source_path(DLIB.embedder))),
+        )
+    detector, predictor, embedder = _dlib
+    path, box = job
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB").resize((image.width * 2, image.height * 2), Image.Resampling.BILINEAR))
+    if own_boxes:
+        found = [found.rect for found in detector(pixels, 0)]
+        middle = (pixels.shape[1] / 2, pixels.shape[0] / 2)
+        rectangle = min(found, key=lambda r: np.hypot(r.center().x - middle[0], r.center().y - middle[1]), default=None)
+    else:
+        rectangle = None if box is None else dlib.rectangle(*np.rint(box * 2).astype(int).tolist())
+    if rectangle is None:
+        return None
+    shape = predictor(pixels, rectangle)
+    return np.array(embedder.compute_face_descriptor(pixels, shape, 0, 0.25), np.float32)
+
+
+_dlib: tuple[Any, Any, Any] | None = None
+
+
+def fit_calibration(measured: NDArray[np.float64], same: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return midpoint and slope of the logistic function that turns a distance into a probability."""
+    found = np.isfinite(measured)
+    # Unregularised, and both classes weighted alike whatever their numbers.
+    model = LogisticRegression(C=np.inf, class_weight="balanced").fit(measured[found, None], same[found])
+    slope = -float(model.coef_[0, 0])
+    return float(model.intercept_[0]) / slope, slope
+
+
+def report(name: str, measured: NDArray[np.float64], same: NDArray[np.bool_], threshold: float) -> None:
+    """Print one row: accuracy at the threshold, the best of all thresholds, and faces not found."""
+    right = (measured < threshold) == same
+    candidates = np.unique(measured[np.isfinite(measured)])
+    best = max((((measured < t) == same).mean(), t) for t in candidates)
+    print(
+        f"{name:28} {right.mean():8.2%} at {threshold}   best {best[0]:.2%} at {best[1]:.3f}   "
+        f"FMR {(measured < threshold)[~same].mean():.2%}   FNMR {(measured >= threshold)[same].mean():.2%}   "
+        f"pairs without a face {np.isinf(measured).sum()}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Run the measurements that the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dlib", action="store_true", help="compare with dlib's embeddings")
+    parser.add_argument("--dlib-boxes", action="store_true", help="dlib finds the faces itself")
+    parser.add_argument("--fit", action="store_true", help="fit the calibration")
+    options = parser.parse_args()
+
+    pairs = read_pairs()
+    same = np.array([pair[2] for pair in pairs])
+    threshold = 0.6
+    print(f"{len(pairs)} pairs of {DATA.name}", flush=True)
+    measured: dict[Precision, NDArray[np.float64]] = {}
+    for precision in ("f32", "auto"):
+        measured[precision], faces = measure(precision, pairs)
+        report(f"visavis, {precision}", measured[precision], same, threshold)
+    if options.dlib:
+        jobs = [(path, None if face is None else face.box_xyxy) for path, face in faces.items()]
+        with ProcessPoolExecutor() as pool:
+            vectors = pool.map(partial(dlib_embedding, options.dlib_boxes), jobs, chunksize=8)
+            reference = distances(dict(zip([job[0] for job in jobs], vectors, strict=True)), pairs)
+        report("dlib" + (", own boxes" if options.dlib_boxes else ", our boxes"), reference, same, threshold)
+        for precision, ours in measured.items():
+            agree = ((ours < threshold) == (reference < threshold)).mean()
+            print(f"same decision as dlib, {precision:20} {agree:.2%}", flush=True)
+    if options.fit:
+        midpoint, slope = fit_calibration(measured["f32"], same)
+        print(f"calibration: midpoint={midpoint:.4f}, slope={slope:.2f}")
+
+
+if __name__ == "__main__":
+    main()
