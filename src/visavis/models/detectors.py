@@ -146,9 +146,9 @@ def _read_tile(tile: Tile, scores: FloatArray, image_wh: SizeWH) -> Detections:
     cells = np.column_stack([columns + left, rows + top])
     factors = np.array(image_wh) / tile.level.size_wh
     centres = (cells * _STRIDE + shift + 0.5) * factors - 0.5
-    # As in dlib, a box names its outermost pixels: 80 of them are 40 before the centre and 39 behind it.
+    # As in dlib, a box names its outermost whole pixels: 80 of them are 40 before the centre and 39 behind it.
     low, high = centres - WINDOW / 2 * factors, centres + (WINDOW / 2 - 1) * factors
-    boxes = np.column_stack([low, high]).astype(np.float32)
+    boxes = np.rint(np.column_stack([low, high])).astype(np.float32)
     return Detections(boxes, scores[cells[:, 1], cells[:, 0]], np.full(len(cells), tile.level.number))
 
 

@@ -119,7 +119,12 @@ def _best_openvino_precision(core: Any) -> str:  # noqa: ANN401  # the module ha
 def _compile_openvino(graph: bytes, spec: RuntimeSpec) -> Infer:
     core = _openvino().Core()
     precision = _best_openvino_precision(core) if spec.precision == "auto" else "f32"
-    config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": 1}
+    config: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "NUM_STREAMS": 1,
+        # Its cache of kernels for every input size ever seen would grow without end; oneDNN's own is bounded.
+        "CPU_RUNTIME_CACHE_CAPACITY": 0,
+    }
     if spec.threads is not None:
         config["INFERENCE_NUM_THREADS"] = spec.threads
     try:
