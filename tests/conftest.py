@@ -1,10 +1,16 @@
-"""Data that the tests share: portraits from PyPI packages, and the project's test images where they are."""
+"""What the tests share: portraits from PyPI packages, the project's test images where they are, and loaded models."""
 
 import importlib.util
+import io
 import os
 from pathlib import Path
 
+import numpy as np
+import PIL.Image
 import pytest
+from numpy.typing import NDArray
+
+from visavis import Recognizer
 
 ROOT = Path(__file__).parents[1]
 TEST_DATA = Path(os.environ.get("VISAVIS_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -31,8 +37,56 @@ def hopper() -> Path:
 
 
 @pytest.fixture(scope="session")
+def astronaut_again(astronaut: Path) -> bytes:
+    """A second photo of Eileen Collins: cropped, turned, made smaller and compressed. JPEG, 220 x 220."""
+    with PIL.Image.open(astronaut) as photo:
+        turned = photo.convert("RGB").rotate(12, PIL.Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    turned.crop((60, 0, 380, 320)).resize((220, 220)).save(buffer, "JPEG", quality=60)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def astronaut_pixels(astronaut: Path) -> NDArray[np.uint8]:
+    return read_pixels(astronaut)
+
+
+@pytest.fixture(scope="session")
 def test_data() -> Path:
     """The folder of test images; skips where it is absent."""
     if not TEST_DATA.is_dir():
         pytest.skip(f"no test data at {TEST_DATA} (set VISAVIS_TEST_DATA)")
     return TEST_DATA
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of converted models for this run of the tests, so that the conversion is always this code's."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def recognizer(cache_dir: Path) -> Recognizer:
+    """The default pack in float32, which gives the same numbers on every machine."""
+    return Recognizer(precision="f32", cache_dir=cache_dir)
+
+
+@pytest.fixture(scope="session")
+def recognizer_auto(cache_dir: Path) -> Recognizer:
+    """The default pack as it comes."""
+    return Recognizer(cache_dir=cache_dir)
+
+
+def read_pixels(path: Path, longest: int | None = None) -> NDArray[np.uint8]:
+    """Return an image's pixels, made smaller to at most ``longest`` on the longer side."""
+    with PIL.Image.open(path) as image:
+        picture = image.convert("RGB")
+    if longest is not None and max(picture.size) > longest:
+        picture.thumbnail((longest, longest))
+    return np.asarray(picture)
+
+
+def many_faces(pixels: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.uint8]:
+    """Return the astronaut's face many times in one picture."""
+    face = np.asarray(PIL.Image.fromarray(pixels[20:220, 120:320]).resize((128, 128)))
+    return np.tile(face, (rows, columns, 1))

@@ -131,16 +131,19 @@ def _two_columns(levels: Sequence[Level]) -> Canvas:
             break
         below += heights[count] + GAP
         count += 1
-    tiles, y = [], BORDER
+    left, y = [], BORDER
     for level in levels[:count]:
-        tiles.append(_whole(level, BORDER, y))
+        left.append(_whole(level, BORDER, y))
         y += level.size_wh[1] + GAP
-    y = BORDER + heights[0] + below
+    right, y = [], BORDER + heights[0] + below
     for level in levels[count:]:
         y -= level.size_wh[1]
-        tiles.append(_whole(level, BORDER + widths[0] - level.size_wh[0], y))
+        # dlib lets some pairs overlap by a few pixels; here the right one moves aside.
+        beside = max(BORDER + tile.size_wh[0] for tile in left if tile.at_xy[1] + tile.size_wh[1] + GAP > y)
+        right.append(_whole(level, max(BORDER + widths[0] - level.size_wh[0], beside + GAP), y))
         y -= GAP
-    return _canvas((widths[0], heights[0] + below), tuple(tiles))
+    width = max(tile.at_xy[0] + tile.size_wh[0] - BORDER for tile in (*left, *right))
+    return _canvas((width, heights[0] + below), (*left, *right))
 
 
 def _canvas(size_wh: SizeWH, tiles: tuple[Tile, ...]) -> Canvas:

@@ -107,7 +107,7 @@ class DlibStream:
         if at > len(data) or any(abs(exponent) >= _NON_FINITE_EXPONENT for exponent in exponents):
             raise self.fail("a list of numbers is damaged")
         self.at = at
-        return np.ldexp(np.array(mantissas, np.float64), exponents).astype(np.float32)
+        return np.ldexp(np.array(mantissas, np.float64), np.array(exponents, np.int32)).astype(np.float32)
 
     def tensor(self) -> FloatArray:
         """Read a tensor (num, channels, rows, cols) of raw float32."""

@@ -1,0 +1,50 @@
+# Everything a newcomer needs: `make demo` verifies two photos, `make test` runs the tests.
+# Each target sets itself up: a virtual environment in .venv, filled by pip.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo serve test check format bench clean
+
+help:
+	@echo "make demo    verify portraits that come with PyPI packages"
+	@echo "make test    run the tests"
+	@echo "make check   run the linters and the type checker"
+	@echo "make format  format the code"
+	@echo "make bench   measure speed beside dlib (minutes)"
+	@echo "make clean   remove the virtual environment and caches"
+
+demo: $(VENV)/.demo
+	$(BIN)/python examples/demo.py
+
+# Until there is a server, the main job is the demo.
+serve: demo
+
+test: $(VENV)/.check
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.check
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.check
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/.check
+	$(BIN)/python bench/speed.py
+	$(BIN)/python bench/commands.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache
+
+# A stamp per extra: made anew when the dependencies change.
+$(VENV)/.%: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip

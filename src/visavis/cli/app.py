@@ -1,0 +1,51 @@
+"""The command ``visavis``: what it consists of. Its parts load what they need when they run."""
+
+from typing import Annotated
+
+import typer
+
+from visavis import __version__
+from visavis.cli import doctor, faces, models, verify
+from visavis.cli.messages import results_stream
+
+_EXAMPLES = """\b
+Examples:
+  visavis verify passport.jpg selfie.jpg
+  visavis detect photos/ --draw drawn/
+  visavis embed photos/ -o faces.npz
+  visavis doctor
+
+Every command explains itself: visavis verify --help. Results go to standard output, everything else to standard
+error. Options that name an environment variable take their default from it.
+"""
+
+# Plain help and plain errors: they load in half the time and can be searched and piped.
+app = typer.Typer(
+    name="visavis",
+    epilog=_EXAMPLES,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
+app.command("detect", epilog=faces.DETECT_EXAMPLES)(faces.detect)
+app.command("embed", short_help="Find faces and turn each into an embedding.", epilog=faces.EMBED_EXAMPLES)(faces.embed)
+app.command("models", short_help="List the packs of models.")(models.models)
+app.command("doctor", short_help="Check the installation.", epilog=doctor.EXAMPLES)(doctor.doctor)
+
+
+def _print_version(value: bool) -> None:  # noqa: FBT001  # the form that typer calls
+    if value:
+        results_stream().write(f"visavis {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _visavis(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Face recognition: find faces, embed them, and tell whether two images show the same person."""

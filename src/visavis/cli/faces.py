@@ -1,0 +1,142 @@
+"""``visavis detect`` and ``visavis embed``: the faces of many images."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from visavis.cli.batch import Task, process
+from visavis.cli.messages import reporting
+from visavis.cli.options import (
+    DEFAULT_MAX_BYTES,
+    DEFAULT_MAX_PIXELS,
+    DEFAULT_MIN_FACE,
+    DEFAULT_PACK,
+    CacheDirOption,
+    MaxBytesOption,
+    MaxPixelsOption,
+    MinFaceOption,
+    ModelOptions,
+    PackOption,
+    PrecisionOption,
+    QuietOption,
+    RuntimeOption,
+    ThreadsOption,
+    VerboseOption,
+)
+from visavis.cli.output import choose_format
+
+_EXIT_CODES = """\b
+Exit codes:
+  0  all images were processed, whether they show faces or not
+  1  some images failed; each is named on standard error and in the results
+  2  nothing could be done: wrong usage or set-up, no image found
+
+\b
+Examples:
+"""
+DETECT_EXAMPLES = f"""{_EXIT_CODES}\
+  visavis detect photo.jpg
+  visavis detect photos/ --draw drawn/
+  visavis detect photos/ --min-face 20 --csv > faces.csv
+  visavis detect --json a.jpg b.png | jq '.faces | length'
+"""
+EMBED_EXAMPLES = f"""{_EXIT_CODES}\
+  visavis embed photos/ -o faces.npz
+  visavis embed --faces only --json portraits/
+  curl -s https://example.com/a.jpg | visavis embed - --json
+
+\b
+Arrays in an .npz (numpy.load reads it without pickle):
+  files, errors                        one entry per image; errors holds codes, empty where all went well
+  face_file                            one entry per face, as are the following: its image, an index into files
+  box_xyxy, score, landmarks           the face in its image
+  embeddings                           the numbers to compare
+"""
+
+PathsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PATH",
+        help="Image files; folders, searched with all they contain for files with the suffix of an image; "
+        "or - for an image from standard input.",
+    ),
+]
+FacesOption = Annotated[
+    Literal["all", "largest", "only"],
+    typer.Option(
+        "--faces", help="Faces wanted of an image: all, the largest, or the only one, several and none being an error."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON Lines: an object for each image.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV: a row for each face.")]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write to a file, in the format of its suffix: .json, .jsonl, .csv or .npz. It appears when it is whole.",
+    ),
+]
+
+
+def detect(  # noqa: PLR0913  # a command's options are independent
+    paths: PathsArgument,
+    *,
+    faces: FacesOption = "all",
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+    output: OutputOption = None,
+    draw: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also write each image there with boxes and landmarks drawn on it."),
+    ] = None,
+    min_face: MinFaceOption = DEFAULT_MIN_FACE,
+    max_bytes: MaxBytesOption = DEFAULT_MAX_BYTES,
+    max_pixels: MaxPixelsOption = DEFAULT_MAX_PIXELS,
+    pack: PackOption = DEFAULT_PACK,
+    runtime: RuntimeOption = "openvino",
+    precision: PrecisionOption = "auto",
+    threads: ThreadsOption = None,
+    cache_dir: CacheDirOption = None,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Find faces in images.
+
+    Prints for each image how many faces it shows, and for each face, largest first, its box (left, top, right and
+    bottom in pixels) and the detector's score.
+    """
+    options = ModelOptions(pack, runtime, precision, threads, cache_dir, min_face, max_bytes, max_pixels)
+    with reporting(quiet=quiet, verbose=verbose):
+        write = choose_format(output, as_json=as_json, as_csv=as_csv)
+        process(Task(paths, faces, write, output, draw, embed=False, quiet=quiet), options)
+
+
+def embed(  # noqa: PLR0913  # likewise
+    paths: PathsArgument,
+    *,
+    faces: FacesOption = "all",
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+    output: OutputOption = None,
+    min_face: MinFaceOption = DEFAULT_MIN_FACE,
+    max_bytes: MaxBytesOption = DEFAULT_MAX_BYTES,
+    max_pixels: MaxPixelsOption = DEFAULT_MAX_PIXELS,
+    pack: PackOption = DEFAULT_PACK,
+    runtime: RuntimeOption = "openvino",
+    precision: PrecisionOption = "auto",
+    threads: ThreadsOption = None,
+    cache_dir: CacheDirOption = None,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Find faces in images and turn each into an embedding: numbers whose distance tells persons apart.
+
+    An embedding is personal data: whoever has it can recognise the person.
+    """
+    options = ModelOptions(pack, runtime, precision, threads, cache_dir, min_face, max_bytes, max_pixels)
+    with reporting(quiet=quiet, verbose=verbose):
+        write = choose_format(output, as_json=as_json, as_csv=as_csv)
+        process(Task(paths, faces, write, output, None, embed=True, quiet=quiet), options)

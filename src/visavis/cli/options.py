@@ -1,0 +1,110 @@
+"""The options that commands share, and the Recognizer they describe."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from visavis import ImageLimits, Recognizer
+
+# The library's own defaults, repeated here so that --help need not load it; a test compares them.
+DEFAULT_PACK = "dlib"
+DEFAULT_MIN_FACE = 0.08
+DEFAULT_MAX_BYTES = 20_000_000
+DEFAULT_MAX_PIXELS = 50_000_000
+
+PackOption = Annotated[
+    str, typer.Option("--pack", envvar="VISAVIS_PACK", metavar="NAME", help="Models to use; see: visavis models.")
+]
+RuntimeOption = Annotated[
+    Literal["openvino", "onnxruntime"],
+    typer.Option("--runtime", envvar="VISAVIS_RUNTIME", help="What runs the networks."),
+]
+PrecisionOption = Annotated[
+    Literal["auto", "f32"],
+    typer.Option(
+        "--precision",
+        envvar="VISAVIS_PRECISION",
+        help="auto: bfloat16 where the processor has it; f32: always float32.",
+    ),
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        envvar="VISAVIS_THREADS",
+        metavar="N",
+        min=1,
+        show_default="all cores",
+        help="Threads that an inference may use.",
+    ),
+]
+CacheDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache-dir",
+        envvar="VISAVIS_CACHE_DIR",
+        metavar="DIR",
+        show_default="the user's cache folder",
+        help="Where converted models are kept.",
+    ),
+]
+MinFaceOption = Annotated[
+    float,
+    typer.Option(
+        "--min-face",
+        envvar="VISAVIS_MIN_FACE",
+        metavar="N",
+        help="Smallest face to look for: from 1 on in pixels, below 1 as a fraction of the image's shorter side. "
+        "Half the size takes four times as long.",
+    ),
+]
+MaxBytesOption = Annotated[int, typer.Option("--max-bytes", metavar="N", help="Refuse larger files.")]
+MaxPixelsOption = Annotated[int, typer.Option("--max-pixels", metavar="N", help="Refuse images of more pixels.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on standard error but errors.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", help="Say more, with a traceback where something fails.")]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """What a Recognizer is made from."""
+
+    pack: str
+    runtime: Literal["openvino", "onnxruntime"]
+    precision: Literal["auto", "f32"]
+    threads: int | None
+    cache_dir: Path | None
+    min_face: float = DEFAULT_MIN_FACE
+    max_bytes: int = DEFAULT_MAX_BYTES
+    max_pixels: int = DEFAULT_MAX_PIXELS
+
+    def limits(self) -> "ImageLimits":
+        """Return the limits on images.
+
+        Raises:
+            InvalidOption: one is below 1.
+        """
+        from visavis import ImageLimits  # noqa: PLC0415  # brings NumPy and OpenCV
+
+        return ImageLimits(self.max_bytes, self.max_pixels)
+
+    def load(self) -> "Recognizer":
+        """Load the models.
+
+        Raises:
+            InvalidOption: an option is out of its range.
+            SetupError: a model or the runtime is missing or damaged.
+        """
+        from visavis import Recognizer  # noqa: PLC0415  # brings the runtime
+
+        return Recognizer(
+            self.pack,
+            runtime=self.runtime,
+            precision=self.precision,
+            threads=self.threads,
+            min_face=self.min_face,
+            limits=self.limits(),
+            cache_dir=self.cache_dir,
+        )

@@ -1,0 +1,99 @@
+"""``visavis verify``: do two images show the same person?"""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from visavis.cli.inputs import check_paths, open_image
+from visavis.cli.messages import reporting, results_stream
+from visavis.cli.options import (
+    DEFAULT_MAX_BYTES,
+    DEFAULT_MAX_PIXELS,
+    DEFAULT_MIN_FACE,
+    DEFAULT_PACK,
+    CacheDirOption,
+    MaxBytesOption,
+    MaxPixelsOption,
+    MinFaceOption,
+    ModelOptions,
+    PackOption,
+    PrecisionOption,
+    QuietOption,
+    RuntimeOption,
+    ThreadsOption,
+    VerboseOption,
+)
+from visavis.errors import VisavisError
+
+if TYPE_CHECKING:
+    from visavis import Verification
+
+EXAMPLES = """\b
+Exit codes:
+  0  the same person
+  1  different persons
+  2  could not tell: no face, an unreadable image, wrong usage or set-up
+
+\b
+Examples:
+  visavis verify passport.jpg selfie.jpg
+  visavis verify --threshold 0.5 --json a.jpg b.jpg
+  curl -s https://example.com/a.jpg | visavis verify - b.jpg
+"""
+
+
+def verify(  # noqa: PLR0913  # a command's options are independent
+    a: Annotated[str, typer.Argument(metavar="A", help="An image file, or - for standard input.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X", show_default="the pack's own", help="Faces at a smaller distance are the same person."
+        ),
+    ] = None,
+    faces: Annotated[
+        Literal["largest", "only"],
+        typer.Option(help="Compare the largest face of each image, or insist on exactly one."),
+    ] = "largest",
+    min_face: MinFaceOption = DEFAULT_MIN_FACE,
+    max_bytes: MaxBytesOption = DEFAULT_MAX_BYTES,
+    max_pixels: MaxPixelsOption = DEFAULT_MAX_PIXELS,
+    pack: PackOption = DEFAULT_PACK,
+    runtime: RuntimeOption = "openvino",
+    precision: PrecisionOption = "auto",
+    threads: ThreadsOption = None,
+    cache_dir: CacheDirOption = None,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+) -> None:
+    """Tell whether two images show the same person.
+
+    Prints Yes or No, then the distance of the two faces, the threshold below which faces count as the same person,
+    and the probability that they are, if both answers were equally likely beforehand.
+    """
+    options = ModelOptions(pack, runtime, precision, threads, cache_dir, min_face, max_bytes, max_pixels)
+    with reporting(quiet=quiet, verbose=verbose):
+        try:
+            check_paths([a, b])
+            images = open_image(a, max_bytes), open_image(b, max_bytes)
+            answer = options.load().verify(*images, faces=faces, threshold=threshold)
+        except VisavisError as error:
+            if as_json:
+                _print(json.dumps({"error": {"code": error.code, "message": str(error)}}))
+            raise
+        _print(json.dumps(answer.to_dict()) if as_json else _readable(answer))
+        raise typer.Exit(0 if answer.same else 1)
+
+
+def _readable(answer: "Verification") -> str:
+    numbers = {"distance": answer.distance, "threshold": answer.threshold, "probability": answer.probability}
+    return "\n".join(["Yes" if answer.same else "No", *(f"{name:<11}  {value:.4f}" for name, value in numbers.items())])
+
+
+def _print(text: str) -> None:
+    stream = results_stream()
+    stream.write(text + "\n")
+    stream.flush()

@@ -1,0 +1,524 @@
+"""The command line as its users meet it: what it prints where, what it writes, and how it exits."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import visavis
+from visavis import ImageLimits, Recognizer
+from visavis.cli import options
+from visavis.cli.main import main
+from visavis.models.recognizer import DEFAULT_MIN_FACE
+
+LIMIT_S = 60
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: object
+    out: str
+    err: str
+
+
+Run = Callable[..., Outcome]
+
+
+# Exact on every machine, and quick: the portraits' faces are large.
+SETTINGS = {"VISAVIS_PRECISION": "f32", "VISAVIS_MIN_FACE": "0.15"}
+
+
+@pytest.fixture(scope="session")
+def recognizer(cache_dir: Path) -> Recognizer:
+    """What the command line should agree with."""
+    return Recognizer(precision="f32", min_face=0.15, cache_dir=cache_dir)
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cache_dir: Path, tmp_path: Path) -> Run:
+    """Run the command line in this process, in an empty folder."""
+    for name, value in {**SETTINGS, "VISAVIS_CACHE_DIR": str(cache_dir)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object, stdin: bytes = b"") -> Outcome:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with pytest.raises(SystemExit) as exit_:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Outcome(exit_.value.code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def selfie(astronaut: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The astronaut once more: tilted, cropped, smaller and compressed."""
+    path = tmp_path_factory.mktemp("selfie") / "selfie.jpg"
+    with PIL.Image.open(astronaut) as image:
+        tilted = image.convert("RGB").rotate(6, PIL.Image.Resampling.BICUBIC)
+    tilted.crop((90, 10, 390, 310)).resize((240, 240)).save(path, quality=60)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path, astronaut: Path, hopper: Path) -> Path:
+    """A folder as people have them: nested, with odd names, without a face, damaged, hidden, not an image."""
+    folder = tmp_path / "photos"
+    (folder / "Ünï 人").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    with PIL.Image.open(astronaut) as image:
+        image.convert("RGB").save(folder / "a.JPG")
+    data = hopper.read_bytes()
+    (folder / "Ünï 人" / "b.jpg").write_bytes(data)
+    (folder / "broken.jpg").write_bytes(data[: len(data) // 2])
+    (folder / ".hidden" / "x.jpg").write_bytes(data)
+    (folder / ".x.jpg").write_bytes(data)
+    (folder / "notes.txt").write_text("no image")
+    PIL.Image.new("RGB", (200, 100), "grey").save(folder / "grey.png")
+    return folder
+
+
+FOUND: list[tuple[str, int | str]] = [
+    ("a.JPG", 1),
+    ("broken.jpg", "image_corrupt"),
+    ("grey.png", 0),
+    ("Ünï 人/b.jpg", 1),
+]
+
+
+def by_name(photos: Path) -> list[tuple[str, int | str]]:
+    return [(str(photos / name), outcome) for name, outcome in FOUND]
+
+
+def outcome_of(record: dict[str, Any]) -> tuple[str, int | str]:
+    return record["file"], record["error"]["code"] if "error" in record else len(record["faces"])
+
+
+# --- verify ---------------------------------------------------------------------------------------------------------
+
+
+def test_verify_says_yes_and_exits_with_0(cli: Run, recognizer: Recognizer, astronaut: Path, selfie: Path) -> None:
+    outcome = cli("verify", astronaut, selfie)
+    answer = recognizer.verify(astronaut, selfie)
+    assert outcome.out.splitlines() == [
+        "Yes",
+        f"distance     {answer.distance:.4f}",
+        "threshold    0.6000",
+        f"probability  {answer.probability:.4f}",
+    ]
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_verify_says_no_and_exits_with_1(cli: Run, selfie: Path, hopper: Path) -> None:
+    outcome = cli("verify", selfie, hopper)
+    assert (outcome.code, outcome.out.splitlines()[0]) == (1, "No")
+
+
+def test_verify_as_json_with_a_threshold(cli: Run, recognizer: Recognizer, astronaut: Path, selfie: Path) -> None:
+    outcome = cli("verify", "--json", "--threshold", "0.01", "--faces", "only", astronaut, selfie)
+    expected = recognizer.verify(astronaut, selfie, threshold=0.01, faces="only").to_dict()
+    assert json.loads(outcome.out) == expected
+    assert outcome.code == 1
+
+
+def test_verify_reads_standard_input(cli: Run, astronaut: Path, selfie: Path) -> None:
+    assert cli("verify", "-", astronaut, stdin=selfie.read_bytes()).code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{a}", "nowhere.jpg"], "visavis: nowhere.jpg: there is no such file\n"),
+        (["{a}", "{grey}"], "grey.png: no face found\n"),
+        (["-", "-"], "standard input (-)"),
+        (["{a}", "{a}", "--threshold", "nan"], "visavis: the threshold must be"),
+        (["{a}", "{a}", "--pack", "nope"], "visavis: there is no pack 'nope'"),
+        (["{a}"], "Missing argument 'B'"),
+        (["{a}", "{a}", "--runtime", "abacus"], "'abacus' is not one of 'openvino', 'onnxruntime'"),
+        (["{a}", "{a}", "--max-pixels", "1000"], "the limit max_pixels is 1,000"),
+        (["{a}", "{a}", "--max-pixels", "0"], "max_pixels must be a positive int"),
+    ],
+)
+def test_verify_that_cannot_tell_says_why(
+    cli: Run, astronaut: Path, photos: Path, arguments: list[str], message: str
+) -> None:
+    outcome = cli("verify", *(text.format(a=astronaut, grey=photos / "grey.png") for text in arguments))
+    assert message in outcome.err
+    assert (outcome.code, outcome.out) == (2, "")
+
+
+def test_verify_as_json_tells_errors_too(cli: Run, astronaut: Path) -> None:
+    outcome = cli("verify", "--json", astronaut, "nowhere.jpg")
+    assert json.loads(outcome.out)["error"]["code"] == "image_not_found"
+    assert outcome.code == 2
+
+
+# --- detect and embed -----------------------------------------------------------------------------------------------
+
+
+def test_detect_in_words(cli: Run, photos: Path) -> None:
+    outcome = cli("detect", photos)
+    lines = outcome.out.splitlines()
+    assert lines[0] == f"{photos / 'a.JPG'}: 1 face"
+    assert lines[1].startswith("  box ")
+    assert lines[2:4] == [f"{photos / 'broken.jpg'}: failed, image_corrupt", f"{photos / 'grey.png'}: 0 faces"]
+    assert outcome.err.startswith(f"visavis: {photos / 'broken.jpg'}: damaged")
+    assert (outcome.err.count("\n"), outcome.code) == (1, 1)
+
+
+def test_detect_as_json_lines(cli: Run, recognizer: Recognizer, photos: Path, astronaut: Path) -> None:
+    outcome = cli("detect", "--json", photos, astronaut)
+    records = [json.loads(line) for line in outcome.out.splitlines()]
+    assert list(map(outcome_of, records)) == [*by_name(photos), (str(astronaut), 1)]
+    assert records[0]["faces"] == [face.to_dict() for face in recognizer.detect(photos / "a.JPG")]
+    assert outcome.code == 1
+
+
+@pytest.mark.parametrize(("suffix", "load"), [(".json", json.loads), (".jsonl", None)])
+def test_embed_into_json(
+    cli: Run, recognizer: Recognizer, photos: Path, suffix: str, load: Callable[[str], Any] | None
+) -> None:
+    outcome = cli("embed", photos, "--quiet", "-o", f"faces{suffix}")
+    text = Path(f"faces{suffix}").read_text(encoding="utf-8")
+    records = load(text) if load else [json.loads(line) for line in text.splitlines()]
+    assert list(map(outcome_of, records)) == by_name(photos)
+    (face,) = recognizer.embed(photos / "a.JPG")
+    assert face.embedding is not None
+    np.testing.assert_allclose(records[0]["faces"][0]["embedding"], face.embedding, atol=1e-4)
+    assert (outcome.code, outcome.out) == (1, "")
+
+
+def test_embed_as_csv(cli: Run, recognizer: Recognizer, photos: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(cli("embed", "--csv", photos).out)))
+    assert [(row["file"], row["error"]) for row in rows] == [
+        (str(photos / "a.JPG"), ""),
+        (str(photos / "broken.jpg"), "image_corrupt"),
+        (str(photos / "Ünï 人" / "b.jpg"), ""),
+    ]
+    (face,) = recognizer.embed(photos / "a.JPG")
+    assert [np.float32(rows[0][edge]) for edge in ("left", "top", "right", "bottom")] == face.box_xyxy.tolist()
+    assert [np.float32(rows[0][f"{axis}{i}"]) for i in range(5) for axis in "xy"] == face.landmarks.ravel().tolist()
+    assert face.embedding is not None
+    np.testing.assert_allclose([float(rows[0][f"e{i}"]) for i in range(128)], face.embedding, atol=1e-4)
+    assert rows[1]["left"] == rows[1]["e127"] == ""
+
+
+def test_embed_into_numpy_arrays(cli: Run, recognizer: Recognizer, photos: Path) -> None:
+    outcome = cli("embed", photos, "-o", "faces.npz")
+    assert outcome.err.splitlines()[-1] == "images: 4, faces: 2, failed: 1; see faces.npz"
+    with np.load("faces.npz", allow_pickle=False) as arrays:
+        assert arrays["files"].tolist() == [name for name, _ in by_name(photos)]
+        assert arrays["errors"].tolist() == ["", "image_corrupt", "", ""]
+        assert arrays["face_file"].tolist() == [0, 3]
+        expected = [recognizer.embed(arrays["files"][index])[0] for index in arrays["face_file"]]
+        for name, attribute in (("box_xyxy", "box_xyxy"), ("score", "score"), ("landmarks", "landmarks")):
+            np.testing.assert_array_equal(arrays[name], [getattr(face, attribute) for face in expected])
+        embeddings = np.array([face.embedding for face in expected])
+        np.testing.assert_allclose(arrays["embeddings"], embeddings, atol=1e-4)
+        assert arrays["embeddings"].dtype == np.float32
+
+
+def test_no_faces_still_make_arrays(cli: Run, photos: Path) -> None:
+    assert cli("embed", photos / "grey.png", "-o", "none.npz").code == 0
+    with np.load("none.npz", allow_pickle=False) as arrays:
+        assert arrays["box_xyxy"].shape == (0, 4)
+        assert arrays["landmarks"].shape == (0, 5, 2)
+        assert arrays["embeddings"].shape == (0, 128)
+
+
+def test_detect_into_numpy_arrays_has_no_embeddings(cli: Run, hopper: Path) -> None:
+    assert cli("detect", hopper, "-o", "faces.npz").code == 0
+    with np.load("faces.npz", allow_pickle=False) as arrays:
+        assert "embeddings" not in arrays
+
+
+def test_embed_in_words_shows_a_few_numbers_and_the_way_to_all(cli: Run, hopper: Path) -> None:
+    outcome = cli("embed", hopper)
+    assert "  embedding " in outcome.out
+    assert "--json" in outcome.err
+    assert cli("embed", "-q", hopper).err == ""
+
+
+def test_standard_input_and_files_named_explicitly(cli: Run, photos: Path, hopper: Path) -> None:
+    hidden = photos / ".x.jpg"
+    outcome = cli("detect", "--json", "-", hidden, photos / "notes.txt", stdin=hopper.read_bytes())
+    records = map(outcome_of, map(json.loads, outcome.out.splitlines()))
+    assert list(records) == [("-", 1), (str(hidden), 1), (str(photos / "notes.txt"), "unsupported_format")]
+
+
+def test_faces_only_makes_their_absence_an_error(cli: Run, photos: Path) -> None:
+    outcome = cli("detect", "--faces", "only", photos / "grey.png")
+    assert (outcome.code, outcome.out) == (1, f"{photos / 'grey.png'}: failed, no_face\n")
+
+
+def test_a_missing_file_is_named_and_the_others_are_processed(cli: Run, hopper: Path) -> None:
+    outcome = cli("detect", "nowhere.jpg", hopper)
+    assert outcome.err == "visavis: nowhere.jpg: there is no such file\n"
+    assert f"{hopper}: 1 face" in outcome.out
+    assert outcome.code == 1
+
+
+def test_the_environment_sets_defaults(cli: Run, hopper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISAVIS_MIN_FACE", "0.9")
+    assert cli("detect", hopper).out == f"{hopper}: 0 faces\n"
+    assert cli("detect", hopper, "--min-face", "0.2").out.startswith(f"{hopper}: 1 face")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Missing argument 'PATH"),
+        (["."], "visavis: no image found in ."),
+        ([""], "visavis: a path is empty"),
+        (["x.jpg", "--json", "--csv"], "visavis: --json and --csv exclude each other"),
+        (["x.jpg", "-o", "faces.xml"], "visavis: --output faces.xml: the suffix tells the format"),
+        (["x.jpg", "--csv", "-o", "faces.npz"], "visavis: --output faces.npz: the suffix asks for another format"),
+        (["x.jpg", "-o", "nowhere/faces.csv"], "visavis: nowhere/faces.csv: No such file or directory"),
+        (["x.jpg", "--min-face", "5"], "visavis: min_face must be"),
+        (["x.jpg", "--threads", "0"], "--threads"),
+        (["x.jpg", "--draw", "/dev/null/x"], "visavis: /dev/null/x: Not a directory"),
+    ],
+)
+def test_wrong_usage_exits_with_2(cli: Run, arguments: list[str], message: str) -> None:
+    outcome = cli("detect", *arguments)
+    assert message in outcome.err
+    assert (outcome.code, outcome.out) == (2, "")
+    assert list(Path().iterdir()) == []
+
+
+def test_an_output_that_fails_leaves_the_old_one(cli: Run, hopper: Path) -> None:
+    Path("faces.csv").write_text("old")
+    assert cli("detect", hopper, "-o", "faces.csv", "--min-face", "5").code == 2
+    assert Path("faces.csv").read_text() == "old"
+    assert [path.name for path in Path().iterdir()] == ["faces.csv"]
+
+
+def test_links_that_lead_in_circles_end(cli: Run, photos: Path) -> None:
+    (photos / "Ünï 人" / "again").symlink_to(photos)
+    (photos / "gone.png").symlink_to("nowhere.png")
+    os.mkfifo(photos / "pipe.png")
+    outcome = cli("detect", "--json", photos)
+    records = list(map(outcome_of, map(json.loads, outcome.out.splitlines())))
+    assert sorted(records) == sorted([*by_name(photos), (str(photos / "gone.png"), "image_not_found")])
+
+
+def test_names_that_are_no_text_are_escaped(cli: Run, tmp_path: Path, hopper: Path) -> None:
+    name = os.fsdecode(b"\xff \n\x1b[31m.jpg")
+    (tmp_path / name).write_bytes(hopper.read_bytes())
+    assert cli("detect", ".").out.startswith("\\udcff \\n\\x1b[31m.jpg: 1 face\n")
+    assert json.loads(cli("detect", ".", "--json").out)["file"] == name
+    assert '"\\udcff \n' in cli("detect", ".", "--csv").out
+    assert cli("detect", ".", "-o", "x.npz").code == 0
+    with np.load("x.npz", allow_pickle=False) as arrays:
+        assert arrays["files"].tolist() == [name]
+
+
+# --- drawings -------------------------------------------------------------------------------------------------------
+
+
+def test_drawings_have_the_names_and_sizes_of_their_images(cli: Run, recognizer: Recognizer, photos: Path) -> None:
+    assert cli("detect", photos, "--draw", photos / "drawn").code == 1
+    drawn = sorted(str(path.relative_to(photos / "drawn")) for path in (photos / "drawn").rglob("*.*"))
+    assert drawn == ["a.JPG", "grey.png", str(Path("Ünï 人", "b.jpg"))]
+    with PIL.Image.open(photos / "a.JPG") as before, PIL.Image.open(photos / "drawn" / "a.JPG") as after:
+        assert after.size == before.size
+        difference = np.abs(np.asarray(after).astype(int) - np.asarray(before)).max(axis=2)
+    (face,) = recognizer.detect(photos / "a.JPG")
+    left, top, right, bottom = face.box_xyxy.astype(int)
+    assert difference[top:bottom, left].mean() > 60
+    assert difference[bottom, left:right].mean() > 60
+    assert all(difference[y, x] > 60 for x, y in face.landmarks.astype(int))
+    assert difference[: top - 10].mean() < 3
+    again = cli("detect", photos, "--draw", photos / "drawn")  # the drawings are not taken for images
+    assert again.out.count(": 1 face") == 2
+
+
+def test_drawings_of_the_same_name_are_told_apart(cli: Run, photos: Path, hopper: Path) -> None:
+    Path("other").mkdir()
+    PIL.Image.new("RGB", (30, 40)).save("other/A.jpg")
+    PIL.Image.new("RGB", (30, 40)).save("other/grey.gif")
+    data = hopper.read_bytes()
+    cli("detect", photos / "a.JPG", "other", "-", "-q", "--draw", "drawn", stdin=data)
+    assert sorted(path.name for path in Path("drawn").iterdir()) == ["A-2.jpg", "a.JPG", "grey.gif.jpg", "stdin.jpg"]
+    with PIL.Image.open("drawn/A-2.jpg") as drawn:
+        assert drawn.size == (30, 40)
+
+
+@pytest.mark.parametrize("folder", ["photos", "photos/../photos"])
+def test_drawings_never_replace_images(cli: Run, photos: Path, folder: str) -> None:
+    before = {path: path.read_bytes() for path in photos.rglob("*.*") if path.is_file()}
+    outcome = cli("detect", "photos", "--draw", folder)
+    assert "is one of the images; choose another folder" in outcome.err
+    assert outcome.code == 2
+    assert {path: path.read_bytes() for path in photos.rglob("*.*") if path.is_file()} == before
+
+
+# --- models, doctor, help -------------------------------------------------------------------------------------------
+
+
+def test_models_lists_the_packs(cli: Run) -> None:
+    text = cli("models").out
+    assert text.startswith("dlib (default)\n")
+    assert "commercial use     yes" in text
+    (pack,) = json.loads(cli("models", "--json").out)
+    assert (pack["name"], pack["threshold"], len(pack["files"])) == ("dlib", 0.6, 3)
+
+
+def test_doctor_finds_nothing_wrong(cli: Run, cache_dir: Path, recognizer: Recognizer) -> None:
+    outcome = cli("doctor", "--json")
+    report = json.loads(outcome.out)
+    assert outcome.code == 0
+    assert report["problems"] == []
+    assert report["cache"]["folder"] == str(cache_dir)
+    assert report["cache"]["converted"] == "detector, landmarks, embedder"
+    assert report["runtime"]["name"] == recognizer.runtime.runtime
+    assert report["models"]["SHA-256 as published"] is True
+    assert report["self_test"]["faces"] == 0
+
+
+def test_doctor_says_what_to_do_about_each_problem(cli: Run, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.touch()
+    outcome = cli("doctor", "--cache-dir", blocked / "cache")
+    assert outcome.code == 1
+    assert "1 problem:\n  the model cache" in outcome.out
+    assert "    -> mend its permissions, or name another folder with --cache-dir" in outcome.out
+    outcome = cli("doctor", "--pack", "nope")
+    assert "there is no pack 'nope'" in outcome.out
+    assert outcome.code == 1
+
+
+def test_defaults_are_the_librarys() -> None:
+    limits = ImageLimits()
+    assert (limits.max_bytes, limits.max_pixels) == (options.DEFAULT_MAX_BYTES, options.DEFAULT_MAX_PIXELS)
+    assert options.DEFAULT_MIN_FACE == DEFAULT_MIN_FACE
+    assert Recognizer.__init__.__defaults__ == (options.DEFAULT_PACK,)
+
+
+@pytest.mark.parametrize("command", ["verify", "detect", "embed", "models", "doctor"])
+def test_every_command_explains_itself(cli: Run, command: str) -> None:
+    outcome = cli(command, "-h")
+    assert outcome.out.startswith(f"Usage: visavis {command} ")
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_an_unexpected_error_is_one_line(cli: Run, hopper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_self: object, *_images: object, faces: str) -> None:
+        raise ZeroDivisionError(f"no {faces}")
+
+    monkeypatch.setattr(Recognizer, "detect_many", fail)
+    outcome = cli("detect", hopper)
+    assert outcome.err == "visavis: unexpected ZeroDivisionError: no all (--verbose shows where)\n"
+    assert outcome.code == 2
+    assert "Traceback" in cli("detect", hopper, "--verbose").err
+
+
+# --- real processes -------------------------------------------------------------------------------------------------
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "visavis", *map(str, arguments)]
+
+
+@pytest.fixture
+def environment(cache_dir: Path, recognizer: Recognizer) -> dict[str, str]:
+    """The environment of a process, with the models converted."""
+    assert recognizer.pack.name == "dlib"
+    source = str(Path(visavis.__file__).parents[1])
+    return {**os.environ, **SETTINGS, "PYTHONPATH": source, "VISAVIS_CACHE_DIR": str(cache_dir)}
+
+
+@pytest.fixture
+def many(tmp_path: Path, hopper: Path) -> Path:
+    """More photos than anyone waits for."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(1000):
+        (folder / f"{number}.jpg").symlink_to(hopper)
+    return folder
+
+
+def test_help_and_version_load_nothing_heavy(environment: dict[str, str]) -> None:
+    code = """
+import sys
+from visavis.cli.main import main
+for argument in ("--help", "--version"):
+    try:
+        main([argument])
+    except SystemExit as exit_:
+        assert not exit_.code
+print(sorted({"numpy", "cv2", "openvino", "PIL", "rich"} & sys.modules.keys()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=LIMIT_S
+    )
+    assert done.stdout.splitlines()[-2:] == [f"visavis {visavis.__version__}", "[]"]
+
+
+@pytest.mark.parametrize("options_", [["-o", "faces.npz"], ["--json"]])
+def test_ctrl_c_is_clean(many: Path, environment: dict[str, str], tmp_path: Path, options_: list[str]) -> None:
+    arguments = command("detect", "nowhere.jpg", many, *options_)
+    with subprocess.Popen(
+        arguments, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "visavis: nowhere.jpg: there is no such file\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=LIMIT_S)
+    assert (process.returncode, err) == (130, "visavis: interrupted\n")
+    assert all(json.loads(line) for line in out.splitlines())
+    assert [path.name for path in tmp_path.iterdir()] == ["many"]
+
+
+def test_a_reader_that_leaves_is_no_error(many: Path, environment: dict[str, str]) -> None:
+    with subprocess.Popen(
+        command("detect", many), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_results_and_messages_stay_apart(environment: dict[str, str], hopper: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        command("detect", "nowhere.jpg", hopper, "--cache-dir", tmp_path),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_S,
+    )
+    assert done.stdout.splitlines()[:2] == ["nowhere.jpg: failed, image_not_found", f"{hopper}: 1 face"]
+    lines = done.stderr.splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith("Converting ") for line in lines[:3])
+    assert done.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_one_line(environment: dict[str, str], hopper: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command("detect", hopper),
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=LIMIT_S,
+        )
+    assert (done.returncode, done.stderr) == (2, b"visavis: No space left on device\n")

@@ -1,0 +1,95 @@
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from visavis.core.pyramid import BORDER, GAP, Canvas, Pyramid, paint, plan_canvases, pyramid_levels
+
+REACH = 96
+sizes = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
+
+
+@given(sizes)
+def test_levels_shrink_by_a_sixth_down_to_a_few_rows(size: tuple[int, int]) -> None:
+    levels = pyramid_levels(size)
+    assert [level.number for level in levels] == list(range(len(levels)))
+    assert all(level.size_wh[0] >= 1 and level.size_wh[1] >= 5 for level in levels)
+    for one, next_one in itertools.pairwise(levels):
+        assert next_one.size_wh == (5 * one.size_wh[0] // 6, 5 * one.size_wh[1] // 6)
+
+
+def test_tiny_images_have_no_levels() -> None:
+    assert pyramid_levels((1, 1)) == ()
+    assert list(plan_canvases([], REACH)) == []
+
+
+def regions(canvas: Canvas) -> list[tuple[int, int, int, int]]:
+    return [(*tile.at_xy, tile.at_xy[0] + tile.size_wh[0], tile.at_xy[1] + tile.size_wh[1]) for tile in canvas.tiles]
+
+
+@given(sizes)
+@settings(deadline=None)
+def test_tiles_lie_apart_within_their_canvas(size: tuple[int, int]) -> None:
+    for canvas in plan_canvases(pyramid_levels(size), REACH):
+        boxes = regions(canvas)
+        for left, top, right, bottom in boxes:
+            assert min(left, top) >= BORDER
+            assert right + BORDER <= canvas.size_wh[0]
+            assert bottom + BORDER <= canvas.size_wh[1]
+        for i, a in enumerate(boxes):
+            for b in boxes[:i]:
+                assert a[0] >= b[2] + GAP or b[0] >= a[2] + GAP or a[1] >= b[3] + GAP or b[1] >= a[3] + GAP
+
+
+@given(sizes)
+@settings(deadline=None)
+def test_every_point_of_every_level_is_owned_once(size: tuple[int, int]) -> None:
+    levels = pyramid_levels(size)
+    tiles = [tile for canvas in plan_canvases(levels, REACH) for tile in canvas.tiles]
+    for level in levels:
+        width, height = level.size_wh
+        own = [tile for tile in tiles if tile.level == level]
+        area = sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (tile.owns_xyxy for tile in own))
+        assert area == pytest.approx((width + GAP) * (height + GAP))
+        for tile in own:
+            (x, y), (w, h) = tile.origin_xy, tile.size_wh
+            x0, y0, x1, y1 = tile.owns_xyxy
+            # A cut tile shows everything that the detector sees around the part it answers for.
+            assert x == 0 or (x0 - x >= REACH and x % 8 == 0)
+            assert y == 0 or (y0 - y >= REACH and y % 8 == 0)
+            assert x + w == width or x + w - x1 >= REACH
+            assert y + h == height or y + h - y1 >= REACH
+
+
+def test_canvases_stay_small_however_large_the_image() -> None:
+    for size in ((20_000, 5_000), (100_000, 600), (600, 100_000)):
+        for canvas in plan_canvases(pyramid_levels(size), REACH):
+            assert canvas.size_wh[0] * canvas.size_wh[1] < 6_000_000
+
+
+def test_a_cut_level_shows_the_pixels_of_the_whole(astronaut_pixels: NDArray[np.uint8]) -> None:
+    size = (4200, 2500)
+    level = pyramid_levels(size)[0]
+    whole = cv2.resize(astronaut_pixels, size, interpolation=cv2.INTER_LINEAR).astype(int)
+    canvases = [canvas for canvas in plan_canvases([level], REACH) if canvas.tiles[0].size_wh != size]
+    assert len(canvases) > 1
+    for canvas in canvases:
+        (tile,) = canvas.tiles
+        (x, y), (w, h) = tile.origin_xy, tile.size_wh
+        shown = paint(canvas, Pyramid(astronaut_pixels), (0, 0, 0))[BORDER : BORDER + h, BORDER : BORDER + w]
+        # OpenCV samples with 1/32 of a pixel.
+        assert np.abs(shown - whole[y : y + h, x : x + w]).max() <= 8
+
+
+def test_paint_leaves_background_around_the_tiles(astronaut_pixels: NDArray[np.uint8]) -> None:
+    (canvas,) = plan_canvases(pyramid_levels((200, 150)), REACH)
+    pixels = paint(canvas, Pyramid(astronaut_pixels), (1, 2, 3))
+    covered = np.zeros(pixels.shape[:2], bool)
+    for left, top, right, bottom in regions(canvas):
+        covered[top:bottom, left:right] = True
+    assert (pixels[~covered] == (1, 2, 3)).all()
+    assert pixels[BORDER : BORDER + 150, BORDER : BORDER + 200].std() > 10

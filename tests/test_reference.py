@@ -1,0 +1,166 @@
+"""The default pack against dlib itself: the same faces, the same landmarks, the same embeddings."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dlib
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from conftest import TEST_DATA, read_pixels
+from visavis import Recognizer
+from visavis.core.geometry import extract_chip, iou
+from visavis.models.catalogue import DLIB
+from visavis.models.weights import source_path
+
+# dlib's CNN detector takes 5 seconds per megapixel.
+LONGEST_SIDE = 640
+COUNTED_SCORE = 0.3
+FOLDERS = ("portraits", "groups", "groups_dlib")
+
+
+@dataclass(frozen=True)
+class Dlib:
+    """dlib's own three models."""
+
+    detector: Any
+    landmarks: Any
+    embedder: Any
+
+    def points(self, pixels: NDArray[np.uint8], rectangle: Any) -> NDArray[np.float32]:  # noqa: ANN401
+        return np.array([[p.x, p.y] for p in self.landmarks(pixels, rectangle).parts()], np.float32)
+
+    def embed(self, chip: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.array(self.embedder.compute_face_descriptor(chip), np.float32)
+
+
+@pytest.fixture(scope="module")
+def reference() -> Dlib:
+    return Dlib(
+        dlib.cnn_face_detection_model_v1(str(source_path(DLIB.detector))),
+        dlib.shape_predictor(str(source_path(DLIB.landmarks))),
+        dlib.face_recognition_model_v1(str(source_path(DLIB.embedder))),
+    )
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A photo, and what dlib finds on it."""
+
+    name: str
+    pixels: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+    def faces(self) -> Iterator[tuple[NDArray[np.float32], Any]]:
+        for box in self.boxes:
+            yield box, dlib.rectangle(*(int(value) for value in box))
+
+
+@pytest.fixture(scope="module")
+def scenes(reference: Dlib, astronaut: Path, hopper: Path) -> list[Scene]:
+    """The two portraits that are always there, and the project's test images where they are."""
+    paths = [path for folder in FOLDERS for path in sorted((TEST_DATA / "images" / folder).glob("*.[jp][pn]g"))]
+    made = []
+    for path in (astronaut, hopper, *paths):
+        pixels = np.ascontiguousarray(read_pixels(path, LONGEST_SIDE))
+        found = reference.detector(pixels, 0)
+        rectangles = [(f.rect.left(), f.rect.top(), f.rect.right(), f.rect.bottom()) for f in found]
+        boxes = np.array(rectangles, np.float32).reshape(-1, 4)
+        made.append(Scene(path.name, pixels, boxes, np.array([f.confidence for f in found], np.float32)))
+    return made
+
+
+@pytest.fixture(params=["f32", "auto"])
+def either(request: pytest.FixtureRequest, recognizer: Recognizer, recognizer_auto: Recognizer) -> Recognizer:
+    return recognizer if request.param == "f32" else recognizer_auto
+
+
+def missed(boxes: NDArray[np.float32], scores: NDArray[np.float32], others: NDArray[np.float32]) -> list[Any]:
+    """Return the clear faces that have no counterpart among the others."""
+    best = iou(boxes, others).max(axis=1, initial=0)
+    return boxes[(scores > COUNTED_SCORE) & (best < 0.6)].tolist()
+
+
+def test_the_detector_finds_what_dlib_finds(either: Recognizer, scenes: list[Scene]) -> None:
+    compared = 0
+    for scene in scenes:
+        faces = either.detect(scene.pixels, min_face=80)
+        boxes = np.array([face.box_xyxy for face in faces], np.float32).reshape(-1, 4)
+        scores = np.array([face.score for face in faces], np.float32)
+        assert missed(scene.boxes, scene.scores, boxes) == [], f"{scene.name}: dlib finds more"
+        assert missed(boxes, scores, scene.boxes) == [], f"{scene.name}: dlib finds less"
+        if not len(boxes):
+            continue
+        partner = iou(scene.boxes, boxes).argmax(axis=1)
+        clear = scene.scores > COUNTED_SCORE
+        assert np.abs(scores[partner] - scene.scores)[clear].max(initial=0) <= 0.05, scene.name
+        compared += int(clear.sum())
+    assert compared >= 2
+
+
+def test_landmarks_in_dlibs_boxes(recognizer: Recognizer, reference: Dlib, scenes: list[Scene]) -> None:
+    for scene in scenes:
+        theirs = np.array([reference.points(scene.pixels, rectangle) for _, rectangle in scene.faces()])
+        ours = recognizer._models.landmarks([scene.pixels] * len(scene.boxes), scene.boxes)  # noqa: SLF001
+        assert np.abs(ours - theirs.reshape(ours.shape)).max(initial=0) <= 1, scene.name
+
+
+@pytest.mark.parametrize(("precision", "most"), [("f32", 1e-5), ("auto", 1e-2)])
+def test_embeddings_of_dlibs_chips(
+    precision: str,
+    most: float,
+    recognizer: Recognizer,
+    recognizer_auto: Recognizer,
+    reference: Dlib,
+    scenes: list[Scene],
+) -> None:
+    embedder = (recognizer if precision == "f32" else recognizer_auto)._models.embedder  # noqa: SLF001
+    chips = [
+        dlib.get_face_chip(scene.pixels, reference.landmarks(scene.pixels, rectangle), size=150, padding=0.25)
+        for scene in scenes
+        for _, rectangle in scene.faces()
+    ]
+    theirs = np.array([reference.embed(chip) for chip in chips])
+    assert np.abs(embedder(chips) - theirs).max() <= most
+
+
+def test_the_whole_pipeline_in_the_same_boxes(either: Recognizer, reference: Dlib, scenes: list[Scene]) -> None:
+    distances = []
+    for scene in scenes:
+        landmarks = either._models.landmarks([scene.pixels] * len(scene.boxes), scene.boxes)  # noqa: SLF001
+        chips = [extract_chip(scene.pixels, points, DLIB.template) for points in landmarks]
+        ours = either._models.embedder(chips)  # noqa: SLF001
+        for (_, rectangle), embedding in zip(scene.faces(), ours, strict=True):
+            shape = reference.landmarks(scene.pixels, rectangle)
+            theirs = reference.embedder.compute_face_descriptor(scene.pixels, shape, 0, 0.25)
+            distances.append(np.linalg.norm(embedding - np.array(theirs)))
+    assert len(distances) >= 2
+    assert np.median(distances) <= 0.03
+    assert max(distances) <= 0.08
+
+
+def test_face_counts(either: Recognizer, test_data: Path) -> None:
+    paths = sorted((test_data / "images" / "groups").glob("*.jpg"))
+    assert len(paths) == 18
+    # What follows the underscore is the number of faces, or a letter for the one person on it.
+    labels = [path.stem.partition("_")[2] for path in paths]
+    wanted = [int(label) if label.isdigit() else 1 for label in labels]
+    found = [len(faces) for faces in either.detect_many(paths) if isinstance(faces, tuple)]
+    assert sum(a == b for a, b in zip(found, wanted, strict=True)) >= 16
+
+
+def test_accuracy_on_a_part_of_lfw(either: Recognizer, test_data: Path) -> None:
+    folder = test_data / "lfw-fold1"
+    rows = [line.split("\t") for line in (folder / "pairs.txt").read_text().splitlines()[1:]][::10]
+
+    def image(name: str, number: str) -> Path:
+        return folder / "images" / name / f"{name}_{int(number):04d}.jpg"
+
+    pairs = [(image(row[0], row[1]), image(row[-2] if len(row) == 4 else row[0], row[-1])) for row in rows]
+    results = list(either.verify_many(pairs, min_face=40))
+    right = [not isinstance(r, Exception) and r.same == (len(row) == 3) for r, row in zip(results, rows, strict=True)]
+    assert np.mean(right) >= 0.95  # 57 of 60; bench/lfw.py measures all 600

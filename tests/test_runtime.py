@@ -1,0 +1,87 @@
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from conftest import many_faces
+from visavis import InvalidOption, Recognizer, RuntimeFailed, RuntimeMissing
+from visavis.models.runtime import RuntimeSpec, compile_network, describe, is_installed, precision_in_force
+
+
+@pytest.fixture(scope="module")
+def on_onnxruntime(cache_dir: Path) -> Recognizer:
+    return Recognizer(runtime="onnxruntime", cache_dir=cache_dir)
+
+
+def test_both_runtimes_agree(
+    recognizer: Recognizer, on_onnxruntime: Recognizer, astronaut_pixels: NDArray[np.uint8]
+) -> None:
+    grid = many_faces(astronaut_pixels, 2, 3)
+    ours, theirs = recognizer.embed(grid), on_onnxruntime.embed(grid)
+    assert len(ours) == len(theirs) == 6
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.embedding is not None
+        assert b.embedding is not None
+        assert a.box_xyxy.tolist() == b.box_xyxy.tolist()
+        assert a.score == pytest.approx(b.score, abs=1e-4)
+        assert np.abs(a.embedding - b.embedding).max() < 1e-5
+
+
+def test_one_recognizer_serves_many_threads(recognizer: Recognizer, astronaut_pixels: NDArray[np.uint8]) -> None:
+    pictures = [many_faces(astronaut_pixels, rows, columns) for rows in (1, 2) for columns in (1, 2, 3)] * 4
+    alone = [recognizer.embed(picture) for picture in pictures]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(recognizer.embed, pictures))
+    for one, other in zip(alone, together, strict=True):
+        assert len(one) == len(other)
+        for a, b in zip(one, other, strict=True):
+            assert a.box_xyxy.tolist() == b.box_xyxy.tolist()
+            assert a.embedding is not None
+            assert b.embedding is not None
+            assert a.embedding.tolist() == b.embedding.tolist()
+
+
+def test_threads_are_taken(cache_dir: Path, astronaut_pixels: NDArray[np.uint8]) -> None:
+    (face,) = Recognizer(threads=1, cache_dir=cache_dir).embed(astronaut_pixels)
+    assert face.embedding is not None
+
+
+@pytest.mark.parametrize(
+    ("runtime", "precision", "threads"),
+    [("tensorflow", "auto", None), ("openvino", "int4", None), ("openvino", "f32", 0), ("openvino", "f32", 1.5)],
+)
+def test_wrong_specs(runtime: str, precision: str, threads: int | None) -> None:
+    with pytest.raises(InvalidOption, match="must be"):
+        RuntimeSpec(runtime, precision, threads)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_a_foreign_graph(runtime: str) -> None:
+    with pytest.raises(RuntimeFailed, match="cannot load"):
+        compile_network(b"not a graph", RuntimeSpec(runtime))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_a_runtime_that_is_not_installed(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, runtime, None)
+    with pytest.raises(RuntimeMissing, match="pip install"):
+        compile_network(b"", RuntimeSpec(runtime))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_an_input_of_the_wrong_shape(runtime: str, recognizer: Recognizer, on_onnxruntime: Recognizer) -> None:
+    embedder = (recognizer if runtime == "openvino" else on_onnxruntime)._models.embedder  # noqa: SLF001
+    with pytest.raises(RuntimeFailed, match="shape"):
+        embedder([np.zeros((10, 10, 3), np.uint8)])
+
+
+def test_what_is_in_force() -> None:
+    assert is_installed("openvino")
+    assert precision_in_force(RuntimeSpec(precision="f32")) == "f32"
+    assert precision_in_force(RuntimeSpec(runtime="onnxruntime")) == "f32"
+    assert precision_in_force(RuntimeSpec()) in ("f32", "bf16")
+    for runtime in ("openvino", "onnxruntime"):
+        assert set(describe(RuntimeSpec(runtime))) == {"version", "device", "capabilities"}  # type: ignore[arg-type]
