@@ -39,20 +39,28 @@ from visavis.models.runtime import RuntimeSpec, compile_network, precision_in_fo
 from visavis.models.weights import read_source, source_path
 
 PRECISIONS = ("f32", "auto")
+_TURN_S = 0.1
 Work = Callable[[], object]
 
 
 def medians(works: list[Work], rounds: int) -> list[float]:
-    """Run the works in turn, after a round to warm up, and return each one's median in milliseconds."""
+    """Return each work's median in milliseconds.
+
+    The works take turns, so that a slow moment of the machine meets all of them. A turn is as many runs as fit into
+    a tenth of a second, and at least one: otherwise a short work would mostly be measured on what the long ones have
+    pushed out of the caches.
+    """
     times: list[list[float]] = [[] for _ in works]
-    for work in works:
-        work()
-    for _ in range(rounds):
+    for _ in range(rounds + 1):
         for work, taken in zip(works, times, strict=True):
-            start = time.perf_counter()
-            work()
-            taken.append(1000 * (time.perf_counter() - start))
-    return [statistics.median(taken) for taken in times]
+            end = time.perf_counter() + _TURN_S
+            runs = []
+            while not runs or time.perf_counter() < end:
+                start = time.perf_counter()
+                work()
+                runs.append(1000 * (time.perf_counter() - start))
+            taken.append(statistics.median(runs))
+    return [statistics.median(taken[1:]) for taken in times]  # the first round warms up
 
 
 def row(name: str, reference: Work, f32: Work, auto: Work, rounds: int) -> tuple[float, float]:
@@ -177,7 +185,7 @@ def main() -> None:
         lambda: theirs.embedder.compute_face_descriptor(chip),
         embed_with(f32, [chip]),
         embed_with(auto, [chip]),
-        3 * rounds,
+        rounds,
     )
     times["embedder"] = dict(zip(PRECISIONS, one, strict=True))
     row(
@@ -191,7 +199,7 @@ def main() -> None:
     times["detector"] = dict(zip(PRECISIONS, found, strict=True))
     for count in (1, 8):
         reference, work = landmarks_of(count)
-        row(f"landmarks, {count} face{'s' * (count > 1)} (the same in both)", reference, work, work, 30 * rounds)
+        row(f"landmarks, {count} face{'s' * (count > 1)} (the same in both)", reference, work, work, rounds)
     a, b = portrait(astronaut_path()), portrait(hopper_path())
     row(
         "verify, two 640-px JPEGs (dlib: HOG)",

@@ -42,7 +42,7 @@ def test_tiles_lie_apart_within_their_canvas(size: tuple[int, int]) -> None:
             assert bottom + BORDER <= canvas.size_wh[1]
         for i, a in enumerate(boxes):
             for b in boxes[:i]:
-                assert a[0] >= b[2] + GAP or b[0] >= a[2] + GAP or a[1] >= b[3] + GAP or b[1] >= a[3] + GAP
+                assert max(a[0] - b[2], b[0] - a[2], a[1] - b[3], b[1] - a[3]) >= GAP / 2
 
 
 @given(sizes)

@@ -7,6 +7,7 @@ so that memory stays bounded whatever the size of the image.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -84,7 +85,15 @@ def plan_canvases(levels: Sequence[Level], reach: int) -> Iterator[Canvas]:
         else:
             yield from _cut_level(level, reach)
     if together:
-        yield _two_columns(together)
+        yield _two_columns(tuple(together))
+
+
+def plan_part(level: Level, owns_xyxy: tuple[float, float, float, float], reach: int) -> Canvas:
+    """Return a canvas that shows one part of a level, and what lies within reach of it; arguments in its pixels."""
+    left, top = (max(0, int(low) - reach) // 8 * 8 for low in owns_xyxy[:2])
+    right, bottom = (min(size, int(high) + 1 + reach) for high, size in zip(owns_xyxy[2:], level.size_wh, strict=True))
+    tile = Tile(level, (left, top), (max(1, right - left), max(1, bottom - top)), (BORDER, BORDER), owns_xyxy)
+    return _canvas(tile.size_wh, (tile,))
 
 
 def _cut_level(level: Level, reach: int) -> Iterator[Canvas]:
@@ -115,7 +124,8 @@ def _edge(position: int, length: int, inwards: int) -> float:
     return float(position + inwards)
 
 
-def _two_columns(levels: Sequence[Level]) -> Canvas:
+@lru_cache(maxsize=256)
+def _two_columns(levels: tuple[Level, ...]) -> Canvas:
     """Lay levels out down the left side, and back up the right side where they fit.
 
     Source: the arrangement of dlib's ``create_tiled_pyramid``. A face at a tile's edge sees what lies beside the tile,
@@ -139,7 +149,7 @@ def _two_columns(levels: Sequence[Level]) -> Canvas:
     for level in levels[count:]:
         y -= level.size_wh[1]
         # dlib lets some pairs overlap by a few pixels; here the right one moves aside.
-        beside = max(BORDER + tile.size_wh[0] for tile in left if tile.at_xy[1] + tile.size_wh[1] + GAP > y)
+        beside = max(BORDER + tile.size_wh[0] for tile in left if tile.at_xy[1] + tile.size_wh[1] + GAP / 2 > y)
         right.append(_whole(level, max(BORDER + widths[0] - level.size_wh[0], beside + GAP), y))
         y -= GAP
     width = max(tile.at_xy[0] + tile.size_wh[0] - BORDER for tile in (*left, *right))
@@ -153,8 +163,8 @@ def _canvas(size_wh: SizeWH, tiles: tuple[Tile, ...]) -> Canvas:
 
 
 def _rounded_up(length: int) -> int:
-    """Round up to one of few lengths, by at most a sixteenth or 31."""
-    step = max(32, 1 << max(0, length.bit_length() - 5))
+    """Round up to one of few lengths, by at most 1/32 or 7."""
+    step = max(8, 1 << max(0, length.bit_length() - 6))
     return length + -length % step
 
 

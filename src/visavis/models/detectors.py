@@ -1,13 +1,13 @@
 """From an image to boxes and scores."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from visavis.core.geometry import suppress
-from visavis.core.pyramid import Level, Pyramid, Tile, paint, plan_canvases, pyramid_levels
+from visavis.core.pyramid import Canvas, Level, Pyramid, Tile, paint, plan_canvases, plan_part, pyramid_levels
 from visavis.errors import InvalidOption
 from visavis.models.runtime import Infer
 from visavis.types import FloatArray, SizeWH, UInt8Array
@@ -19,6 +19,8 @@ _STRIDE = 8
 _FIRST_CELL = 14
 # ... and sees 94 pixels around it.
 _REACH = 96
+# What lies further away hardly matters when a face is known to be there.
+_REACH_OF_REFINING = 48
 # Two boxes are of one face when their intersection makes up more than this of their common bounding box.
 _MOST_OVERLAP = 0.338
 # The mean colour, which is nothing to the network: its normalised value is zero.
@@ -29,12 +31,9 @@ _SMALLEST_BY_FRACTION = 20
 _MOST_PIXELS_BY_FRACTION = 16_000_000
 _MOST_SEARCHED_PIXELS = 100_000_000
 
-# The search for the largest face begins with levels up to this long on the shorter side, and goes on by so many.
-_COARSE_SIDE = 160
-_LEVELS_A_STEP = 2
-# A finer level can still better a face's box, but hardly from so many levels away, and not from far when it is clear.
+# The search for the largest face begins with all levels up to this long on the shorter side.
+_COARSE_SIDE = 240
 _CLEAR_SCORE = 0.5
-_LEVELS_UNTIL_CERTAIN = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +44,7 @@ class Detections:
     scores: FloatArray
     levels: NDArray[np.intp]
 
-    def __getitem__(self, chosen: NDArray[np.intp]) -> "Detections":
+    def __getitem__(self, chosen: NDArray[np.intp] | slice) -> "Detections":
         """Return the chosen ones, in the order given."""
         return Detections(self.boxes_xyxy[chosen], self.scores[chosen], self.levels[chosen])
 
@@ -100,56 +99,64 @@ class MmodDetector:
             image: (H, W, 3) RGB.
             search_size_wh: the size to which the image is brought to look for faces of 80 pixels and larger.
         """
-        return _suppress(self._search(Pyramid(image), pyramid_levels(search_size_wh)))
+        canvases = plan_canvases(pyramid_levels(search_size_wh), _REACH)
+        return _suppress(self._search(Pyramid(image), canvases))
 
     def find_largest(self, image: UInt8Array, search_size_wh: SizeWH) -> Detections:
         """Return the largest face, or none; arguments as in ``find_all``.
 
-        Searches from coarse to fine and stops as soon as finer levels could neither show a larger face nor
-        noticeably better this one's box.
+        Searches from coarse to fine and stops at the first clear face: finer levels show smaller ones. Neighbouring
+        levels show the same faces, so that every second one is enough to find it; the two levels beside it are then
+        looked at around the face only, for the best box. Where no face is clear, all levels are searched.
         """
-        pyramid, found = Pyramid(image), _NOTHING
-        for step in _coarse_to_fine(pyramid_levels(search_size_wh)):
-            found = _suppress(_concatenate([found, self._search(pyramid, step)]))
-            if len(found.scores):
-                largest = np.lexsort((found.scores, found.levels))[-1:]
-                enough = _LEVELS_UNTIL_CERTAIN if found.scores[largest[0]] < _CLEAR_SCORE else 1
-                if found.levels[largest[0]] - step[0].number >= enough:
-                    return found[largest]
+        pyramid, levels, found = Pyramid(image), pyramid_levels(search_size_wh), _NOTHING
+        for step in (*_coarse_to_fine(levels[::2]), levels[1::2]):
+            found = _suppress(_concatenate([found, self._search(pyramid, plan_canvases(step, _REACH))]))
+            largest = found[np.lexsort((found.scores, found.levels))[-1:]]
+            if len(largest.scores) and largest.scores[0] >= _CLEAR_SCORE:
+                return self._refine(pyramid, largest, levels)
         return found[np.lexsort((found.scores, found.levels))[-1:]]
 
-    def _search(self, pyramid: Pyramid, levels: Sequence[Level]) -> Detections:
+    def _refine(self, pyramid: Pyramid, face: Detections, levels: Sequence[Level]) -> Detections:
+        """Return the one face as its own or a neighbouring level shows it, whichever scores highest."""
+        number = int(face.levels[0])
+        parts = []
+        for level in (*levels[max(0, number - 1) : number], *levels[number + 1 : number + 2]):
+            factors = np.tile(np.array(level.size_wh) / pyramid.size_wh, 2)
+            left, top, right, bottom = (face.boxes_xyxy[0] * factors).tolist()
+            parts.append(plan_part(level, (left, top, right, bottom), _REACH_OF_REFINING))
+        return _suppress(_concatenate([face, self._search(pyramid, parts)]))[:1]
+
+    def _search(self, pyramid: Pyramid, canvases: Iterable[Canvas]) -> Detections:
         """Return every cell above zero."""
         found = [_NOTHING]
-        for canvas in plan_canvases(levels, _REACH):
+        for canvas in canvases:
             scores = self._infer(paint(canvas, pyramid, _BACKGROUND)[None])[0]
-            found += [_read_tile(tile, scores, pyramid.size_wh) for tile in canvas.tiles]
+            rows, columns = np.nonzero(scores > 0)
+            if len(rows):
+                points = np.column_stack([columns, rows]) * _STRIDE + _FIRST_CELL
+                found += [_read_tile(tile, points, scores[rows, columns], pyramid.size_wh) for tile in canvas.tiles]
         return _concatenate(found)
 
 
 def _coarse_to_fine(levels: Sequence[Level]) -> Iterator[Sequence[Level]]:
-    """Yield the levels in steps, coarsest first; within a step finest first."""
-    coarse = next((level.number for level in levels if min(level.size_wh) <= _COARSE_SIDE), len(levels))
-    if levels[coarse:]:
-        yield levels[coarse:]
-    for end in range(coarse, 0, -_LEVELS_A_STEP):
-        yield levels[max(0, end - _LEVELS_A_STEP) : end]
+    """Yield the coarse levels together, and then ever finer ones singly."""
+    coarse = next((i for i, level in enumerate(levels) if min(level.size_wh) <= _COARSE_SIDE), len(levels))
+    yield levels[coarse:]
+    for i in reversed(range(coarse)):
+        yield levels[i : i + 1]
 
 
-def _read_tile(tile: Tile, scores: FloatArray, image_wh: SizeWH) -> Detections:
-    """Return the faces whose centres the tile answers for, from the scores (rows, cols) of its canvas."""
-    # From canvas to level; a tile's own part is then a range of columns and rows.
-    shift = np.array(tile.origin_xy) - tile.at_xy + _FIRST_CELL
-    own = np.ceil((np.array(tile.owns_xyxy) - np.tile(shift, 2)) / _STRIDE).astype(int)
-    left, top, right, bottom = np.maximum(own, 0)
-    rows, columns = np.nonzero(scores[top:bottom, left:right] > 0)
-    cells = np.column_stack([columns + left, rows + top])
+def _read_tile(tile: Tile, points: NDArray[np.intp], scores: FloatArray, image_wh: SizeWH) -> Detections:
+    """Return the faces whose centres the tile answers for, from all points (N, 2) and scores (N,) of its canvas."""
+    in_level = points - tile.at_xy + tile.origin_xy
+    own = ((in_level >= tile.owns_xyxy[:2]) & (in_level < tile.owns_xyxy[2:])).all(axis=1)
     factors = np.array(image_wh) / tile.level.size_wh
-    centres = (cells * _STRIDE + shift + 0.5) * factors - 0.5
+    centres = (in_level[own] + 0.5) * factors - 0.5
     # As in dlib, a box names its outermost whole pixels: 80 of them are 40 before the centre and 39 behind it.
     low, high = centres - WINDOW / 2 * factors, centres + (WINDOW / 2 - 1) * factors
     boxes = np.rint(np.column_stack([low, high])).astype(np.float32)
-    return Detections(boxes, scores[cells[:, 1], cells[:, 0]], np.full(len(cells), tile.level.number))
+    return Detections(boxes, scores[own], np.full(len(boxes), tile.level.number))
 
 
 def _suppress(found: Detections) -> Detections:

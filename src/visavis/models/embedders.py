@@ -22,8 +22,8 @@ class ChipEmbedder:
         """Return the embeddings (N, D) of chips (S, S, 3) uint8 RGB; (0, D) for none."""
         embeddings = np.empty((len(chips), self._dimension), np.float32)
         for start in range(0, len(chips), _BATCH_SIZES[-1]):
-            batch = np.stack(chips[start : start + _BATCH_SIZES[-1]])
+            batch = chips[start : start + _BATCH_SIZES[-1]]
             size = next(size for size in _BATCH_SIZES if size >= len(batch))
-            filled = np.concatenate([batch, np.zeros((size - len(batch), *batch.shape[1:]), np.uint8)])
+            filled = np.stack([*batch, *[batch[0]] * (size - len(batch))])
             embeddings[start : start + len(batch)] = self._infer(filled)[: len(batch)]
         return embeddings
