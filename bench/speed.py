@@ -54,7 +54,7 @@ def medians(works: list[Work], rounds: int) -> list[float]:
     for _ in range(rounds + 1):
         for work, taken in zip(works, times, strict=True):
             end = time.perf_counter() + _TURN_S
-            runs = []
+            runs: list[float] = []
             while not runs or time.perf_counter() < end:
                 start = time.perf_counter()
                 work()

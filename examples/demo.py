@@ -39,7 +39,7 @@ def main() -> None:
 
     print("Loading the models (the first time, they are converted into your cache) ...")
     recognizer = Recognizer()
-    pairs = [
+    pairs: list[tuple[str, Path, Path | bytes]] = [
         ("Eileen Collins and a second photo of her", collins, collins_again),
         ("Eileen Collins and Grace Hopper", collins, hopper),
     ]

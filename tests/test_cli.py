@@ -20,7 +20,7 @@ import visavis
 from visavis import ImageLimits, Recognizer
 from visavis.cli import options
 from visavis.cli.main import main
-from visavis.models.recognizer import DEFAULT_MIN_FACE
+from visavis.models.finding import DEFAULT_MIN_FACE
 
 LIMIT_S = 60
 

@@ -3,9 +3,9 @@
 import numpy as np
 import PIL.Image
 import pytest
+from conftest import many_faces
 from numpy.typing import NDArray
 
-from conftest import many_faces
 from visavis import InvalidOption, Recognizer
 from visavis.core.geometry import iou
 from visavis.models.detectors import search_size
@@ -63,7 +63,7 @@ def test_thirty_faces_in_one_photo(recognizer: Recognizer, astronaut_pixels: NDA
 def test_a_very_large_close_up(recognizer: Recognizer, astronaut_pixels: NDArray[np.uint8]) -> None:
     face = PIL.Image.fromarray(astronaut_pixels[69:164, 168:263]).resize((2000, 2000))
     for policy in ("all", "largest"):
-        (found,) = recognizer.detect(np.asarray(face), faces=policy)  # type: ignore[arg-type]
+        (found,) = recognizer.detect(np.asarray(face), faces=policy)
         assert found.box_xyxy[2] - found.box_xyxy[0] > 1500
 
 
@@ -88,13 +88,13 @@ def test_small_faces_are_found_by_enlarging(recognizer: Recognizer, astronaut_pi
     small = np.asarray(PIL.Image.fromarray(astronaut_pixels).resize((164, 164)))  # a face of 32 pixels
     assert recognizer.detect(small, min_face=80) == ()
     (found,) = recognizer.detect(small, min_face=30)
-    assert overlap(found.box_xyxy, FACE * 164 / 512) > 0.6
+    assert overlap(found.box_xyxy, FACE * np.float32(164 / 512)) > 0.6
 
 
 def test_faces_come_largest_first(recognizer: Recognizer, astronaut_pixels: NDArray[np.uint8]) -> None:
     canvas = np.zeros((400, 700, 3), np.uint8)
     for x, side in ((20, 120), (200, 260), (500, 180)):
-        face = PIL.Image.fromarray(astronaut_pixels[20:220, 120:320]).resize((side, side))
+        face = np.asarray(PIL.Image.fromarray(astronaut_pixels[20:220, 120:320]).resize((side, side)))
         canvas[100 : 100 + side, x : x + side] = face
     faces = recognizer.detect(canvas)
     widths = [float(face.box_xyxy[2] - face.box_xyxy[0]) for face in faces]

@@ -8,9 +8,9 @@ from typing import Any
 import dlib
 import numpy as np
 import pytest
+from conftest import TEST_DATA, read_pixels
 from numpy.typing import NDArray
 
-from conftest import TEST_DATA, read_pixels
 from visavis import Recognizer
 from visavis.core.geometry import extract_chip, iou
 from visavis.models.catalogue import DLIB
@@ -82,7 +82,7 @@ def either(request: pytest.FixtureRequest, recognizer: Recognizer, recognizer_au
 def missed(boxes: NDArray[np.float32], scores: NDArray[np.float32], others: NDArray[np.float32]) -> list[Any]:
     """Return the clear faces that have no counterpart among the others."""
     best = iou(boxes, others).max(axis=1, initial=0)
-    return boxes[(scores > COUNTED_SCORE) & (best < 0.6)].tolist()
+    return list(boxes[(scores > COUNTED_SCORE) & (best < 0.6)])
 
 
 def test_the_detector_finds_what_dlib_finds(either: Recognizer, scenes: list[Scene]) -> None:
@@ -109,23 +109,15 @@ def test_landmarks_in_dlibs_boxes(recognizer: Recognizer, reference: Dlib, scene
         assert np.abs(ours - theirs.reshape(ours.shape)).max(initial=0) <= 1, scene.name
 
 
-@pytest.mark.parametrize(("precision", "most"), [("f32", 1e-5), ("auto", 1e-2)])
-def test_embeddings_of_dlibs_chips(
-    precision: str,
-    most: float,
-    recognizer: Recognizer,
-    recognizer_auto: Recognizer,
-    reference: Dlib,
-    scenes: list[Scene],
-) -> None:
-    embedder = (recognizer if precision == "f32" else recognizer_auto)._models.embedder  # noqa: SLF001
+def test_embeddings_of_dlibs_chips(either: Recognizer, reference: Dlib, scenes: list[Scene]) -> None:
+    most = 1e-5 if either.runtime.precision == "f32" else 1e-2
     chips = [
         dlib.get_face_chip(scene.pixels, reference.landmarks(scene.pixels, rectangle), size=150, padding=0.25)
         for scene in scenes
         for _, rectangle in scene.faces()
     ]
     theirs = np.array([reference.embed(chip) for chip in chips])
-    assert np.abs(embedder(chips) - theirs).max() <= most
+    assert np.abs(either.embed_chips(chips) - theirs).max() <= most
 
 
 def test_the_whole_pipeline_in_the_same_boxes(either: Recognizer, reference: Dlib, scenes: list[Scene]) -> None:

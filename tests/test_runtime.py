@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import many_faces
 from numpy.typing import NDArray
 
-from conftest import many_faces
 from visavis import InvalidOption, Recognizer, RuntimeFailed, RuntimeMissing
 from visavis.models.runtime import RuntimeSpec, compile_network, describe, is_installed, precision_in_force
 
@@ -84,4 +84,4 @@ def test_what_is_in_force() -> None:
     assert precision_in_force(RuntimeSpec(runtime="onnxruntime")) == "f32"
     assert precision_in_force(RuntimeSpec()) in ("f32", "bf16")
     for runtime in ("openvino", "onnxruntime"):
-        assert set(describe(RuntimeSpec(runtime))) == {"version", "device", "capabilities"}  # type: ignore[arg-type]
+        assert set(describe(RuntimeSpec(runtime))) == {"version", "device", "capabilities"}

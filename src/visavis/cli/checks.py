@@ -200,6 +200,8 @@ def _check_inference(options: ModelOptions) -> Section:
     loaded = time.perf_counter()
     grey = np.full((480, 640, 3), 128, np.uint8)
     recognizer.embed(grey)  # the first inference allocates what the next ones use again
+    side = recognizer.pack.template.side
+    embeddings = recognizer.embed_chips([np.full((side, side, 3), 128, np.uint8)])
     warm = time.perf_counter()
     faces = recognizer.embed(grey)
     done = time.perf_counter()
@@ -210,6 +212,9 @@ def _check_inference(options: ModelOptions) -> Section:
         "first_s": round(warm - loaded, 3),
         "second_s": round(done - warm, 3),
     }
-    if not faces:
-        return Section("self-test", facts)
-    return Section("self-test", facts, (Problem("faces were found in an image of plain grey", "try --precision f32"),))
+    wrong = []
+    if faces:
+        wrong.append(Problem("faces were found in an image of plain grey", "try --precision f32"))
+    if not np.isfinite(embeddings).all():
+        wrong.append(Problem("an embedding holds infinite numbers or none at all", "try --precision f32"))
+    return Section("self-test", facts, tuple(wrong))

@@ -1,45 +1,25 @@
 """Detect, embed, verify: what a user of the library holds in the hand."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
 from visavis.core.decide import check_threshold, euclidean_distance, probability_of_same
-from visavis.core.geometry import areas, extract_chip
-from visavis.core.image import DEFAULT_LIMITS, ImageLimits, Picture, name_of, read_image
-from visavis.errors import InvalidOption, MultipleFaces, NoFace, VisavisError
+from visavis.core.image import DEFAULT_LIMITS, ImageLimits, name_of
+from visavis.errors import InvalidImage, InvalidOption, NoFace, VisavisError
 from visavis.models.catalogue import Pack, find_pack
-from visavis.models.detectors import search_size
 from visavis.models.dlib_pack import load_models
+from visavis.models.finding import DEFAULT_MIN_FACE, FacesPolicy, Find, Found, check_min_face, make_finder
 from visavis.models.runtime import Precision, Runtime, RuntimeSpec
 from visavis.models.weights import default_cache_dir
-from visavis.types import Face, FloatArray, ImageSource, SizeWH, UInt8Array, Verification
+from visavis.types import Face, FloatArray, ImageSource, UInt8Array, Verification
 
-FacesPolicy: TypeAlias = Literal["all", "largest", "only"]
-"""Which faces of an image count: all; the largest one; or the only one, several being an error."""
-
-DEFAULT_MIN_FACE = 0.08
-"""The smallest face that is looked for, as a fraction of the image's shorter side."""
-
-_LEAST_MIN_FACE = 10
 # How many chips, and at most how many images, are gathered before they are embedded together.
 _BATCH = 16
-# A large JPEG may be decoded at a reduced scale as long as the smallest face keeps the pixels that a chip shows of it.
-_FACE_SIDE_IN_CHIP = 134
-
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Found:
-    """The faces of one picture, without embeddings, and the chips to embed."""
-
-    faces: tuple[Face, ...]
-    chips: tuple[UInt8Array, ...]
 
 
 class Recognizer:
@@ -80,7 +60,7 @@ class Recognizer:
         """
         self.pack: Pack = find_pack(pack)
         self.runtime = RuntimeSpec(runtime, precision, threads)
-        self.min_face = _check_min_face(min_face)
+        self.min_face = check_min_face(min_face)
         self.threshold = self.pack.threshold if threshold is None else check_threshold(threshold)
         self.limits = limits
         self._models = load_models(self.pack, self.runtime, cache_dir or default_cache_dir())
@@ -132,6 +112,22 @@ class Recognizer:
         """
         return _value(next(self.verify_many([(a, b)], faces=faces, threshold=threshold, min_face=min_face)))
 
+    def embed_chips(self, chips: Sequence[UInt8Array]) -> FloatArray:
+        """Return the embeddings (N, D) of faces that are already aligned as the pack's template says.
+
+        Args:
+            chips: each (S, S, 3) uint8 RGB, S being the template's side.
+
+        Raises:
+            InvalidImage: a chip has another shape or type.
+        """
+        side = self.pack.template.side
+        for chip in chips:
+            if chip.shape != (side, side, 3) or chip.dtype != np.uint8:
+                expected = f"({side}, {side}, 3) uint8"
+                raise InvalidImage(f"a chip must be {expected}, not {chip.shape} {chip.dtype}")
+        return self._models.embedder(chips)
+
     def detect_many(
         self, images: Iterable[ImageSource], *, faces: FacesPolicy = "all", min_face: float | None = None
     ) -> Iterator[tuple[Face, ...] | VisavisError]:
@@ -165,47 +161,21 @@ class Recognizer:
         embedded = self._embed_found(_insist(find(image), image) for pair in pairs for image in pair)
         return (self._compare(a, b, threshold) for a, b in zip(embedded, embedded, strict=True))
 
-    def _finder(
-        self, faces: FacesPolicy, policies: tuple[str, ...], min_face: float | None
-    ) -> Callable[[ImageSource], "_Found | VisavisError"]:
-        """Return the function that finds the faces of one image, with its arguments checked once."""
+    def _finder(self, faces: FacesPolicy, policies: tuple[str, ...], min_face: float | None) -> Find:
         if faces not in policies:
             raise InvalidOption(f"faces must be one of {', '.join(policies)}, not {faces!r}")
-        least = self.min_face if min_face is None else _check_min_face(min_face)
+        least = self.min_face if min_face is None else check_min_face(min_face)
+        return make_finder(self._models, self.pack.template, self.limits, faces, least)
 
-        def find(image: ImageSource) -> _Found | VisavisError:
-            try:
-                picture = read_image(image, limits=self.limits, reduction=partial(_reduction, least))
-                found = self._find(picture, least, largest_only=faces == "largest")
-                if faces == "only":
-                    _check_only(found.faces, image)
-            except VisavisError as error:
-                return error
-            return found
-
-        return find
-
-    def _find(self, picture: Picture, min_face: float, *, largest_only: bool) -> _Found:
-        size_wh = search_size(picture.size_wh, min_face)
-        detect = self._models.detector.find_largest if largest_only else self._models.detector.find_all
-        found = detect(picture.pixels, size_wh)
-        order = np.lexsort((-found.scores, -areas(found.boxes_xyxy)))
-        found = found[order]
-        landmarks = self._models.landmarks([picture.pixels] * len(order), found.boxes_xyxy)
-        to_original = partial(_to_original, picture)
-        return _Found(
-            faces=tuple(
-                Face(to_original(box.reshape(2, 2)).reshape(4), score, to_original(points))
-                for box, score, points in zip(found.boxes_xyxy, found.scores, landmarks, strict=True)
-            ),
-            chips=tuple(extract_chip(picture.pixels, points, self.pack.template) for points in landmarks),
-        )
-
-    def _embed_found(self, found: Iterable[_Found | VisavisError]) -> Iterator[tuple[Face, ...] | VisavisError]:
+    def _embed_found(self, found: Iterable[Found | VisavisError]) -> Iterator[tuple[Face, ...] | VisavisError]:
         """Yield the faces with their embeddings; the chips of several images go through the network together."""
         for batch in _batches(found):
-            chips = [chip for item in batch if isinstance(item, _Found) for chip in item.chips]
-            embeddings = iter(self._models.embedder(chips))
+            chips = [chip for item in batch if isinstance(item, Found) for chip in item.chips]
+            try:
+                embeddings = iter(self._models.embedder(chips))
+            except VisavisError as error:
+                yield from (item if isinstance(item, VisavisError) else error for item in batch)
+                continue
             for item in batch:
                 if isinstance(item, VisavisError):
                     yield item
@@ -238,13 +208,13 @@ def _value(result: _Result | VisavisError) -> _Result:
     return result
 
 
-def _batches(found: Iterable[_Found | VisavisError]) -> Iterator[list[_Found | VisavisError]]:
+def _batches(found: Iterable[Found | VisavisError]) -> Iterator[list[Found | VisavisError]]:
     """Group results until they have enough chips, or are enough themselves."""
-    batch: list[_Found | VisavisError] = []
+    batch: list[Found | VisavisError] = []
     chips = 0
     for item in found:
         batch.append(item)
-        chips += len(item.chips) if isinstance(item, _Found) else 0
+        chips += len(item.chips) if isinstance(item, Found) else 0
         if max(chips, len(batch)) >= _BATCH:
             yield batch
             batch, chips = [], 0
@@ -252,43 +222,8 @@ def _batches(found: Iterable[_Found | VisavisError]) -> Iterator[list[_Found | V
         yield batch
 
 
-def _check_min_face(min_face: float) -> float:
-    """Return the number; pixels below what any detector could use, and what is no number, are refused."""
-    try:
-        value = float(min_face)
-    except (TypeError, ValueError):
-        value = np.nan
-    if not (0 < value < 1 or _LEAST_MIN_FACE <= value < np.inf):
-        raise InvalidOption(
-            f"min_face must be a fraction of the image's shorter side between 0 and 1, "
-            f"or {_LEAST_MIN_FACE} pixels or more, not {min_face!r}"
-        )
-    return value
-
-
-def _check_only(faces: Sequence[Face], image: ImageSource) -> None:
-    if not faces:
-        raise NoFace(f"{name_of(image)}: no face found")
-    if len(faces) > 1:
-        raise MultipleFaces(f"{name_of(image)}: {len(faces)} faces found where exactly one is needed")
-
-
-def _insist(found: _Found | VisavisError, image: ImageSource) -> _Found | VisavisError:
+def _insist(found: Found | VisavisError, image: ImageSource) -> Found | VisavisError:
     """Turn the absence of a face into an error."""
-    if isinstance(found, _Found) and not found.faces:
+    if isinstance(found, Found) and not found.faces:
         return NoFace(f"{name_of(image)}: no face found")
     return found
-
-
-def _reduction(min_face: float, size_wh: SizeWH) -> float:
-    """Return how many times smaller an image may be decoded without loss for its smallest face."""
-    smallest = min_face if min_face >= 1 else min_face * min(size_wh)
-    return max(1.0, smallest / _FACE_SIDE_IN_CHIP)
-
-
-def _to_original(picture: Picture, points: FloatArray) -> FloatArray:
-    """Take points (N, 2) from the decoded picture to the original: the centres of pixels, not their corners."""
-    height, width = picture.pixels.shape[:2]
-    factors = np.array(picture.size_wh, np.float32) / np.array((width, height), np.float32)
-    moved: FloatArray = (points + np.float32(0.5)) * factors - np.float32(0.5)
-    return moved

@@ -1,0 +1,123 @@
+"""From whatever counts as an image to its faces, and to the chips that an embedder takes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from visavis.core.geometry import ChipTemplate, areas, extract_chip
+from visavis.core.image import ImageLimits, Picture, name_of, read_image
+from visavis.errors import InvalidOption, MultipleFaces, NoFace, VisavisError
+from visavis.models.detectors import search_size
+from visavis.models.dlib_pack import Models
+from visavis.types import Face, FloatArray, ImageSource, SizeWH, UInt8Array
+
+FacesPolicy: TypeAlias = Literal["all", "largest", "only"]
+"""Which faces of an image count: all; the largest one; or the only one, several being an error."""
+
+DEFAULT_MIN_FACE = 0.08
+"""The smallest face that is looked for, as a fraction of the image's shorter side."""
+
+_LEAST_MIN_FACE = 10
+# A large JPEG may be decoded at a reduced scale as long as the smallest face keeps the pixels that a chip shows of it.
+_FACE_SIDE_IN_CHIP = 134
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """The faces of one image, without embeddings, and the chips to embed."""
+
+    faces: tuple[Face, ...]
+    chips: tuple[UInt8Array, ...]
+
+
+Find: TypeAlias = Callable[[ImageSource], Found | VisavisError]
+"""Find the faces of one image, or say why that is not possible."""
+
+
+def make_finder(
+    models: Models, template: ChipTemplate, limits: ImageLimits, faces: FacesPolicy, min_face: float
+) -> Find:
+    """Return what finds faces; thread-safe, as the models are.
+
+    Args:
+        models: the detector and the landmarks.
+        template: how chips are cut out.
+        limits: on images.
+        faces: which of them count.
+        min_face: a checked one.
+    """
+
+    def find(image: ImageSource) -> Found | VisavisError:
+        try:
+            picture = read_image(image, limits=limits, reduction=partial(_reduction, min_face))
+            found = _find(models, template, picture, min_face, largest_only=faces == "largest")
+            if faces == "only":
+                check_only(found.faces, image)
+        except VisavisError as error:
+            return error
+        return found
+
+    return find
+
+
+def _find(models: Models, template: ChipTemplate, picture: Picture, min_face: float, *, largest_only: bool) -> Found:
+    size_wh = search_size(picture.size_wh, min_face)
+    detect = models.detector.find_largest if largest_only else models.detector.find_all
+    found = detect(picture.pixels, size_wh)
+    found = found[np.lexsort((-found.scores, -areas(found.boxes_xyxy)))]
+    landmarks = models.landmarks([picture.pixels] * len(found.scores), found.boxes_xyxy)
+    to_original = partial(_to_original, picture)
+    return Found(
+        faces=tuple(
+            Face(to_original(box.reshape(2, 2)).reshape(4), score, to_original(points))
+            for box, score, points in zip(found.boxes_xyxy, found.scores, landmarks, strict=True)
+        ),
+        chips=tuple(extract_chip(picture.pixels, points, template) for points in landmarks),
+    )
+
+
+def check_min_face(min_face: float) -> float:
+    """Return the smallest face as a float.
+
+    Raises:
+        InvalidOption: it is no number, or fewer pixels than any detector could use.
+    """
+    try:
+        value = float(min_face)
+    except (TypeError, ValueError):
+        value = np.nan
+    if not (0 < value < 1 or _LEAST_MIN_FACE <= value < np.inf):
+        raise InvalidOption(
+            f"min_face must be a fraction of the image's shorter side between 0 and 1, "
+            f"or {_LEAST_MIN_FACE} pixels or more, not {min_face!r}"
+        )
+    return value
+
+
+def check_only(faces: Sequence[Face], image: ImageSource) -> None:
+    """Insist on exactly one face.
+
+    Raises:
+        NoFace, MultipleFaces: there is none, or more.
+    """
+    if not faces:
+        raise NoFace(f"{name_of(image)}: no face found")
+    if len(faces) > 1:
+        raise MultipleFaces(f"{name_of(image)}: {len(faces)} faces found where exactly one is needed")
+
+
+def _reduction(min_face: float, size_wh: SizeWH) -> float:
+    """Return how many times smaller an image may be decoded without loss for its smallest face."""
+    smallest = min_face if min_face >= 1 else min_face * min(size_wh)
+    return max(1.0, smallest / _FACE_SIDE_IN_CHIP)
+
+
+def _to_original(picture: Picture, points: FloatArray) -> FloatArray:
+    """Take points (N, 2) from the decoded picture to the original: the centres of pixels, not their corners."""
+    height, width = picture.pixels.shape[:2]
+    factors = np.array(picture.size_wh, np.float32) / np.array((width, height), np.float32)
+    moved: FloatArray = (points + np.float32(0.5)) * factors - np.float32(0.5)
+    return moved
