@@ -10,7 +10,7 @@ import pytest
 
 from visavis.core.image import read_image
 
-CHILD = """
+CHILD = r"""
 import json, re, sys, time
 from pathlib import Path
 from visavis.core.image import read_image
