@@ -45,8 +45,11 @@ def test_one_recognizer_serves_many_threads(recognizer: Recognizer, astronaut_pi
 
 
 def test_threads_are_taken(cache_dir: Path, astronaut_pixels: NDArray[np.uint8]) -> None:
-    (face,) = Recognizer(threads=1, cache_dir=cache_dir).embed(astronaut_pixels)
-    assert face.embedding is not None
+    parallel = Recognizer(threads=1, streams=2, precision="f32", cache_dir=cache_dir)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(parallel.embed, [astronaut_pixels] * 8))
+    embeddings = {tuple(face.embedding.tolist()) for (face,) in results if face.embedding is not None}
+    assert len(embeddings) == 1
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ class Recognizer:
         runtime: Runtime = "openvino",
         precision: Precision = "auto",
         threads: int | None = None,
+        streams: int = 1,
         min_face: float = DEFAULT_MIN_FACE,
         threshold: float | None = None,
         limits: ImageLimits = DEFAULT_LIMITS,
@@ -48,6 +49,7 @@ class Recognizer:
             runtime: "openvino", or "onnxruntime" (an extra).
             precision: "auto" for bfloat16 where the processor has it, "f32" for float32.
             threads: that one inference may use; None for all cores.
+            streams: how many inferences run at the same time when several threads share the Recognizer.
             min_face: the smallest face to look for: from 1 on in pixels, below 1 as a fraction of the image's shorter
                 side. Half the size costs four times the search.
             threshold: two faces nearer than this are the same person; None for the pack's own.
@@ -59,7 +61,7 @@ class Recognizer:
             SetupError: a model or the runtime is missing or damaged.
         """
         self.pack: Pack = find_pack(pack)
-        self.runtime = RuntimeSpec(runtime, precision, threads)
+        self.runtime = RuntimeSpec(runtime, precision, threads, streams)
         self.min_face = check_min_face(min_face)
         self.threshold = self.pack.threshold if threshold is None else check_threshold(threshold)
         self.limits = limits

@@ -16,6 +16,8 @@ Precision: TypeAlias = Literal["auto", "f32"]
 Infer: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float32]]
 """Run a network on one input array and return its one output, which is the caller's to keep. Thread-safe."""
 
+_MOST_THREADS = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSpec:
@@ -26,20 +28,23 @@ class RuntimeSpec:
         precision: "auto" computes in bfloat16 where the processor has it in hardware and the runtime uses it,
             else in float32; "f32" always computes in float32.
         threads: that one inference may use; None leaves it to the runtime (one per physical core).
+        streams: how many inferences run at the same time, each on threads of its own; more wait for their turn.
 
     Raises:
-        InvalidOption: an unknown runtime or precision, or a number of threads below 1.
+        InvalidOption: an unknown runtime or precision, or a number of threads or streams below 1.
     """
 
     runtime: Runtime = "openvino"
     precision: Precision = "auto"
     threads: int | None = None
+    streams: int = 1
 
     def __post_init__(self) -> None:
         _check_choice("runtime", self.runtime, get_args(Runtime))
         _check_choice("precision", self.precision, get_args(Precision))
-        if self.threads is not None and not (type(self.threads) is int and 1 <= self.threads <= 1024):  # noqa: PLR2004
-            raise InvalidOption(f"threads must be a whole number from 1 to 1024 or None, not {self.threads!r}")
+        if self.threads is not None:
+            _check_count("threads", self.threads)
+        _check_count("streams", self.streams)
 
 
 def compile_network(graph: bytes, spec: RuntimeSpec) -> Infer:
@@ -96,6 +101,11 @@ def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         raise InvalidOption(f"{name} must be one of {', '.join(choices)}, not {value!r}")
 
 
+def _check_count(name: str, value: object) -> None:
+    if type(value) is not int or not 1 <= value <= _MOST_THREADS:
+        raise InvalidOption(f"{name} must be a whole number from 1 to {_MOST_THREADS}, not {value!r}")
+
+
 def _openvino() -> Any:  # noqa: ANN401  # the module has no types
     try:
         import openvino  # noqa: PLC0415  # takes 0.15 s and is not always used
@@ -121,12 +131,12 @@ def _compile_openvino(graph: bytes, spec: RuntimeSpec) -> Infer:
     precision = _best_openvino_precision(core) if spec.precision == "auto" else "f32"
     config: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": precision,
-        "NUM_STREAMS": 1,
+        "NUM_STREAMS": spec.streams,
         # Its cache of kernels for every input size ever seen would grow without end; oneDNN's own is bounded.
         "CPU_RUNTIME_CACHE_CAPACITY": 0,
     }
     if spec.threads is not None:
-        config["INFERENCE_NUM_THREADS"] = spec.threads
+        config["INFERENCE_NUM_THREADS"] = spec.threads * spec.streams  # of all streams together
     try:
         compiled = core.compile_model(core.read_model(graph, b""), "CPU", config)
     except RuntimeError as error:
