@@ -156,6 +156,12 @@ def test_verify_many(recognizer: Recognizer, astronaut: Path, astronaut_again: b
     assert not no.same
 
 
+def test_a_pair_is_of_two(recognizer: Recognizer) -> None:
+    pairs: list[Any] = [(GREY, GREY, GREY), (GREY,)]
+    with pytest.raises(ValueError, match="too many values"):
+        list(recognizer.verify_many(pairs))
+
+
 def test_batches_of_nothing(recognizer: Recognizer) -> None:
     assert list(recognizer.detect_many([])) == list(recognizer.embed_many([])) == list(recognizer.verify_many([])) == []
 

@@ -160,7 +160,7 @@ class Recognizer:
         """Return for each pair, in order, what ``verify`` returns, or the error that it would raise."""
         find = self._finder(faces, ("largest", "only"), min_face)
         threshold = self.threshold if threshold is None else check_threshold(threshold)
-        embedded = self._embed_found(_insist(find(image), image) for pair in pairs for image in pair)
+        embedded = self._embed_found(_insist(find(image), image) for a, b in pairs for image in (a, b))
         return (self._compare(a, b, threshold) for a, b in zip(embedded, embedded, strict=True))
 
     def _finder(self, faces: FacesPolicy, policies: tuple[str, ...], min_face: float | None) -> Find:
