@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -52,6 +53,30 @@ def test_a_cache_that_cannot_be_written_is_not_needed(tmp_path: Path, caplog: py
     blocked.write_bytes(b"")
     assert converted(FILE, convert, ".bin", blocked / "cache") == convert(read_source(FILE))
     assert "cannot be written" in caplog.text
+
+
+def test_a_damaged_file_that_cannot_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = converted(FILE, convert, ".bin", tmp_path)
+    cached_file(tmp_path).write_bytes(b"")
+
+    def refuse(path: Path, **_options: bool) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    monkeypatch.setattr(weights, "_write_cached", refuse_to_write)
+    assert converted(FILE, convert, ".bin", tmp_path) == first
+
+
+def refuse_to_write(cache_dir: Path, *_arguments: object) -> None:
+    raise PermissionError(cache_dir)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+def test_a_cached_file_has_the_permissions_of_any_other(tmp_path: Path) -> None:
+    converted(FILE, convert, ".bin", tmp_path)
+    other = tmp_path / "other"
+    other.touch()
+    assert cached_file(tmp_path).stat().st_mode & 0o066 == other.stat().st_mode & 0o066
 
 
 def test_a_failed_conversion_leaves_nothing(tmp_path: Path) -> None:

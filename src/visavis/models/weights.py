@@ -8,8 +8,9 @@ import hashlib
 import importlib.util
 import logging
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
@@ -99,17 +100,18 @@ def _read_cached(cache_dir: Path, prefix: str, suffix: str) -> bytes | None:
         if path.name == f"{prefix}{hashlib.sha256(data).hexdigest()}{suffix}":
             return data
         _log.warning("%s is damaged: building it again", path)
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # it may be another user's
+            path.unlink()
     return None
 
 
 def _write_cached(cache_dir: Path, prefix: str, suffix: str, data: bytes) -> None:
     """Write a file under its final name in one step: another process sees all of it or nothing."""
     cache_dir.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=cache_dir, prefix=".writing-")
-    temporary = Path(name)
+    # Made by open, not by tempfile: what one user has converted, others may read if the umask lets them.
+    temporary = cache_dir / f".writing-{secrets.token_hex(8)}"
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
