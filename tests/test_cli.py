@@ -388,6 +388,15 @@ def test_doctor_finds_nothing_wrong(cli: Run, cache_dir: Path, recognizer: Recog
     assert report["self_test"]["faces"] == 0
 
 
+def test_a_complete_cache_need_not_be_writable(
+    cli: Run, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert recognizer  # so that all is converted
+    monkeypatch.setattr("visavis.cli.checks._why_unwritable", lambda _folder: "Permission denied")
+    report = json.loads(cli("doctor", "--json").out)
+    assert (report["cache"]["writable"], report["problems"]) == (False, [])
+
+
 def test_doctor_says_what_to_do_about_each_problem(cli: Run, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.touch()

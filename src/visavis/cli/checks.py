@@ -173,7 +173,7 @@ def _check_cache(options: ModelOptions) -> Section:
         "converted": ", ".join(cached) or "nothing yet: happens once, at first use",
         "bytes": sum(path.stat().st_size for path in folder.glob("*") if path.is_file()),
     }
-    if not reason:
+    if not reason or len(cached) == len(pack.files):  # all is there: nothing needs to be written
         return Section("cache", facts)
     problem = Problem(
         f"the model cache {folder} cannot be written ({reason}): models are converted at every start",
