@@ -237,6 +237,11 @@ def test_a_sideways_phone_photo(recognizer: Recognizer, hopper: Path) -> None:
     assert np.abs(face.box_xyxy - upright.box_xyxy).max() < 12
 
 
+def test_a_cache_folder_may_be_a_string(cache_dir: Path, recognizer: Recognizer) -> None:
+    assert recognizer  # so that all is converted
+    assert Recognizer(precision="f32", cache_dir=str(cache_dir)).detect(GREY) == ()
+
+
 def test_embed_chips(recognizer: Recognizer) -> None:
     assert recognizer.embed_chips([]).shape == (0, 128)
     chip = np.zeros((150, 150, 3), np.uint8)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
@@ -40,7 +41,7 @@ class Recognizer:
         min_face: float = DEFAULT_MIN_FACE,
         threshold: float | None = None,
         limits: ImageLimits = DEFAULT_LIMITS,
-        cache_dir: Path | None = None,
+        cache_dir: str | PathLike[str] | None = None,
     ) -> None:
         """Load a pack.
 
@@ -65,7 +66,7 @@ class Recognizer:
         self.min_face = check_min_face(min_face)
         self.threshold = self.pack.threshold if threshold is None else check_threshold(threshold)
         self.limits = limits
-        self._models = load_models(self.pack, self.runtime, cache_dir or default_cache_dir())
+        self._models = load_models(self.pack, self.runtime, Path(cache_dir or default_cache_dir()))
 
     def detect(
         self, image: ImageSource, *, faces: FacesPolicy = "all", min_face: float | None = None
