@@ -125,7 +125,7 @@ def test_search_size() -> None:
         search_size((8000, 4000), 10)
 
 
-@pytest.mark.parametrize("wrong", [0, -1, 5, 9.9, float("nan"), float("inf"), "big"])
+@pytest.mark.parametrize("wrong", [0, -1, 5, 9.9, float("nan"), float("inf"), 10**400, "big"])
 def test_wrong_min_face(recognizer: Recognizer, wrong: float) -> None:
     with pytest.raises(InvalidOption, match="min_face"):
         recognizer.detect(np.zeros((9, 9, 3), np.uint8), min_face=wrong)

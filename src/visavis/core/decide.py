@@ -47,7 +47,7 @@ def check_threshold(threshold: float) -> float:
     """
     try:
         value = float(threshold)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         value = np.nan
     if not 0.0 < value < np.inf:
         raise InvalidOption(f"the threshold must be a finite number above 0, not {threshold!r}")

@@ -87,7 +87,7 @@ def check_min_face(min_face: float) -> float:
     """
     try:
         value = float(min_face)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         value = np.nan
     if not (0 < value < 1 or _LEAST_MIN_FACE <= value < np.inf):
         raise InvalidOption(
