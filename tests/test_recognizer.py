@@ -251,6 +251,8 @@ def test_embed_chips(recognizer: Recognizer) -> None:
     assert np.abs(embeddings[0] - embeddings[2]).max() < 1e-6
     with pytest.raises(InvalidImage, match=r"\(150, 150, 3\) uint8, not \(10, 10, 3\) uint8"):
         recognizer.embed_chips([chip[:10, :10]])
+    with pytest.raises(InvalidImage, match=r"not \(1, 2\) int64"):
+        recognizer.embed_chips([[[1, 2]]])  # type: ignore[list-item]
 
 
 def test_faces_can_be_made_by_hand() -> None:

@@ -125,7 +125,7 @@ class Recognizer:
             InvalidImage: a chip has another shape or type.
         """
         side = self.pack.template.side
-        for chip in chips:
+        for chip in map(np.asarray, chips):
             if chip.shape != (side, side, 3) or chip.dtype != np.uint8:
                 expected = f"({side}, {side}, 3) uint8"
                 raise InvalidImage(f"a chip must be {expected}, not {chip.shape} {chip.dtype}")
