@@ -27,7 +27,7 @@ _FACE_SIDE_IN_CHIP = 134
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """The faces of one image, without embeddings, and the chips to embed."""
+    """The faces of one image, without embeddings, and the chips to embed, where they are wanted."""
 
     faces: tuple[Face, ...]
     chips: tuple[UInt8Array, ...]
@@ -38,13 +38,13 @@ Find: TypeAlias = Callable[[ImageSource], Found | VisavisError]
 
 
 def make_finder(
-    models: Models, template: ChipTemplate, limits: ImageLimits, faces: FacesPolicy, min_face: float
+    models: Models, template: ChipTemplate | None, limits: ImageLimits, faces: FacesPolicy, min_face: float
 ) -> Find:
     """Return what finds faces; thread-safe, as the models are.
 
     Args:
         models: the detector and the landmarks.
-        template: how chips are cut out.
+        template: how chips are cut out; None for none.
         limits: on images.
         faces: which of them count.
         min_face: a checked one.
@@ -63,7 +63,9 @@ def make_finder(
     return find
 
 
-def _find(models: Models, template: ChipTemplate, picture: Picture, min_face: float, *, largest_only: bool) -> Found:
+def _find(
+    models: Models, template: ChipTemplate | None, picture: Picture, min_face: float, *, largest_only: bool
+) -> Found:
     size_wh = search_size(picture.size_wh, min_face)
     detect = models.detector.find_largest if largest_only else models.detector.find_all
     found = detect(picture.pixels, size_wh)
@@ -75,7 +77,7 @@ def _find(models: Models, template: ChipTemplate, picture: Picture, min_face: fl
             Face(to_original(box.reshape(2, 2)).reshape(4), score, to_original(points))
             for box, score, points in zip(found.boxes_xyxy, found.scores, landmarks, strict=True)
         ),
-        chips=tuple(extract_chip(picture.pixels, points, template) for points in landmarks),
+        chips=tuple(extract_chip(picture.pixels, points, template) for points in landmarks) if template else (),
     )
 
 

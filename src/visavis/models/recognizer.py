@@ -9,6 +9,7 @@ from typing import Literal, TypeVar, get_args
 import numpy as np
 
 from visavis.core.decide import check_threshold, euclidean_distance, probability_of_same
+from visavis.core.geometry import ChipTemplate
 from visavis.core.image import DEFAULT_LIMITS, ImageLimits, name_of
 from visavis.errors import InvalidImage, InvalidOption, NoFace, VisavisError
 from visavis.models.catalogue import Pack, find_pack
@@ -138,7 +139,7 @@ class Recognizer:
 
         Images are taken from the iterable one by one, as results are taken from the iterator.
         """
-        find = self._finder(faces, get_args(FacesPolicy), min_face)
+        find = self._finder(None, faces, get_args(FacesPolicy), min_face)
         return (found if isinstance(found, VisavisError) else found.faces for found in map(find, images))
 
     def embed_many(
@@ -148,7 +149,8 @@ class Recognizer:
 
         Images are taken from the iterable a few at a time, and their faces embedded together.
         """
-        return self._embed_found(map(self._finder(faces, get_args(FacesPolicy), min_face), images))
+        find = self._finder(self.pack.template, faces, get_args(FacesPolicy), min_face)
+        return self._embed_found(map(find, images))
 
     def verify_many(
         self,
@@ -159,16 +161,18 @@ class Recognizer:
         min_face: float | None = None,
     ) -> Iterator[Verification | VisavisError]:
         """Return for each pair, in order, what ``verify`` returns, or the error that it would raise."""
-        find = self._finder(faces, ("largest", "only"), min_face)
+        find = self._finder(self.pack.template, faces, ("largest", "only"), min_face)
         threshold = self.threshold if threshold is None else check_threshold(threshold)
         embedded = self._embed_found(_insist(find(image), image) for a, b in pairs for image in (a, b))
         return (self._compare(a, b, threshold) for a, b in zip(embedded, embedded, strict=True))
 
-    def _finder(self, faces: FacesPolicy, policies: tuple[str, ...], min_face: float | None) -> Find:
+    def _finder(
+        self, template: ChipTemplate | None, faces: FacesPolicy, policies: tuple[str, ...], min_face: float | None
+    ) -> Find:
         if faces not in policies:
             raise InvalidOption(f"faces must be one of {', '.join(policies)}, not {faces!r}")
         least = self.min_face if min_face is None else check_min_face(min_face)
-        return make_finder(self._models, self.pack.template, self.limits, faces, least)
+        return make_finder(self._models, template, self.limits, faces, least)
 
     def _embed_found(self, found: Iterable[Found | VisavisError]) -> Iterator[tuple[Face, ...] | VisavisError]:
         """Yield the faces with their embeddings; the chips of several images go through the network together."""
