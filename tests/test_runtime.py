@@ -8,7 +8,7 @@ from conftest import many_faces
 from numpy.typing import NDArray
 
 from visavis import InvalidOption, Recognizer, RuntimeFailed, RuntimeMissing
-from visavis.models.runtime import RuntimeSpec, compile_network, describe, is_installed, precision_in_force
+from visavis.models.runtime import RuntimeSpec, compile_network, describe, precision_in_force
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,6 @@ def test_an_input_of_the_wrong_shape(runtime: str, recognizer: Recognizer, on_on
 
 
 def test_what_is_in_force() -> None:
-    assert is_installed("openvino")
     assert precision_in_force(RuntimeSpec(precision="f32")) == "f32"
     assert precision_in_force(RuntimeSpec(runtime="onnxruntime")) == "f32"
     assert precision_in_force(RuntimeSpec()) in ("f32", "bf16")

@@ -192,7 +192,7 @@ class Pyramid:
         index = 0
         while True:
             height, width = self._halvings[index].shape[:2]
-            if min(width // 2 - size_wh[0], height // 2 - size_wh[1]) < 0 or min(width, height) < 2:  # noqa: PLR2004
+            if width // 2 < size_wh[0] or height // 2 < size_wh[1]:
                 return self._halvings[index]
             index += 1
             if index == len(self._halvings):

@@ -1,6 +1,5 @@
 """The one place that imports an inference runtime: a spec and an ONNX graph in, a callable out."""
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -56,11 +55,6 @@ def compile_network(graph: bytes, spec: RuntimeSpec) -> Infer:
     """
     compilers = {"openvino": _compile_openvino, "onnxruntime": _compile_onnxruntime}
     return compilers[spec.runtime](graph, spec)
-
-
-def is_installed(runtime: Runtime) -> bool:
-    """Tell whether a runtime's package is there, without importing it."""
-    return importlib.util.find_spec(runtime) is not None
 
 
 def precision_in_force(spec: RuntimeSpec) -> str:
