@@ -104,7 +104,7 @@ def _openvino() -> Any:  # noqa: ANN401  # the module has no types
     try:
         import openvino  # noqa: PLC0415  # takes 0.15 s and is not always used
     except ImportError as error:
-        raise RuntimeMissing("OpenVINO is not installed: pip install openvino") from error
+        raise RuntimeMissing(f"OpenVINO cannot be imported ({error}): pip install openvino") from error
     return openvino
 
 
@@ -112,7 +112,7 @@ def _onnxruntime() -> Any:  # noqa: ANN401  # the module has no types
     try:
         import onnxruntime  # noqa: PLC0415  # an extra
     except ImportError as error:
-        raise RuntimeMissing("ONNX Runtime is not installed: pip install visavis[onnxruntime]") from error
+        raise RuntimeMissing(f"ONNX Runtime cannot be imported ({error}): pip install visavis[onnxruntime]") from error
     return onnxruntime
 
 
@@ -121,18 +121,10 @@ def _best_openvino_precision(core: Any) -> str:  # noqa: ANN401  # the module ha
 
 
 def _compile_openvino(graph: bytes, spec: RuntimeSpec) -> Infer:
-    core = _openvino().Core()
-    precision = _best_openvino_precision(core) if spec.precision == "auto" else "f32"
-    config: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": precision,
-        "NUM_STREAMS": spec.streams,
-        # Its cache of kernels for every input size ever seen would grow without end; oneDNN's own is bounded.
-        "CPU_RUNTIME_CACHE_CAPACITY": 0,
-    }
-    if spec.threads is not None:
-        config["INFERENCE_NUM_THREADS"] = spec.threads * spec.streams  # of all streams together
+    openvino = _openvino()
     try:
-        compiled = core.compile_model(core.read_model(graph, b""), "CPU", config)
+        core = openvino.Core()
+        compiled = core.compile_model(core.read_model(graph, b""), "CPU", _openvino_config(core, spec))
     except RuntimeError as error:
         raise RuntimeFailed(f"OpenVINO cannot load the network: {error}") from error
     # A request holds one inference's buffers and serves one thread at a time; as many exist as ran at the same time.
@@ -153,6 +145,18 @@ def _compile_openvino(graph: bytes, spec: RuntimeSpec) -> Infer:
             idle.put(request)
 
     return infer
+
+
+def _openvino_config(core: Any, spec: RuntimeSpec) -> dict[str, Any]:  # noqa: ANN401  # the module has no types
+    config: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": _best_openvino_precision(core) if spec.precision == "auto" else "f32",
+        "NUM_STREAMS": spec.streams,
+        # Its cache of kernels for every input size ever seen would grow without end; oneDNN's own is bounded.
+        "CPU_RUNTIME_CACHE_CAPACITY": 0,
+    }
+    if spec.threads is not None:
+        config["INFERENCE_NUM_THREADS"] = spec.threads * spec.streams  # of all streams together
+    return config
 
 
 def _compile_onnxruntime(graph: bytes, spec: RuntimeSpec) -> Infer:
