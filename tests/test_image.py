@@ -760,3 +760,17 @@ def test_a_picture_does_not_freeze_what_it_was_made_of(photo: UInt8Array) -> Non
     assert mine.flags.writeable
     with pytest.raises(ValueError, match="read-only"):
         picture.pixels[0] = 0
+
+
+def test_a_jpeg_of_very_many_scans_is_refused() -> None:
+    buffer = io.BytesIO()
+    PIL.Image.new("L", (64, 64), 128).save(buffer, "JPEG", progressive=True)
+    jpeg = buffer.getvalue()
+    last_scan, end = jpeg[jpeg.rindex(b"\xff\xda") : -2], jpeg[-2:]
+    few, many = jpeg[:-2] + 20 * last_scan + end, jpeg[:-2] + 100 * last_scan + end
+    assert read_image(few).size_wh == (64, 64)
+    assert read_image(few + many).size_wh == (64, 64)  # what follows the end is another image's
+    comment = b"\xff\xfe" + (2 + 400).to_bytes(2, "big") + 200 * b"\xff\xda"
+    assert read_image(jpeg[:2] + comment + jpeg[2:]).size_wh == (64, 64)
+    with pytest.raises(ImageCorrupt, match="a JPEG of 106 scans"):
+        read_image(many)

@@ -64,6 +64,10 @@ _DECODERS: dict[str, type[ImageFile]] = {
     r"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51": Jpeg2KImageFile,
     r"....ftyp(?:....){0,14}?avi[fs]": AvifImageFile,
 }
+# A marker of a JPEG that is followed by a segment: not a stuffed byte, a fill byte or a restart.
+_JPEG_SEGMENT = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")
+_SCAN, _END = b"\xff\xda", b"\xff\xd9"
+_MOST_SCANS = 64  # the most elaborate progressive JPEGs have some twenty
 _HEIC = r"....ftyp(?:....){0,14}?(?:hei[cxms]|hev[cxms]|mif1|msf1)"
 _FOREIGN = {
     r"(?i)\s*<(?:!doctype )?html": "an HTML page",
@@ -110,6 +114,19 @@ def decoding(name: str) -> Iterator[None]:
     except Exception as error:
         detail = str(error) or type(error).__name__
         raise ImageCorrupt(f"{name}: damaged, cut off or of an unusual kind: {detail}") from error
+
+
+def check_scans(jpeg: bytes, name: str) -> None:
+    """Refuse a JPEG of very many scans: each takes 70 bytes of a file and a pass over all its pixels.
+
+    Source: ITU-T T.81, annex B: a marker's segment begins with its length.
+    """
+    at, scans = len(b"\xff\xd8"), 0
+    while (marker := _JPEG_SEGMENT.search(jpeg, at)) and marker[0] != _END:
+        scans += marker[0] == _SCAN
+        at = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2], "big")
+    if scans > _MOST_SCANS:
+        raise ImageCorrupt(f"{name}: a JPEG of {scans} scans, where {_MOST_SCANS} are plenty")
 
 
 def orientation_of(image: PIL.Image.Image) -> int:

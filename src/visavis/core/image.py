@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from visavis.core.decoding import (
     JpegDecoder,
+    check_scans,
     colours,
     decoding,
     find_decoder,
@@ -196,6 +197,7 @@ def _decoded(data: bytes, name: str, limits: ImageLimits, reduction: Reduction) 
     original_wh = image.size
     _check_size(original_wh, limits, name)
     if isinstance(image, JpegDecoder):
+        check_scans(data, name)
         _reduce(image, reduction)
     with decoding(name):
         image.load()
