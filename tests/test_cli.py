@@ -531,3 +531,13 @@ def test_a_full_disk_is_one_line(environment: dict[str, str], hopper: Path) -> N
             timeout=LIMIT_S,
         )
     assert (done.returncode, done.stderr) == (2, b"visavis: No space left on device\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="what a POSIX shell can do")
+@pytest.mark.parametrize("ending", ["2>&-", "2>/dev/full", "<&- >&- 2>&-"])
+def test_who_cannot_be_told_still_gets_the_exit_code(environment: dict[str, str], hopper: Path, ending: str) -> None:
+    script = f'"$@" {ending}'
+    for other, code in (("nowhere.jpg", 2), ("-", 2), (hopper, 0)):
+        shell = ["sh", "-c", script, "sh", *command("verify", hopper, other)]
+        done = subprocess.run(shell, env=environment, stdin=subprocess.DEVNULL, check=False, timeout=LIMIT_S)
+        assert done.returncode == code

@@ -26,9 +26,10 @@ def printable(text: str) -> str:
 
 
 def say(message: str) -> None:
-    """Write a line to standard error, wherever that leads at this moment."""
-    sys.stderr.write(printable(message) + "\n")
-    sys.stderr.flush()
+    """Write a line to standard error, wherever that leads at this moment; the exit code tells who cannot be told."""
+    with suppress(OSError):
+        sys.stderr.write(printable(message) + "\n")
+        sys.stderr.flush()
 
 
 def results_stream() -> TextIO:
