@@ -151,6 +151,8 @@ def _openvino_config(core: Any, spec: RuntimeSpec) -> dict[str, Any]:  # noqa: A
     config: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": _best_openvino_precision(core) if spec.precision == "auto" else "f32",
         "NUM_STREAMS": spec.streams,
+        # It would tie the threads of every process to the same first cores.
+        "ENABLE_CPU_PINNING": False,
         # Its cache of kernels for every input size ever seen would grow without end; oneDNN's own is bounded.
         "CPU_RUNTIME_CACHE_CAPACITY": 0,
     }
