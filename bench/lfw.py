@@ -8,6 +8,7 @@ without a face makes its pairs "different". A third row is ``verify`` as it come
     python bench/lfw.py --dlib               ... and dlib's own landmarks, chips and embedder in our boxes (minutes)
     python bench/lfw.py --dlib-boxes         ... likewise, in the boxes of dlib's CNN detector (half an hour)
     python bench/lfw.py --fit                ... and the calibration of the catalogue, fitted anew
+    python bench/lfw.py --largest            how often the fast search for the largest face finds another (minutes)
 """
 
 import argparse
@@ -24,12 +25,14 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 from visavis import Face, Recognizer, VisavisError
+from visavis.core.geometry import iou
 from visavis.models.runtime import Precision
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("VISAVIS_TEST_DATA", ROOT.parent / "shared" / "data")) / "lfw-fold1"
 MIN_FACE = 80
 ENLARGED = 2
+_SAME_FACE_IOU = 0.3
 Pair = tuple[Path, Path, bool]
 
 
@@ -130,6 +133,21 @@ def dlib_embedding(own_boxes: bool, job: tuple[Path, NDArray[np.float32] | None]
 _dlib: tuple[Any, Any, Any] | None = None
 
 
+def compare_searches(paths: list[Path]) -> None:
+    """Print on how many images the coarse-to-fine search finds another face than the largest of all."""
+    recognizer = Recognizer(precision="f32")
+    full, fast = recognizer.detect_many(paths), recognizer.detect_many(paths, faces="largest")
+    others = larger = 0
+    for everything, largest in zip(full, fast, strict=True):
+        if isinstance(everything, VisavisError) or isinstance(largest, VisavisError) or not everything:
+            continue
+        if not largest or iou(everything[0].box_xyxy[None], largest[0].box_xyxy[None])[0, 0] < _SAME_FACE_IOU:
+            others += 1
+            sizes = [face.box_xyxy[2] - face.box_xyxy[0] for face in (*everything[:1], *largest)]
+            larger += len(sizes) == 1 or sizes[0] > sizes[1] * 1.2  # one level of the pyramid
+    print(f"{len(paths)} images: another face on {others}; more than one pyramid level smaller on {larger} of them")
+
+
 def fit_calibration(measured: NDArray[np.float64], same: NDArray[np.bool_]) -> tuple[float, float]:
     """Return midpoint and slope of the logistic function that turns a distance into a probability."""
     found = np.isfinite(measured)
@@ -158,7 +176,11 @@ def main() -> None:
     parser.add_argument("--dlib", action="store_true", help="compare with dlib's embeddings")
     parser.add_argument("--dlib-boxes", action="store_true", help="dlib finds the faces itself")
     parser.add_argument("--fit", action="store_true", help="fit the calibration")
+    parser.add_argument("--largest", action="store_true", help="compare the two searches, and nothing else")
     options = parser.parse_args()
+    if options.largest:
+        compare_searches(sorted({path for a, b, _ in read_pairs() for path in (a, b)}))
+        return
 
     pairs = read_pairs()
     same = np.array([pair[2] for pair in pairs])

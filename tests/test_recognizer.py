@@ -49,6 +49,23 @@ def test_different_persons(recognizer: Recognizer, astronaut: Path, hopper: Path
     assert result.probability < 0.5
 
 
+def test_an_answer_is_true_or_false(recognizer: Recognizer, astronaut: Path, hopper: Path) -> None:
+    assert recognizer.verify(hopper, hopper)
+    assert not recognizer.verify(astronaut, hopper)
+
+
+def test_printing_shows_no_biometric_data(recognizer: Recognizer, hopper: Path) -> None:
+    answer = recognizer.verify(hopper, hopper)
+    assert "embedding" not in repr(answer)
+    assert len(repr(answer)) < 500
+
+
+def test_a_single_image_is_not_several(recognizer: Recognizer) -> None:
+    for many in (recognizer.detect_many, recognizer.embed_many):
+        with pytest.raises(InvalidOption, match="several images are wanted"):
+            many("photo.jpg")
+
+
 def test_the_order_does_not_matter(recognizer: Recognizer, astronaut: Path, hopper: Path) -> None:
     one, other = recognizer.verify(astronaut, hopper), recognizer.verify(hopper, astronaut)
     assert one.distance == pytest.approx(other.distance, abs=1e-6)
@@ -74,7 +91,7 @@ def test_verify_needs_a_face_in_each(recognizer: Recognizer, astronaut: Path, tm
     PIL.Image.fromarray(GREY).save(empty)
     with pytest.raises(NoFace, match=r"street\.png: no face found"):
         recognizer.verify(astronaut, empty)
-    with pytest.raises(NoFace, match="<array>: no face found"):
+    with pytest.raises(NoFace, match="<array>: no face found in the first image"):
         recognizer.verify(GREY, astronaut)
 
 

@@ -1,3 +1,5 @@
+import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -59,6 +61,19 @@ def test_threads_are_taken(cache_dir: Path, astronaut_pixels: NDArray[np.uint8])
 def test_wrong_specs(runtime: str, precision: str, threads: int | None) -> None:
     with pytest.raises(InvalidOption, match="must be"):
         RuntimeSpec(runtime, precision, threads)  # type: ignore[arg-type]
+
+
+def test_openvino_reports_its_use_to_nobody(tmp_path: Path, cache_dir: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from visavis import Recognizer; Recognizer(cache_dir=Path(sys.argv[1]));"
+        "print([name for name in sys.modules if 'telemetry' in name or name.startswith('openvino.tools.ovc')])"
+    )
+    # The reporter keeps quiet where CI is set, and leaves a file with an identity in the home folder.
+    environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code, str(cache_dir)]
+    child = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert (child.stdout.strip(), child.stderr) == ("[]", "")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])

@@ -5,7 +5,7 @@ landmarks float32 (5, 2) ``xy`` in the same pixels; (0, 0) is the centre of the 
 Results are immutable, and their arrays are read-only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -46,8 +46,8 @@ class Face:
 
     box_xyxy: FloatArray
     score: float
-    landmarks: FloatArray
-    embedding: FloatArray | None = None
+    landmarks: FloatArray = field(repr=False)
+    embedding: FloatArray | None = field(default=None, repr=False)  # personal data: not in logs by accident
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "box_xyxy", _frozen(self.box_xyxy))
@@ -86,6 +86,10 @@ class Verification:
     threshold: float
     probability: float
     faces: tuple[Face, Face]
+
+    def __bool__(self) -> bool:
+        """Return the decision, so that ``if recognizer.verify(a, b)`` means what it seems to."""
+        return self.same
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON; the faces come without their embeddings."""

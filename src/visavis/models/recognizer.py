@@ -140,7 +140,7 @@ class Recognizer:
         Images are taken from the iterable one by one, as results are taken from the iterator.
         """
         find = self._finder(None, faces, get_args(FacesPolicy), min_face)
-        return (found if isinstance(found, VisavisError) else found.faces for found in map(find, images))
+        return (found if isinstance(found, VisavisError) else found.faces for found in map(find, _several(images)))
 
     def embed_many(
         self, images: Iterable[ImageSource], *, faces: FacesPolicy = "all", min_face: float | None = None
@@ -150,7 +150,7 @@ class Recognizer:
         Images are taken from the iterable a few at a time, and their faces embedded together.
         """
         find = self._finder(self.pack.template, faces, get_args(FacesPolicy), min_face)
-        return self._embed_found(map(find, images))
+        return self._embed_found(map(find, _several(images)))
 
     def verify_many(
         self,
@@ -163,7 +163,9 @@ class Recognizer:
         """Return for each pair, in order, what ``verify`` returns, or the error that it would raise."""
         find = self._finder(self.pack.template, faces, ("largest", "only"), min_face)
         threshold = self.threshold if threshold is None else check_threshold(threshold)
-        embedded = self._embed_found(_insist(find(image), image) for a, b in pairs for image in (a, b))
+        embedded = self._embed_found(
+            _insist(find(image), place, image) for a, b in pairs for place, image in (("first", a), ("second", b))
+        )
         return (self._compare(a, b, threshold) for a, b in zip(embedded, embedded, strict=True))
 
     def _finder(
@@ -229,8 +231,15 @@ def _batches(found: Iterable[Found | VisavisError]) -> Iterator[list[Found | Vis
         yield batch
 
 
-def _insist(found: Found | VisavisError, image: ImageSource) -> Found | VisavisError:
+def _several(images: Iterable[ImageSource]) -> Iterable[ImageSource]:
+    """Refuse a single image, whose characters or bytes would be taken for images."""
+    if isinstance(images, str | bytes | bytearray | memoryview):
+        raise InvalidOption(f"several images are wanted, as in [image, ...], not {name_of(images)}")
+    return images
+
+
+def _insist(found: Found | VisavisError, place: str, image: ImageSource) -> Found | VisavisError:
     """Turn the absence of a face into an error."""
     if isinstance(found, Found) and not found.faces:
-        return NoFace(f"{name_of(image)}: no face found")
+        return NoFace(f"{name_of(image)}: no face found in the {place} image")
     return found

@@ -1,8 +1,10 @@
 """The one place that imports an inference runtime: a spec and an ONNX graph in, a callable out."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from threading import Lock
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -100,7 +102,24 @@ def _check_count(name: str, value: object) -> None:
         raise InvalidOption(f"{name} must be a whole number from 1 to {_MOST_THREADS}, not {value!r}")
 
 
+_CONVERTER = "openvino.tools.ovc"
+_NOT_THERE: Any = None  # in sys.modules, this makes an import fail
+_importing = Lock()
+
+
 def _openvino() -> Any:  # noqa: ANN401  # the module has no types
+    # At the end of its import, OpenVINO imports its model converter if it can, and that reports the import to Google
+    # Analytics. We do not convert with it, and report nothing to anybody.
+    with _importing:
+        hidden = "openvino" not in sys.modules and sys.modules.setdefault(_CONVERTER, _NOT_THERE) is _NOT_THERE
+        try:
+            return _import_openvino()
+        finally:
+            if hidden:
+                del sys.modules[_CONVERTER]
+
+
+def _import_openvino() -> Any:  # noqa: ANN401  # the module has no types
     try:
         import openvino  # noqa: PLC0415  # takes 0.15 s and is not always used
     except ImportError as error:
