@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,6 +45,26 @@ def test_one_recognizer_serves_many_threads(recognizer: Recognizer, astronaut_pi
             assert a.embedding is not None
             assert b.embedding is not None
             assert a.embedding.tolist() == b.embedding.tolist()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 1), (100, 2), (7, 300)])
+def test_images_smaller_than_the_network(
+    recognizer: Recognizer, on_onnxruntime: Recognizer, shape: tuple[int, int]
+) -> None:
+    for one in (recognizer, on_onnxruntime):
+        assert one.detect(np.zeros((*shape, 3), np.uint8), min_face=80) == ()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="a system that does not tell")
+def test_no_thread_is_tied_to_a_core(cache_dir: Path) -> None:
+    one_thread = Recognizer(precision="f32", threads=1, cache_dir=cache_dir)
+    caller, cores, done = threading.get_native_id(), os.sched_getaffinity(0), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        stayed = pool.submit(lambda: all(os.sched_getaffinity(caller) == cores for _ in iter(done.is_set, 1)))
+        for _ in range(5):
+            one_thread.embed_chips([np.zeros((150, 150, 3), np.uint8)] * 8)
+        done.set()
+        assert stayed.result()
 
 
 def test_threads_are_taken(cache_dir: Path, astronaut_pixels: NDArray[np.uint8]) -> None:

@@ -21,6 +21,8 @@ GAP = 10
 _MOST_TOGETHER = 1 << 20
 _LONGEST_TILE = 2048
 _LEAST_ROWS = 5
+# A detector's convolutions have nothing to say about less, and not every runtime takes that for an answer.
+_LEAST_CANVAS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ def _two_columns(levels: tuple[Level, ...]) -> Canvas:
 
 def _canvas(size_wh: SizeWH, tiles: tuple[Tile, ...]) -> Canvas:
     """Return a canvas with room for a border, and a little more: runtimes prepare themselves for every new size."""
-    width, height = (_rounded_up(length + 2 * BORDER) for length in size_wh)
+    width, height = (max(_LEAST_CANVAS, _rounded_up(length + 2 * BORDER)) for length in size_wh)
     return Canvas((width, height), tiles)
 
 
