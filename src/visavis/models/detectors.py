@@ -34,6 +34,8 @@ _MOST_SEARCHED_PIXELS = 100_000_000
 # The search for the largest face begins with all levels up to this long on the shorter side.
 _COARSE_SIDE = 240
 _CLEAR_SCORE = 0.5
+# Plain background scores about -1: what scores more than this may be a face that the next level shows better.
+_HINT = -0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +46,7 @@ class Detections:
     scores: FloatArray
     levels: NDArray[np.intp]
 
-    def __getitem__(self, chosen: NDArray[np.intp] | slice) -> "Detections":
+    def __getitem__(self, chosen: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "Detections":
         """Return the chosen ones, in the order given."""
         return Detections(self.boxes_xyxy[chosen], self.scores[chosen], self.levels[chosen])
 
@@ -106,16 +108,18 @@ class MmodDetector:
         """Return the largest face, or none; arguments as in ``find_all``.
 
         Searches from coarse to fine and stops at the first clear face: finer levels show smaller ones. Neighbouring
-        levels show the same faces, so that every second one is enough to find it; the two levels beside it are then
-        looked at around the face only, for the best box. Where no face is clear, all levels are searched.
+        levels show nearly the same, so that every second one is enough to find it. What could still be as large, faces
+        on the same level and hints of a face on coarser ones, is then looked at on the levels between, around the
+        place only. Where no face is clear, all levels are searched.
         """
-        pyramid, levels, found = Pyramid(image), pyramid_levels(search_size_wh), _NOTHING
+        pyramid, levels, seen = Pyramid(image), pyramid_levels(search_size_wh), _NOTHING
         for step in (*_coarse_to_fine(levels[::2]), levels[1::2]):
-            found = _suppress(_concatenate([found, self._search(pyramid, plan_canvases(step, _REACH))]))
-            largest = found[np.lexsort((found.scores, found.levels))[-1:]]
+            seen = _suppress(_concatenate([seen, self._search(pyramid, plan_canvases(step, _REACH), _HINT)]))
+            largest = _largest(seen)
             if len(largest.scores) and largest.scores[0] >= _CLEAR_SCORE:
-                return self._refine(pyramid, largest, levels)
-        return found[np.lexsort((found.scores, found.levels))[-1:]]
+                rivals = np.flatnonzero(seen.levels >= largest.levels[0])
+                return _largest(_concatenate([self._refine(pyramid, seen[i : i + 1], levels) for i in rivals.tolist()]))
+        return _largest(seen)
 
     def _refine(self, pyramid: Pyramid, face: Detections, levels: Sequence[Level]) -> Detections:
         """Return the one face as its own or a neighbouring level shows it, whichever scores highest."""
@@ -127,12 +131,12 @@ class MmodDetector:
             parts.append(plan_part(level, (left, top, right, bottom), _REACH_OF_REFINING))
         return _suppress(_concatenate([face, self._search(pyramid, parts)]))[:1]
 
-    def _search(self, pyramid: Pyramid, canvases: Iterable[Canvas]) -> Detections:
-        """Return every cell above zero."""
+    def _search(self, pyramid: Pyramid, canvases: Iterable[Canvas], least: float = 0.0) -> Detections:
+        """Return every cell above ``least``."""
         found = [_NOTHING]
         for canvas in canvases:
             scores = self._infer(paint(canvas, pyramid, _BACKGROUND)[None])[0]
-            rows, columns = np.nonzero(scores > 0)
+            rows, columns = np.nonzero(scores > least)
             if len(rows):
                 points = np.column_stack([columns, rows]) * _STRIDE + _FIRST_CELL
                 found += [_read_tile(tile, points, scores[rows, columns], pyramid.size_wh) for tile in canvas.tiles]
@@ -157,6 +161,12 @@ def _read_tile(tile: Tile, points: NDArray[np.intp], scores: FloatArray, image_w
     low, high = centres - WINDOW / 2 * factors, centres + (WINDOW / 2 - 1) * factors
     boxes = np.rint(np.column_stack([low, high])).astype(np.float32)
     return Detections(boxes, scores[own], np.full(len(boxes), tile.level.number))
+
+
+def _largest(found: Detections) -> Detections:
+    """Return the face of the coarsest level, of several the one with the highest score; or none."""
+    faces = found[found.scores > 0]
+    return faces[np.lexsort((faces.scores, faces.levels))[-1:]]
 
 
 def _suppress(found: Detections) -> Detections:
