@@ -141,7 +141,7 @@ def test_verify_reads_standard_input(cli: Run, astronaut: Path, selfie: Path) ->
     ("arguments", "message"),
     [
         (["{a}", "nowhere.jpg"], "visavis: nowhere.jpg: there is no such file\n"),
-        (["{a}", "{grey}"], "grey.png: no face found\n"),
+        (["{a}", "{grey}"], "grey.png: no face found in the second image\n"),
         (["-", "-"], "standard input (-)"),
         (["{a}", "{a}", "--threshold", "nan"], "visavis: the threshold must be"),
         (["{a}", "{a}", "--pack", "nope"], "visavis: there is no pack 'nope'"),
