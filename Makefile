@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 .PHONY: help demo serve test check format bench clean
 
 help:
+	@echo "make serve   run the server on port 8000"
 	@echo "make demo    verify portraits that come with PyPI packages"
 	@echo "make test    run the tests"
 	@echo "make check   run the linters and the type checker"
@@ -18,8 +19,8 @@ help:
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
-# Until there is a server, the main job is the demo.
-serve: demo
+serve: $(VENV)/.serve
+	$(BIN)/visavis serve
 
 test: $(VENV)/.check
 	$(BIN)/python -m pytest
@@ -43,6 +44,10 @@ clean:
 # A stamp per extra: made anew when the dependencies change.
 $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@
+
+$(VENV)/.serve: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
 $(VENV)/bin/python:

@@ -12,7 +12,16 @@ PACKAGE = Path(__file__).parents[1] / "src" / "visavis"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # The level of each part: imports point down, or stay within one folder.
-LEVELS = {"errors": 0, "types": 0, "core": 1, "models": 2, "cli": 4, "__main__": 5}
+LEVELS = {
+    **dict.fromkeys(("errors", "types"), 0),
+    "core": 1,
+    "models": 2,
+    "fetch": 3,
+    "config": 4,
+    **dict.fromkeys(("server", "client"), 5),
+    "cli": 6,
+    "__main__": 7,
+}
 HOME_OF_LIBRARY = {
     "openvino": "models/runtime.py",
     "onnxruntime": "models/runtime.py",
@@ -21,6 +30,10 @@ HOME_OF_LIBRARY = {
     "typer": "cli/",
     "rich": "cli/",
     "click": "cli/",
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "pydantic", "pydantic_core"), "server/"),
+    "httpx": "client/",
+    "httpcore": "fetch.py",
+    **dict.fromkeys(("h11", "python_multipart", "prometheus_client"), "server/"),
 }
 LARGEST_FILE = 300
 

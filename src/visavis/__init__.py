@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from visavis.errors import (
+    FetchFailed,
+    FetchRefused,
     ImageCorrupt,
     ImageNotFound,
     ImageTooLarge,
@@ -14,24 +16,33 @@ from visavis.errors import (
     InputError,
     InvalidImage,
     InvalidOption,
+    KeysUnusable,
     ModelCorrupt,
     ModelMissing,
     MultipleFaces,
     NoFace,
     RuntimeFailed,
     RuntimeMissing,
+    ServerError,
+    ServerOverloaded,
+    ServerUnreachable,
     SetupError,
     UnsupportedFormat,
     VisavisError,
 )
 
 if TYPE_CHECKING:
+    from visavis.client import AsyncClient, Client
     from visavis.core.image import ImageLimits
     from visavis.models.recognizer import Recognizer
     from visavis.types import Face, ImageSource, Verification
 
 __all__ = [
+    "AsyncClient",
+    "Client",
     "Face",
+    "FetchFailed",
+    "FetchRefused",
     "ImageCorrupt",
     "ImageLimits",
     "ImageNotFound",
@@ -41,6 +52,7 @@ __all__ = [
     "InputError",
     "InvalidImage",
     "InvalidOption",
+    "KeysUnusable",
     "ModelCorrupt",
     "ModelMissing",
     "MultipleFaces",
@@ -48,6 +60,9 @@ __all__ = [
     "Recognizer",
     "RuntimeFailed",
     "RuntimeMissing",
+    "ServerError",
+    "ServerOverloaded",
+    "ServerUnreachable",
     "SetupError",
     "UnsupportedFormat",
     "Verification",
@@ -58,6 +73,8 @@ __all__ = [
 __version__ = "0.1.0"
 
 _LOADED_WHEN_USED = {
+    "AsyncClient": "visavis.client",
+    "Client": "visavis.client",
     "Face": "visavis.types",
     "ImageLimits": "visavis.core.image",
     "ImageSource": "visavis.types",

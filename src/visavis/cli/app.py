@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from visavis import __version__
-from visavis.cli import doctor, faces, models, verify
+from visavis.cli import doctor, faces, keys, models, serve, verify
 from visavis.cli.messages import results_stream
 
 _EXAMPLES = """\b
@@ -13,6 +13,7 @@ Examples:
   visavis verify passport.jpg selfie.jpg
   visavis detect photos/ --draw drawn/
   visavis embed photos/ -o faces.npz
+  visavis serve
   visavis doctor
 
 Every command explains itself: visavis verify --help. Results go to standard output, everything else to standard
@@ -31,6 +32,8 @@ app = typer.Typer(
 app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
 app.command("detect", epilog=faces.DETECT_EXAMPLES)(faces.detect)
 app.command("embed", short_help="Find faces and turn each into an embedding.", epilog=faces.EMBED_EXAMPLES)(faces.embed)
+app.command("serve", short_help="Run the HTTP server.", epilog=serve.EXAMPLES)(serve.serve)
+app.add_typer(keys.app, name="keys", short_help="Make, list and revoke the server's API keys.")
 app.command("models", short_help="List the packs of models.")(models.models)
 app.command("doctor", short_help="Check the installation.", epilog=doctor.EXAMPLES)(doctor.doctor)
 

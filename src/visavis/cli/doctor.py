@@ -19,6 +19,7 @@ from visavis.cli.options import (
     ThreadsOption,
     VerboseOption,
 )
+from visavis.cli.remote import run_remote_checks
 from visavis.cli.report import readable
 
 EXAMPLES = """\b
@@ -29,7 +30,14 @@ Exit codes:
 
 
 def doctor(  # noqa: PLR0913  # a command's options are independent
+    url: Annotated[
+        str | None,
+        typer.Argument(metavar="[URL]", help="Check a server that runs there, in place of this installation."),
+    ] = None,
     *,
+    key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="The API key for that server, if it wants one.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     pack: PackOption = DEFAULT_PACK,
     runtime: RuntimeOption = "openvino",
@@ -39,11 +47,15 @@ def doctor(  # noqa: PLR0913  # a command's options are independent
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Check the installation: runtime, models, cache and a real inference; list problems and their remedies."""
+    """Check the installation: runtime, models, cache and a real inference; list problems and their remedies.
+
+    With a URL, check the server there instead: whether it answers, takes calls, and what it works with.
+    """
     with reporting(quiet=quiet, verbose=verbose):
         stream = results_stream()
         sections: list[Section] = []
-        for section in run_checks(ModelOptions(pack, runtime, precision, threads, cache_dir)):
+        options = ModelOptions(pack, runtime, precision, threads, cache_dir)
+        for section in run_remote_checks(url, key) if url else run_checks(options):
             sections.append(section)
             if not as_json:
                 stream.write(readable(section.title, section.facts) + "\n\n")

@@ -1,0 +1,298 @@
+"""Guarded download of images by URL: connects to nothing but public addresses and what the operator allows.
+
+Of the first URL and of each redirect's alike: it is parsed once, its host resolved once, every address checked, and the
+connection goes to a checked address, with the host in the ``Host`` header, in the TLS handshake and against the
+certificate. No proxy, cookie, password or referrer is ever used; bytes and time are bounded at every step.
+"""
+
+import logging
+import math
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+
+import httpcore
+
+import visavis
+from visavis.core import urls
+from visavis.core.urls import AllowList, Target
+from visavis.errors import FetchFailed, FetchRefused, InvalidOption
+
+_OK = 200
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 20
+_HEAD_BYTES = 32_768
+_ADDRESSES_TRIED = 3
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPolicy:
+    """What may be fetched, and within which limits.
+
+    Attributes:
+        allow: host names, addresses and CIDR ranges that are permitted although they are not public, on any port.
+            A host name permits all its addresses, and no subdomain; a range permits names whose every address is in
+            it or public.
+        max_bytes: of the image.
+        connect_timeout_s: for resolving a name, and again for connecting, the TLS handshake included.
+        read_timeout_s: the longest wait for the next bytes.
+        total_timeout_s: for everything together, redirects included.
+        max_redirects: how many are followed.
+        allowed: what ``allow`` says, parsed.
+
+    Raises:
+        InvalidOption: a limit is out of its range, or an entry of ``allow`` is none of the three.
+    """
+
+    allow: tuple[str, ...] = ()
+    max_bytes: int = 20_000_000
+    connect_timeout_s: float = 3.0
+    read_timeout_s: float = 5.0
+    total_timeout_s: float = 10.0
+    max_redirects: int = 3
+    allowed: AllowList = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for setting in ("connect_timeout_s", "read_timeout_s", "total_timeout_s"):
+            value = getattr(self, setting)
+            if type(value) not in (int, float) or not 0 < value < math.inf:
+                raise InvalidOption(f"{setting} must be a positive number of seconds, not {value!r}")
+        for setting, low, high in (("max_bytes", 1, math.inf), ("max_redirects", 0, _MOST_REDIRECTS)):
+            value = getattr(self, setting)
+            if type(value) is not int or not low <= value <= high:
+                raise InvalidOption(f"{setting} must be an int from {low} to {high}, not {value!r}")
+        if type(self.allow) is not tuple or any(type(entry) is not str for entry in self.allow):
+            raise InvalidOption(f"allow must be a tuple of strings, not {self.allow!r}")
+        object.__setattr__(self, "allowed", urls.parse_allow_list(self.allow))
+
+
+DEFAULT_POLICY = FetchPolicy()
+
+
+def fetch(url: str, policy: FetchPolicy = DEFAULT_POLICY) -> bytes:
+    """Download what a URL names; may run in any number of threads.
+
+    The errors' messages are fit for whoever gave the URL. Hosts and addresses are in ``__cause__`` and in the log
+    ``visavis.fetch``; paths, queries, passwords and what was received are in neither.
+
+    Raises:
+        FetchRefused: the URL, or one that it redirects to, is not allowed; nothing was sent there.
+        FetchFailed: unreachable, too slow, too large, not status 200, compressed, or not HTTP.
+    """
+    visited: list[str] = []
+    try:
+        return _follow(url, policy, visited)
+    except (FetchRefused, FetchFailed) as error:
+        _log.info("%s %s [%s]: %s", error.code, error.reason, " -> ".join(visited), error.__cause__)
+        raise
+
+
+def _follow(url: str, policy: FetchPolicy, visited: list[str]) -> bytes:
+    deadline = _Deadline(policy.total_timeout_s)
+    target = urls.parse_url(url)
+    for _ in range(policy.max_redirects + 1):
+        visited.append(target.origin)
+        with _foreign_errors_translated():
+            answer = _visit(target, policy, deadline)
+        if isinstance(answer, bytes):
+            return answer
+        target = urls.parse_redirect(target, answer)
+    raise FetchRefused("redirect") from ValueError(f"more than {policy.max_redirects}")
+
+
+def _visit(target: Target, policy: FetchPolicy, deadline: "_Deadline") -> bytes | str:
+    """Return what one URL names, or where it redirects to; all connections begin here."""
+    urls.check_port(target, policy.allowed)
+    addresses = _resolve(target.host, deadline.left(policy.connect_timeout_s))
+    checked = urls.check_addresses(target, addresses, policy.allowed)
+    stream = _Stream(_connect(target, checked, policy, deadline), policy, deadline)
+    url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
+    with closing(httpcore.HTTP11Connection(url.origin, stream)) as connection:
+        response = connection.handle_request(httpcore.Request("GET", url, headers=_headers(target)))
+        if response.status in _REDIRECTS:
+            return _location(response)
+        _check_head(response, policy)
+        stream.head_is_over()
+        return _body(response, policy, deadline)
+
+
+@contextmanager
+def _foreign_errors_translated() -> Iterator[None]:
+    try:
+        yield
+    except (FetchRefused, FetchFailed):
+        raise
+    except (TimeoutError, FutureTimeoutError) as error:
+        raise FetchFailed("timeout") from error
+    except ssl.SSLError as error:
+        raise FetchFailed("tls") from error
+    except OSError as error:
+        raise FetchFailed("unreachable") from error
+    except httpcore.ProtocolError as error:  # whose message may hold what was received
+        raise FetchFailed("response") from ValueError(type(error).__name__)
+
+
+class _Deadline:
+    """A moment that nothing may outlast."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def left(self, at_most: float = math.inf) -> float:
+        """Return the seconds left, or fewer; raise ``TimeoutError`` when there are none."""
+        seconds = self._end - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError("the time allowed in total is over")
+        return min(seconds, at_most)
+
+
+# --- the way there
+
+
+def _resolve(host: str, timeout_s: float) -> list[str]:
+    """Return all addresses of a host, asked once.
+
+    The system's resolver knows no limit of ours: it has a thread of its own, which ends when the system gives up.
+    """
+    answer: Future[list[str]] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(_addresses_of(host))
+        except Exception as error:  # noqa: BLE001 -- it belongs to the thread that waits
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, name="visavis-resolve", daemon=True).start()
+    return answer.result(timeout_s)
+
+
+def _addresses_of(host: str) -> list[str]:
+    try:
+        found = socket.getaddrinfo(host.encode(), None, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:
+            raise
+        return []  # so that a name which is unknown and one which is private get the same answer
+    return [str(sockaddr[0]) for _, _, _, _, sockaddr in found]
+
+
+def _connect(target: Target, addresses: list[str], policy: FetchPolicy, deadline: _Deadline) -> socket.socket:
+    """Connect to the first address that answers, in the resolver's order."""
+    connecting = _Deadline(deadline.left(policy.connect_timeout_s))
+    tried = addresses[:_ADDRESSES_TRIED]
+    for place, address in enumerate(tried, 1):
+        try:
+            connection = _dial(address, target.port, connecting.left() / (len(tried) - place + 1))
+            break
+        except OSError:
+            if place == len(tried):
+                raise
+    if target.scheme == "http":
+        return connection
+    with _closed_on_error(connection):
+        connection.settimeout(connecting.left())
+        return _tls().wrap_socket(connection, server_hostname=target.host)
+
+
+def _dial(address: str, port: int, timeout_s: float) -> socket.socket:
+    """Connect to a numeric address: no name is resolved here."""
+    connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    with _closed_on_error(connection):
+        connection.settimeout(timeout_s)
+        connection.connect((address, port))
+    return connection
+
+
+@contextmanager
+def _closed_on_error(connection: socket.socket) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Return the one context: certificates and host names checked against the system's and Mozilla's authorities."""
+    return httpcore.default_ssl_context()
+
+
+# --- the exchange
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection whose every read and write is bounded in time, and all reads together in bytes."""
+
+    def __init__(self, connection: socket.socket, policy: FetchPolicy, deadline: _Deadline) -> None:
+        self._connection = connection
+        self._policy = policy
+        self._deadline = deadline
+        self._bytes_left = _HEAD_BYTES
+
+    def head_is_over(self) -> None:
+        """Make room for the body, even in very small chunks."""
+        self._bytes_left = 2 * self._policy.max_bytes + _HEAD_BYTES
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 -- the policy's is used
+        if not self._bytes_left:
+            raise FetchFailed("too_large") from ValueError("the head, or what the body is wrapped in")
+        self._connection.settimeout(self._deadline.left(self._policy.read_timeout_s))
+        data = self._connection.recv(min(max_bytes, self._bytes_left))
+        self._bytes_left -= len(data)
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 -- likewise
+        self._connection.settimeout(self._deadline.left(self._policy.read_timeout_s))
+        self._connection.sendall(buffer)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _headers(target: Target) -> list[tuple[bytes | str, bytes | str]]:
+    agent = f"visavis/{visavis.__version__}"
+    always = [("Accept", "*/*"), ("Accept-Encoding", "identity"), ("Connection", "close")]
+    return [("Host", target.authority), ("User-Agent", agent), *always]
+
+
+def _values(response: httpcore.Response, name: bytes) -> list[bytes]:
+    return [value for key, value in response.headers if key.lower() == name]
+
+
+def _location(response: httpcore.Response) -> str:
+    places = set(_values(response, b"location"))
+    if len(places) != 1:
+        raise FetchFailed("status") from ValueError(f"a redirect to {len(places)} places")
+    try:
+        return places.pop().decode()
+    except UnicodeDecodeError:
+        raise FetchRefused("url") from ValueError("a redirect that is not UTF-8")
+
+
+def _check_head(response: httpcore.Response, policy: FetchPolicy) -> None:
+    if response.status != _OK:
+        raise FetchFailed("status") from ValueError(str(response.status))
+    if any(value.strip().lower() not in (b"", b"identity") for value in _values(response, b"content-encoding")):
+        raise FetchFailed("encoding") from ValueError("the response is compressed")
+    if any(int(value) > policy.max_bytes for value in _values(response, b"content-length")):
+        raise FetchFailed("too_large") from ValueError("by its Content-Length")
+
+
+def _body(response: httpcore.Response, policy: FetchPolicy, deadline: _Deadline) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_stream():
+        deadline.left()
+        if len(body) + len(chunk) > policy.max_bytes:
+            raise FetchFailed("too_large") from ValueError(f"more than {policy.max_bytes:,} bytes")
+        body += chunk
+    return bytes(body)

@@ -1,0 +1,1 @@
+"""The HTTP server: a shell around the library, built with FastAPI."""

@@ -1,0 +1,1 @@
+"""What other services' clients speak: one file for each protocol."""

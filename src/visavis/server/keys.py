@@ -1,0 +1,267 @@
+"""API keys: a SQLite file that holds their hashes, and the few that the environment brings along.
+
+A key is ``vv_ID_RANDOM``: the ID finds its row, and 256 random bits prove that it is the one. A hash that is fast to
+compute is right for that many random bits: there is nothing to guess.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast, get_args
+
+import platformdirs
+
+from visavis.errors import InvalidOption, KeysUnusable
+
+Scope: TypeAlias = Literal["read", "enrol", "admin"]
+"""What a key allows; each includes those before it."""
+
+_Rows: TypeAlias = list[tuple[Any, ...]]
+
+_PREFIX = "vv"
+_ID_BYTES = 6
+_SECRET_BYTES = 32
+_LEAST_SECRET_LENGTH = 24  # of those that people choose
+_MOST_NAME_LENGTH = 200
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS keys (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    scope TEXT NOT NULL CHECK (scope IN ('read', 'enrol', 'admin')),
+    hash BLOB NOT NULL UNIQUE,
+    created_at TEXT NOT NULL,
+    revoked_at TEXT
+)"""
+_OWNER_ONLY = 0o600
+_OTHERS = 0o077
+_PATIENCE_S = 10.0  # while another process writes
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """What is known about a key; the key itself is known to its owner alone.
+
+    Attributes:
+        id: the part of the key that is no secret.
+        name: what people call it.
+        scope: what it allows.
+        created_at: in UTC.
+        revoked_at: in UTC; None while it is valid.
+    """
+
+    id: str
+    name: str
+    scope: Scope
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+    def allows(self, scope: Scope) -> bool:
+        """Tell whether the key's scope is at least this one."""
+        scopes: tuple[str, ...] = get_args(Scope)
+        return scopes.index(self.scope) >= scopes.index(scope)
+
+
+def default_keys_file() -> Path:
+    """Return where the user's keys are kept, which need not exist."""
+    return Path(platformdirs.user_data_dir("visavis")) / "keys.sqlite"
+
+
+class KeyStore:
+    """The keys in a file, which any number of threads and processes may share; what one revokes, all refuse at once.
+
+    The file is made, for its owner's eyes only, when the first key is.
+    """
+
+    def __init__(self, path: Path, bootstrap: Iterable[tuple[Scope, str]] = ()) -> None:
+        """Describe a store; nothing is opened before it is needed.
+
+        Args:
+            path: the file, which need not exist.
+            bootstrap: further keys, kept in memory: pairs of a scope and a secret.
+
+        Raises:
+            InvalidOption: a bootstrap key has an unknown scope, or is too short to be a secret.
+        """
+        self.path = path
+        self._bootstrap = tuple(_bootstrap_key(*pair, number) for number, pair in enumerate(bootstrap, 1))
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
+
+    def create(self, name: str, scope: Scope) -> tuple[KeyRecord, str]:
+        """Make a key; this is the only time that it is seen.
+
+        Raises:
+            InvalidOption: the name is empty, too long or not printable; or there is no such scope.
+            KeysUnusable: the file cannot be written.
+        """
+        if not (name.strip() and name.isprintable() and len(name) <= _MOST_NAME_LENGTH):
+            raise InvalidOption(f"the name of a key must be 1 to {_MOST_NAME_LENGTH} printable characters")
+        record = KeyRecord(secrets.token_hex(_ID_BYTES), name, _check_scope(scope), _now())
+        secret = f"{_PREFIX}_{record.id}_{secrets.token_hex(_SECRET_BYTES)}"
+        with _translated(self.path):
+            _make_file(self.path)
+        self._execute(
+            "INSERT INTO keys (id, name, scope, hash, created_at) VALUES (?, ?, ?, ?, ?)",
+            *(record.id, name, scope, _hash(secret), record.created_at.isoformat()),
+        )
+        return record, secret
+
+    def list(self) -> list[KeyRecord]:
+        """Return every key ever made, revoked ones too, oldest first; those of the environment come before.
+
+        Raises:
+            KeysUnusable: the file cannot be read.
+        """
+        rows = self._execute("SELECT id, name, scope, created_at, revoked_at FROM keys ORDER BY rowid")
+        return [*(record for record, _ in self._bootstrap), *map(_record, rows)]
+
+    def revoke(self, id: str) -> KeyRecord | None:  # noqa: A002  # what a record calls it
+        """Make a key invalid, for good and from now on; one that is invalid already stays as it is.
+
+        Returns:
+            The key, or None where the file has none of that ID.
+
+        Raises:
+            KeysUnusable: the file cannot be written.
+        """
+        if not id.isascii():
+            return None
+        self._execute("UPDATE keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", _now().isoformat(), id)
+        rows = self._execute("SELECT id, name, scope, created_at, revoked_at FROM keys WHERE id = ?", id)
+        return _record(rows[0]) if rows else None
+
+    def find(self, secret: str) -> KeyRecord | None:
+        """Return the valid key that this is, or None.
+
+        Always asks the file, which takes some ten microseconds: it never answers with what was valid before.
+
+        Raises:
+            KeysUnusable: the file is there and cannot be read.
+        """
+        if not secret.isascii():
+            return None
+        digest = _hash(secret)
+        found = [record for record, expected in self._bootstrap if hmac.compare_digest(digest, expected)]
+        if found:
+            return found[0]
+        prefix, id_, _random = (*secret.split("_", 2), "", "")[:3]
+        if prefix != _PREFIX:
+            return None
+        rows = self._execute(
+            "SELECT id, name, scope, created_at, revoked_at, hash FROM keys WHERE id = ? AND revoked_at IS NULL", id_
+        )
+        return _record(rows[0][:-1]) if rows and hmac.compare_digest(digest, rows[0][-1]) else None
+
+    def close(self) -> None:
+        """Let go of the file; it is opened again when it is needed."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+    def _execute(self, statement: str, *values: str | bytes) -> _Rows:
+        """Run a statement, one thread at a time, and return its rows: none where there is no file."""
+        with self._lock, _translated(self.path):
+            try:
+                return self._connected().execute(statement, values).fetchall()
+            except FileNotFoundError:
+                self._close()
+                return []
+            except (sqlite3.Error, OSError):
+                self._close()
+                raise
+
+    def _connected(self) -> sqlite3.Connection:
+        """Return the connection: a new one where the path has come to mean another file."""
+        status = self.path.stat()
+        if self._connection is None or self._opened != (status.st_dev, status.st_ino):
+            self._close()
+            if status.st_mode & _OTHERS:
+                self.path.chmod(_OWNER_ONLY)
+            self._connection = _open(self.path)
+            self._opened = (status.st_dev, status.st_ino)
+        return self._connection
+
+
+def _check_scope(scope: str) -> Scope:
+    if scope not in get_args(Scope):
+        raise InvalidOption(f"there is no scope {scope!r}; choose one of: {', '.join(get_args(Scope))}")
+    return cast("Scope", scope)
+
+
+def _bootstrap_key(scope: str, secret: str, number: int) -> tuple[KeyRecord, bytes]:
+    if len(secret) < _LEAST_SECRET_LENGTH or not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise InvalidOption(
+            f"API key {number} of the environment must be {_LEAST_SECRET_LENGTH} or more printable ASCII characters "
+            "without spaces"
+        )
+    return KeyRecord(f"environment-{number}", "from the environment", _check_scope(scope), _now()), _hash(secret)
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc).replace(microsecond=0)
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("ascii")).digest()
+
+
+def _record(row: tuple[str, str, Scope, str, str | None]) -> KeyRecord:
+    id_, name, scope, created_at, revoked_at = row
+    revoked = datetime.fromisoformat(revoked_at) if revoked_at else None
+    return KeyRecord(id_, name, scope, datetime.fromisoformat(created_at), revoked)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Raise what goes wrong with the file as an error of ours."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise KeysUnusable(f"the keys in {path} cannot be used: {reason}") from error
+
+
+def _make_file(path: Path) -> None:
+    """Make the file where there is none, so that nobody else can read it at any moment."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, _OWNER_ONLY))
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode=rw"  # never made here, where it would be for everybody's eyes
+    connection = sqlite3.connect(uri, uri=True, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Set the connection up, and make the table where the file is new."""
+    with suppress(sqlite3.OperationalError):  # another process is doing the same at this moment
+        connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # a key that was revoked stays so, come what may
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > _SCHEMA_VERSION:
+        raise sqlite3.DatabaseError("a newer version of visavis wrote it")
+    if version < _SCHEMA_VERSION:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(_SCHEMA)
+        connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        connection.execute("COMMIT")

@@ -1,0 +1,117 @@
+"""From the application to a listening process: the socket, time-outs on connections, and a graceful end."""
+
+import asyncio
+import math
+import signal
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
+
+from visavis.config import Settings
+from visavis.errors import InvalidOption
+from visavis.server.connections import TimedConfig, TimedProtocol
+
+_MOST_HEAD_BYTES = 32_768
+_KEEP_ALIVE_S = 5
+_BACKLOG = 2048
+_LAST_CONNECTIONS_S = 0.1  # those that were made before the socket closes are taken within this time
+
+
+def bind(settings: Settings) -> socket.socket:
+    """Return the socket to listen on.
+
+    Raises:
+        InvalidOption: the address cannot be had.
+    """
+    where = f"{settings.host} port {settings.port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise InvalidOption(f"cannot listen on {where}: {error.strerror or error}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # a client that does not read its answer is cut off
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * settings.read_timeout_s))
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise InvalidOption(f"cannot listen on {where}: {error.strerror or error}") from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return how to reach it."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(app: FastAPI, listener: socket.socket, when_ready: Callable[[], None]) -> None:
+    """Serve until a signal ends it; what was accepted is answered first."""
+    server = make_server(app, when_ready)
+    _ignore_signals_afterwards()
+    server.run(sockets=[listener])
+
+
+def make_server(app: FastAPI, when_ready: Callable[[], None]) -> uvicorn.Server:
+    """Return a server that calls a function when it takes calls."""
+    return _Server(_config(app, app.state.settings), when_ready)
+
+
+def serve_in_processes(factory: str, settings: Settings, listener: socket.socket) -> None:
+    """Serve in several processes, which share the socket and make the application with a factory, "module:name"."""
+    Multiprocess(_config(factory, settings), sockets=[listener]).run()
+
+
+def _config(app: FastAPI | str, settings: Settings) -> TimedConfig:
+    config = TimedConfig(
+        app,
+        factory=isinstance(app, str),
+        http=TimedProtocol,
+        ws="none",
+        workers=settings.processes,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=math.ceil(2 * settings.read_timeout_s),
+        h11_max_incomplete_event_size=_MOST_HEAD_BYTES,
+    )
+    config.request_timeout_s = settings.read_timeout_s
+    return config
+
+
+def _ignore_signals_afterwards() -> None:
+    """Uvicorn, when all is finished, repeats the signal that ended it; the exit code shall be 0 all the same."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: None)
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready, and when it no longer is."""
+
+    def __init__(self, config: uvicorn.Config, when_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._when_ready = when_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Load the application, begin to accept connections, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._when_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take the connections that are there, then no more; finish what was accepted."""
+        if isinstance(self.config.app, FastAPI):
+            self.config.app.state.ready = False
+        await asyncio.sleep(_LAST_CONNECTIONS_S)
+        await super().shutdown(sockets)

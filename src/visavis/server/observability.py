@@ -1,0 +1,188 @@
+"""What operators see: request ids, metrics and logs. Never an image, an embedding, a URL or a query string."""
+
+import json
+import logging
+import re
+import secrets
+import time
+from contextvars import ContextVar
+from datetime import datetime, timezone
+from functools import partial
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from visavis import __version__
+from visavis.models.recognizer import Recognizer
+from visavis.server.pool import WorkerPool
+from visavis.server.problems import INTERNAL_DETAIL, Problem
+
+_log = logging.getLogger("visavis.server")
+
+_request_id: ContextVar[str] = ContextVar("request_id", default="")
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
+_LATENCIES_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_POOL_FACTS = {
+    "waiting": "Jobs waiting for a worker.",
+    "busy": "Workers at work.",
+    "queue": "Jobs that may wait.",
+    "workers": "Workers.",
+}
+_NO_ANSWER = 499  # what is logged where the client left before the answer
+_PROBES = {"/healthz", "/readyz", "/metrics"}  # asked every few seconds: logged where they fail
+_FIRST_FAULT = 400
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+
+
+def current_request_id() -> str:
+    """Return the id of the request that is being answered, in its workers too; empty outside."""
+    return _request_id.get()
+
+
+class Metrics:
+    """What Prometheus reads; each application has its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._requests = Counter(
+            "visavis_requests", "Requests answered.", ["method", "route", "status"], registry=self.registry
+        )
+        self._seconds = Histogram(
+            "visavis_request_seconds",
+            "From the head of a request to the end of its answer.",
+            ["route"],
+            buckets=_LATENCIES_S,
+            registry=self.registry,
+        )
+        self._images = Counter("visavis_images", "Images processed.", ["route"], registry=self.registry)
+        self._faces = Counter("visavis_faces", "Faces found.", ["route"], registry=self.registry)
+        self._model = Info("visavis_model", "The models in use.", registry=self.registry)
+        self._pools = {
+            (pool, fact): Gauge(f"visavis_{pool}_{fact}", text, registry=self.registry)
+            for pool in ("pool", "fetch")
+            for fact, text in _POOL_FACTS.items()
+        }
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        self._requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def count(self, route: str, images: int, faces: int) -> None:
+        """Count what an answer is about."""
+        self._images.labels(route).inc(images)
+        self._faces.labels(route).inc(faces)
+
+    def watch(self, pool: WorkerPool, name: Literal["pool", "fetch"]) -> None:
+        """Show how full a pool is."""
+        for fact in _POOL_FACTS:
+            self._pools[name, fact].set_function(partial(getattr, pool, fact))
+
+    def describe(self, recognizer: Recognizer) -> None:
+        """Show what is in force."""
+        facts = {
+            "version": __version__,
+            "pack": recognizer.pack.name,
+            "runtime": recognizer.runtime.runtime,
+            "precision": recognizer.runtime.precision,
+        }
+        self._model.info(facts)
+
+
+class Observed:
+    """The outermost ASGI middleware: request ids, security headers, metrics, a log line, an answer to every fault."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        offered = Headers(scope=scope).get("x-request-id", "")
+        request_id = offered if _SANE_ID.fullmatch(offered) else secrets.token_hex(8)
+        _request_id.set(request_id)
+        start = time.perf_counter()
+        status = 0
+
+        async def observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observed)
+        except Exception:  # noqa: BLE001  # whatever it is, the client gets an answer
+            _log.exception("a request failed")
+            if not status:
+                await Problem("internal", INTERNAL_DETAIL).to_response(request_id)(scope, receive, observed)
+        finally:
+            self._record(scope, status or _NO_ANSWER, time.perf_counter() - start)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        # What FastAPI itself serves, such as the OpenAPI document, has an endpoint and no route.
+        route = str(getattr(scope.get("route"), "path", scope["path"] if "endpoint" in scope else "none"))
+        self._metrics.observe(scope["method"], route, status, seconds)
+        key = scope.get("state", {}).get("key")
+        facts = {
+            "method": scope["method"],
+            "route": route,
+            "status": status,
+            "duration_ms": round(1000 * seconds, 1),
+            "key": key.id if key else None,
+        }
+        level = logging.DEBUG if route in _PROBES and status < _FIRST_FAULT else logging.INFO
+        _log.log(level, "request", extra={"facts": facts})
+
+
+class _JsonLines(logging.Formatter):
+    """A JSON object for each record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_facts(record),
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+class _TextLines(logging.Formatter):
+    """The same for people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
+        facts = " ".join(f"{name}={value}" for name, value in _facts(record).items())
+        line = f"{moment} {record.levelname.lower()} {record.getMessage()} {facts}".rstrip()
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _facts(record: logging.LogRecord) -> dict[str, object]:
+    given: dict[str, object] = getattr(record, "facts", {})
+    request_id = current_request_id()
+    facts = {**given, "request_id": request_id} if request_id else given
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def configure_logging(form: Literal["json", "text"]) -> None:
+    """Send this process's log to standard error, a line for each record."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonLines() if form == "json" else _TextLines())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("visavis").setLevel(logging.INFO)
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # whether an image can be read is said elsewhere

@@ -1,0 +1,102 @@
+"""The OpenAPI document: what FastAPI cannot know by itself."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from visavis.server.problems import HTTP, MEDIA_TYPE, Kind
+from visavis.server.schemas import MOST_IMAGES, ProblemDetails
+
+_REF = "#/components/schemas/{model}"
+_PROBLEM = {"$ref": _REF.format(model=ProblemDetails.__name__)}
+_REQUEST_ID = {"X-Request-Id": {"description": "Names this request in the server's log.", "schema": {"type": "string"}}}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
+_AUTHENTICATE = {"WWW-Authenticate": {"description": "How to send a key.", "schema": {"type": "string"}}}
+_EXTRA_HEADERS: Mapping[int, Mapping[str, Any]] = {401: _AUTHENTICATE, 429: _RETRY_AFTER, 503: _RETRY_AFTER}
+
+FOR_EVERY_CALL = ("unauthorized", "forbidden", "rate_limited", "internal")
+_FOR_IMAGES = ("request_timeout", "body_too_large", "unsupported_media_type", "invalid_request", "overloaded")
+_MALFORMED = Kind(400, HTTP["invalid_request"].title)
+
+
+def problem_answers(*codes: str, also: Mapping[int, str] | None = None) -> dict[int | str, dict[str, Any]]:
+    """Return the error answers of these codes, as FastAPI's ``responses`` takes them."""
+    kinds = {HTTP[code].status: (code, HTTP[code].title) for code in codes}
+    kinds |= {status: ("invalid_request", title) for status, title in (also or {}).items()}
+    return {status: _problem_answer(status, code, title) for status, (code, title) in sorted(kinds.items())}
+
+
+def document(model: type[BaseModel], *, status: int = 200) -> dict[str, Any]:
+    """Return what a decorator of a route that takes images says about its answers."""
+    answers = problem_answers(*FOR_EVERY_CALL, *_FOR_IMAGES, also={_MALFORMED.status: _MALFORMED.title})
+    return {"status_code": status, "responses": {status: {"model": model}, **answers}}
+
+
+def json_body(model: type[BaseModel], *, example: Any = None, form: Mapping[str, Any] | None = None) -> dict[str, Any]:  # noqa: ANN401  # JSON
+    """Return the description of a body that is JSON, or also a form of this schema."""
+    content: dict[str, Any] = {"application/json": {"schema": {"$ref": _REF.format(model=model.__name__)}}}
+    if example is not None:
+        content["application/json"]["example"] = example
+    if form is not None:
+        content["multipart/form-data"] = {"schema": dict(form)}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def install(app: FastAPI, requests: Sequence[type[BaseModel]], max_images: int) -> None:
+    """Let the application serve the whole document, these requests included."""
+
+    def complete() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _complete(app, requests, max_images)
+        return app.openapi_schema
+
+    app.openapi = complete  # type: ignore[method-assign]  # as FastAPI says
+
+
+def _complete(app: FastAPI, requests: Sequence[type[BaseModel]], max_images: int) -> dict[str, Any]:
+    schema = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        description=app.description,
+        routes=app.routes,
+        tags=app.openapi_tags,
+        license_info=app.license_info,
+    )
+    models: list[type[BaseModel]] = [*requests, ProblemDetails]
+    _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
+    schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+    schemas |= definitions["$defs"]
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            for status, answer in operation["responses"].items():
+                answer["headers"] = {**_REQUEST_ID, **_EXTRA_HEADERS.get(int(status), {}), **answer.get("headers", {})}
+    _limit(schema, max_images)
+    return schema
+
+
+def _limit(node: object, max_images: int) -> None:
+    """Say how many images there may be, wherever that is marked."""
+    if isinstance(node, dict):
+        if node.pop(MOST_IMAGES, False):
+            node["maxItems"] = max_images
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            _limit(child, max_images)
+
+
+def _problem_answer(status: int, code: str, title: str) -> dict[str, Any]:
+    example = {
+        "type": f"urn:visavis:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": "what to mend",
+        "code": code,
+        "request_id": "5f0c8a1be2d94c37",
+    }
+    return {"description": title, "content": {MEDIA_TYPE: {"schema": _PROBLEM, "example": example}}}

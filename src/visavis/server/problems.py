@@ -1,0 +1,130 @@
+"""Everything that can go wrong, as problem details (RFC 9457): the one table from error to HTTP status."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from starlette.responses import Response
+
+from visavis import errors
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Kind(NamedTuple):
+    """What all problems of one code have in common."""
+
+    status: int
+    title: str
+
+
+LIBRARY: Mapping[type[errors.VisavisError], Kind] = {
+    errors.ImageNotFound: Kind(422, "There is no such image"),
+    errors.ImageUnreadable: Kind(422, "The image cannot be read"),
+    errors.ImageTooLarge: Kind(413, "The image is too large"),
+    errors.UnsupportedFormat: Kind(415, "The image format is not supported"),
+    errors.ImageCorrupt: Kind(422, "The image is damaged"),
+    errors.InvalidImage: Kind(422, "The image is not usable"),
+    errors.InvalidOption: Kind(422, "An option is out of its range"),
+    errors.NoFace: Kind(422, "No face was found"),
+    errors.MultipleFaces: Kind(422, "Several faces were found"),
+    errors.FetchRefused: Kind(422, "The URL may not be fetched"),
+    errors.FetchFailed: Kind(422, "The URL could not be fetched"),
+    errors.ModelMissing: Kind(500, "The server is not set up correctly"),
+    errors.ModelCorrupt: Kind(500, "The server is not set up correctly"),
+    errors.RuntimeMissing: Kind(500, "The server is not set up correctly"),
+    errors.RuntimeFailed: Kind(500, "The server is not set up correctly"),
+    errors.KeysUnusable: Kind(500, "The server is not set up correctly"),
+    errors.ServerUnreachable: Kind(502, "Another server does not answer"),
+    errors.ServerOverloaded: Kind(503, "Another server is busy"),
+}
+"""Every leaf of the library's tree of errors."""
+
+HTTP: Mapping[str, Kind] = {
+    "invalid_request": Kind(422, "The request is not valid"),
+    "unauthorized": Kind(401, "A valid key is required"),
+    "forbidden": Kind(403, "The key does not allow this"),
+    "not_found": Kind(404, "There is nothing at this path"),
+    "method_not_allowed": Kind(405, "The method is not allowed here"),
+    "request_timeout": Kind(408, "The request took too long to arrive"),
+    "body_too_large": Kind(413, "The request is too large"),
+    "unsupported_media_type": Kind(415, "The content type is not supported"),
+    "rate_limited": Kind(429, "Too many requests"),
+    "internal": Kind(500, "Something went wrong in the server"),
+    "overloaded": Kind(503, "The server is busy"),
+}
+"""What the server adds to them."""
+
+_CODES = {leaf.code: kind for leaf, kind in LIBRARY.items()} | dict(HTTP)
+_SOURCE = re.compile(r"^<[a-zA-Z ]+>: ")  # how the library's messages call an image that is no file
+
+
+class Problem(Exception):
+    """Ends a request with an error answer.
+
+    Attributes:
+        code: stable, a key of the table.
+        detail: for people: what to mend.
+        field: the offending part of the request.
+        errors: several of them, each with "field" and "message".
+        headers: of the answer.
+        status: in place of the table's.
+    """
+
+    def __init__(  # noqa: PLR0913  # a record of independent parts
+        self,
+        code: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        errors: Sequence[Mapping[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(detail)
+        kind = _CODES[code]
+        self.code = code
+        self.detail = detail
+        self.field = field
+        self.errors = errors
+        self.headers = headers or {}
+        self.status = status or kind.status
+        self.title = kind.title
+
+    def to_dict(self, request_id: str) -> dict[str, Any]:
+        """Return the members of the problem details object."""
+        members: dict[str, Any] = {
+            "type": f"urn:visavis:problem:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            "request_id": request_id,
+        }
+        if self.field is not None:
+            members["field"] = self.field
+        if self.errors:
+            members["errors"] = [dict(error) for error in self.errors]
+        return members
+
+    def to_response(self, request_id: str) -> Response:
+        """Return the answer."""
+        body = json.dumps(self.to_dict(request_id), separators=(",", ":"))
+        return Response(body, self.status, headers=dict(self.headers), media_type=MEDIA_TYPE)
+
+
+def from_library(error: errors.VisavisError, field: str | None = None) -> Problem:
+    """Return the problem that an error of the library is; set-up errors keep their code and nothing else."""
+    status = LIBRARY[type(error)].status
+    return Problem(error.code, _detail(error) if status < 500 else INTERNAL_DETAIL, field=field)  # noqa: PLR2004  # HTTP
+
+
+INTERNAL_DETAIL = "the server's log has the cause, under this request id"
+
+
+def _detail(error: errors.VisavisError) -> str:
+    """Return the library's message, without what it calls the image and what a decoder said."""
+    if isinstance(error, errors.ImageCorrupt):
+        return "the image is damaged, cut off or of an unusual kind"
+    return _SOURCE.sub("", str(error))

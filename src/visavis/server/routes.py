@@ -1,0 +1,222 @@
+"""The native API, and what operators ask for."""
+
+from functools import partial
+from importlib import resources
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from visavis.models.catalogue import PACKS, Pack
+from visavis.server import work
+from visavis.server.auth import require
+from visavis.server.inputs import Body, Encoded, Source, check, read_form, read_json, source_of
+from visavis.server.openapi import FOR_EVERY_CALL, document, json_body, problem_answers
+from visavis.server.problems import Problem
+from visavis.server.runner import run
+from visavis.server.schemas import (
+    MOST_IMAGES,
+    DetectResponse,
+    EmbedResponse,
+    ImagesRequest,
+    ModelsResponse,
+    Status,
+    VerifyRequest,
+    VerifyResponse,
+)
+from visavis.server.work import Job
+
+_FORM = "multipart/form-data"
+_JSON = ("", "application/json")
+_FILE = {"type": "string", "format": "binary"}
+_ELSEWHERE = {"base64": ""}  # stands for an image that a form holds
+_NUMBER = {"type": "string", "description": "A number; as in JSON."}
+_IMAGES_FORM = {
+    "type": "object",
+    "properties": {
+        "images": {"type": "array", "items": _FILE, "minItems": 1, MOST_IMAGES: True},
+        "faces": {"type": "string", "enum": ["all", "largest", "only"], "default": "all"},
+        "min_face": _NUMBER,
+    },
+    "required": ["images"],
+}
+_VERIFY_FORM = {
+    "type": "object",
+    "properties": {
+        "a": _FILE,
+        "b": _FILE,
+        "faces": {"type": "string", "enum": ["largest", "only"], "default": "largest"},
+        "threshold": _NUMBER,
+        "operating_point": {"type": "string", "enum": ["default"]},
+        "min_face": _NUMBER,
+    },
+    "required": ["a", "b"],
+}
+_IMAGE = {"base64": "/9j/4AAQSkZJRgABAQAAAQABAAD/..."}
+_IMAGES_EXAMPLE = {"images": [_IMAGE, {"url": "https://example.com/group.jpg"}], "faces": "all"}
+_VERIFY_EXAMPLE = {"a": _IMAGE, "b": {"url": "https://example.com/selfie.jpg"}, "operating_point": "default"}
+
+REQUESTS = (ImagesRequest, VerifyRequest)
+
+router = APIRouter()
+_READ = [Depends(require("read"))]
+
+
+@router.post(
+    "/v1/detect",
+    tags=["faces"],
+    summary="Find faces",
+    dependencies=_READ,
+    openapi_extra=json_body(ImagesRequest, example=_IMAGES_EXAMPLE, form=_IMAGES_FORM),
+    **document(DetectResponse),
+)
+async def detect(request: Request) -> Response:
+    """Find the faces of one or more images. An image that cannot be used has an error in place of faces."""
+    return await run(request, partial(_parse_images, work.detect, request.app.state.settings.max_images))
+
+
+@router.post(
+    "/v1/embed",
+    tags=["faces"],
+    summary="Find faces and embed them",
+    dependencies=_READ,
+    openapi_extra=json_body(ImagesRequest, example=_IMAGES_EXAMPLE, form=_IMAGES_FORM),
+    **document(EmbedResponse),
+)
+async def embed(request: Request) -> Response:
+    """Find the faces of one or more images, and turn each into an embedding to compare or keep."""
+    return await run(request, partial(_parse_images, work.embed, request.app.state.settings.max_images))
+
+
+@router.post(
+    "/v1/verify",
+    tags=["faces"],
+    summary="Tell whether two images show the same person",
+    dependencies=_READ,
+    openapi_extra=json_body(VerifyRequest, example=_VERIFY_EXAMPLE, form=_VERIFY_FORM),
+    **document(VerifyResponse),
+)
+async def verify(request: Request) -> Response:
+    """Compare the largest face of each image, or the only one. An image that shows none is an error, 422."""
+    return await run(request, _parse_verify)
+
+
+@router.get(
+    "/v1/models",
+    tags=["models"],
+    summary="List the packs of models",
+    dependencies=_READ,
+    response_model=ModelsResponse,
+    responses=problem_answers(*FOR_EVERY_CALL),
+)
+async def models(request: Request) -> dict[str, Any]:
+    """List the packs with their files, licences, and thresholds by name."""
+    return {"default": request.app.state.settings.pack, "packs": [_pack(pack) for pack in PACKS.values()]}
+
+
+@router.head("/healthz", include_in_schema=False)
+@router.get("/healthz", tags=["operations"], summary="Is the process alive?", response_model=Status)
+async def healthz() -> dict[str, str]:
+    """Answer, which is all that is asked for."""
+    return {"status": "ok"}
+
+
+@router.head("/readyz", include_in_schema=False)
+@router.get(
+    "/readyz",
+    tags=["operations"],
+    summary="Does the server take calls?",
+    response_model=Status,
+    responses={503: {"model": Status, "description": "It is starting or stopping."}},
+)
+async def readyz(request: Request) -> Response:
+    """Tell load balancers whether to send calls here."""
+    ready: bool = request.app.state.ready
+    return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+
+
+@router.get(
+    "/metrics",
+    tags=["operations"],
+    summary="Metrics for Prometheus",
+    dependencies=_READ,
+    response_class=Response,
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus's text format."},
+        **problem_answers(*FOR_EVERY_CALL),
+    },
+)
+async def metrics(request: Request) -> Response:
+    """Report requests, latencies, queues, images and faces of this process."""
+    return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs() -> HTMLResponse:
+    """Show the API to people: one page that needs nothing from elsewhere."""
+    page = resources.files("visavis.server").joinpath("docs.html").read_text(encoding="utf-8")
+    return HTMLResponse(page)
+
+
+def _parse_images(act: Any, max_images: int, body: Body) -> Job:  # noqa: ANN401  # one of two functions
+    if body.media_type == _FORM:
+        images, texts = read_form(body, frozenset({"images"}), max_images)
+        options = check(ImagesRequest, {**_typed(texts), "images": [_ELSEWHERE] * len(images)})
+        sources: tuple[Source, ...] = tuple(Encoded(data) for _, data in images)
+    else:
+        value = _json(body)
+        _check_count(value, max_images)
+        options = check(ImagesRequest, value)
+        sources = tuple(map(source_of, options.images))
+    return Job(sources, partial(act, faces=options.faces, min_face=options.min_face))
+
+
+def _parse_verify(body: Body) -> Job:
+    if body.media_type == _FORM:
+        images, texts = read_form(body, frozenset({"a", "b"}), max_images=2)
+        given = dict(images)
+        options = check(VerifyRequest, {**_typed(texts), **dict.fromkeys(given, _ELSEWHERE)})
+        sources: tuple[Source, ...] = (Encoded(given["a"]), Encoded(given["b"]))
+    else:
+        options = check(VerifyRequest, _json(body))
+        sources = (source_of(options.a), source_of(options.b))
+    threshold = options.threshold if "threshold" in options.model_fields_set else None
+    act = partial(work.verify, faces=options.faces, threshold=threshold, min_face=options.min_face)
+    return Job(sources, act)
+
+
+def _json(body: Body) -> object:
+    if body.media_type not in _JSON:
+        detail = f"send application/json or {_FORM}"
+        raise Problem("unsupported_media_type", detail)
+    return read_json(body.data)
+
+
+def _check_count(value: object, max_images: int) -> None:
+    """Count before each is looked at."""
+    images = value.get("images") if isinstance(value, dict) else None
+    if isinstance(images, list) and len(images) > max_images:
+        raise Problem("invalid_request", f"images: at most {max_images}", field="images")
+
+
+def _typed(texts: dict[str, str]) -> dict[str, object]:
+    """Turn a form's texts into what JSON would hold."""
+    typed: dict[str, object] = dict(texts)
+    for name in ("min_face", "threshold"):
+        if name in texts:
+            try:
+                typed[name] = float(texts[name])
+            except ValueError:
+                raise Problem("invalid_request", f"{name}: must be a number", field=name) from None
+    return typed
+
+
+def _pack(pack: Pack) -> dict[str, Any]:
+    names = ("name", "summary", "commercial_use", "dimension", "metric", "threshold")
+    parts = ("role", "name", "size", "sha256", "licence", "origin")
+    return {
+        **{name: getattr(pack, name) for name in names},
+        "operating_points": {"default": pack.threshold},
+        "files": [{name: getattr(file, name) for name in parts} for file in pack.files],
+    }

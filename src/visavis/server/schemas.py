@@ -1,0 +1,268 @@
+"""What requests and answers look like: the one source of validation and of the OpenAPI document."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from visavis.core.decide import check_threshold
+from visavis.models.finding import check_min_face
+
+MAX_URL_LENGTH = 2048
+MOST_IMAGES = "x-most-images"
+"""Marks lists in a schema that may have as many items as the server takes images."""
+_MOST_CHANNELS = 4
+
+_NUMBER = {"type": "number"}
+_PIXEL = {"type": "array", "items": _NUMBER, "minItems": 1, "maxItems": _MOST_CHANNELS}
+_ROW = {"type": "array", "minItems": 1, "items": {"anyOf": [_NUMBER, _PIXEL]}}
+ARRAY_SCHEMA: Mapping[str, Any] = {
+    "type": "array",
+    "minItems": 1,
+    "items": _ROW,
+    "title": "Array",
+    "description": "Rows of pixels, each a number or 1, 3 (RGB) or 4 (RGBA) numbers from 0 to 255.",
+    "examples": [[[[255, 224, 196], [254, 223, 195]], [[251, 220, 192], [250, 219, 191]]]],
+}
+
+
+def check_array(value: object) -> list[Any]:
+    """Return rows of numbers or of pixels; whether they make an image is for later.
+
+    Raises:
+        ValueError: it is anything else.
+    """
+    if isinstance(value, list) and value and all(map(_is_row, value)):
+        return value
+    raise ValueError(f"must be rows of numbers, or of pixels of 1 to {_MOST_CHANNELS} numbers")
+
+
+def _is_row(row: object) -> bool:
+    if not isinstance(row, list) or not row:
+        return False
+    kinds = set(map(type, row))
+    pixels = [item for item in row if type(item) is list] if list in kinds else []
+    for pixel in pixels:
+        kinds.update(map(type, pixel))
+    return kinds <= {int, float, list} and all(
+        1 <= len(pixel) <= _MOST_CHANNELS and list not in map(type, pixel) for pixel in pixels
+    )
+
+
+def _one_of(schema: dict[str, Any]) -> None:
+    """Say in JSON schema what the validator below says."""
+    properties = schema.pop("properties")
+    schema.pop("additionalProperties")
+    schema.pop("type")
+    properties["array"] = dict(ARRAY_SCHEMA)
+    schema["oneOf"] = [
+        {"type": "object", "title": name, "properties": {name: part}, "required": [name], "additionalProperties": False}
+        for name, part in properties.items()
+    ]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Image(_Strict):
+    """An image, in exactly one of three forms."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of)
+
+    base64: Annotated[
+        str, Field(default="", description="An encoded image in base64, or a data URI.", examples=["/9j/4AAQSkZJRg=="])
+    ]
+    url: Annotated[
+        str,
+        Field(
+            default="",
+            min_length=1,
+            max_length=MAX_URL_LENGTH,
+            description="Where to fetch an encoded image, by http or https.",
+            examples=["https://example.com/portrait.jpg"],
+        ),
+    ]
+    array: Annotated[Any, AfterValidator(check_array)] = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "Image":
+        if len(self.model_fields_set) != 1:
+            raise ValueError("needs exactly one of base64, url and array")
+        return self
+
+
+_FRACTION = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+_PIXELS = {"type": "number", "minimum": 10}
+MinFace = Annotated[
+    float | None,
+    AfterValidator(lambda value: None if value is None else check_min_face(value)),
+    Field(
+        description="The smallest face to look for: from 1 on in pixels, at least 10; below 1 as a fraction of the "
+        "image's shorter side. Half the size takes four times as long. Without it, the server's own.",
+        json_schema_extra=lambda schema: schema.update(anyOf=[_FRACTION, _PIXELS, {"type": "null"}]),
+        examples=[0.08],
+    ),
+]
+_FACES = "Which faces count: all; at most the largest, found faster; or only, which makes none or several an error."
+
+
+class ImagesRequest(_Strict):
+    """Images in which to find faces."""
+
+    images: Annotated[list[Image], Field(min_length=1, json_schema_extra={MOST_IMAGES: True})]
+    faces: Annotated[Literal["all", "largest", "only"], Field(description=_FACES)] = "all"
+    min_face: MinFace = None
+
+
+class VerifyRequest(_Strict):
+    """Two images to compare; at most one of `threshold` and `operating_point`."""
+
+    model_config = ConfigDict(json_schema_extra={"not": {"required": ["threshold", "operating_point"]}})
+
+    a: Image
+    b: Image
+    faces: Annotated[
+        Literal["largest", "only"],
+        Field(description="Compare the largest face of each image, or insist on exactly one in each."),
+    ] = "largest"
+    threshold: Annotated[
+        float,
+        AfterValidator(check_threshold),
+        Field(
+            default=1.0,
+            description="Faces at a smaller distance are the same person. Without it, the pack's own threshold.",
+            json_schema_extra=lambda schema: (schema.pop("default"), schema.update(exclusiveMinimum=0), None)[-1],
+            examples=[0.6],
+        ),
+    ]
+    operating_point: Annotated[
+        Literal["default"],
+        Field(description="A threshold by name: see /v1/models.", json_schema_extra=lambda it: it.pop("default")),
+    ] = "default"
+    min_face: MinFace = None
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> "VerifyRequest":
+        if {"threshold", "operating_point"} <= self.model_fields_set:
+            raise ValueError("takes at most one of threshold and operating_point")
+        return self
+
+
+class FieldError(BaseModel):
+    """One of several things that are wrong."""
+
+    field: str
+    message: str
+
+
+class ProblemDetails(BaseModel):
+    """What went wrong, as RFC 9457 says it; programs may rely on `code`."""
+
+    type: Annotated[str, Field(examples=["urn:visavis:problem:no_face"])]
+    title: Annotated[str, Field(examples=["No face was found"])]
+    status: Annotated[int, Field(examples=[422])]
+    detail: Annotated[str, Field(examples=["no face found"])]
+    code: Annotated[str, Field(examples=["no_face"])]
+    request_id: Annotated[str, Field(description="By which the server's log knows the request.")]
+    field: Annotated[str, Field(default="", description="The offending part of the request.", examples=["a"])]
+    errors: Annotated[list[FieldError], Field(default=[], description="Where several things are wrong.")]
+
+
+_Point = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class FoundFace(BaseModel):
+    """A face, in pixels of the upright image."""
+
+    box_xyxy: Annotated[list[float], Field(min_length=4, max_length=4, description="Left, top, right, bottom.")]
+    score: Annotated[float, Field(description="The detector's confidence; its scale is the pack's.")]
+    landmarks: Annotated[list[_Point], Field(description="In the order of the pack's template.")]
+
+
+class EmbeddedFace(FoundFace):
+    """A face with its embedding."""
+
+    embedding: Annotated[list[float], Field(description="As many numbers as the pack's dimension.")]
+
+
+class Failed(BaseModel):
+    """An image that could not be used; the others are not affected."""
+
+    error: ProblemDetails
+
+
+class Detected(BaseModel):
+    """The faces of one image, largest first; none is an empty list."""
+
+    faces: list[FoundFace]
+
+
+class Embedded(BaseModel):
+    """The faces of one image, largest first, with embeddings; none is an empty list."""
+
+    faces: list[EmbeddedFace]
+
+
+class DetectResponse(BaseModel):
+    """A result for each image, in order."""
+
+    pack: Annotated[str, Field(examples=["dlib"])]
+    results: list[Detected | Failed]
+
+
+class EmbedResponse(BaseModel):
+    """A result for each image, in order."""
+
+    pack: Annotated[str, Field(examples=["dlib"])]
+    dimension: Annotated[int, Field(examples=[128])]
+    metric: Annotated[str, Field(description="How embeddings are compared.", examples=["euclidean"])]
+    results: list[Embedded | Failed]
+
+
+class VerifyResponse(BaseModel):
+    """Whether two images show the same person."""
+
+    pack: Annotated[str, Field(examples=["dlib"])]
+    same: Annotated[bool, Field(description="Whether the distance is below the threshold.")]
+    distance: Annotated[float, Field(examples=[0.32])]
+    threshold: Annotated[float, Field(examples=[0.6])]
+    probability: Annotated[float, Field(ge=0, le=1, description="Calibrated; both answers equally likely beforehand.")]
+    faces: Annotated[list[FoundFace], Field(min_length=2, max_length=2, description="The two that were compared.")]
+
+
+class WeightsFileInfo(BaseModel):
+    """A file of learned numbers."""
+
+    role: Annotated[str, Field(examples=["embedder"])]
+    name: str
+    size: Annotated[int, Field(description="In bytes.")]
+    sha256: str
+    licence: Annotated[str, Field(examples=["public domain"])]
+    origin: str
+
+
+class PackInfo(BaseModel):
+    """A detector, landmarks and an embedder that belong together."""
+
+    name: Annotated[str, Field(examples=["dlib"])]
+    summary: str
+    commercial_use: bool
+    dimension: Annotated[int, Field(examples=[128])]
+    metric: Annotated[str, Field(examples=["euclidean"])]
+    threshold: Annotated[float, Field(examples=[0.6])]
+    operating_points: Annotated[dict[str, float], Field(examples=[{"default": 0.6}])]
+    files: list[WeightsFileInfo]
+
+
+class ModelsResponse(BaseModel):
+    """The packs there are, and the one in use."""
+
+    default: Annotated[str, Field(description="The pack that this server uses.", examples=["dlib"])]
+    packs: list[PackInfo]
+
+
+class Status(BaseModel):
+    """How the server is."""
+
+    status: Annotated[str, Field(examples=["ok"])]

@@ -1,0 +1,169 @@
+"""What tests of the server share: the application called in this process, and a server that listens."""
+
+import asyncio
+import base64
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, cast
+
+import httpx
+import numpy as np
+from fastapi import FastAPI
+
+from visavis import Face, Recognizer
+from visavis.config import Settings
+from visavis.core.image import DEFAULT_LIMITS
+from visavis.models.catalogue import DLIB
+from visavis.models.runtime import RuntimeSpec
+from visavis.server.app import create_app
+from visavis.server.listening import bind, make_server
+
+PATIENCE_S = 30
+
+
+def in_base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+class Caller(AbstractContextManager["Caller"]):
+    """Calls an application without a network."""
+
+    def __init__(self, settings: Settings, recognizer: Recognizer) -> None:
+        self.app = create_app(settings, recognizer)
+        self._loop = asyncio.new_event_loop()
+        self._lifespan = self.app.router.lifespan_context(self.app)
+        # An exception that reaches the server is a fault of the application.
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=True)
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://server")
+
+    def __enter__(self) -> "Caller":  # noqa: PYI034  # Self is for Python 3.11 and later
+        self._loop.run_until_complete(self._lifespan.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.run_until_complete(self._client.aclose())
+        self._loop.run_until_complete(self._lifespan.__aexit__(None, None, None))
+        self._loop.close()
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:  # noqa: ANN401  # as httpx takes them
+        return self._loop.run_until_complete(self._client.request(method, path, **options))
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        return self.request("GET", path, headers=headers)
+
+    def post(self, path: str, value: object, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        return self.request("POST", path, json=value, headers=headers)
+
+
+def problem(answer: httpx.Response) -> dict[str, Any]:
+    """Return a problem after looking at what all problems have in common."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    members: dict[str, Any] = answer.json()
+    assert members["status"] == answer.status_code
+    assert members["request_id"] == answer.headers["x-request-id"]
+    assert members["type"] == f"urn:visavis:problem:{members['code']}"
+    assert members["title"]
+    assert members["detail"]
+    return members
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A server that listens on a port of this machine."""
+
+    port: int
+    app: FastAPI
+
+    def call(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> "RawAnswer":
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        connection.request(method, path, body or None, dict(headers or {}))
+        return RawAnswer.read(connection)
+
+    def connect(self, head: str = "") -> socket.socket:
+        """Open a connection and send the beginning of a request."""
+        connection = socket.create_connection(("127.0.0.1", self.port), PATIENCE_S)
+        connection.sendall(head.replace("\n", "\r\n").encode())
+        return connection
+
+
+@dataclass(frozen=True)
+class RawAnswer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @classmethod
+    def read(cls, connection: http.client.HTTPConnection) -> "RawAnswer":
+        answer = connection.getresponse()
+        body = answer.read()
+        connection.close()
+        return cls(answer.status, {name.lower(): value for name, value in answer.getheaders()}, body)
+
+    def json(self) -> Any:  # noqa: ANN401  # JSON
+        return json.loads(self.body)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Read until the server closes the connection."""
+    chunks = []
+    with connection:
+        while chunk := connection.recv(65536):
+            chunks.append(chunk)
+    return b"".join(chunks)
+
+
+@contextmanager
+def listening(settings: Settings, recognizer: Recognizer) -> Iterator[Listening]:
+    """Run a server in a thread until the block ends."""
+    app = create_app(settings, recognizer)
+    listener = bind(settings)
+    ready = threading.Event()
+    server = make_server(app, ready.set)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        assert ready.wait(PATIENCE_S)
+        yield Listening(listener.getsockname()[1], app)
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+
+
+@dataclass
+class SlowRecognizer:
+    """Finds one face in everything, as soon as it is let."""
+
+    let: threading.Event = field(default_factory=threading.Event)
+    begun: list[object] = field(default_factory=list)
+    pack: Any = DLIB
+    runtime: Any = field(default_factory=RuntimeSpec)
+    limits: Any = DEFAULT_LIMITS
+    threshold: float = 0.6
+
+    def detect_many(self, images: Any, **_options: Any) -> Iterator[tuple[Face, ...]]:  # noqa: ANN401  # a stand-in
+        for image in images:
+            self.begun.append(image)
+            assert self.let.wait(PATIENCE_S)
+            yield (Face(np.zeros(4, np.float32), 1.0, np.zeros((5, 2), np.float32)),)
+
+    def as_recognizer(self) -> Recognizer:
+        return cast("Recognizer", self)
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until it holds."""
+    moment = threading.Event()
+    for _ in range(PATIENCE_S * 100):
+        if condition():
+            return
+        moment.wait(0.01)
+    raise AssertionError("it never came true")

@@ -1,0 +1,204 @@
+"""Who may call what: a small app whose routes ask for each scope, and every way to get a key wrong."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import httpx
+import pytest
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from visavis.errors import KeysUnusable
+from visavis.server.auth import AccessRefused, require
+from visavis.server.keys import KeyRecord, KeyStore, Scope
+from visavis.server.rate import Rate, RateLimiter
+
+BOOTSTRAP = "correct-horse-battery-staple"
+
+Headers: TypeAlias = dict[str, str]
+WAYS: list[Callable[[str], Headers]] = [
+    lambda secret: {"Authorization": f"Bearer {secret}"},
+    lambda secret: {"X-API-Key": secret},
+]
+
+
+class Site:
+    """The app, what was done behind its doors, and keys for it."""
+
+    def __init__(self, store: KeyStore | None) -> None:
+        self.done: list[KeyRecord | None] = []
+        self.app = FastAPI()
+        self.app.state.keys = store
+        self.app.add_exception_handler(AccessRefused, _answer)
+        for scope in ("read", "enrol", "admin"):
+            self._add(scope)
+
+    def _add(self, scope: Scope) -> None:
+        @self.app.get(f"/{scope}", name=scope)
+        def route(record: Annotated[KeyRecord | None, Depends(require(scope))]) -> None:
+            self.done.append(record)
+
+    def get(self, path: str, headers: Headers | list[tuple[bytes, bytes]] | None = None) -> httpx.Response:
+        async def get() -> httpx.Response:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://visavis") as client:
+                return await client.get(path, headers=headers)
+
+        return asyncio.run(get())
+
+    def call(self, scope: str, headers: Headers | None = None) -> tuple[int, str | None]:
+        answer = self.get(f"/{scope}", headers)
+        return answer.status_code, (answer.json() or {}).get("code")
+
+
+def _answer(_request: Request, refused: Exception) -> JSONResponse:
+    assert isinstance(refused, AccessRefused)
+    content = {"code": refused.code, "detail": str(refused)}
+    return JSONResponse(content, refused.status, dict(refused.headers))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[KeyStore]:
+    store = KeyStore(tmp_path / "keys.sqlite", [("admin", BOOTSTRAP)])
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def site(store: KeyStore) -> Site:
+    return Site(store)
+
+
+@pytest.mark.parametrize("headers", WAYS)
+@pytest.mark.parametrize(
+    ("held", "wanted", "outcome"),
+    [
+        ("read", "read", (200, None)),
+        ("read", "enrol", (403, "forbidden")),
+        ("read", "admin", (403, "forbidden")),
+        ("enrol", "read", (200, None)),
+        ("enrol", "enrol", (200, None)),
+        ("enrol", "admin", (403, "forbidden")),
+        ("admin", "read", (200, None)),
+        ("admin", "admin", (200, None)),
+    ],
+)
+def test_scopes(
+    site: Site, headers: Callable[[str], Headers], *, held: Scope, wanted: Scope, outcome: tuple[int, str | None]
+) -> None:
+    store: KeyStore = site.app.state.keys
+    record, secret = store.create("a", held)
+    assert site.call(wanted, headers(secret)) == outcome
+    assert site.done == ([record] if outcome[0] == 200 else [])
+
+
+@pytest.mark.parametrize("headers", WAYS)
+def test_a_revoked_key_is_refused_from_the_next_call_on(
+    site: Site, store: KeyStore, headers: Callable[[str], Headers]
+) -> None:
+    record, secret = store.create("a", "read")
+    assert site.call("read", headers(secret)) == (200, None)
+    store.revoke(record.id)
+    assert site.call("read", headers(secret)) == (401, "unauthorized")
+    assert len(site.done) == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": ""},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Bearer vv_0123456789ab_" + "0" * 64},
+        {"Authorization": BOOTSTRAP},
+        {"Authorization": f"Basic {BOOTSTRAP}"},
+        {"Authorization": f"Bearer {BOOTSTRAP} {BOOTSTRAP}"},
+        {"Authorization": f"Bearer {BOOTSTRAP[:-1]}"},
+        {"X-API-Key": ""},
+        {"X-API-Key": f"Bearer {BOOTSTRAP}"},
+        {"X-API-Key": f"{BOOTSTRAP},{BOOTSTRAP}"},
+        {"Cookie": f"X-API-Key={BOOTSTRAP}"},
+        {"Api-Key": BOOTSTRAP},
+        {"Authorization": f"Bearer {BOOTSTRAP}", "X-API-Key": "x" * 24},
+        {"Authorization": f"Bearer {'x' * 24}", "X-API-Key": BOOTSTRAP},
+    ],
+)
+def test_without_a_valid_key_nothing_is_done(site: Site, headers: Headers) -> None:
+    answer = site.get("/read", headers)
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert BOOTSTRAP not in answer.text
+    assert site.done == []
+
+
+@pytest.mark.parametrize("name", ["key", "api_key", "X-API-Key", "access_token", "Authorization"])
+def test_a_key_in_the_query_is_none(site: Site, name: str) -> None:
+    assert site.get(f"/read?{name}={BOOTSTRAP}").status_code == 401
+
+
+@pytest.mark.parametrize("value", ["Bearer \xfcmlaut", "Bearer vv_\xfc_\xfc"])
+def test_bytes_that_are_no_text_are_no_key(site: Site, value: str) -> None:
+    answer = site.get("/read", [(b"Authorization", value.encode("latin-1"))])
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_the_case_of_the_scheme_does_not_matter(site: Site, scheme: str) -> None:
+    assert site.call("admin", {"Authorization": f"{scheme} {BOOTSTRAP}"}) == (200, None)
+
+
+def test_both_headers_may_hold_the_same_key(site: Site) -> None:
+    assert site.call("read", {"Authorization": f"Bearer {BOOTSTRAP}", "X-API-Key": BOOTSTRAP}) == (200, None)
+
+
+def test_where_keys_are_off_everybody_may(store: KeyStore) -> None:
+    site = Site(None)
+    _, secret = store.create("a", "read")
+    for headers in ({}, {"X-API-Key": "wrong"}, {"X-API-Key": "wrong", "Authorization": f"Bearer {secret}"}):
+        assert site.call("admin", headers) == (200, None)
+    assert site.done == [None] * 3
+
+
+def test_when_the_keys_cannot_be_read_nobody_may(site: Site, store: KeyStore) -> None:
+    store.path.write_text("nonsense" * 1000)
+    with pytest.raises(KeysUnusable):
+        site.call("read", {"X-API-Key": "vv_0_0"})
+    assert site.done == []
+
+
+def test_each_key_has_a_rate_of_its_own(site: Site, store: KeyStore) -> None:
+    now = [0.0]
+    site.app.state.rate = RateLimiter(Rate(2, 60), clock=lambda: now[0])
+    first, second = ({"X-API-Key": store.create("a", "read")[1]} for _ in range(2))
+    assert [site.call("read", first)[0] for _ in range(3)] == [200, 200, 429]
+    assert site.call("read", second) == (200, None)
+    answer = site.get("/read", first)
+    assert (answer.json()["code"], answer.headers["Retry-After"]) == ("rate_limited", "30")
+    now[0] += 30
+    assert site.call("read", first) == (200, None)
+    assert len(site.done) == 4
+
+
+def test_guessing_keys_is_limited_by_address_and_disturbs_nobody_with_a_key(site: Site) -> None:
+    site.app.state.rate = RateLimiter(Rate(2, 60), clock=lambda: 0.0)
+    guesses = [{"X-API-Key": "guess-1"}, {"X-API-Key": "guess-2"}, {}]
+    assert [site.call("read", guess)[0] for guess in guesses] == [401, 401, 429]
+    assert site.call("read", {"X-API-Key": BOOTSTRAP}) == (200, None)
+
+
+def test_without_keys_calls_are_counted_by_address() -> None:
+    site = Site(None)
+    site.app.state.rate = RateLimiter(Rate(2, 60), clock=lambda: 0.0)
+    assert [site.call("read")[0] for _ in range(3)] == [200, 200, 429]
+
+
+def test_openapi_offers_either_header(site: Site) -> None:
+    document: dict[str, Any] = site.app.openapi()
+    schemes = document["components"]["securitySchemes"]
+    assert {(scheme["type"], scheme.get("scheme"), scheme.get("name")) for scheme in schemes.values()} == {
+        ("http", "bearer", None),
+        ("apiKey", None, "X-API-Key"),
+    }
+    assert document["paths"]["/read"]["get"]["security"] == [{name: []} for name in schemes]

@@ -1,0 +1,119 @@
+"""Settings: their defaults, how the environment sets them, and what is refused."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from visavis import InvalidOption
+from visavis.cli import options
+from visavis.config import Settings
+
+
+def test_no_variable_no_change() -> None:
+    assert Settings.from_env({}) == Settings()
+    assert Settings.from_env({"PATH": "/bin", "VISAVIS_PORT": ""}) == Settings()
+
+
+def test_defaults_are_those_of_the_command_line() -> None:
+    settings = Settings()
+    assert (settings.pack, settings.min_face) == (options.DEFAULT_PACK, options.DEFAULT_MIN_FACE)
+    assert (settings.max_bytes, settings.max_pixels) == (options.DEFAULT_MAX_BYTES, options.DEFAULT_MAX_PIXELS)
+
+
+def test_every_setting_has_its_variable() -> None:
+    secret = "a-secret-of-24-characters"  # noqa: S105  # an example
+    environment = {
+        "HOST": "::1",
+        "PORT": "0",
+        "PACK": "dlib",
+        "RUNTIME": "onnxruntime",
+        "PRECISION": "f32",
+        "THREADS": "2",
+        "WORKERS": "3",
+        "PROCESSES": "4",
+        "QUEUE": "0",
+        "MIN_FACE": "40",
+        "MAX_BYTES": "5",
+        "MAX_PIXELS": "6",
+        "MAX_BODY_BYTES": "7",
+        "MAX_IMAGES": "8",
+        "READ_TIMEOUT_S": "0.5",
+        "FETCH_ALLOW": "a, 10.0.0.0/8,",
+        "FETCH_TIMEOUT_S": "9",
+        "AUTH": "on",
+        "KEYS": f"read:{secret},admin:{secret}:x",
+        "KEYS_FILE": "k.sqlite",
+        "RATE": "5/minute",
+        "CORS": "*",
+        "LOG_FORMAT": "text",
+        "CACHE_DIR": "models",
+    }
+    assert {name.lower() for name in environment} == {setting.name for setting in fields(Settings)}
+    settings = Settings.from_env({f"VISAVIS_{name}": value for name, value in environment.items()})
+    assert settings == Settings(
+        host="::1",
+        port=0,
+        runtime="onnxruntime",
+        precision="f32",
+        threads=2,
+        workers=3,
+        processes=4,
+        queue=0,
+        min_face=40.0,
+        max_bytes=5,
+        max_pixels=6,
+        max_body_bytes=7,
+        max_images=8,
+        read_timeout_s=0.5,
+        fetch_allow=("a", "10.0.0.0/8"),
+        fetch_timeout_s=9.0,
+        auth="on",
+        keys=(("read", secret), ("admin", f"{secret}:x")),
+        keys_file=Path("k.sqlite"),
+        rate="5/minute",
+        cors=("*",),
+        log_format="text",
+        cache_dir=Path("models"),
+    )
+    assert secret not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("PORT", "x"), ("PORT", "-1"), ("PORT", "65536"), ("QUEUE", "-1"), ("QUEUE", "1.5"), ("THREADS", "0")),
+        *(("WORKERS", "0"), ("PROCESSES", "0"), ("MAX_BODY_BYTES", "0"), ("MAX_IMAGES", "0"), ("READ_TIMEOUT_S", "0")),
+        *(("READ_TIMEOUT_S", "nan"), ("FETCH_TIMEOUT_S", "inf"), ("AUTH", "maybe"), ("LOG_FORMAT", "xml")),
+        *(("RUNTIME", "torch"), ("PRECISION", "f64"), ("MIN_FACE", "small"), ("NONSENSE", "1"), ("MAX_PIXEL", "1")),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(InvalidOption, match=f"^VISAVIS_{name}: "):
+        Settings.from_env({f"VISAVIS_{name}": value})
+
+
+@pytest.mark.parametrize("text", ["the-secret", "root:the-secret", "read:", ":the-secret"])
+def test_a_refused_key_is_not_repeated(text: str) -> None:
+    with pytest.raises(InvalidOption, match=r"^VISAVIS_KEYS: expected SCOPE:SECRET") as caught:
+        Settings.from_env({"VISAVIS_KEYS": text})
+    assert "the-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        *(("127.0.0.1", True), ("127.1.2.3", True), ("::1", True), ("localhost", True)),
+        *(("0.0.0.0", False), ("::", False), ("192.168.1.2", False), ("example.com", False)),  # noqa: S104  # not bound
+        ("localhost.evil", False),
+    ],
+)
+def test_keys_are_required_where_others_can_connect(host: str, *, loopback: bool) -> None:
+    assert Settings(host=host).keys_required is not loopback
+    assert Settings(host=host, auth="on").keys_required
+    assert not Settings(host=host, auth="off").keys_required
+
+
+def test_a_server_listens_somewhere() -> None:
+    with pytest.raises(InvalidOption, match="host"):
+        Settings(host="")

@@ -1,0 +1,57 @@
+"""The OpenAPI document is the one that was reviewed: tests/openapi.json."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from visavis.config import Settings
+from visavis.server.app import create_app
+
+REVIEWED = Path(__file__).with_name("openapi.json")
+
+
+def document() -> dict[str, Any]:
+    return create_app(Settings()).openapi()
+
+
+def test_it_is_the_reviewed_one() -> None:
+    text = json.dumps(document(), indent=2, sort_keys=True) + "\n"
+    if os.environ.get("VISAVIS_UPDATE_SNAPSHOT"):
+        REVIEWED.write_text(text)
+    assert text == REVIEWED.read_text(), "review the change, then run this with VISAVIS_UPDATE_SNAPSHOT=1"
+
+
+def test_everything_is_described() -> None:
+    api = document()
+    tags = {tag["name"] for tag in api["tags"]}
+    ids = []
+    for path, operations in api["paths"].items():
+        for method, operation in operations.items():
+            assert operation["summary"], path
+            assert operation["description"], path
+            assert set(operation["tags"]) <= tags
+            ids.append(operation["operationId"])
+            assert all("X-Request-Id" in answer["headers"] for answer in operation["responses"].values())
+            if method == "post":
+                assert {"400", "401", "403", "408", "413", "415", "422", "429", "500", "503"} <= set(
+                    operation["responses"]
+                )
+                assert {"bearer": []} in operation["security"]
+                assert {"apiKey": []} in operation["security"]
+    assert len(ids) == len(set(ids))
+
+
+def test_references_lead_somewhere() -> None:
+    api = document()
+    for reference in set(_references(api)):
+        node = api
+        for part in reference.removeprefix("#/").split("/"):
+            node = node[part]
+
+
+def _references(node: object) -> list[str]:
+    if isinstance(node, dict):
+        own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+        return own + [reference for child in node.values() for reference in _references(child)]
+    return [reference for child in node for reference in _references(child)] if isinstance(node, list) else []

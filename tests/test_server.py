@@ -1,0 +1,431 @@
+"""The native API, called without a network: what it answers, and how it refuses."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+from conftest import many_faces
+from numpy.typing import NDArray
+from serving import Caller, in_base64, problem
+
+from visavis import Recognizer
+from visavis.config import Settings
+from visavis.errors import VisavisError
+from visavis.server.problems import HTTP, LIBRARY
+from visavis.server.schemas import check_array
+
+Pixels = NDArray[np.uint8]
+READ, ADMIN = "read-only-secret-0123456789", "admin-secret-0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def server(recognizer: Recognizer) -> Iterator[Caller]:
+    with Caller(Settings(), recognizer) as caller:
+        yield caller
+
+
+@pytest.fixture(scope="module")
+def grey() -> bytes:
+    return encoded(np.full((80, 80, 3), 128, np.uint8))
+
+
+@pytest.fixture(scope="module")
+def crowd(astronaut_pixels: Pixels) -> bytes:
+    return encoded(many_faces(astronaut_pixels, 1, 2))
+
+
+@pytest.fixture(scope="module")
+def locked(recognizer: Recognizer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
+    """A server that wants keys."""
+    keys_file = tmp_path_factory.mktemp("keys") / "keys.sqlite"
+    with Caller(
+        Settings(auth="on", keys=(("read", READ), ("admin", ADMIN)), keys_file=keys_file), recognizer
+    ) as caller:
+        yield caller
+
+
+def encoded(pixels: Pixels) -> bytes:
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def image(data: bytes) -> dict[str, str]:
+    return {"base64": in_base64(data)}
+
+
+class TestDetectAndEmbed:
+    def test_no_image_no_call(self, server: Caller) -> None:
+        assert problem(server.post("/v1/detect", {"images": []}))["field"] == "images"
+
+    def test_detect_answers_what_the_library_finds(
+        self, server: Caller, recognizer: Recognizer, astronaut: Path
+    ) -> None:
+        answer = server.post("/v1/detect", {"images": [image(astronaut.read_bytes())]})
+        assert answer.status_code == 200
+        faces = [face.to_dict() for face in recognizer.detect(astronaut)]
+        assert answer.json() == {"pack": "dlib", "results": [{"faces": faces}]}
+
+    def test_embed_answers_what_the_library_embeds(
+        self, server: Caller, recognizer: Recognizer, astronaut: Path
+    ) -> None:
+        answer = server.post("/v1/embed", {"images": [image(astronaut.read_bytes())]}).json()
+        assert (answer["dimension"], answer["metric"]) == (128, "euclidean")
+        assert answer["results"] == [{"faces": [face.to_dict() for face in recognizer.embed(astronaut)]}]
+
+    def test_every_form_of_an_image_gives_the_same(self, server: Caller, astronaut_pixels: Pixels) -> None:
+        pixels = astronaut_pixels[::2, ::2]
+        data = encoded(pixels)
+        forms: list[dict[str, Any]] = [
+            image(data),
+            {"base64": f"data:image/png;base64,{in_base64(data)}"},
+            {"base64": "\n".join([in_base64(data)[:76], in_base64(data)[76:]])},
+            {"array": pixels.tolist()},
+            {"array": pixels.astype(float).tolist()},
+            {"array": np.dstack([pixels, np.full(pixels.shape[:2], 255)]).tolist()},
+        ]
+        results = server.post("/v1/embed", {"images": forms}).json()["results"]
+        assert len(results[0]["faces"]) == 1
+        assert all(result == results[0] for result in results)
+        files = [("images", ("a.png", data)), ("images", ("b.png", data))]
+        assert server.request("POST", "/v1/embed", files=files).json()["results"] == results[:2]
+
+    def test_grey_arrays_are_images(self, server: Caller) -> None:
+        forms = [{"array": np.full(shape, 128).tolist()} for shape in ((80, 80), (80, 80, 1))]
+        assert server.post("/v1/detect", {"images": forms}).json()["results"] == [{"faces": []}] * 2
+
+    @pytest.mark.parametrize("path", ["/v1/detect", "/v1/embed"])
+    def test_an_image_that_fails_fails_alone(self, server: Caller, astronaut: Path, grey: bytes, path: str) -> None:
+        images: list[dict[str, Any]] = [
+            image(grey),
+            image(b"no image"),
+            image(astronaut.read_bytes()),
+            {"base64": "$$$"},
+            {"base64": "data:image/png,rawtext"},
+            {"array": [[0, 300]]},
+            {"array": [[0], [0, 0]]},
+            {"array": [[[0, 0]]]},
+            image(astronaut.read_bytes()[:5000]),
+        ]
+        answer = server.post(path, {"images": images})
+        assert answer.status_code == 200
+        results = answer.json()["results"]
+        assert [len(result["faces"]) if "faces" in result else result["error"]["code"] for result in results] == [
+            *(0, "unsupported_format", 1, "invalid_image", "invalid_image", "invalid_image", "invalid_image"),
+            *("invalid_image", "image_corrupt"),
+        ]
+        failed = results[1]["error"]
+        assert failed["field"] == "images.1"
+        assert failed["request_id"] == answer.headers["x-request-id"]
+        assert set(failed) == {"type", "title", "status", "detail", "code", "request_id", "field"}
+
+    def test_a_number_beyond_all_bounds_is_no_pixel(self, server: Caller) -> None:
+        for number in ("1e400", "-1e400", "9" * 400):
+            body = f'{{"images": [{{"array": [[{number}]]}}]}}'
+            answer = server.request("POST", "/v1/detect", content=body, headers={"content-type": "application/json"})
+            assert answer.json()["results"][0]["error"]["code"] == "invalid_image"
+
+    def test_options_mean_what_they_mean_in_the_library(self, server: Caller, crowd: bytes, grey: bytes) -> None:
+        def codes(**options: object) -> list[object]:
+            results = server.post("/v1/detect", {"images": [image(crowd), image(grey)], **options}).json()["results"]
+            return [len(result["faces"]) if "faces" in result else result["error"]["code"] for result in results]
+
+        assert codes() == [2, 0]
+        assert codes(faces="largest") == [1, 0]
+        assert codes(faces="only") == ["multiple_faces", "no_face"]
+        assert codes(min_face=10000) == [0, 0]
+
+    def test_a_form_takes_the_same_options(self, server: Caller, crowd: bytes) -> None:
+        answer = server.request(
+            "POST", "/v1/detect", files=[("images", crowd)], data={"faces": "largest", "min_face": "0.2"}
+        )
+        assert [len(result["faces"]) for result in answer.json()["results"]] == [1]
+        for options, field in (
+            ({"faces": "some"}, "faces"),
+            ({"min_face": "small"}, "min_face"),
+            ({"min_face": "nan"}, "min_face"),
+            ({"colour": "red"}, "colour"),
+        ):
+            answer = server.request("POST", "/v1/detect", files=[("images", crowd)], data=options)
+            assert (answer.status_code, problem(answer)["field"]) == (422, field)
+
+    def test_as_many_images_as_allowed(self, server: Caller, grey: bytes) -> None:
+        assert len(server.post("/v1/detect", {"images": [image(grey)] * 16}).json()["results"]) == 16
+        assert problem(server.post("/v1/detect", {"images": [image(grey)] * 17}))["field"] == "images"
+        answer = server.request("POST", "/v1/detect", files=[("images", grey)] * 17)
+        assert problem(answer)["field"] == "images"
+
+
+class TestVerify:
+    def test_it_answers_what_the_library_does(
+        self, server: Caller, recognizer: Recognizer, astronaut: Path, astronaut_again: bytes
+    ) -> None:
+        a, b = image(astronaut.read_bytes()), image(astronaut_again)
+        expected = {"pack": "dlib", **recognizer.verify(astronaut, astronaut_again).to_dict()}
+        assert server.post("/v1/verify", {"a": a, "b": b}).json() == expected
+        assert server.post("/v1/verify", {"a": a, "b": b, "operating_point": "default"}).json() == expected
+        files = {"a": astronaut.read_bytes(), "b": astronaut_again}
+        assert server.request("POST", "/v1/verify", files=files).json() == expected
+        stricter = server.post("/v1/verify", {"a": a, "b": b, "threshold": 0.01}).json()
+        assert stricter == {**expected, "same": False, "threshold": 0.01}
+        as_form = server.request("POST", "/v1/verify", files=files, data={"threshold": "0.01"}).json()
+        assert as_form == stricter
+
+    def test_strangers_are_not_the_same(self, server: Caller, astronaut: Path, hopper: Path) -> None:
+        answer = server.post("/v1/verify", {"a": image(astronaut.read_bytes()), "b": image(hopper.read_bytes())})
+        assert answer.json()["same"] is False
+
+    def test_the_problem_names_the_image(self, server: Caller, astronaut: Path, grey: bytes, crowd: bytes) -> None:
+        face = image(astronaut.read_bytes())
+        for a, b, options, expected in (
+            (face, image(grey), {}, (422, "no_face", "b")),
+            (image(grey), face, {}, (422, "no_face", "a")),
+            (image(crowd), face, {"faces": "only"}, (422, "multiple_faces", "a")),
+            (face, image(grey), {"faces": "only"}, (422, "no_face", "b")),
+            (face, image(b"?"), {}, (415, "unsupported_format", "b")),
+        ):
+            answer = server.post("/v1/verify", {"a": a, "b": b, **options})
+            assert (answer.status_code, problem(answer)["code"], problem(answer)["field"]) == expected
+
+    def test_a_threshold_is_given_once(self, server: Caller, grey: bytes) -> None:
+        both = {"a": image(grey), "b": image(grey), "threshold": 0.5, "operating_point": "default"}
+        assert "at most one" in problem(server.post("/v1/verify", both))["detail"]
+        assert problem(server.post("/v1/verify", {"a": image(grey)}))["field"] == "b"
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("value", "field"),
+        [
+            ([], None),
+            ({}, "images"),
+            ({"images": [{}]}, "images.0"),
+            ({"images": [{"base64": "", "url": "http://a"}]}, "images.0"),
+            ({"images": [{"base64": None}]}, "images.0.base64"),
+            ({"images": [{"base64": 1}]}, "images.0.base64"),
+            ({"images": [{"url": ""}]}, "images.0.url"),
+            ({"images": [{"array": []}]}, "images.0.array"),
+            ({"images": [{"array": [["1"]]}]}, "images.0.array"),
+            ({"images": [{"array": [[True]]}]}, "images.0.array"),
+            ({"images": [{"array": [[[[1]]]]}]}, "images.0.array"),
+            ({"images": [{"file": "/etc/passwd"}]}, "images.0.file"),
+            ({"images": [{"base64": ""}], "faces": "first"}, "faces"),
+            ({"images": [{"base64": ""}], "min_face": 5}, "min_face"),
+            ({"images": [{"base64": ""}], "min_face": "0.5"}, "min_face"),
+            ({"images": [{"base64": ""}], "colour": 1}, "colour"),
+        ],
+    )
+    def test_what_is_not_valid(self, server: Caller, value: object, field: str | None) -> None:
+        answer = server.post("/v1/detect", value)
+        assert answer.status_code == 422
+        members = problem(answer)
+        assert (members["code"], members.get("field")) == ("invalid_request", field)
+        assert all(set(error) == {"field", "message"} for error in members["errors"])
+
+    @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"NaN", b'{"images":[{"array":[[NaN]]}]}', b"[" * 100_000])
+    def test_what_is_not_json(self, server: Caller, text: bytes) -> None:
+        answer = server.request("POST", "/v1/embed", content=text, headers={"content-type": "application/json"})
+        assert (answer.status_code, problem(answer)["code"]) == (400, "invalid_request")
+
+    @pytest.mark.parametrize("body", [b"[" * 2_000_000, b"[" + b"0," * 4_000_000 + b"0]"])
+    def test_more_lists_or_numbers_than_is_reasonable(self, server: Caller, body: bytes) -> None:
+        answer = server.request("POST", "/v1/embed", content=body, headers={"content-type": "application/json"})
+        assert (answer.status_code, problem(answer)["code"]) == (413, "body_too_large")
+
+    @pytest.mark.parametrize(
+        "body", [b"", b"--x", b"--x\r\n\r\n", b'--x\r\nContent-Disposition: form-data; name="images"\r\n\r\nabc']
+    )
+    def test_a_form_that_is_cut_off(self, server: Caller, body: bytes) -> None:
+        for content_type in ("multipart/form-data; boundary=x", "multipart/form-data"):
+            answer = server.request("POST", "/v1/embed", content=body, headers={"content-type": content_type})
+            assert (answer.status_code, problem(answer)["code"]) == (400, "invalid_request")
+
+    def test_a_form_without_images(self, server: Caller) -> None:
+        answer = server.request("POST", "/v1/embed", files={"picture": b"x"})
+        assert problem(answer)["code"] == "invalid_request"
+        answer = server.request("POST", "/v1/embed", files=[(f"p{number}", b"x") for number in range(50)])
+        assert problem(answer)["code"] == "invalid_request"
+
+    def test_another_content_type(self, server: Caller) -> None:
+        answer = server.request("POST", "/v1/embed", content=b"abc", headers={"content-type": "image/jpeg"})
+        assert (answer.status_code, problem(answer)["code"]) == (415, "unsupported_media_type")
+
+    def test_unknown_paths_and_methods(self, server: Caller) -> None:
+        assert problem(server.get("/nowhere"))["code"] == "not_found"
+        assert problem(server.get("/v1/detect/"))["code"] == "not_found"
+        answer = server.request("PUT", "/")
+        assert (problem(answer)["code"], answer.headers["allow"]) == ("method_not_allowed", "GET, HEAD, OPTIONS, POST")
+        assert server.get("/v1/detect").headers["allow"] == "POST"
+
+    def test_a_fault_of_ours_is_told_to_the_log_alone(
+        self, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(*_arguments: object, **_options: object) -> object:
+            raise RuntimeError("the secret cause")
+
+        with Caller(Settings(), recognizer) as server:
+            monkeypatch.setattr("visavis.server.work.compare", fail)
+            monkeypatch.setattr("visavis.server.routes._pack", fail)
+            answer = server.get("/v1/models")
+        assert (answer.status_code, problem(answer)["code"]) == (500, "internal")
+        assert "secret" not in answer.text
+        assert "the secret cause" in caplog.text
+
+    def test_a_body_that_is_too_large(self, recognizer: Recognizer) -> None:
+        with Caller(Settings(max_body_bytes=1000), recognizer) as server:
+            answer = server.request("POST", "/v1/detect", content=b"x" * 1001)
+            assert (answer.status_code, problem(answer)["code"]) == (413, "body_too_large")
+            assert answer.headers["connection"] == "close"
+
+
+def test_every_leaf_of_the_librarys_errors_has_a_status() -> None:
+    def leaves(kind: type[VisavisError]) -> Iterator[type[VisavisError]]:
+        for child in kind.__subclasses__():
+            yield from leaves(child)
+        if not kind.__subclasses__():
+            yield kind
+
+    assert set(LIBRARY) == set(leaves(VisavisError))
+    assert all(400 <= kind.status < 600 for kind in [*LIBRARY.values(), *HTTP.values()])
+
+
+@pytest.mark.parametrize("value", [[[1]], [[0.5, 1]], [[[1]]], [[[1, 2, 3]], [[4, 5]]], [[1, [2]]]])
+def test_arrays_of_the_right_kind(value: object) -> None:
+    assert check_array(value) is value
+
+
+class TestKeys:
+    def test_every_operation_that_does_something_needs_one(self, locked: Caller) -> None:
+        free = {"/", "/face-embedding", "/healthz", "/readyz"}
+        for path, operations in locked.app.openapi()["paths"].items():
+            for method, operation in operations.items():
+                is_free = path in free and method != "post"
+                assert ("security" not in operation) == is_free
+                answer = locked.request(method, path)
+                assert (answer.status_code == 401) != is_free, path
+                if not is_free:
+                    assert problem(answer)["code"] == "unauthorized"
+                    assert answer.headers["www-authenticate"] == "Bearer"
+
+    def test_either_header_will_do(self, locked: Caller) -> None:
+        assert locked.get("/v1/models", {"Authorization": f"Bearer {READ}"}).status_code == 200
+        assert locked.get("/v1/models", {"X-API-Key": ADMIN}).status_code == 200
+        assert problem(locked.get("/v1/models", {"X-API-Key": "wrong"}))["code"] == "unauthorized"
+
+    def test_an_unauthorised_body_is_not_read(self, locked: Caller) -> None:
+        answer = locked.request("POST", "/v1/detect", content=b"x" * 26_000_000)
+        assert answer.status_code == 401
+
+    def test_a_rate(self, recognizer: Recognizer) -> None:
+        with Caller(Settings(rate="2/hour"), recognizer) as server:
+            answers = [server.get("/v1/models") for _ in range(3)]
+            assert [answer.status_code for answer in answers] == [200, 200, 429]
+            assert problem(answers[-1])["code"] == "rate_limited"
+            assert int(answers[-1].headers["retry-after"]) >= 1
+            assert server.get("/healthz").status_code == 200
+
+
+class TestOperations:
+    def test_models(self, server: Caller, recognizer: Recognizer) -> None:
+        answer = server.get("/v1/models").json()
+        assert answer["default"] == "dlib"
+        (pack,) = answer["packs"]
+        assert pack["operating_points"] == {"default": recognizer.pack.threshold}
+        assert [file["role"] for file in pack["files"]] == ["detector", "landmarks", "embedder"]
+        assert all(len(file["sha256"]) == 64 for file in pack["files"])
+
+    def test_health_and_readiness(self, server: Caller) -> None:
+        assert server.get("/healthz").json() == {"status": "ok"}
+        assert server.get("/readyz").json() == {"status": "ready"}
+        server.app.state.ready = False  # as while it shuts down
+        answer = server.get("/readyz")
+        server.app.state.ready = True
+        assert (answer.status_code, answer.json()) == (503, {"status": "not ready"})
+
+    def test_metrics(self, recognizer: Recognizer, astronaut: Path) -> None:
+        with Caller(Settings(workers=3, queue=7), recognizer) as server:
+            server.post("/v1/detect", {"images": [image(astronaut.read_bytes()), image(b"?")]})
+            server.get("/nowhere/else")
+            server.get("/v1/models?secret=1")
+            text = server.get("/metrics").text
+        for line in (
+            'visavis_requests_total{method="POST",route="/v1/detect",status="200"} 1.0',
+            'visavis_requests_total{method="GET",route="none",status="404"} 1.0',
+            'visavis_images_total{route="/v1/detect"} 2.0',
+            'visavis_faces_total{route="/v1/detect"} 1.0',
+            'visavis_request_seconds_count{route="/v1/detect"} 1.0',
+            "visavis_pool_workers 3.0",
+            "visavis_pool_queue 7.0",
+            "visavis_pool_waiting 0.0",
+            "visavis_pool_busy 0.0",
+            'visavis_model_info{pack="dlib",precision="f32",runtime="openvino"',
+        ):
+            assert line in text, line
+        assert "secret" not in text
+        assert "nowhere" not in text
+
+    def test_request_ids(self, server: Caller) -> None:
+        assert server.get("/healthz", {"X-Request-Id": "abc-1.2_3"}).headers["x-request-id"] == "abc-1.2_3"
+        ids = {server.get("/healthz", {"X-Request-Id": bad}).headers["x-request-id"] for bad in ("", "a b", "x" * 65)}
+        assert len(ids) == 3
+        assert all(made.isalnum() for made in ids)
+
+    def test_every_answer_is_safe_from_caches_and_guesses(self, server: Caller) -> None:
+        for path in ("/", "/healthz", "/v1/models", "/nowhere", "/openapi.json"):
+            headers = server.get(path).headers
+            assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
+
+    def test_a_log_line_says_what_and_nothing_private(
+        self, server: Caller, astronaut: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.INFO, "visavis"):
+            text = in_base64(astronaut.read_bytes())
+            server.post("/v1/embed?token=secret", {"images": [{"base64": text}]}, {"X-Request-Id": "this-one"})
+        (record,) = (record for record in caplog.records if record.name == "visavis.server")
+        facts = getattr(record, "facts", {})
+        assert (facts["method"], facts["route"], facts["status"]) == ("POST", "/v1/embed", 200)
+        assert set(facts) == {"method", "route", "status", "duration_ms", "key"}
+        assert "secret" not in str(record.__dict__)
+        assert text[:50] not in str(record.__dict__)
+
+    def test_cors_is_a_setting(self, server: Caller, recognizer: Recognizer) -> None:
+        origin = {"Origin": "https://app.example"}
+        asking = {**origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
+        assert "access-control-allow-origin" not in server.get("/v1/models", origin).headers
+        with Caller(Settings(cors=("https://app.example",)), recognizer) as open_server:
+            headers = open_server.get("/v1/models", origin).headers
+            assert headers["access-control-allow-origin"] == "https://app.example"
+            assert "access-control-allow-origin" not in open_server.get("/v1/models", {"Origin": "https://b"}).headers
+            answer = open_server.request("OPTIONS", "/v1/detect", headers=asking)
+            assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "https://app.example")
+            assert open_server.request("OPTIONS", "/", headers=asking).status_code == 204
+
+    def test_the_docs_need_nothing_from_elsewhere(self, server: Caller) -> None:
+        page = server.get("/docs").text
+        assert "openapi.json" in page
+        assert "http://" not in page
+        assert "https://" not in page
+
+
+def test_logs_in_both_formats(capsys: pytest.CaptureFixture[str]) -> None:
+    from visavis.server.observability import configure_logging  # noqa: PLC0415  # what it changes is put back
+
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        for form in ("json", "text"):
+            configure_logging(form)
+            logging.getLogger("visavis.server").info("request", extra={"facts": {"status": 200, "key": None}})
+    finally:
+        root.handlers[:], root.level = before, level
+    as_json, as_text = capsys.readouterr().err.splitlines()
+    entry = json.loads(as_json)
+    assert (entry["level"], entry["message"], entry["status"]) == ("info", "request", 200)
+    assert "key" not in entry
+    assert as_text.endswith("info request status=200")

@@ -1,0 +1,250 @@
+"""A server that listens, and clients that are slow, large, many, or gone."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from serving import PATIENCE_S, Listening, RawAnswer, SlowRecognizer, eventually, in_base64, listening, read_all
+
+from visavis import Recognizer
+from visavis.config import Settings
+
+ONE_IMAGE = json.dumps({"images": [{"base64": ""}]}).encode()
+JSON = {"Content-Type": "application/json"}
+HEAD = "POST /v1/detect HTTP/1.1\nHost: a\nContent-Type: application/json\n"
+
+
+def in_background(call: "Listening", answers: list[RawAnswer]) -> threading.Thread:
+    thread = threading.Thread(target=lambda: answers.append(call.call("POST", "/v1/detect", ONE_IMAGE, JSON)))
+    thread.start()
+    return thread
+
+
+class TestSlowAndLarge:
+    @pytest.fixture
+    def server(self) -> Iterator[Listening]:
+        slow = SlowRecognizer()
+        slow.let.set()
+        settings = Settings(port=0, max_body_bytes=100_000, read_timeout_s=0.5)
+        with listening(settings, slow.as_recognizer()) as server:
+            yield server
+
+    def test_an_announced_body_is_refused_before_it_is_sent(self, server: Listening) -> None:
+        answer = read_all(server.connect(f"{HEAD}Content-Length: 100001\nExpect: 100-continue\n\n"))
+        assert answer.startswith(b"HTTP/1.1 413")
+        assert b'"code":"body_too_large"' in answer
+
+    def test_a_body_that_turns_out_too_large_is_refused_while_it_is_sent(self, server: Listening) -> None:
+        connection = server.connect(f"{HEAD}Transfer-Encoding: chunked\n\n")
+        for _ in range(2):  # and there would be more
+            connection.sendall(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+        answer = read_all(connection)
+        assert answer.startswith(b"HTTP/1.1 413")
+        assert b"connection: close" in answer.lower()
+
+    def test_a_body_that_does_not_come(self, server: Listening) -> None:
+        answer = read_all(server.connect(f"{HEAD}Content-Length: 100\n\n{{"))
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b'"code":"request_timeout"' in answer
+
+    @pytest.mark.parametrize("head", ["", "POST /v1", HEAD])
+    def test_a_head_that_does_not_come(self, server: Listening, head: str) -> None:
+        assert read_all(server.connect(head)) == b""
+
+    def test_a_head_that_drips(self, server: Listening) -> None:
+        connection = server.connect("GET / HTTP/1.1\n")
+        moment = threading.Event()
+        with connection, suppress(BrokenPipeError, ConnectionResetError):  # the server has closed
+            for number in range(600):
+                connection.sendall(f"X-{number}: a\r\n".encode())
+                moment.wait(0.05)
+            pytest.fail("the server was too patient")
+
+    def test_a_head_without_end(self, server: Listening) -> None:
+        answer = read_all(server.connect("GET / HTTP/1.1\nX: " + "a" * 40_000))
+        assert answer.startswith(b"HTTP/1.1 400")
+
+    def test_what_follows_a_refused_body_does_not_keep_the_connection(self, server: Listening) -> None:
+        connection = server.connect("POST /nowhere HTTP/1.1\nHost: a\nContent-Length: 1000000\n\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 404")
+        read_all(connection)  # which ends though the body never does
+
+    def test_several_requests_on_one_connection(self, server: Listening) -> None:
+        connection = server.connect("GET /healthz HTTP/1.1\nHost: a\n\n" * 2)
+        data = b""
+        while data.count(b'{"status":"ok"}') < 2:
+            data += connection.recv(65536)
+        connection.close()
+
+
+class TestOverload:
+    @pytest.fixture
+    def slow(self) -> SlowRecognizer:
+        return SlowRecognizer()
+
+    @pytest.fixture
+    def server(self, slow: SlowRecognizer) -> Iterator[Listening]:
+        with listening(Settings(port=0, workers=1, queue=1), slow.as_recognizer()) as server:
+            try:
+                yield server
+            finally:
+                slow.let.set()
+
+    def test_what_does_not_fit_is_refused_at_once(self, server: Listening, slow: SlowRecognizer) -> None:
+        pool = server.app.state.pool
+        answers: list[RawAnswer] = []
+        clients = [in_background(server, answers) for _ in range(2)]
+        eventually(lambda: (pool.busy, pool.waiting) == (1, 1))
+        refused = server.call("POST", "/v1/detect", ONE_IMAGE, JSON)
+        assert (refused.status, refused.json()["code"]) == (503, "overloaded")
+        assert int(refused.headers["retry-after"]) >= 1
+        assert server.call("GET", "/healthz").status == 200
+        slow.let.set()
+        for client in clients:
+            client.join(PATIENCE_S)
+        assert [answer.status for answer in answers] == [200, 200]
+        assert (pool.busy, pool.waiting) == (0, 0)
+
+    def test_a_client_that_leaves_frees_its_place(self, server: Listening, slow: SlowRecognizer) -> None:
+        pool = server.app.state.pool
+        answers: list[RawAnswer] = []
+        clients = [in_background(server, answers)]
+        eventually(lambda: pool.busy == 1)
+        leaving = server.connect(f"{HEAD}Content-Length: {len(ONE_IMAGE)}\n\n{ONE_IMAGE.decode()}")
+        eventually(lambda: pool.waiting == 1)
+        leaving.close()
+        eventually(lambda: pool.waiting == 0)
+        clients.append(in_background(server, answers))
+        eventually(lambda: pool.waiting == 1)
+        slow.let.set()
+        for client in clients:
+            client.join(PATIENCE_S)
+        assert [answer.status for answer in answers] == [200, 200]
+        assert len(slow.begun) == 2
+
+
+@contextmanager
+def serving(cache_dir: Path, *arguments: str, **environment: str) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+    """Run the command until the block ends; yield the process and its port."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("VISAVIS_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "visavis", "serve", "--port", "0", "--min-face", "0.15", *arguments],
+        env={**clean, "VISAVIS_CACHE_DIR": str(cache_dir), **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    with process, process.stderr:
+        try:
+            said = (re.fullmatch(r"visavis listens on http://[^ ]+:(\d+)\n", line) for line in process.stderr)
+            port = next((int(found[1]) for found in said if found), None)
+            assert port is not None, "it did not start"
+            yield process, port
+        finally:
+            process.kill()
+
+
+def doctor(*arguments: str) -> tuple[int, bool | None, list[str]]:
+    """Return the exit code, whether the server is ready, and what is advised."""
+    command = [sys.executable, "-m", "visavis", "doctor", "--json", *arguments]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    report = json.loads(process.stdout)
+    remedies = [problem["remedy"] for problem in report["problems"]]
+    return process.returncode, report["server"].get("ready"), remedies
+
+
+class TestCommand:
+    @pytest.fixture(autouse=True)
+    def _converted(self, recognizer: Recognizer) -> None:
+        """The cache holds the models: those that the fixture loads."""
+
+    def test_sigterm_under_load_answers_what_was_accepted(self, cache_dir: Path, astronaut: Path) -> None:
+        body = json.dumps({"images": [{"base64": in_base64(astronaut.read_bytes())}] * 4}).encode()
+        with serving(cache_dir, "--workers", "2") as (process, port):
+            statuses: list[int] = []
+            server = Listening(port, None)  # type: ignore[arg-type]  # it is in another process
+
+            def call() -> None:
+                statuses.append(server.call("POST", "/v1/embed", body, JSON).status)
+
+            clients = [threading.Thread(target=call) for _ in range(12)]
+            for client in clients:
+                client.start()
+
+            def accepted() -> bool:
+                numbers = re.findall(
+                    r"^visavis_pool_(?:busy|waiting) (\d+)", server.call("GET", "/metrics").body.decode(), re.MULTILINE
+                )
+                return sum(map(int, numbers)) + len(statuses) >= len(clients)
+
+            eventually(accepted)
+            process.send_signal(signal.SIGTERM)
+            for client in clients:
+                client.join(PATIENCE_S)
+            assert process.wait(PATIENCE_S) == 0
+            assert statuses == [200] * len(clients)
+            log = [json.loads(line) for line in process.stderr or ()]
+        assert sum(entry["route"] == "/v1/embed" and entry["status"] == 200 for entry in log) == len(clients)
+
+    def test_several_processes(self, cache_dir: Path) -> None:
+        with serving(cache_dir, "--processes", "2", "--log-format", "text") as (process, port):
+            assert Listening(port, None).call("GET", "/readyz").status == 200  # type: ignore[arg-type]  # likewise
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 0
+
+    def test_the_doctor_sees_it(self, cache_dir: Path) -> None:
+        with serving(cache_dir, "--auth", "on", VISAVIS_KEYS="read:a-secret-that-the-doctor-has") as (_process, port):
+            url = f"http://127.0.0.1:{port}"
+            assert doctor(url, "--key", "a-secret-that-the-doctor-has") == (0, True, [])
+            code, ready, remedies = doctor(url)
+            assert (code, ready, remedies) == (1, True, ["name a key that it knows: --key"])
+        assert doctor(url) == (1, None, ["check the address, and whether it runs"])
+
+    def test_ctrl_c(self, cache_dir: Path) -> None:
+        with serving(cache_dir) as (process, _port):
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE_S) == 0
+
+    def test_a_port_that_is_taken(self, cache_dir: Path) -> None:
+        with serving(cache_dir) as (_process, port):
+            refused = self.refusal("--port", str(port))
+        assert refused == f"visavis: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("--host", "0.0.0.0", "--keys-file", "none.sqlite"), "needs keys"),  # noqa: S104  # nobody is let in
+            (("--queue", "many"), "VISAVIS_QUEUE: expected a whole number"),
+            (("--rate", "fast"), "a rate is"),
+            (("--fetch-allow", "10.0.0.0/99"), "10.0.0.0/99"),
+            (("--pack", "nonsense"), "there is no pack 'nonsense'"),
+            (("--host", "256.1.1.1", "--auth", "off"), "cannot listen on 256.1.1.1"),
+        ],
+    )
+    def test_what_cannot_be_served(self, arguments: tuple[str, ...], message: str) -> None:
+        assert message in self.refusal("--port", "0", *arguments)
+
+    def test_an_unknown_variable(self) -> None:
+        assert "VISAVIS_MAX_BYTE: there is no such setting" in self.refusal(VISAVIS_MAX_BYTE="1")
+
+    @staticmethod
+    def refusal(*arguments: str, **environment: str) -> str:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("VISAVIS_")}
+        process = subprocess.run(
+            [sys.executable, "-m", "visavis", "serve", *arguments],
+            env={**clean, **environment},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert (process.returncode, process.stdout) == (2, "")
+        return process.stderr
