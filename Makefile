@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo serve test check format bench clean
+.PHONY: help demo serve test check format bench bench-server clean
 
 help:
 	@echo "make serve   run the server on port 8000"
@@ -14,6 +14,7 @@ help:
 	@echo "make check   run the linters and the type checker"
 	@echo "make format  format the code"
 	@echo "make bench   measure speed beside dlib (minutes)"
+	@echo "make bench-server  load the server, beside the design that it replaces (minutes)"
 	@echo "make clean   remove the virtual environment and caches"
 
 demo: $(VENV)/.demo
@@ -29,6 +30,8 @@ check: $(VENV)/.check
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yaml
+	test ! -x $(BIN)/hadolint || $(BIN)/hadolint Dockerfile
 
 format: $(VENV)/.check
 	$(BIN)/ruff check --fix
@@ -37,6 +40,9 @@ format: $(VENV)/.check
 bench: $(VENV)/.check
 	$(BIN)/python bench/speed.py
 	$(BIN)/python bench/commands.py
+
+bench-server: $(VENV)/.check
+	$(BIN)/python bench/server.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -123,9 +123,7 @@ def measure_overhead_and_throughput(image: bytes) -> None:
     library = (alone + again) / 2  # before and after, as machines drift
     overhead = one.percentile_ms(50) / library - 1
     print(f"library, one thread                 {library:8.1f} ms an image, {1000 / library:6.1f} a second")
-    print(
-        f"server, one client, one worker      {one.percentile_ms(50):8.1f} ms, {overhead:+.1%}"
-    )
+    print(f"server, one client, one worker      {one.percentile_ms(50):8.1f} ms, {overhead:+.1%}")
     print(
         f"server, four clients, two workers   {two.per_second:8.1f} a second, {two.per_second * library / 1000:.2f} x"
     )
