@@ -205,6 +205,6 @@ def _content(part: Field | File) -> tuple[str, bytes]:
         name, data = part.field_name, part.value or b""
     else:
         part.file_object.seek(0)
+        # It is not closed: it lies in memory, and some versions of the parser flush it once more at the end.
         name, data = part.field_name, part.file_object.read()
-        part.close()
     return (name or b"").decode("utf-8", "replace"), data
