@@ -55,8 +55,7 @@ class LandmarkRegressor:
     def __call__(self, images: Sequence[UInt8Array], boxes_xyxy: FloatArray) -> FloatArray:
         """Return the landmarks (N, P, 2) of the faces in ``boxes_xyxy`` (N, 4), box i lying in ``images[i]``.
 
-        They are whole pixels, as in dlib: its embedder was trained on chips cut out by such, and measurably (see
-        ``bench/lfw.py``) gains nothing from finer ones.
+        They are whole pixels, as in dlib, whose embedder was trained on chips cut out by such.
         """
         landmarks = np.empty((len(boxes_xyxy), len(self._initial), 2), np.float32)
         for start in range(0, len(boxes_xyxy), _MOST_LANES):
