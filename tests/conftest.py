@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from numpy.typing import NDArray
+from store_kinds import place, postgres_server, store  # noqa: F401  # fixtures
 
 from visavis import Recognizer
 

@@ -15,8 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = {
     **dict.fromkeys(("errors", "types"), 0),
     "core": 1,
-    "models": 2,
-    "fetch": 3,
+    **dict.fromkeys(("models", "galleries"), 2),
+    **dict.fromkeys(("fetch", "service"), 3),
     "config": 4,
     **dict.fromkeys(("server", "client"), 5),
     "cli": 6,
@@ -32,6 +32,9 @@ HOME_OF_LIBRARY = {
     "click": "cli/",
     **dict.fromkeys(("fastapi", "starlette", "uvicorn", "pydantic", "pydantic_core"), "server/"),
     "httpx": "client/",
+    "cryptography": "galleries/sealing.py",
+    "psycopg": "galleries/postgres",
+    "scipy": "service/clusters.py",
     "httpcore": "fetch.py",
     **dict.fromkeys(("h11", "python_multipart", "prometheus_client"), "server/"),
 }

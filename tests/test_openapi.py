@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,22 @@ def test_everything_is_described() -> None:
             assert operation["description"], path
             assert set(operation["tags"]) <= tags
             ids.append(operation["operationId"])
+            parameters = operation.get("parameters", [])
+            assert {one["name"] for one in parameters if one["in"] == "path"} == set(re.findall(r"\{(\w+)\}", path))
+            assert all(one["description"] for one in parameters)
+            if method in ("post", "patch") and path.startswith("/v1/"):
+                assert all("example" in kind for name, kind in bodies(operation) if name != "multipart/form-data")
             assert all("X-Request-Id" in answer["headers"] for answer in operation["responses"].values())
-            if method == "post":
-                assert {"400", "401", "403", "408", "413", "415", "422", "429", "500", "503"} <= set(
-                    operation["responses"]
-                )
+            if method in ("post", "patch"):
+                expected = {"400", "401", "403", "408", "413", "415", "422", "429", "500", "503"}
+                assert expected <= set(operation["responses"])
                 assert {"bearer": []} in operation["security"]
                 assert {"apiKey": []} in operation["security"]
     assert len(ids) == len(set(ids))
+
+
+def bodies(operation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return list(operation.get("requestBody", {}).get("content", {}).items())
 
 
 def test_references_lead_somewhere() -> None:

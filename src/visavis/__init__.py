@@ -7,42 +7,81 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from visavis.errors import (
+    ConsentMissing,
+    DriverMissing,
+    FaceBlurred,
+    FaceTooSmall,
     FetchFailed,
     FetchRefused,
+    GalleryExists,
+    GalleryLocked,
+    GalleryNotFound,
     ImageCorrupt,
     ImageNotFound,
     ImageTooLarge,
     ImageUnreadable,
     InputError,
+    InvalidEmbedding,
     InvalidImage,
     InvalidOption,
+    KeyReused,
     KeysUnusable,
+    LowScore,
     ModelCorrupt,
     ModelMissing,
     MultipleFaces,
     NoFace,
     RuntimeFailed,
     RuntimeMissing,
+    SampleNotFound,
     ServerError,
     ServerOverloaded,
     ServerUnreachable,
     SetupError,
+    SpaceMismatch,
+    StateError,
+    StoreDamaged,
+    StoreForeign,
+    StoreFull,
+    StoreOutdated,
+    StoreReadOnly,
+    StoreUnavailable,
+    SubjectConflict,
+    SubjectNotFound,
     UnsupportedFormat,
+    VersionMismatch,
     VisavisError,
 )
 
 if TYPE_CHECKING:
-    from visavis.client import AsyncClient, Client
+    from visavis.client import AsyncClient, AsyncGalleryClient, Client, GalleryClient
     from visavis.core.image import ImageLimits
+    from visavis.galleries.opening import open_store
+    from visavis.galleries.records import Details, Policy
     from visavis.models.recognizer import Recognizer
-    from visavis.types import Face, ImageSource, Verification
+    from visavis.service.enrolment import Enrolment
+    from visavis.service.galleries import Galleries
+    from visavis.service.gallery import OpenGallery
+    from visavis.types import Face, ImageSource, Quality, Verification
 
 __all__ = [
     "AsyncClient",
+    "AsyncGalleryClient",
     "Client",
+    "ConsentMissing",
+    "Details",
+    "DriverMissing",
+    "Enrolment",
     "Face",
+    "FaceBlurred",
+    "FaceTooSmall",
     "FetchFailed",
     "FetchRefused",
+    "Galleries",
+    "GalleryClient",
+    "GalleryExists",
+    "GalleryLocked",
+    "GalleryNotFound",
     "ImageCorrupt",
     "ImageLimits",
     "ImageNotFound",
@@ -50,36 +89,64 @@ __all__ = [
     "ImageTooLarge",
     "ImageUnreadable",
     "InputError",
+    "InvalidEmbedding",
     "InvalidImage",
     "InvalidOption",
+    "KeyReused",
     "KeysUnusable",
+    "LowScore",
     "ModelCorrupt",
     "ModelMissing",
     "MultipleFaces",
     "NoFace",
+    "OpenGallery",
+    "Policy",
+    "Quality",
     "Recognizer",
     "RuntimeFailed",
     "RuntimeMissing",
+    "SampleNotFound",
     "ServerError",
     "ServerOverloaded",
     "ServerUnreachable",
     "SetupError",
+    "SpaceMismatch",
+    "StateError",
+    "StoreDamaged",
+    "StoreForeign",
+    "StoreFull",
+    "StoreOutdated",
+    "StoreReadOnly",
+    "StoreUnavailable",
+    "SubjectConflict",
+    "SubjectNotFound",
     "UnsupportedFormat",
     "Verification",
+    "VersionMismatch",
     "VisavisError",
     "__version__",
+    "open_store",
 ]
 
 __version__ = "0.1.0"
 
 _LOADED_WHEN_USED = {
     "AsyncClient": "visavis.client",
+    "AsyncGalleryClient": "visavis.client",
     "Client": "visavis.client",
+    "Details": "visavis.galleries.records",
+    "Enrolment": "visavis.service.enrolment",
     "Face": "visavis.types",
+    "Galleries": "visavis.service.galleries",
+    "GalleryClient": "visavis.client",
     "ImageLimits": "visavis.core.image",
     "ImageSource": "visavis.types",
+    "OpenGallery": "visavis.service.gallery",
+    "Policy": "visavis.galleries.records",
+    "Quality": "visavis.types",
     "Recognizer": "visavis.models.recognizer",
     "Verification": "visavis.types",
+    "open_store": "visavis.galleries.opening",
 }
 
 

@@ -1,10 +1,22 @@
 """A client of a visavis server: ``Client``, and ``AsyncClient`` for asynchronous programs.
 
-What both do is written once, as generators that say which call to make or how long to wait, and are told what came of
-it; nothing but ``clients.py`` touches the network.
+What both do is written once, as generators that say which call to make or how long to wait, are told what came of it,
+and give what they find; nothing but ``drivers.py`` touches the network.
 """
 
 from visavis.client.answers import ServedFile, ServedPack
-from visavis.client.clients import AsyncClient, Client
+from visavis.client.async_clients import AsyncClient
+from visavis.client.async_galleries import AsyncGalleryClient
+from visavis.client.clients import Client
+from visavis.client.galleries import GalleryClient
+from visavis.client.gallery_answers import ServedSample
 
-__all__ = ["AsyncClient", "Client", "ServedFile", "ServedPack"]
+__all__ = [
+    "AsyncClient",
+    "AsyncGalleryClient",
+    "Client",
+    "GalleryClient",
+    "ServedFile",
+    "ServedPack",
+    "ServedSample",
+]

@@ -3,10 +3,10 @@
 import logging
 import random
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from visavis.errors import ServerUnreachable
 
@@ -21,21 +21,32 @@ _LONGEST_WAIT_S = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request; with files it is a form, else JSON.
+    """A request; with files it is a form.
 
     Attributes:
         method: of HTTP.
-        path: below the server's address.
-        json: the body.
+        path: below the server's address, percent-encoded where that is necessary.
+        query: after the path.
+        headers: besides those that every call has.
+        body: where it is no form.
+        media_type: of the body.
         fields: of the form, besides the files.
         files: name of the part, and content.
+        repeatable: whether doing it twice comes to the same as doing it once. Where it does not, nothing is tried again
+            that the server may have got and not answered.
+        streamed: whether a good answer comes without its body, which is then read part by part.
     """
 
     method: str
     path: str
-    json: Mapping[str, Any] | None = None
-    fields: Mapping[str, str] | None = None
-    files: tuple[tuple[str, bytes], ...] = ()
+    query: Mapping[str, str] | None = None
+    headers: Mapping[str, str] | None = None
+    body: bytes | None = field(default=None, repr=False)  # personal data: not in logs by accident
+    media_type: str = "application/json"
+    fields: Mapping[str, str] | None = field(default=None, repr=False)
+    files: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+    repeatable: bool = True
+    streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +55,7 @@ class Answer:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +65,13 @@ class NoAnswer:
     Attributes:
         reason: for people.
         passing: whether another try may well succeed.
+        unsent: whether the server cannot have got the call.
         cause: the exception behind it.
     """
 
     reason: str
     passing: bool
+    unsent: bool
     cause: Exception
 
 
@@ -76,9 +89,23 @@ class Work:
     do: Callable[[], object]
 
 
-Step: TypeAlias = Call | Pause | Work
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Ask for the next part of a streamed answer: bytes, or None at its end, or ``NoAnswer`` where it broke off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[_Value]):
+    """Give something to whoever iterates; nothing is sent for it."""
+
+    value: _Value
+
+
+Step: TypeAlias = Call | Pause | Work | Read
 Steps: TypeAlias = Generator[Step, Any, _Value]
 """Yields steps, is sent what came of each, and returns a value. Calls lead to an ``Answer`` or ``NoAnswer``."""
+Each: TypeAlias = Generator[Step | Found[_Value], Any, None]
+"""Yields steps as well, and between them what it finds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,30 +124,36 @@ class Patience:
 
 
 def exchange(call: Call, patience: Patience) -> Steps[Answer]:
-    """Make a call, and again while that helps; return the last answer.
+    """Make a call, and again while that helps and does no harm; return the last answer.
 
     Raises:
         ServerUnreachable: there was none.
     """
     for tries_left in range(patience.retries, -1, -1):
         outcome: Answer | NoAnswer = yield call
-        wait_s = _wait_s(outcome, patience.retries - tries_left, patience.timeout_s) if tries_left else None
+        wait_s = _wait_s(call, outcome, patience.retries - tries_left, patience.timeout_s) if tries_left else None
         if wait_s is None:
             break
         reason = outcome.reason if isinstance(outcome, NoAnswer) else f"status {outcome.status}"
         _log.debug("%s: %s; trying again in %.2f s", patience.server, reason, wait_s)
         yield Pause(wait_s)
     if isinstance(outcome, NoAnswer):
-        raise ServerUnreachable(f"{patience.server} cannot be reached: {outcome.reason}") from outcome.cause
+        raise unreachable(outcome, patience) from outcome.cause
     return outcome
 
 
-def _wait_s(outcome: Answer | NoAnswer, tries: int, longest_s: float) -> float | None:
+def unreachable(outcome: NoAnswer, patience: Patience) -> ServerUnreachable:
+    """Return the error that a missing answer is."""
+    return ServerUnreachable(f"{patience.server} cannot be reached: {outcome.reason}")
+
+
+def _wait_s(call: Call, outcome: Answer | NoAnswer, tries: int, longest_s: float) -> float | None:
     """Return how long to wait before the next try, or None where there should be none."""
     asked_for_s = 0.0
     if isinstance(outcome, NoAnswer):
-        again = outcome.passing
+        again = outcome.passing and (call.repeatable or outcome.unsent)
     else:
+        # A server that says that it is busy has done nothing: that call may be made again, whatever it is.
         asked_for_s = retry_after_s(outcome.headers.get("retry-after", ""))
         again = outcome.status in _BUSY and asked_for_s <= longest_s
     wait_s = min(_FIRST_WAIT_S * 2.0**tries, _LONGEST_WAIT_S)

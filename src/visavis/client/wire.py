@@ -9,7 +9,8 @@ from visavis.client.exchange import Answer, Call, NoAnswer, Patience
 from visavis.errors import InvalidOption
 
 _EXAMPLE = "such as http://localhost:8000"
-_PASSING = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_PASSING = (*_UNSENT, httpx.NetworkError, httpx.RemoteProtocolError)
 
 
 def patience_with(base_url: str, timeout_s: float, retries: int) -> Patience:
@@ -47,16 +48,27 @@ def headers_for(key: str | None) -> dict[str, str]:
 def to_request(http: httpx.Client | httpx.AsyncClient, call: Call) -> httpx.Request:
     """Return a call as that client sends it."""
     files: list[tuple[str, Any]] = [(part, (part, data, "application/octet-stream")) for part, data in call.files]
-    return http.build_request(call.method, call.path, json=call.json, data=call.fields, files=files or None)
+    headers = dict(call.headers or {})
+    if call.body is not None:
+        headers["Content-Type"] = call.media_type
+    return http.build_request(
+        call.method,
+        call.path,
+        params=call.query,
+        headers=headers,
+        content=call.body,
+        data=call.fields,
+        files=files or None,
+    )
 
 
 def to_answer(response: httpx.Response) -> Answer:
-    """Return what came back."""
+    """Return what came back, with its body where that has been read."""
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return Answer(response.status_code, headers, response.content)
+    return Answer(response.status_code, headers, response.content if response.is_closed else b"")
 
 
 def to_no_answer(error: httpx.RequestError) -> NoAnswer:
     """Return what it means that nothing came back."""
     reason = "no answer in time" if isinstance(error, httpx.TimeoutException) else str(error) or type(error).__name__
-    return NoAnswer(reason, passing=isinstance(error, _PASSING), cause=error)
+    return NoAnswer(reason, isinstance(error, _PASSING), isinstance(error, _UNSENT), cause=error)

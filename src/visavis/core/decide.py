@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from visavis.errors import InvalidOption
-from visavis.types import FloatArray
+from visavis.types import FloatArray, Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,20 @@ class Calibration:
     midpoint: float
     slope: float
     provenance: str
+
+
+def distances(metric: Metric, probe: FloatArray, references: FloatArray) -> NDArray[np.float64]:
+    """Return the distances (N,) from an embedding (D,) to others (N, D), computed in float64.
+
+    The cosine distance is one minus the cosine of the angle: 0 for the same direction, 2 for the opposite one.
+    """
+    probe64, references64 = probe.astype(np.float64), references.astype(np.float64)
+    if metric == "euclidean":
+        lengths: NDArray[np.float64] = np.linalg.norm(references64 - probe64, axis=1)
+        return lengths
+    products = np.linalg.norm(references64, axis=1) * np.linalg.norm(probe64)
+    cosines: NDArray[np.float64] = 1.0 - references64 @ probe64 / products
+    return cosines
 
 
 def euclidean_distance(a: FloatArray, b: FloatArray) -> float:

@@ -108,7 +108,7 @@ def read_image(
         return _from_array(np.asarray(source), limits)
     if isinstance(source, PIL.Image.Image):
         return _from_pillow(source, limits)
-    return _decoded(_encoded(source, limits), name_of(source), limits, reduction)
+    return _decoded(read_encoded(source, limits), name_of(source), limits, reduction)
 
 
 def name_of(source: object) -> str:
@@ -125,7 +125,15 @@ def name_of(source: object) -> str:
     return name[-_NAME_LENGTH:] if isinstance(name, str) else "<stream>"
 
 
-def _encoded(source: object, limits: ImageLimits) -> bytes:
+def read_encoded(source: object, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
+    """Return the bytes of an encoded image, which are not looked at: of a path, a binary file, or as they are.
+
+    Raises:
+        ImageNotFound: there is no such file.
+        ImageUnreadable: the file or stream cannot be read.
+        ImageTooLarge: more bytes than allowed.
+        InvalidImage: the source is something else.
+    """
     name = name_of(source)
     if isinstance(source, bytes | bytearray | memoryview):
         _check_bytes(memoryview(source).nbytes, limits, name)

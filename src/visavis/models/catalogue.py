@@ -1,5 +1,7 @@
 """Every pack as data: its files with their hashes and licences, its contract, and where it decides."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +9,10 @@ import numpy as np
 from visavis.core.decide import Calibration
 from visavis.core.geometry import ChipTemplate
 from visavis.errors import InvalidOption
+from visavis.types import EmbeddingSpace, Metric
+
+# 64 bits: far more than any number of packs needs, and short enough to be read to somebody.
+_SPACE_ID_LENGTH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +57,19 @@ class Pack:
         commercial_use: whether all its licences allow it.
         detector, landmarks, embedder: its weights.
         template: how a face is aligned for the embedder.
+        preprocessing: a name for how chips are sampled and fed to the embedder; another one, where that changes so
+            that embeddings do.
         dimension: of an embedding.
-        metric: how two embeddings are compared: "euclidean".
+        metric: how two embeddings are compared.
         threshold: two faces nearer than this are the same person.
         threshold_provenance: where the threshold comes from.
+        identify_threshold: a subject of a gallery nearer than this is identified: less than the threshold, for among
+            many subjects one is near by chance.
+        identify_margin: by how much the next subject must be farther away; else the face is unknown.
+        conflict_threshold: a face nearer than this to another subject is not enrolled.
+        identify_provenance: where these three come from.
+        cluster_threshold: unknown faces nearer than this to one another, on average, are grouped as one person.
+        cluster_provenance: where it comes from.
         calibration: how a distance becomes a probability.
     """
 
@@ -65,16 +80,38 @@ class Pack:
     landmarks: WeightsFile
     embedder: WeightsFile
     template: ChipTemplate
+    preprocessing: str
     dimension: int
-    metric: str
+    metric: Metric
     threshold: float
     threshold_provenance: str
+    identify_threshold: float
+    identify_margin: float
+    conflict_threshold: float
+    identify_provenance: str
+    cluster_threshold: float
+    cluster_provenance: str
     calibration: Calibration
 
     @property
     def files(self) -> tuple[WeightsFile, WeightsFile, WeightsFile]:
         """The pack's weights files, in the order in which an image passes them."""
         return self.detector, self.landmarks, self.embedder
+
+    @property
+    def space(self) -> EmbeddingSpace:
+        """The space of the pack's embeddings; its ID tells those that can be compared from all others."""
+        identity = {
+            "embedder": self.embedder.sha256,
+            "preprocessing": self.preprocessing,
+            "side": self.template.side,
+            # As text, so that no detail of floating point enters: a tenth of a thousandth of a pixel changes nothing.
+            "points": [[f"{coordinate:.4f}" for coordinate in point] for point in self.template.points.tolist()],
+            "dimension": self.dimension,
+            "metric": self.metric,
+        }
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        return EmbeddingSpace(digest[:_SPACE_ID_LENGTH], self.dimension, self.metric)
 
 
 _DLIB_MODELS = "https://github.com/davisking/dlib-models (public domain)"
@@ -132,10 +169,17 @@ DLIB = Pack(
         side=_DLIB_SIDE,
         points=((_DLIB_PADDING + np.array(_DLIB_POINTS)) / (1 + 2 * _DLIB_PADDING) * _DLIB_SIDE).astype(np.float32),
     ),
+    preprocessing="dlib-chip rgb8",
     dimension=128,
     metric="euclidean",
     threshold=0.6,
     threshold_provenance="the threshold that dlib's author trained and published the network for",
+    identify_threshold=0.56,
+    identify_margin=0.05,
+    conflict_threshold=0.45,
+    identify_provenance="bench/identify.py on the people of LFW's first fold, float32",
+    cluster_threshold=0.5,
+    cluster_provenance="bench/cluster.py on the people of LFW's first fold, float32",
     calibration=Calibration(
         midpoint=0.636,
         slope=43.1,

@@ -1,7 +1,7 @@
 """From whatever counts as an image to its faces, and to the chips that an embedder takes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from visavis.core.geometry import ChipTemplate, areas, extract_chip
 from visavis.core.image import ImageLimits, Picture, name_of, read_image
+from visavis.core.quality import assess
 from visavis.errors import InvalidOption, MultipleFaces, NoFace, VisavisError
 from visavis.models.detectors import search_size
 from visavis.models.dlib_pack import Models
@@ -25,9 +26,26 @@ _LEAST_MIN_FACE = 10
 _FACE_SIDE_IN_CHIP = 134
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is wanted of an image.
+
+    Attributes:
+        faces: which of them count.
+        min_face: the smallest to look for, as ``check_min_face`` returns it.
+        chips: whether they are to be cut out.
+        quality: whether it is to be told of each face.
+    """
+
+    faces: FacesPolicy
+    min_face: float
+    chips: bool
+    quality: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """The faces of one image, without embeddings, and the chips to embed, where they are wanted."""
+    """The faces of one image, and the chips of each, where they are wanted."""
 
     faces: tuple[Face, ...]
     chips: tuple[UInt8Array, ...]
@@ -37,24 +55,21 @@ Find: TypeAlias = Callable[[ImageSource], Found | VisavisError]
 """Find the faces of one image, or say why that is not possible."""
 
 
-def make_finder(
-    models: Models, template: ChipTemplate | None, limits: ImageLimits, faces: FacesPolicy, min_face: float
-) -> Find:
+def make_finder(models: Models, template: ChipTemplate, limits: ImageLimits, search: Search) -> Find:
     """Return what finds faces; thread-safe, as the models are.
 
     Args:
         models: the detector and the landmarks.
-        template: how chips are cut out; None for none.
+        template: how chips are cut out.
         limits: on images.
-        faces: which of them count.
-        min_face: a checked one.
+        search: what is wanted.
     """
 
     def find(image: ImageSource) -> Found | VisavisError:
         try:
-            picture = read_image(image, limits=limits, reduction=partial(_reduction, min_face))
-            found = _find(models, template, picture, min_face, largest_only=faces == "largest")
-            if faces == "only":
+            picture = read_image(image, limits=limits, reduction=partial(_reduction, search.min_face))
+            found = _find(models, template, picture, search)
+            if search.faces == "only":
                 check_only(found.faces, image)
         except VisavisError as error:
             return error
@@ -63,22 +78,25 @@ def make_finder(
     return find
 
 
-def _find(
-    models: Models, template: ChipTemplate | None, picture: Picture, min_face: float, *, largest_only: bool
-) -> Found:
-    size_wh = search_size(picture.size_wh, min_face)
-    detect = models.detector.find_largest if largest_only else models.detector.find_all
+def _find(models: Models, template: ChipTemplate, picture: Picture, search: Search) -> Found:
+    size_wh = search_size(picture.size_wh, search.min_face)
+    detect = models.detector.find_largest if search.faces == "largest" else models.detector.find_all
     found = detect(picture.pixels, size_wh)
     found = found[np.lexsort((-found.scores, -areas(found.boxes_xyxy)))]
     landmarks = models.landmarks([picture.pixels] * len(found.scores), found.boxes_xyxy)
     to_original = partial(_to_original, picture)
-    return Found(
-        faces=tuple(
-            Face(to_original(box.reshape(2, 2)).reshape(4), score, to_original(points))
-            for box, score, points in zip(found.boxes_xyxy, found.scores, landmarks, strict=True)
-        ),
-        chips=tuple(extract_chip(picture.pixels, points, template) for points in landmarks) if template else (),
+    faces = tuple(
+        Face(to_original(box.reshape(2, 2)).reshape(4), score, to_original(points))
+        for box, score, points in zip(found.boxes_xyxy, found.scores, landmarks, strict=True)
     )
+    if not (search.chips or search.quality):
+        return Found(faces, ())
+    chips = tuple(extract_chip(picture.pixels, points, template) for points in landmarks)
+    if search.quality:
+        faces = tuple(
+            replace(f, quality=assess(f.box_xyxy, f.score, chip)) for f, chip in zip(faces, chips, strict=True)
+        )
+    return Found(faces, chips)
 
 
 def check_min_face(min_face: float) -> float:

@@ -1,7 +1,7 @@
 """Detect, embed, verify: what a user of the library holds in the hand."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -9,12 +9,11 @@ from typing import Literal, TypeVar, get_args
 import numpy as np
 
 from visavis.core.decide import check_threshold, euclidean_distance, probability_of_same
-from visavis.core.geometry import ChipTemplate
 from visavis.core.image import DEFAULT_LIMITS, ImageLimits, name_of
 from visavis.errors import InvalidImage, InvalidOption, NoFace, VisavisError
 from visavis.models.catalogue import Pack, find_pack
 from visavis.models.dlib_pack import load_models
-from visavis.models.finding import DEFAULT_MIN_FACE, FacesPolicy, Find, Found, check_min_face, make_finder
+from visavis.models.finding import DEFAULT_MIN_FACE, FacesPolicy, Find, Found, Search, check_min_face, make_finder
 from visavis.models.runtime import Precision, Runtime, RuntimeSpec
 from visavis.models.weights import default_cache_dir
 from visavis.types import Face, FloatArray, ImageSource, UInt8Array, Verification
@@ -22,6 +21,19 @@ from visavis.types import Face, FloatArray, ImageSource, UInt8Array, Verificatio
 # How many chips, and at most how many images, are gathered before they are embedded together.
 _BATCH = 16
 _Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observed:
+    """A face as an image shows it.
+
+    Attributes:
+        face: with its embedding and quality.
+        chip: (S, S, 3) the aligned face that was embedded, S being the template's side.
+    """
+
+    face: Face
+    chip: UInt8Array = field(repr=False)
 
 
 class Recognizer:
@@ -70,7 +82,7 @@ class Recognizer:
         self._models = load_models(self.pack, self.runtime, Path(cache_dir or default_cache_dir()))
 
     def detect(
-        self, image: ImageSource, *, faces: FacesPolicy = "all", min_face: float | None = None
+        self, image: ImageSource, *, faces: FacesPolicy = "all", min_face: float | None = None, quality: bool = False
     ) -> tuple[Face, ...]:
         """Find faces: largest first, without embeddings; an empty tuple where there are none.
 
@@ -78,18 +90,19 @@ class Recognizer:
             image: a path, encoded bytes, a binary file, a Pillow image or an array.
             faces: "all"; "largest" for at most one, found faster; or "only" for exactly one.
             min_face: the smallest face to look for, in place of the Recognizer's.
+            quality: whether to tell how well the image shows each face; takes a little time.
 
         Raises:
             NoFace, MultipleFaces: with faces="only".
             InputError: the image cannot be used, or an argument is out of its range.
         """
-        return _value(next(self.detect_many([image], faces=faces, min_face=min_face)))
+        return _value(next(self.detect_many([image], faces=faces, min_face=min_face, quality=quality)))
 
     def embed(
-        self, image: ImageSource, *, faces: FacesPolicy = "all", min_face: float | None = None
+        self, image: ImageSource, *, faces: FacesPolicy = "all", min_face: float | None = None, quality: bool = False
     ) -> tuple[Face, ...]:
         """Find faces and embed them; everything else as in ``detect``."""
-        return _value(next(self.embed_many([image], faces=faces, min_face=min_face)))
+        return _value(next(self.embed_many([image], faces=faces, min_face=min_face, quality=quality)))
 
     def verify(
         self,
@@ -133,24 +146,41 @@ class Recognizer:
         return self._models.embedder(chips)
 
     def detect_many(
-        self, images: Iterable[ImageSource], *, faces: FacesPolicy = "all", min_face: float | None = None
+        self,
+        images: Iterable[ImageSource],
+        *,
+        faces: FacesPolicy = "all",
+        min_face: float | None = None,
+        quality: bool = False,
     ) -> Iterator[tuple[Face, ...] | VisavisError]:
         """Return for each image, in order, what ``detect`` returns, or the error that it would raise.
 
         Images are taken from the iterable one by one, as results are taken from the iterator.
         """
-        find = self._finder(None, faces, get_args(FacesPolicy), min_face)
-        return (found if isinstance(found, VisavisError) else found.faces for found in map(find, _several(images)))
+        find = self._finder(faces, min_face, chips=False, quality=quality)
+        return map(_faces, map(find, _several(images)))
 
     def embed_many(
-        self, images: Iterable[ImageSource], *, faces: FacesPolicy = "all", min_face: float | None = None
+        self,
+        images: Iterable[ImageSource],
+        *,
+        faces: FacesPolicy = "all",
+        min_face: float | None = None,
+        quality: bool = False,
     ) -> Iterator[tuple[Face, ...] | VisavisError]:
         """Return for each image, in order, what ``embed`` returns, or the error that it would raise.
 
         Images are taken from the iterable a few at a time, and their faces embedded together.
         """
-        find = self._finder(self.pack.template, faces, get_args(FacesPolicy), min_face)
-        return self._embed_found(map(find, _several(images)))
+        find = self._finder(faces, min_face, chips=True, quality=quality)
+        return map(_faces, self._embed_found(map(find, _several(images))))
+
+    def observe_many(
+        self, images: Iterable[ImageSource], *, faces: FacesPolicy = "all", min_face: float | None = None
+    ) -> Iterator[tuple[Observed, ...] | VisavisError]:
+        """Return for each image what ``embed_many`` returns with quality, and the chip of each face."""
+        find = self._finder(faces, min_face, chips=True, quality=True)
+        return map(_observed, self._embed_found(map(find, _several(images))))
 
     def verify_many(
         self,
@@ -161,23 +191,22 @@ class Recognizer:
         min_face: float | None = None,
     ) -> Iterator[Verification | VisavisError]:
         """Return for each pair, in order, what ``verify`` returns, or the error that it would raise."""
-        find = self._finder(self.pack.template, faces, ("largest", "only"), min_face)
+        if faces not in ("largest", "only"):
+            raise InvalidOption(f"faces must be one of largest, only, not {faces!r}")
+        find = self._finder(faces, min_face, chips=True, quality=False)
         threshold = self.threshold if threshold is None else check_threshold(threshold)
-        embedded = self._embed_found(
-            _insist(find(image), place, image) for a, b in pairs for place, image in (("first", a), ("second", b))
-        )
+        found = (_insist(find(image), place, image) for a, b in pairs for place, image in (("first", a), ("second", b)))
+        embedded = map(_faces, self._embed_found(found))
         return (self._compare(a, b, threshold) for a, b in zip(embedded, embedded, strict=True))
 
-    def _finder(
-        self, template: ChipTemplate | None, faces: FacesPolicy, policies: tuple[str, ...], min_face: float | None
-    ) -> Find:
-        if faces not in policies:
-            raise InvalidOption(f"faces must be one of {', '.join(policies)}, not {faces!r}")
+    def _finder(self, faces: FacesPolicy, min_face: float | None, *, chips: bool, quality: bool) -> Find:
+        if faces not in get_args(FacesPolicy):
+            raise InvalidOption(f"faces must be one of {', '.join(get_args(FacesPolicy))}, not {faces!r}")
         least = self.min_face if min_face is None else check_min_face(min_face)
-        return make_finder(self._models, template, self.limits, faces, least)
+        return make_finder(self._models, self.pack.template, self.limits, Search(faces, least, chips, quality))
 
-    def _embed_found(self, found: Iterable[Found | VisavisError]) -> Iterator[tuple[Face, ...] | VisavisError]:
-        """Yield the faces with their embeddings; the chips of several images go through the network together."""
+    def _embed_found(self, found: Iterable[Found | VisavisError]) -> Iterator[Found | VisavisError]:
+        """Yield what was found with its embeddings; the chips of several images go through the network together."""
         for batch in _batches(found):
             chips = [chip for item in batch if isinstance(item, Found) for chip in item.chips]
             try:
@@ -189,7 +218,8 @@ class Recognizer:
                 if isinstance(item, VisavisError):
                     yield item
                 else:
-                    yield tuple(replace(face, embedding=next(embeddings)) for face in item.faces)
+                    faces = tuple(replace(face, embedding=next(embeddings)) for face in item.faces)
+                    yield Found(faces, item.chips)
 
     def _compare(
         self, a: tuple[Face, ...] | VisavisError, b: tuple[Face, ...] | VisavisError, threshold: float
@@ -215,6 +245,14 @@ def _value(result: _Result | VisavisError) -> _Result:
     if isinstance(result, VisavisError):
         raise result
     return result
+
+
+def _faces(found: Found | VisavisError) -> tuple[Face, ...] | VisavisError:
+    return found if isinstance(found, VisavisError) else found.faces
+
+
+def _observed(found: Found | VisavisError) -> tuple[Observed, ...] | VisavisError:
+    return found if isinstance(found, VisavisError) else tuple(map(Observed, found.faces, found.chips))
 
 
 def _batches(found: Iterable[Found | VisavisError]) -> Iterator[list[Found | VisavisError]]:

@@ -1,0 +1,276 @@
+"""Exact search in memory: a few large matrices, one product with the probe, and a careful selection.
+
+Rows are added at the end, or where one was removed; nothing is ever moved, so that a change costs what it changes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visavis.core.decide import distances
+from visavis.galleries.sharing import SharedLock
+from visavis.types import FloatArray, Metric
+
+IntArray = NDArray[np.int64]
+
+_FIRST_ROWS = 4096
+_BLOCK = 512  # scores that are looked at together: only a block whose best is good is looked into
+_SPARE = 24  # more candidates than are wanted, so that rounding seldom asks for a second look
+_ENOUGH_CANDIDATES = 2048  # to hide the subjects that were found, and look again
+_MOST_CANDIDATES = 16_384  # beyond these, what remains is equal to within the rounding of float32
+_PROBES_AT_ONCE = 8
+_NOBODY = 0  # the number of a row that is free
+
+
+class Hit(NamedTuple):
+    """A subject near a probe, by numbers, with its nearest sample."""
+
+    sample: int
+    subject: int
+    distance: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Segment:
+    """Rows that lie next to each other in memory; those not used yet are not even touched."""
+
+    first: int
+    vectors: FloatArray
+    half_squares: FloatArray  # of the vectors' lengths; infinite where a row is free
+    samples: IntArray
+    subjects: IntArray
+    placed: IntArray  # the samples as they were first placed, ascending, whatever became of the rows
+
+
+class ExactIndex:
+    """The embeddings of one gallery. Any number of threads may search while one changes it."""
+
+    def __init__(self, dimension: int, metric: Metric, expected: int = 0) -> None:
+        """Make an empty index.
+
+        Args:
+            dimension: of an embedding.
+            metric: of its space.
+            expected: how many samples will be added soon.
+        """
+        self._dimension = dimension
+        self._metric = metric
+        self._lock = SharedLock()
+        self._segments = [self._new_segment(0, expected + _FIRST_ROWS)]
+        self._used = 0  # rows, free ones among them
+        self._free: list[int] = []
+        self._moved: dict[int, int] = {}  # samples in rows that another had before
+        self._longest_half_square = 0.0  # that ever was: rounding grows with it
+
+    def __len__(self) -> int:
+        """How many samples it holds."""
+        return self._used - len(self._free)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether so many rows are free that the index is better made anew."""
+        return len(self._free) > max(_FIRST_ROWS, self._used // 2)
+
+    def change(self, removed: Sequence[int], samples: IntArray, subjects: IntArray, vectors: FloatArray) -> None:
+        """Remove and add samples, as one change.
+
+        Args:
+            removed: samples, those that are not there being passed over.
+            samples: (N,) ascending, above all that were ever added.
+            subjects: (N,) to which they belong.
+            vectors: (N, D).
+        """
+        if self._metric == "cosine":
+            vectors = _of_length_one(vectors)
+        with self._lock.writing():
+            for sample in removed:
+                self._remove(sample)
+            start = 0
+            while start < len(samples):
+                start += self._place(samples[start:], subjects[start:], vectors[start:])
+
+    def search(self, probes: FloatArray, limit: int) -> list[list[Hit]]:
+        """Return for each probe (P, D) the nearest subjects, nearest first, each with its nearest sample.
+
+        Distances are computed in float64, and so is the order, by distance and then by sample; only subjects that are
+        equally far to within the rounding of float32 may be left out for one another.
+        """
+        hits: list[list[Hit]] = []
+        with self._lock.reading():
+            for start in range(0, len(probes), _PROBES_AT_ONCE):
+                several = probes[start : start + _PROBES_AT_ONCE]
+                scores = self._scores(several)
+                hits.extend(self._nearest(probe, row, limit) for probe, row in zip(several, scores, strict=True))
+        return hits
+
+    def _new_segment(self, first: int, rows: int) -> _Segment:
+        return _Segment(
+            first,
+            np.empty((rows, self._dimension), np.float32),
+            np.empty(rows, np.float32),
+            np.empty(rows, np.int64),
+            np.empty(rows, np.int64),
+            np.empty(rows, np.int64),
+        )
+
+    def _place(self, samples: IntArray, subjects: IntArray, vectors: FloatArray) -> int:
+        """Put some of the samples in their rows, and return how many."""
+        if self._free:
+            row = self._free.pop()
+            segment = self._segment_of(row)
+            here = slice(row - segment.first, row - segment.first + 1)
+            self._moved[int(samples[0])] = row
+            count = 1
+        else:
+            segment = self._segments[-1]
+            begin = self._used - segment.first
+            if begin == len(segment.samples):
+                # As much again as there is: few segments, and no copying.
+                segment = self._new_segment(self._used, max(_FIRST_ROWS, self._used))
+                self._segments.append(segment)
+                begin = 0
+            count = min(len(samples), len(segment.samples) - begin)
+            here = slice(begin, begin + count)
+            segment.placed[here] = samples[:count]
+            self._used += count
+        chosen = vectors[:count]
+        segment.vectors[here] = chosen
+        half_squares = np.einsum("nd,nd->n", chosen, chosen) / 2
+        self._longest_half_square = max(self._longest_half_square, float(half_squares.max()))
+        segment.half_squares[here] = half_squares
+        segment.samples[here] = samples[:count]
+        segment.subjects[here] = subjects[:count]
+        return count
+
+    def _remove(self, sample: int) -> None:
+        row = self._row_of(sample)
+        if row is None:
+            return
+        segment = self._segment_of(row)
+        place = row - segment.first
+        segment.vectors[place] = 0  # forgotten is forgotten
+        segment.half_squares[place] = np.inf
+        segment.samples[place] = segment.subjects[place] = _NOBODY
+        self._moved.pop(sample, None)
+        self._free.append(row)
+
+    def _row_of(self, sample: int) -> int | None:
+        row = self._moved.get(sample)
+        if row is not None:
+            return row
+        for segment in self._segments:
+            used = self._used_of(segment)
+            place = int(np.searchsorted(segment.placed[:used], sample))
+            if place < used and segment.placed[place] == sample and segment.samples[place] == sample:
+                return segment.first + place
+        return None
+
+    def _segment_of(self, row: int) -> _Segment:
+        return next(segment for segment in reversed(self._segments) if segment.first <= row)
+
+    def _used_of(self, segment: _Segment) -> int:
+        return min(self._used - segment.first, len(segment.samples))
+
+    def _scores(self, probes: FloatArray) -> FloatArray:
+        """Return scores (P, N) that fall as the distance grows; free rows, and those that fill a block, have -inf.
+
+        Half the square of a distance is half the squares of both lengths, less the product: only the product and one
+        of the lengths depend on the row.
+        """
+        if self._metric == "cosine":
+            probes = _of_length_one(probes)
+        scores = np.empty((len(probes), -(-self._used // _BLOCK) * _BLOCK), np.float32)
+        scores[:, self._used :] = -np.inf
+        for segment in self._segments:
+            used = self._used_of(segment)
+            here = scores[:, segment.first : segment.first + used]
+            if len(probes) == 1:
+                np.matmul(segment.vectors[:used], probes[0], out=here[0])
+            else:
+                np.matmul(probes, segment.vectors[:used].T, out=here)
+            np.subtract(here, segment.half_squares[:used], out=here)
+        return scores
+
+    def _nearest(self, probe: FloatArray, scores: FloatArray, limit: int) -> list[Hit]:
+        """Return the nearest subjects. Where one has so many samples that others stay hidden, look again without it."""
+        nearest: list[Hit] = []
+        while len(nearest) < limit:
+            found = self._first_of_each_subject(probe, scores, limit - len(nearest))
+            nearest += found
+            if len(nearest) >= limit or not found:
+                break
+            self._hide(scores, [hit.subject for hit in found])
+        return nearest
+
+    def _first_of_each_subject(self, probe: FloatArray, scores: FloatArray, limit: int) -> list[Hit]:
+        count = limit + _SPARE
+        while True:
+            rows, complete = _best(scores, count)
+            first: dict[int, Hit] = {}
+            for hit in self._ranked(probe, rows):
+                first.setdefault(hit.subject, hit)
+            if complete or count >= _MOST_CANDIDATES:
+                return list(first.values())[:limit]
+            # What was left out scores at most as much as the least of what was taken.
+            certain = self._least_distance(probe, float(scores[rows].min()))
+            safe = [hit for hit in first.values() if hit.distance < certain][:limit]
+            if len(safe) == limit or (safe and count > _ENOUGH_CANDIDATES):
+                return safe
+            count *= 4
+
+    def _least_distance(self, probe: FloatArray, score: float) -> float:
+        """Return a distance that no row of at most this score falls short of, whatever rounding did."""
+        rounding = self._dimension * 2.0**-22
+        if self._metric == "cosine":
+            return 0.5 - score - rounding
+        square = float(np.dot(probe.astype(np.float64), probe))
+        slack = rounding * (square + self._longest_half_square)
+        return float(np.sqrt(max(0.0, square - 2 * score - slack)))
+
+    def _ranked(self, probe: FloatArray, rows: IntArray) -> list[Hit]:
+        """Return the samples in these rows by distance, and then by number."""
+        vectors, samples, subjects = self._gathered(rows)
+        found = distances(self._metric, probe, vectors)
+        order = np.lexsort((samples, found))
+        return [Hit(int(samples[at]), int(subjects[at]), float(found[at])) for at in order]
+
+    def _gathered(self, rows: IntArray) -> tuple[FloatArray, IntArray, IntArray]:
+        firsts = np.array([segment.first for segment in self._segments])
+        owners = np.searchsorted(firsts, rows, side="right") - 1
+        vectors = np.empty((len(rows), self._dimension), np.float32)
+        samples, subjects = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+        for owner in np.unique(owners):
+            segment, of_it = self._segments[owner], owners == owner
+            places = rows[of_it] - segment.first
+            vectors[of_it] = segment.vectors[places]
+            samples[of_it], subjects[of_it] = segment.samples[places], segment.subjects[places]
+        return vectors, samples, subjects
+
+    def _hide(self, scores: FloatArray, subjects: list[int]) -> None:
+        for segment in self._segments:
+            used = self._used_of(segment)
+            hidden = np.isin(segment.subjects[:used], subjects)
+            scores[segment.first : segment.first + used][hidden] = -np.inf
+
+
+def _of_length_one(vectors: FloatArray) -> FloatArray:
+    """Return vectors (N, D) of the same directions; computed in float64, in which no square is too small."""
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    ones: FloatArray = (vectors / lengths).astype(np.float32)
+    return ones
+
+
+def _best(scores: FloatArray, count: int) -> tuple[IntArray, bool]:
+    """Return the rows of the highest scores, in no order, and whether they are all that there are."""
+    blocks = scores.reshape(-1, _BLOCK)
+    chosen = np.arange(len(blocks))
+    if len(blocks) > count:
+        chosen = np.argpartition(blocks.max(axis=1), -count)[-count:]
+    rows = (chosen[:, None] * _BLOCK + np.arange(_BLOCK)).ravel()
+    if len(rows) > count:
+        rows = rows[np.argpartition(scores[rows], -count)[-count:]]
+    rows = rows[scores[rows] > -np.inf]
+    return rows, len(rows) < count

@@ -1,0 +1,111 @@
+"""Search in a gallery of a PostgreSQL store: the database proposes, and float64 decides.
+
+pgvector computes distances in float32. So more samples are fetched than are wanted, their distances are computed
+anew, and a subject counts only when it is nearer than rounding may have made anything appear that was left out.
+"""
+
+import math
+
+import numpy as np
+from psycopg import sql
+
+from visavis.core.decide import distances
+from visavis.galleries.postgres_index import LARGEST_INDEXED, order_by_distance, widen_beam
+from visavis.galleries.postgres_look import Look
+from visavis.galleries.postgres_rows import Row
+from visavis.galleries.records import Match
+from visavis.types import EmbeddingSpace, FloatArray, Metric
+
+_SPARE = 24  # more samples than are wanted, so that rounding seldom asks for a second look
+_MOST_CANDIDATES = 16_384  # beyond these, what remains is equal to within the rounding of float32
+_ROUNDING = 2.0**-24  # of one operation in float32
+_VANISHING = 1e-18  # whose square float32 cannot hold any more
+_WIDEST_BEAM = 1000  # that pgvector allows
+_NEAREST = """
+SELECT near.id, subject.number, subject.id, subject.name, near.embedding, near.distance
+FROM (
+    SELECT id, subject, embedding, {order} AS distance FROM {samples}{others} ORDER BY {order} LIMIT %(count)s
+) AS near
+JOIN visavis.subjects AS subject ON subject.gallery = %(gallery)s AND subject.number = near.subject"""
+_OTHERS = sql.SQL(" WHERE subject <> ALL(%(hidden)s)")
+_ALL = sql.SQL("")
+
+
+def search(look: Look, probes: FloatArray, limit: int, beam: int | None) -> tuple[tuple[Match, ...], ...]:
+    """Return for each probe the nearest subjects.
+
+    Args:
+        look: at the gallery.
+        probes: (P, D), checked.
+        limit: how many subjects.
+        beam: how many samples an index is to keep in view; None to look at all samples instead.
+    """
+    if beam is None or look.gallery.space.dimension > LARGEST_INDEXED:
+        return tuple(_nearest(look, probe, limit, indexed=False) for probe in probes)
+    widen_beam(look.connection, min(_WIDEST_BEAM, max(beam, _first_count(limit))))
+    return tuple(_nearest_by_index(look, probe, limit) for probe in probes)
+
+
+def _nearest_by_index(look: Look, probe: FloatArray, limit: int) -> tuple[Match, ...]:
+    """Return subjects near a probe as an index finds them; where it finds too few, look at all samples."""
+    matches = _nearest(look, probe, limit, indexed=True)
+    enough = min(limit, look.gallery.subjects)
+    return matches if len(matches) >= enough else _nearest(look, probe, limit, indexed=False)
+
+
+def _nearest(look: Look, probe: FloatArray, limit: int, *, indexed: bool) -> tuple[Match, ...]:
+    """Return the nearest subjects. Where some have so many samples that others stay hidden, look again without them."""
+    nearest: list[Match] = []
+    count = _first_count(limit)
+    while True:
+        rows = _candidates(look, probe, count, [match.subject_number for match in nearest], indexed=indexed)
+        matches = _first_of_each_subject(look.gallery.space.metric, probe, rows)
+        if len(rows) == count < _MOST_CANDIDATES:
+            certain = _least_distance(look.gallery.space, max(row[-1] for row in rows))
+            matches = [match for match in matches if match.distance < certain]
+        nearest += matches
+        if len(nearest) >= limit or len(rows) < count:
+            return tuple(nearest[:limit])
+        count = min(2 * count, _MOST_CANDIDATES)
+
+
+def _first_count(limit: int) -> int:
+    return min(2 * limit + _SPARE, _MOST_CANDIDATES)
+
+
+def _candidates(look: Look, probe: FloatArray, count: int, hidden: list[int], *, indexed: bool) -> list[Row]:
+    """Return the samples that the database takes to be nearest, of all subjects but those that are hidden."""
+    order = order_by_distance(look.gallery.space, indexed=indexed)
+    statement = look.naming(_NEAREST, order=order, others=_OTHERS if hidden else _ALL)
+    values = {"probe": probe, "count": count, "hidden": hidden, "gallery": look.gallery.number}
+    return look.connection.execute(statement, values, binary=True).fetchall()
+
+
+def _first_of_each_subject(metric: Metric, probe: FloatArray, rows: list[Row]) -> list[Match]:
+    """Return the subjects of samples, nearest first, each with its nearest sample."""
+    if not rows:
+        return []
+    samples, numbers, ids, names, embeddings, _ = zip(*rows, strict=True)
+    found = distances(metric, probe, np.stack(embeddings))
+    first: dict[int, Match] = {}
+    for at in np.lexsort((samples, found)):
+        match = Match(
+            subject=ids[at],
+            subject_number=numbers[at],
+            name=names[at],
+            sample=samples[at],
+            distance=float(found[at]),
+        )
+        first.setdefault(match.subject_number, match)
+    return list(first.values())
+
+
+def _least_distance(space: EmbeddingSpace, proposed: float) -> float:
+    """Return a distance of which no sample falls short that the database takes to be at least this far.
+
+    Source: N. Higham, "Accuracy and Stability of Numerical Algorithms", 2002, section 3.1: the error of a sum of
+    products is at most as many roundings as it has terms. The squares of tiny differences may vanish altogether.
+    """
+    if space.metric == "cosine":
+        return proposed - (2 * space.dimension + 16) * _ROUNDING
+    return proposed * (1 - (space.dimension + 16) * _ROUNDING) - math.sqrt(space.dimension) * _VANISHING

@@ -1,0 +1,147 @@
+"""The galleries of a SQLite file in memory, kept in step with it: what others have changed since costs what changed."""
+
+import sqlite3
+import threading
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from visavis.errors import GalleryNotFound
+from visavis.galleries.index import ExactIndex, Hit
+from visavis.galleries.records import Gallery
+from visavis.galleries.sealing import Sealer
+from visavis.galleries.sqlite_file import SqliteFile
+from visavis.galleries.sqlite_keys import GalleryKeys
+from visavis.galleries.sqlite_rows import to_vectors
+from visavis.types import FloatArray
+
+_ROWS_AT_ONCE = 8192
+_SAMPLES = "SELECT id, subject, embedding FROM samples WHERE gallery = ? AND id > ? ORDER BY id"
+_LAST_REMOVAL = "SELECT coalesce(max(number), 0) FROM removals"  # of any gallery: they are pruned together
+_REMOVALS = "SELECT number, sample FROM removals WHERE gallery = ? AND number > ? ORDER BY number"
+
+
+@dataclass(slots=True, eq=False)
+class _Loaded:
+    """A gallery in memory, and up to where it has followed the file."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    index: ExactIndex | None = None
+    version: tuple[int, int] | None = None
+    last_sample: int = 0
+    last_removal: int = 0
+
+
+class Memory:
+    """The galleries that were searched, each loaded when it is first."""
+
+    def __init__(self, file: SqliteFile, keys: GalleryKeys) -> None:
+        self._file = file
+        self._keys = keys
+        self._lock = threading.Lock()
+        self._loaded: dict[int, _Loaded] = {}
+
+    def search(self, gallery: Gallery, probes: FloatArray, limit: int) -> list[list[Hit]]:
+        """Return for each probe the nearest subjects, as the file has them now or had them a moment ago.
+
+        Raises:
+            GalleryNotFound: the gallery was forgotten meanwhile.
+        """
+        return self._current(gallery).search(probes, limit)
+
+    def follow(self, gallery: Gallery) -> None:
+        """Bring a gallery up to date if it is in memory, so that what was forgotten is not there any more."""
+        with self._lock:
+            present = gallery.number in self._loaded
+        if present:
+            with suppress(GalleryNotFound):  # then it is not there any more either
+                self._current(gallery)
+
+    def release(self, number: int) -> None:
+        """Let go of a gallery."""
+        with self._lock:
+            self._loaded.pop(number, None)
+
+    def release_others(self, numbers: Collection[int]) -> None:
+        """Let go of all galleries but those of these numbers: somebody else may have forgotten them."""
+        with self._lock:
+            for number in self._loaded.keys() - set(numbers):
+                del self._loaded[number]
+
+    def _current(self, gallery: Gallery) -> ExactIndex:
+        with self._lock:
+            loaded = self._loaded.setdefault(gallery.number, _Loaded())
+        with loaded.lock:
+            version = self._file.version()
+            if loaded.index is None or version is None or loaded.version is None or loaded.version[0] != version[0]:
+                loaded.index = None  # of another file, perhaps
+                index = self._load(gallery, loaded)
+            elif loaded.version != version:
+                index = self._caught_up(gallery, loaded, loaded.index)
+            else:
+                return loaded.index
+            loaded.version = version
+            return index
+
+    def _caught_up(self, gallery: Gallery, loaded: _Loaded, index: ExactIndex) -> ExactIndex:
+        with self._file.reading() as connection:
+            pruned = None if connection is None else _pruned(connection, gallery)
+            if connection is not None and pruned is not None and pruned <= loaded.last_removal:
+                sealer = self._keys.open(connection, gallery)
+                removals = connection.execute(_REMOVALS, (gallery.number, loaded.last_removal)).fetchall()
+                rows = connection.execute(_SAMPLES, (gallery.number, loaded.last_sample))
+                removed = [sample for _, sample in removals]
+                while True:
+                    some = rows.fetchmany(_ROWS_AT_ONCE)
+                    _add(index, removed, some, sealer, gallery.space.dimension)
+                    if not some:
+                        break
+                    removed, loaded.last_sample = [], some[-1][0]
+                (last_removal,) = connection.execute(_LAST_REMOVAL).fetchone()
+                loaded.last_removal = max(loaded.last_removal, last_removal)
+        if pruned is None:
+            self.release(gallery.number)
+            raise GalleryNotFound(f"there is no gallery {gallery.name!r} any more")
+        return self._load(gallery, loaded) if pruned > loaded.last_removal or index.is_sparse else index
+
+    def _load(self, gallery: Gallery, loaded: _Loaded) -> ExactIndex:
+        """Read a whole gallery, on a connection of its own: others read and write meanwhile."""
+        with self._file.snapshot() as connection:
+            connection.execute("BEGIN")
+            pruned = _pruned(connection, gallery)
+            if pruned is None:
+                self.release(gallery.number)
+                raise GalleryNotFound(f"there is no gallery {gallery.name!r} any more")
+            sealer = self._keys.open(connection, gallery)
+            (last_removal,) = connection.execute(_LAST_REMOVAL).fetchone()
+            (expected,) = connection.execute(
+                "SELECT samples FROM galleries WHERE number = ?", (gallery.number,)
+            ).fetchone()
+            index = ExactIndex(gallery.space.dimension, gallery.space.metric, expected)
+            last_sample = 0
+            rows = connection.execute(_SAMPLES, (gallery.number, 0))
+            while some := rows.fetchmany(_ROWS_AT_ONCE):
+                _add(index, [], some, sealer, gallery.space.dimension)
+                last_sample = some[-1][0]
+        # Together, and last: what was loaded before goes on to be followed where this one failed.
+        loaded.index, loaded.last_sample, loaded.last_removal = index, last_sample, max(last_removal, pruned)
+        return index
+
+
+def _pruned(connection: sqlite3.Connection, gallery: Gallery) -> int | None:
+    row = connection.execute("SELECT pruned FROM galleries WHERE number = ?", (gallery.number,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _add(
+    index: ExactIndex,
+    removed: list[int],
+    rows: list[tuple[int, int, bytes]],
+    sealer: Sealer | None,
+    dimension: int,
+) -> None:
+    samples, subjects, embeddings = zip(*rows, strict=True) if rows else ((), (), ())
+    vectors = to_vectors(embeddings, subjects, sealer, dimension)
+    index.change(removed, np.array(samples, np.int64), np.array(subjects, np.int64), vectors)

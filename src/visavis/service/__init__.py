@@ -1,0 +1,1 @@
+"""Enrol, identify, verify, forget: eyes, memory and policy put together."""

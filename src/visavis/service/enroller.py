@@ -1,0 +1,262 @@
+"""From an image or an embedding to a sample that is stored, or to the reason why it is not."""
+
+import hashlib
+import io
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TypeAlias
+
+import numpy as np
+import PIL.Image
+
+from visavis.core.decide import distances
+from visavis.core.image import name_of
+from visavis.errors import ConsentMissing, KeyReused, NoFace, SubjectConflict, VisavisError
+from visavis.galleries.base import Store
+from visavis.galleries.checks import check_embedding, check_key, check_subject_id
+from visavis.galleries.records import Gallery, NewSample, Origin, Stored
+from visavis.service.decisions import Rules, candidates_of, enrolment_shortcomings
+from visavis.service.enrolment import IMAGES_AT_ONCE, EnrolFaces, Enrolment
+from visavis.service.eyes import Eyes
+from visavis.service.pictures import encoded_chip, encoded_picture
+from visavis.service.results import Candidate, Enrolled
+from visavis.types import Face, FloatArray
+
+_ID_BYTES = 8
+_Outcome: TypeAlias = Enrolled | VisavisError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ready:
+    """What is fit to be stored, unless it is somebody else already."""
+
+    sample: NewSample
+    face: Face | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Enroller:
+    """Enrols into one gallery, as it is while a batch is enrolled.
+
+    Attributes:
+        store, eyes: that remember and see.
+        gallery: with the policy to follow.
+        rules: its policy with the pack's own numbers.
+        origin: who enrols.
+        faces, min_face: which face of an image counts.
+        allow_conflict: whether a face is enrolled that already is another subject.
+    """
+
+    store: Store
+    eyes: Eyes
+    gallery: Gallery
+    rules: Rules
+    origin: Origin
+    faces: EnrolFaces
+    min_face: float | None
+    allow_conflict: bool
+
+    def enrol(self, batch: Sequence[Enrolment | VisavisError]) -> list[_Outcome]:
+        """Return what became of each; what is returned is stored."""
+        checked = [each if isinstance(each, VisavisError) else _named(each) for each in batch]
+        outcomes: dict[int, _Outcome] = {at: each for at, each in enumerate(checked) if isinstance(each, VisavisError)}
+        named = {at: each for at, each in enumerate(checked) if isinstance(each, Enrolment)}
+        outcomes.update(self._tried_before(named))
+        fresh = [at for at in named if at not in outcomes]
+        ready: dict[int, _Ready] = {}
+        for at, prepared in zip(fresh, self._prepare([named[at] for at in fresh]), strict=True):
+            if isinstance(prepared, VisavisError):
+                outcomes[at] = prepared
+            else:
+                ready[at] = prepared
+        outcomes.update(self._store(ready))
+        return [outcomes[at] for at in range(len(batch))]
+
+    def _tried_before(self, named: Mapping[int, Enrolment]) -> dict[int, _Outcome]:
+        """Return what became, when they were first tried, of those whose key is in use."""
+        keys = [each.key for each in named.values() if each.key is not None]
+        known = self.store.keyed(self.gallery.name, keys) if keys else {}
+        return {
+            at: _enrolled(known[each.key], None, None)
+            if known[each.key].subject.id == each.subject
+            else KeyReused("this idempotency key was used for another subject; take a new one")
+            for at, each in named.items()
+            if each.key is not None and each.key in known
+        }
+
+    def _prepare(self, batch: Sequence[Enrolment]) -> Iterator[_Ready | VisavisError]:
+        keep = self.gallery.policy.keep
+        pictured = [_pictured(each, self.eyes) if keep == "images" else each for each in batch]
+        images = [each.image for each in pictured if not isinstance(each, VisavisError) and each.image is not None]
+        observed = self.eyes.observe_many(images, faces=self.faces, min_face=self.min_face) if images else iter(())
+        for each in pictured:
+            if isinstance(each, VisavisError):
+                yield each
+            elif each.image is None:
+                yield self._checked(each, each.embedding, None)
+            else:
+                seen = next(observed)
+                if isinstance(seen, VisavisError):
+                    yield seen
+                elif not seen:
+                    yield NoFace("no face found")
+                else:
+                    chip = encoded_chip(seen[0].chip) if keep == "chips" else each.picture
+                    yield self._checked(replace(each, picture=chip), seen[0].face.embedding, seen[0].face)
+
+    def _checked(self, each: Enrolment, embedding: FloatArray | None, face: Face | None) -> _Ready | VisavisError:
+        """Hold a face against the gallery's policy."""
+        policy, quality = self.gallery.policy, face.quality if face else each.quality
+        details = each.details
+        if policy.retention_days is not None and details.expires_at is None:
+            details = replace(details, expires_at=self.origin.at + timedelta(days=policy.retention_days))
+        try:
+            sample = NewSample(
+                subject=each.subject or "",
+                embedding=check_embedding(embedding, self.gallery.space.dimension),
+                details=details,
+                quality=quality,
+                source=each.source,
+                picture=each.picture,
+                key=each.key,
+            )
+        except VisavisError as error:
+            return error
+        if quality is not None and (lacks := enrolment_shortcomings(quality, policy)):
+            return lacks[0]
+        return _Ready(sample, face)
+
+    def _store(self, ready: Mapping[int, _Ready]) -> dict[int, _Outcome]:
+        """Store what nothing forbids: together, but what depends on another one of the batch after that one."""
+        so_far = _SoFar(np.empty((len(ready), self.gallery.space.dimension), np.float32))
+        looked_for = bool(self.rules.conflict_threshold) and not (self.allow_conflict and len(ready) > IMAGES_AT_ONCE)
+        vectors = np.array([each.sample.embedding for each in ready.values()], np.float32)
+        before = self._nearest(vectors) if ready and looked_for else [None] * len(ready)
+        for (number, each), nearest in zip(ready.items(), before, strict=True):
+            if each.sample.key in so_far.keys:  # what becomes of it the store knows
+                so_far.together[number] = (each, None)
+                continue
+            if self._lacks_consent(each, so_far):
+                so_far.outcomes[number] = ConsentMissing(
+                    "this gallery enrols nobody without a note of consent; pass one as consent"
+                )
+                continue
+            conflict = self._conflict(each, self._nearest_by_now(each, nearest, so_far)) if looked_for else None
+            if conflict is not None and not self.allow_conflict:
+                so_far.outcomes[number] = SubjectConflict(
+                    f"this face already is subject {conflict.subject!r} (distance {conflict.distance:.3f}); "
+                    "enrol it there, or allow the conflict"
+                )
+            else:
+                so_far.accept(number, each, conflict)
+        self._commit(so_far)
+        return so_far.outcomes
+
+    def _lacks_consent(self, each: _Ready, so_far: "_SoFar") -> bool:
+        """Tell whether a note of consent is wanted, and neither comes with the face nor is there already."""
+        consent, subject = each.sample.details.consent, each.sample.subject
+        if consent or not self.gallery.policy.consent_required:
+            return False
+        if any(other.sample.subject == subject for other, _ in so_far.together.values()):
+            self._commit(so_far)
+        known = self.store.subject(self.gallery.name, subject)
+        return consent is not None or known is None or not known.consent  # what is empty would clear it
+
+    def _nearest(self, vectors: FloatArray) -> list[Candidate | None]:
+        """Return the nearest subject of each, or None."""
+        found = self.store.search(self.gallery.name, vectors, 2)
+        return [next(iter(candidates_of(matches, self.eyes.pack)), None) for matches in found]
+
+    def _nearest_by_now(self, each: _Ready, nearest: Candidate | None, so_far: "_SoFar") -> Candidate | None:
+        """Return the nearest subject, given the nearest before the batch; None where it is surely no other one."""
+        if not so_far.accepted:
+            return nearest
+        accepted = so_far.vectors[: len(so_far.accepted)]
+        near = distances(self.gallery.space.metric, each.sample.embedding, accepted)
+        place = int(near.argmin())
+        if near[place] >= min(self.rules.conflict_threshold, nearest.distance if nearest else np.inf):
+            return nearest
+        if so_far.accepted[place] == each.sample.subject:
+            return None
+        self._commit(so_far)
+        return self._nearest(each.sample.embedding[None])[0]
+
+    def _conflict(self, each: _Ready, nearest: Candidate | None) -> Candidate | None:
+        if nearest is None or nearest.subject == each.sample.subject:
+            return None
+        return nearest if nearest.distance < self.rules.conflict_threshold else None
+
+    def _commit(self, so_far: "_SoFar") -> None:
+        """Store what was accepted and is not stored yet."""
+        together, so_far.together = so_far.together, {}
+        if together:
+            stored = self.store.enrol(self.gallery.name, [each.sample for each, _ in together.values()], self.origin)
+            for (number, (each, conflict)), outcome in zip(together.items(), stored, strict=True):
+                so_far.outcomes[number] = (
+                    outcome if isinstance(outcome, VisavisError) else _enrolled(outcome, each.face, conflict)
+                )
+
+
+@dataclass(slots=True, eq=False)
+class _SoFar:
+    """What became of a batch so far.
+
+    Attributes:
+        vectors: (N, D) the embeddings of those that were accepted, and room for the others.
+        accepted: their subjects.
+        keys: and the keys of those that have one.
+        together: what is to be stored together, and is not stored yet.
+        outcomes: of all others.
+    """
+
+    vectors: FloatArray
+    accepted: list[str] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+    together: dict[int, tuple[_Ready, Candidate | None]] = field(default_factory=dict)
+    outcomes: dict[int, _Outcome] = field(default_factory=dict)
+
+    def accept(self, number: int, ready: _Ready, conflict: Candidate | None) -> None:
+        """Take one that is to be stored."""
+        self.vectors[len(self.accepted)] = ready.sample.embedding
+        self.accepted.append(ready.sample.subject)
+        if ready.sample.key is not None:
+            self.keys.add(ready.sample.key)
+        self.together[number] = (ready, conflict)
+
+
+def _named(enrolment: Enrolment) -> Enrolment | VisavisError:
+    """Give a subject without an ID one: at random, or from its key, so that a second try means the same subject."""
+    subject, key = enrolment.subject, enrolment.key
+    try:
+        if key is not None:
+            check_key(key)
+        if subject is not None:
+            check_subject_id(subject)
+            return enrolment
+    except VisavisError as error:
+        return error
+    made = secrets.token_hex(_ID_BYTES) if key is None else hashlib.sha256(key.encode()).hexdigest()[: 2 * _ID_BYTES]
+    return replace(enrolment, subject=made)
+
+
+def _pictured(enrolment: Enrolment, eyes: Eyes) -> Enrolment | VisavisError:
+    """Read an image that is to be stored; a stream is read once."""
+    if enrolment.image is None:
+        return enrolment
+    try:
+        picture = encoded_picture(enrolment.image, eyes.limits)
+    except VisavisError as error:
+        return error
+    if isinstance(enrolment.image, np.ndarray | PIL.Image.Image):
+        return replace(enrolment, picture=picture)
+    stream = io.BytesIO(picture)
+    stream.name = name_of(enrolment.image)  # which messages go on to use
+    return replace(enrolment, image=stream, picture=picture)
+
+
+def _enrolled(stored: Stored, face: Face | None, conflict: Candidate | None) -> Enrolled:
+    return Enrolled(
+        subject=stored.subject, sample=stored.sample, repeated=stored.repeated, face=face, conflict=conflict
+    )

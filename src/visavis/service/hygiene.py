@@ -1,0 +1,88 @@
+"""The audit of a gallery: what an exact search of everybody among everybody brings to light."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from visavis.core.decide import distances, probability_of_same
+from visavis.galleries.base import Store
+from visavis.galleries.records import Gallery, Match, Sample
+from visavis.service.decisions import Rules, enrolment_shortcomings
+from visavis.service.reports import AuditReport, LowQuality, Outlier, SubjectPair
+from visavis.service.transfer import all_samples, all_subjects
+
+
+def audit(store: Store, gallery: Gallery, rules: Rules) -> AuditReport:
+    """Look at every sample of a gallery: a search for each, so that it costs the square of the gallery's size."""
+    report = _Findings(gallery, rules)
+    for subject in all_subjects(store, gallery.name):
+        samples = tuple(all_samples(store, gallery.name, subject.id))
+        report.subjects += 1
+        report.samples += len(samples)
+        if samples:
+            found = store.search(gallery.name, np.stack([sample.embedding for sample in samples]), 2)
+            nearest = [next((match for match in matches if match.subject != subject.id), None) for matches in found]
+            report.look_at(samples, nearest)
+    return report.finished()
+
+
+class _Findings:
+    """What was found so far."""
+
+    def __init__(self, gallery: Gallery, rules: Rules) -> None:
+        self.subjects = 0
+        self.samples = 0
+        self._metric = gallery.space.metric
+        self._rules = rules
+        self._pairs: dict[frozenset[str], SubjectPair] = {}
+        self._outliers: list[Outlier] = []
+        self._low_quality: list[LowQuality] = []
+
+    def look_at(self, samples: tuple[Sample, ...], nearest: Iterable[Match | None]) -> None:
+        """Look at the samples of one subject, each with the nearest other subject."""
+        vectors = np.stack([sample.embedding for sample in samples])
+        for place, (sample, other) in enumerate(zip(samples, nearest, strict=True)):
+            if other is not None and other.distance < self._rules.threshold:
+                self._add_pair(sample, other)
+            if len(samples) > 1:
+                among_own = distances(self._metric, sample.embedding, vectors)
+                among_own[place] = np.inf
+                own = among_own.min()
+                if own >= self._rules.pack.threshold:
+                    near = other is not None and other.distance < self._rules.threshold
+                    self._outliers.append(
+                        Outlier(
+                            subject=sample.subject,
+                            sample=sample.id,
+                            distance=float(own),
+                            nearest=other.subject if other is not None and near else None,
+                        )
+                    )
+            if sample.quality and (lacks := enrolment_shortcomings(sample.quality, self._rules.policy)):
+                reasons = tuple(lack.code for lack in lacks)
+                self._low_quality.append(LowQuality(subject=sample.subject, sample=sample.id, reasons=reasons))
+
+    def finished(self) -> AuditReport:
+        """Return all of it, the most urgent first."""
+        pairs = sorted(self._pairs.values(), key=lambda pair: (pair.distance, pair.samples))
+        limit = self._rules.conflict_threshold
+        return AuditReport(
+            subjects=self.subjects,
+            samples=self.samples,
+            duplicates=tuple(pair for pair in pairs if pair.distance < limit),
+            confusable=tuple(pair for pair in pairs if pair.distance >= limit),
+            outliers=tuple(sorted(self._outliers, key=lambda outlier: -outlier.distance)),
+            low_quality=tuple(self._low_quality),
+        )
+
+    def _add_pair(self, sample: Sample, other: Match) -> None:
+        both = frozenset((sample.subject, other.subject))
+        known = self._pairs.get(both)
+        if known is None or other.distance < known.distance:
+            self._pairs[both] = SubjectPair(
+                a=sample.subject,
+                b=other.subject,
+                samples=(sample.id, other.sample),
+                distance=other.distance,
+                probability=probability_of_same(other.distance, self._rules.pack.calibration),
+            )

@@ -1,0 +1,247 @@
+"""Galleries as lines of JSON: what is exported can be imported, and anybody can write it."""
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import Any, TypeVar
+
+from visavis.errors import InvalidOption, VisavisError
+from visavis.galleries.base import Store
+from visavis.galleries.records import Details, Gallery, Sample, Subject
+from visavis.service.enrolment import Enrolment
+from visavis.service.results import iso, log_entry_to_dict, sample_to_dict, subject_to_dict
+from visavis.types import ImageSource, Quality
+
+EXPORT_VERSION = 1
+_HEADER = "visavis_export"
+_PAGE = 100
+_ECHO = 100  # characters of what somebody sent, in a message or a comparison
+_FIELDS = frozenset(
+    {
+        *("subject", "name", "metadata", "consent", "expires_at", "embedding", "quality", "source", "key", "picture"),
+        "created_at",  # which is of the sample that was exported, and not of the one that is made
+    }
+)
+_Value = TypeVar("_Value")
+
+
+def export_lines(store: Store, gallery: Gallery, at: datetime, *, pictures: bool) -> Iterator[dict[str, Any]]:
+    """Return a header, and a line for each sample; a subject without samples has one without an embedding."""
+    yield {
+        _HEADER: EXPORT_VERSION,
+        "gallery": gallery.name,
+        "space": asdict(gallery.space),
+        "policy": gallery.policy.to_dict(),
+        "exported_at": iso(at),
+    }
+    for subject in all_subjects(store, gallery.name):
+        about = {
+            "subject": subject.id,
+            "name": subject.name,
+            "metadata": dict(subject.metadata),
+            "consent": subject.consent,
+            "expires_at": subject.expires_at and iso(subject.expires_at),
+        }
+        empty = True
+        for sample in all_samples(store, gallery.name, subject.id):
+            empty = False
+            yield {
+                **about,
+                **_sample_line(sample),
+                "picture": _picture(store, gallery.name, sample) if pictures else None,
+            }
+        if empty and store.subject(gallery.name, subject.id):  # and not forgotten meanwhile
+            yield {**about, "embedding": None, "created_at": iso(subject.created_at)}
+
+
+def subject_export(store: Store, gallery: Gallery, subject: Subject) -> dict[str, Any]:
+    """Return all that is stored of a subject, for the person whom it is about."""
+    samples = [
+        {
+            **sample_to_dict(sample),
+            "embedding": sample.embedding.tolist(),
+            "picture_data": _picture(store, gallery.name, sample),
+        }
+        for sample in all_samples(store, gallery.name, subject.id)
+    ]
+    log = [log_entry_to_dict(entry) for entry in _log_of(store, gallery.name, subject.number)]
+    return {"gallery": gallery.name, **subject_to_dict(subject), "sample_list": samples, "log": log}
+
+
+def all_subjects(store: Store, gallery: str) -> Iterator[Subject]:
+    """Return every subject, page by page."""
+    after = 0
+    while page := store.subjects(gallery, after=after, limit=_PAGE):
+        yield from page
+        if len(page) < _PAGE:
+            return
+        after = page[-1].number
+
+
+def all_samples(store: Store, gallery: str, subject: str) -> Iterator[Sample]:
+    """Return every sample of a subject, page by page."""
+    after = 0
+    while page := store.samples(gallery, subject=subject, after=after, limit=_PAGE):
+        yield from page
+        if len(page) < _PAGE:
+            return
+        after = page[-1].id
+
+
+def enrolments_of(
+    lines: Iterable[Mapping[str, Any]], check_space: Callable[[str], None]
+) -> Iterator[Enrolment | VisavisError]:
+    """Return what lines ask for, in order; a header is checked and passed over, as is a subject without samples.
+
+    Raises:
+        InvalidOption: a header is none that is understood here.
+        SpaceMismatch: from ``check_space``, which takes the ID of its embedding space.
+    """
+    for line in lines:
+        if is_header(line):
+            check_space(space_of_header(line))
+        if not has_face(line):
+            continue
+        try:
+            yield enrolment_from_line(line)
+        except VisavisError as error:
+            yield error
+
+
+def is_header(line: Mapping[str, Any]) -> bool:
+    """Tell whether a line is the first of an export."""
+    return isinstance(line, Mapping) and _HEADER in line
+
+
+def has_face(line: Mapping[str, Any]) -> bool:
+    """Tell whether a line asks for an enrolment: a header does not, nor does a subject without samples."""
+    return not is_header(line) and not (isinstance(line, Mapping) and line.get("embedding", line) is None)
+
+
+def space_of_header(line: Mapping[str, Any]) -> str:
+    """Return the ID of the embedding space that an export is of.
+
+    Raises:
+        InvalidOption: it is no header that is understood here.
+    """
+    if line.get(_HEADER) != EXPORT_VERSION:
+        other = repr(line.get(_HEADER))[:_ECHO]
+        raise InvalidOption(f"{_HEADER}: this version reads {EXPORT_VERSION}, not {other}")
+    space = line.get("space")
+    if not isinstance(space, Mapping) or not isinstance(space.get("id"), str):
+        raise InvalidOption("space: the header of an export names its embedding space")
+    return str(space["id"][:_ECHO])
+
+
+def enrolment_from_line(line: Mapping[str, Any], *, image: "ImageSource | None" = None) -> Enrolment:
+    """Return what a line asks for.
+
+    Args:
+        line: with an embedding, unless there is
+        image: that came with the line.
+
+    Raises:
+        InvalidOption: a field is missing, unknown or of another kind; the message names it.
+    """
+    if not isinstance(line, Mapping):
+        raise InvalidOption("a line is a JSON object")
+    if unknown := sorted(str(name) for name in line.keys() - _FIELDS):
+        raise InvalidOption(f"{unknown[0][:_ECHO]}: there is no such field")
+    embedding = line.get("embedding")
+    if image is None and not isinstance(embedding, list):
+        raise InvalidOption("embedding: a list of numbers is needed")
+    return Enrolment(
+        subject=_text(line, "subject"),
+        image=image,
+        embedding=embedding,  # whose numbers are checked with those of images
+        details=details_from_line(line),
+        quality=_read(line, "quality", _quality),
+        source=_text(line, "source"),
+        key=_text(line, "key"),
+        picture=_read(line, "picture", _from_base64),
+    )
+
+
+def details_from_line(line: Mapping[str, Any]) -> Details:
+    """Return what a line says of a subject.
+
+    Raises:
+        InvalidOption: a field is of another kind; the message names it.
+    """
+    return Details(
+        name=_text(line, "name"),
+        metadata=_read(line, "metadata", _object),
+        consent=_text(line, "consent"),
+        expires_at=_read(line, "expires_at", _moment),
+    )
+
+
+def _sample_line(sample: Sample) -> dict[str, Any]:
+    return {
+        "embedding": sample.embedding.tolist(),
+        "quality": sample.quality and sample.quality.to_dict(),
+        "source": sample.source,
+        "created_at": iso(sample.created_at),
+    }
+
+
+def _picture(store: Store, gallery: str, sample: Sample) -> str | None:
+    data = None if sample.picture == "nothing" else store.picture(gallery, sample.id)
+    return None if data is None else base64.b64encode(data).decode("ascii")
+
+
+def _log_of(store: Store, gallery: str, subject: int) -> Iterator[Any]:
+    after = 0
+    while page := store.entries(gallery, after=after, limit=1000):
+        yield from (entry for entry in page if subject in entry.subjects)
+        after = page[-1].number
+
+
+def _read(line: Mapping[str, Any], name: str, read: Callable[[Any], _Value]) -> _Value | None:
+    value = line.get(name)
+    if value is None:
+        return None
+    try:
+        return read(value)
+    except (LookupError, TypeError, ValueError, OverflowError, binascii.Error) as error:
+        raise InvalidOption(f"{name}: {str(error)[:_ECHO]}") from None
+
+
+def _text(line: Mapping[str, Any], name: str) -> str | None:
+    return _read(line, name, _string)
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("must be a text")
+    return value
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError("must be an object")
+    return value
+
+
+def _moment(value: object) -> datetime:
+    moment = datetime.fromisoformat(_string(value).replace("Z", "+00:00"))
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
+
+
+def _quality(value: object) -> Quality:
+    numbers = _object(value)
+    if set(numbers) != {"face_px", "sharpness", "score"}:
+        raise ValueError("must have face_px, sharpness and score")
+    return Quality(**{name: _number(numbers[name]) for name in numbers})
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < float("inf"):
+        raise TypeError("must hold finite numbers")
+    return float(value)
+
+
+def _from_base64(value: object) -> bytes:
+    return base64.b64decode(_string(value), validate=True)

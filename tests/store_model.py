@@ -1,0 +1,318 @@
+"""What a store of galleries is to do, in plain dictionaries: slow, and easily seen to be right.
+
+It follows the protocol, as every other store does that is compared with it.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from store_oracle import true_distances
+
+from visavis.errors import (
+    GalleryExists,
+    GalleryLocked,
+    GalleryNotFound,
+    InvalidOption,
+    KeyReused,
+    SubjectNotFound,
+    VersionMismatch,
+    VisavisError,
+)
+from visavis.galleries.checks import check_gallery_name, check_probes, check_samples
+from visavis.galleries.records import (
+    NEVER,
+    NO_DETAILS,
+    Details,
+    Erased,
+    Gallery,
+    LogEntry,
+    Match,
+    NewSample,
+    Origin,
+    Policy,
+    Sample,
+    Stored,
+    Subject,
+)
+from visavis.types import EmbeddingSpace, FloatArray
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class _Held:
+    """A sample with what only the store knows of it."""
+
+    sample: Sample
+    picture: bytes | None
+    key: str | None
+    fingerprint: str
+
+
+@dataclass(eq=False)
+class _Shelf:
+    """A gallery with what it holds."""
+
+    gallery: Gallery
+    subjects: dict[str, Subject] = field(default_factory=dict)
+    held: dict[int, _Held] = field(default_factory=dict)
+
+
+class StoreModel:
+    """A store that forgets everything when the process ends. For one thread."""
+
+    url = "model:"
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)  # for all that has one: never given twice
+        self._shelves: dict[str, _Shelf] = {}
+        self._log: list[LogEntry] = []
+
+    def create(
+        self, name: str, space: EmbeddingSpace, policy: Policy, origin: Origin, *, encrypted: bool | None = None
+    ) -> Gallery:
+        check_gallery_name(name)
+        if encrypted:
+            raise GalleryLocked("the model has no key")
+        if name in self._shelves:
+            raise GalleryExists(f"there is a gallery {name}")
+        gallery = Gallery(
+            name=name,
+            number=next(self._numbers),
+            space=space,
+            policy=policy,
+            encrypted=False,
+            created_at=origin.at,
+            subjects=0,
+            samples=0,
+        )
+        self._shelves[name] = _Shelf(gallery)
+        self.log("create", name, origin)
+        return gallery
+
+    def galleries(self) -> tuple[Gallery, ...]:
+        return tuple(self.gallery(name) for name in sorted(self._shelves))
+
+    def gallery(self, name: str) -> Gallery:
+        shelf = self._shelf(name)
+        return replace(shelf.gallery, subjects=len(shelf.subjects), samples=len(shelf.held))
+
+    def set_policy(self, name: str, policy: Policy, origin: Origin) -> Gallery:
+        shelf = self._shelf(name)
+        shelf.gallery = replace(shelf.gallery, policy=policy)
+        self.log("policy", name, origin)
+        return self.gallery(name)
+
+    def drop(self, name: str, origin: Origin) -> Erased:
+        shelf = self._shelf(name)
+        numbers = tuple(sorted(subject.number for subject in shelf.subjects.values()))
+        self.log("forget", name, origin, count=len(shelf.held))
+        del self._shelves[name]
+        return Erased(subjects=numbers, samples=len(shelf.held), overwritten=True)
+
+    def enrol(self, gallery: str, samples: Sequence[NewSample], origin: Origin) -> tuple[Stored | VisavisError, ...]:
+        shelf = self._shelf(gallery)
+        embeddings = check_samples(samples, shelf.gallery.space.dimension)
+        outcomes: list[tuple[str, int, bool] | VisavisError] = []
+        for new, embedding in zip(samples, embeddings, strict=True):
+            before = None if new.key is None else self._holder(shelf, new.key)
+            if before is None:
+                outcomes.append((new.subject, self._store(shelf, new, embedding, origin), False))
+            elif (before.sample.subject, before.fingerprint) == (new.subject, new.fingerprint):
+                outcomes.append((before.sample.subject, before.sample.id, True))
+            else:
+                outcomes.append(KeyReused("the key belongs to another enrolment"))
+        stored = [outcome[0] for outcome in outcomes if not isinstance(outcome, VisavisError) and not outcome[2]]
+        if stored:
+            numbers = sorted({shelf.subjects[subject].number for subject in stored})
+            self.log("enrol", gallery, origin, subjects=numbers, count=len(stored))
+        return tuple(
+            outcome
+            if isinstance(outcome, VisavisError)
+            else Stored(subject=shelf.subjects[outcome[0]], sample=outcome[1], repeated=outcome[2])
+            for outcome in outcomes
+        )
+
+    def update(
+        self, gallery: str, subject: str, details: Details, origin: Origin, *, version: int | None = None
+    ) -> Subject:
+        shelf = self._shelf(gallery)
+        if subject not in shelf.subjects:
+            raise SubjectNotFound(f"there is no subject {subject}")
+        self._check_versions(shelf, [subject], version)
+        self._change(shelf, subject, origin, details)
+        self.log("update", gallery, origin, subjects=[shelf.subjects[subject].number])
+        return shelf.subjects[subject]
+
+    def forget_samples(self, gallery: str, samples: Iterable[int], origin: Origin) -> Erased:
+        shelf = self._shelf(gallery)
+        there = sorted(set(samples) & set(shelf.held))
+        touched = set()
+        for sample in there:
+            subject = shelf.held.pop(sample).sample.subject
+            touched.add(shelf.subjects[subject].number)
+            self._change(shelf, subject, origin, samples=-1)
+        if there:
+            self.log("forget", gallery, origin, subjects=sorted(touched), count=len(there))
+        return Erased(subjects=tuple(sorted(touched)), samples=len(there), overwritten=True)
+
+    def forget_subjects(
+        self, gallery: str, subjects: Iterable[str], origin: Origin, *, version: int | None = None
+    ) -> Erased:
+        shelf = self._shelf(gallery)
+        there = [subject for subject in dict.fromkeys(subjects) if subject in shelf.subjects]
+        self._check_versions(shelf, there, version)
+        return self._forget(shelf, there, "forget", origin)
+
+    def expire(self, gallery: str, origin: Origin) -> Erased:
+        shelf = self._shelf(gallery)
+        there = shelf.subjects.values()
+        over = [subject.id for subject in there if subject.expires_at and subject.expires_at <= origin.at]
+        return self._forget(shelf, over, "expire", origin)
+
+    def subject(self, gallery: str, subject: str) -> Subject | None:
+        return self._shelf(gallery).subjects.get(subject)
+
+    def subjects(self, gallery: str, *, after: int = 0, limit: int = 100) -> tuple[Subject, ...]:
+        in_order = sorted(self._shelf(gallery).subjects.values(), key=lambda subject: subject.number)
+        return _first(limit, (subject for subject in in_order if subject.number > after))
+
+    def samples(
+        self, gallery: str, *, subject: str | None = None, after: int = 0, limit: int = 1000
+    ) -> tuple[Sample, ...]:
+        all_ = (held.sample for _, held in sorted(self._shelf(gallery).held.items()))
+        return _first(limit, (one for one in all_ if one.id > after and subject in {None, one.subject}))
+
+    def picture(self, gallery: str, sample: int) -> bytes | None:
+        held = self._shelf(gallery).held.get(sample)
+        return held.picture if held else None
+
+    def keyed(self, gallery: str, keys: Sequence[str]) -> Mapping[str, Stored]:
+        shelf = self._shelf(gallery)
+        holders = {key: self._holder(shelf, key) for key in keys}
+        return {
+            key: Stored(subject=shelf.subjects[held.sample.subject], sample=held.sample.id, repeated=True)
+            for key, held in holders.items()
+            if held is not None
+        }
+
+    def search(self, gallery: str, probes: FloatArray, limit: int) -> tuple[tuple[Match, ...], ...]:
+        shelf = self._shelf(gallery)
+        probes = check_probes(probes, shelf.gallery.space.dimension)
+        if limit < 1:
+            raise InvalidOption("limit must be 1 or more")
+        return tuple(self._nearest(shelf, probe)[:limit] for probe in probes)
+
+    def log(self, action: str, gallery: str, origin: Origin, *, subjects: Sequence[int] = (), count: int = 0) -> None:
+        self._log.append(
+            LogEntry(
+                number=len(self._log) + 1,
+                at=origin.at,
+                actor=origin.actor,
+                action=action,
+                gallery=gallery,
+                subjects=tuple(subjects),
+                count=count,
+            )
+        )
+
+    def entries(self, gallery: str | None = None, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
+        return _first(limit, (one for one in self._log if one.number > after and gallery in {None, one.gallery}))
+
+    def backup(self, target: Path, origin: Origin) -> None:
+        raise InvalidOption(f"the model is not written to {target}, not even for {origin.actor}")
+
+    def close(self) -> None:
+        """Do nothing: what is in memory stays there."""
+
+    def _shelf(self, name: str) -> _Shelf:
+        if name not in self._shelves:
+            raise GalleryNotFound(f"there is no gallery {name}")
+        return self._shelves[name]
+
+    def _holder(self, shelf: _Shelf, key: str) -> _Held | None:
+        return next((held for held in shelf.held.values() if held.key == key), None)
+
+    def _store(self, shelf: _Shelf, new: NewSample, embedding: FloatArray, origin: Origin) -> int:
+        if new.subject not in shelf.subjects:
+            shelf.subjects[new.subject] = Subject(
+                id=new.subject,
+                number=next(self._numbers),
+                name=None,
+                metadata={},
+                consent=None,
+                created_at=origin.at,
+                updated_at=origin.at,
+                expires_at=None,
+                version=0,
+                samples=0,
+            )
+        self._change(shelf, new.subject, origin, new.details, samples=1)
+        keep = shelf.gallery.policy.keep if new.picture is not None else "nothing"
+        sample = Sample(
+            id=next(self._numbers),
+            subject=new.subject,
+            embedding=embedding,
+            quality=new.quality,
+            source=new.source,
+            picture=keep,
+            created_at=origin.at,
+        )
+        picture = None if keep == "nothing" else new.picture
+        shelf.held[sample.id] = _Held(sample, picture, new.key, new.fingerprint)
+        return sample.id
+
+    def _change(
+        self, shelf: _Shelf, subject: str, origin: Origin, details: Details = NO_DETAILS, *, samples: int = 0
+    ) -> None:
+        """Note a change of a subject. In the details, None leaves what is there, and what is empty clears it."""
+        before = shelf.subjects[subject]
+        expires_at = before.expires_at if details.expires_at is None else details.expires_at
+        shelf.subjects[subject] = replace(
+            before,
+            name=before.name if details.name is None else details.name or None,
+            metadata=before.metadata if details.metadata is None else dict(details.metadata),
+            consent=before.consent if details.consent is None else details.consent or None,
+            expires_at=None if expires_at == NEVER else expires_at,
+            version=before.version + 1,
+            updated_at=origin.at,
+            samples=before.samples + samples,
+        )
+
+    def _check_versions(self, shelf: _Shelf, subjects: Iterable[str], version: int | None) -> None:
+        if version is not None and any(shelf.subjects[subject].version != version for subject in subjects):
+            raise VersionMismatch("the subject has changed")
+
+    def _forget(self, shelf: _Shelf, subjects: Sequence[str], action: str, origin: Origin) -> Erased:
+        numbers = tuple(sorted(shelf.subjects.pop(subject).number for subject in subjects))
+        gone = [sample for sample, held in shelf.held.items() if held.sample.subject in subjects]
+        for sample in gone:
+            del shelf.held[sample]
+        if numbers:
+            self.log(action, shelf.gallery.name, origin, subjects=numbers, count=len(gone))
+        return Erased(subjects=numbers, samples=len(gone), overwritten=True)
+
+    def _nearest(self, shelf: _Shelf, probe: FloatArray) -> tuple[Match, ...]:
+        samples = [held.sample for held in shelf.held.values()]
+        found = true_distances(shelf.gallery.space.metric, probe, [sample.embedding for sample in samples])
+        nearest: dict[str, Match] = {}
+        for distance, sample in sorted(zip(found, samples, strict=True), key=lambda pair: (pair[0], pair[1].id)):
+            subject = shelf.subjects[sample.subject]
+            match = Match(
+                subject=subject.id,
+                subject_number=subject.number,
+                name=subject.name,
+                sample=sample.id,
+                distance=float(distance),
+            )
+            nearest.setdefault(subject.id, match)
+        return tuple(nearest.values())
+
+
+def _first(limit: int, items: Iterator[T]) -> tuple[T, ...]:
+    if limit < 1:
+        raise InvalidOption("limit must be 1 or more")
+    return tuple(itertools.islice(items, limit))

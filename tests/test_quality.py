@@ -1,0 +1,181 @@
+"""Size, sharpness and score of faces, and what asking for them changes."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import many_faces
+from numpy.typing import NDArray
+
+from visavis import ImageNotFound, InvalidOption, MultipleFaces, Recognizer, VisavisError
+from visavis.core.quality import assess, sharpness
+from visavis.models.recognizer import Observed
+from visavis.types import ImageSource, Quality
+
+GREY = np.full((150, 150, 3), 128, np.uint8)
+
+
+@pytest.fixture(scope="module")
+def chip(recognizer: Recognizer, astronaut: Path) -> NDArray[np.uint8]:
+    (outcome,) = recognizer.observe_many([astronaut])
+    assert not isinstance(outcome, VisavisError)
+    return outcome[0].chip
+
+
+def blurred(chip: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
+    soft: NDArray[np.float32] = cv2.GaussianBlur(chip.astype(np.float32), (0, 0), sigma)
+    return np.rint(soft).astype(np.uint8)
+
+
+def edge(side: int = 150) -> NDArray[np.uint8]:
+    picture = np.zeros((side, side, 3), np.uint8)
+    picture[:, side // 2 :] = 200
+    return picture
+
+
+@pytest.mark.parametrize("side", [112, 150, 224])
+@pytest.mark.parametrize("level", [0, 1, 128, 255])
+def test_a_single_colour_is_not_sharp(side: int, level: int) -> None:
+    assert sharpness(np.full((side, side, 3), level, np.uint8)) == 0
+
+
+def test_next_to_a_single_colour_is_not_sharp() -> None:
+    speckled = GREY.copy()
+    speckled[::15, ::15] += 1
+    assert sharpness(speckled) < 0.1
+
+
+@pytest.mark.parametrize(("sigma", "expected"), [(1, 1 / 4), (2, 1 / 10), (3, 1 / 20)])
+def test_a_blurred_edge_is_as_sharp_as_the_formula_says(sigma: float, expected: float) -> None:
+    assert sharpness(blurred(edge(), sigma)) == pytest.approx(expected, rel=0.15)
+
+
+def test_blur_lowers_it_step_by_step(chip: NDArray[np.uint8]) -> None:
+    values = [sharpness(chip), *(sharpness(blurred(chip, sigma)) for sigma in (0.5, 1, 1.5, 2, 3, 4, 6))]
+    assert values == sorted(values, reverse=True)
+    assert values[4] < values[0] / 2
+
+
+@pytest.mark.parametrize("factor", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("offset", [0, 20])
+def test_contrast_and_brightness_hardly_change_it(chip: NDArray[np.uint8], factor: float, offset: int) -> None:
+    other = (chip * factor + offset).astype(np.uint8)
+    assert sharpness(other) == pytest.approx(sharpness(chip), rel=0.03)
+
+
+@pytest.mark.parametrize("sigma", [0, 3])
+def test_noise_and_compression_do_not_pass_for_sharpness(chip: NDArray[np.uint8], sigma: float) -> None:
+    soft = blurred(chip, sigma) if sigma else chip
+    noise = np.random.default_rng(5).normal(0, 4, chip.shape)
+    noisy = np.clip(soft + noise, 0, 255).astype(np.uint8)
+    _, encoded = cv2.imencode(".jpg", soft, [cv2.IMWRITE_JPEG_QUALITY, 50])
+    compressed = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
+    for other in (noisy, compressed):
+        assert sharpness(soft) * 0.9 < sharpness(other) < sharpness(soft) * 1.6
+
+
+def test_what_surrounds_the_face_does_not_count(chip: NDArray[np.uint8]) -> None:
+    framed = chip.copy()
+    frame = np.ones(chip.shape[:2], bool)
+    frame[20:-20, 20:-20] = False
+    framed[frame] = np.random.default_rng(6).integers(0, 256, (int(frame.sum()), 3))
+    assert sharpness(framed) == pytest.approx(sharpness(chip))
+
+
+def test_a_chip_is_left_as_it_is(chip: NDArray[np.uint8]) -> None:
+    before = chip.copy()
+    chip.flags.writeable = False
+    assert sharpness(chip) > 0
+    assert np.array_equal(chip, before)
+
+
+@pytest.mark.parametrize(
+    ("box", "side"), [([10, 20, 50, 70], 40), ([10, 20, 80, 70.5], 50.5), ([-10, -10, 30, 30], 40)]
+)
+def test_assess(box: list[float], side: float) -> None:
+    assert assess(np.array(box, np.float32), 1, GREY) == Quality(face_px=side, sharpness=0.0, score=1.0)
+
+
+def test_quality_comes_when_it_is_asked_for(recognizer: Recognizer, astronaut: Path, hopper: Path) -> None:
+    for find in (recognizer.detect, recognizer.embed):
+        (without,), (face,) = find(astronaut), find(astronaut, quality=True)
+        assert without.quality is None
+        assert face.quality is not None
+        assert face.quality.score == face.score == without.score
+        assert face.quality.face_px == min(face.box_xyxy[2:] - face.box_xyxy[:2])
+        assert 0.05 < face.quality.sharpness < 1
+    for many in (recognizer.detect_many, recognizer.embed_many):
+        for outcome in many([astronaut, hopper], quality=True):
+            assert not isinstance(outcome, VisavisError)
+            assert all(face.quality is not None for face in outcome)
+
+
+def test_detection_with_quality_embeds_nothing(recognizer: Recognizer, hopper: Path) -> None:
+    (face,) = recognizer.detect(hopper, quality=True)
+    assert face.embedding is None
+    assert list(face.to_dict()) == ["box_xyxy", "score", "landmarks", "quality"]
+
+
+def test_quality_as_plain_values(recognizer: Recognizer, hopper: Path) -> None:
+    (face,) = recognizer.embed(hopper, quality=True)
+    plain = face.to_dict()
+    assert list(plain) == ["box_xyxy", "score", "landmarks", "embedding", "quality"]
+    assert face.quality is not None
+    assert plain["quality"] == {
+        "face_px": face.quality.face_px,
+        "sharpness": face.quality.sharpness,
+        "score": face.quality.score,
+    }
+    assert {type(value) for value in plain["quality"].values()} == {float}
+
+
+def test_a_blurred_photo_is_less_sharp(recognizer: Recognizer, astronaut_pixels: NDArray[np.uint8]) -> None:
+    (sharp,) = recognizer.detect(astronaut_pixels, quality=True)
+    (soft,) = recognizer.detect(cv2.GaussianBlur(astronaut_pixels, (0, 0), 4), quality=True)
+    assert sharp.quality is not None
+    assert soft.quality is not None
+    assert soft.quality.sharpness < sharp.quality.sharpness / 2
+
+
+def test_observed_is_embedded_with_quality_and_a_chip(
+    recognizer: Recognizer, astronaut: Path, astronaut_pixels: NDArray[np.uint8]
+) -> None:
+    images: list[ImageSource] = [GREY, "missing.jpg", many_faces(astronaut_pixels, 2, 3), astronaut]
+    none, missing, crowd, one = recognizer.observe_many(images)
+    assert none == ()
+    assert isinstance(missing, ImageNotFound)
+    assert not isinstance(crowd, VisavisError)
+    assert not isinstance(one, VisavisError)
+    assert (len(crowd), len(one)) == (6, 1)
+    (same,) = recognizer.embed(astronaut, quality=True)
+    assert one[0].face.to_dict()["box_xyxy"] == same.to_dict()["box_xyxy"]
+    assert one[0].face.quality == same.quality
+    for observed in (*crowd, *one):
+        assert isinstance(observed, Observed)
+        assert observed.face.embedding is not None
+        assert observed.face.quality is not None
+        assert observed.chip.shape == (150, 150, 3)
+        assert observed.chip.dtype == np.uint8
+        assert np.abs(recognizer.embed_chips([observed.chip])[0] - observed.face.embedding).max() < 1e-5
+        assert observed.face.quality.sharpness == sharpness(observed.chip)
+        assert len(repr(observed)) < 500  # no pixels
+
+
+def test_observe_many_takes_the_same_options(
+    recognizer: Recognizer, astronaut: Path, astronaut_pixels: NDArray[np.uint8]
+) -> None:
+    crowd = many_faces(astronaut_pixels, 2, 2)
+    (largest,) = recognizer.observe_many([crowd], faces="largest")
+    assert not isinstance(largest, VisavisError)
+    assert len(largest) == 1
+    (refused,) = recognizer.observe_many([crowd], faces="only")
+    assert isinstance(refused, MultipleFaces)
+    (small,) = recognizer.observe_many([astronaut], min_face=400)
+    assert small == ()
+    with pytest.raises(InvalidOption, match="faces must be one of all, largest, only"):
+        recognizer.observe_many([], faces="some")  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match="min_face"):
+        recognizer.observe_many([], min_face=-1)
+    with pytest.raises(InvalidOption, match="several images are wanted"):
+        recognizer.observe_many("photo.jpg")

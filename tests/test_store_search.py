@@ -1,0 +1,201 @@
+"""Search finds what exact NumPy finds: whatever the data, the metric and the dimension, and after every change."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from store_kinds import GALLERY, Place, enrol, make, new_samples, origin, vectors
+from store_oracle import check_search, true_distances
+
+from visavis.errors import InvalidEmbedding
+from visavis.galleries.base import Store
+from visavis.galleries.records import NewSample
+from visavis.types import FloatArray, Metric
+
+LIMITS = (1, 5, 1000)
+
+
+def clustered(count: int, dimension: int, seed: int = 0) -> FloatArray:
+    """Return embeddings (N, D) in tight clusters, many of them exactly equal, of all lengths."""
+    generator = np.random.default_rng((seed, dimension, 1))
+    centres = vectors(max(2, count // 20), dimension, seed)
+    rows = centres[generator.integers(0, len(centres), count)]
+    rows += generator.normal(0, 0.02, rows.shape).astype(np.float32)
+    rows[generator.random(count) < 0.3] = rows[0]
+    rows *= generator.choice([1, 1, 0.5, 30], (count, 1)).astype(np.float32)
+    return rows
+
+
+def check(store: Store, probes: FloatArray, limits: Sequence[int] = LIMITS) -> None:
+    """Compare what the store finds with what its own samples say."""
+    metric = store.gallery(GALLERY).space.metric
+    samples = store.samples(GALLERY, limit=100_000)
+    for limit in limits:
+        rows = store.search(GALLERY, probes, limit)
+        assert len(rows) == len(probes)
+        for probe, found in zip(probes, rows, strict=True):
+            check_search(found, metric, probe, samples, limit)
+
+
+@pytest.mark.parametrize("data", ["random", "clustered"])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("dimension", [1, 7, 128, 512])
+def test_search_finds_the_nearest(place: Place, dimension: int, metric: Metric, data: str) -> None:
+    rows = vectors(600, dimension) if data == "random" else clustered(600, dimension)
+    names = [f"s{at % 170}" for at in range(600)]
+    probes = np.concatenate([rows[:3], vectors(3, dimension, seed=5), rows[:1] * 1.01])
+    store = place.open()
+    make(store, dimension=dimension, metric=metric)
+    told = enrol(store, new_samples(names[:400], rows[:400]))
+    check(store, probes)
+    for at in np.random.default_rng(0).permutation(400)[:10]:
+        store.forget_samples(GALLERY, [told[at].sample], origin(1))
+    store.forget_samples(GALLERY, [one.sample for one in told[:200:2]], origin(1))
+    store.forget_subjects(GALLERY, [f"s{at}" for at in range(100, 150)], origin(1))
+    check(store, probes)
+    enrol(store, new_samples(names[400:], rows[400:]))
+    check(store, probes)
+    check(place.reopen(), probes)
+
+
+def test_an_empty_gallery_knows_nobody(place: Place) -> None:
+    store = place.open()
+    make(store)
+    assert store.search(GALLERY, vectors(2), 3) == ((), ())
+    (told,) = enrol(store, new_samples(["anna"], vectors(1)))
+    assert [match.subject for match in store.search(GALLERY, vectors(1), 3)[0]] == ["anna"]
+    store.forget_samples(GALLERY, [told.sample], origin(1))
+    assert store.search(GALLERY, vectors(2), 3) == ((), ())
+    assert place.reopen().search(GALLERY, vectors(2), 3) == ((), ())
+
+
+def test_no_probes_find_nobody(store: Store) -> None:
+    make(store)
+    assert store.search(GALLERY, vectors(0), 3) == ()
+    enrol(store, new_samples(["anna"], vectors(1)))
+    assert store.search(GALLERY, vectors(0), 3) == ()
+
+
+def test_a_match_says_whom_and_how_far(store: Store) -> None:
+    make(store)
+    near, far = np.array([[1, 0, 0, 0], [0, 1, 0, 0]], np.float32)
+    anna = NewSample(subject="anna", embedding=near)
+    told = enrol(store, [NewSample(subject="ben", embedding=far), anna, anna])
+    first, second = store.search(GALLERY, near[None], 5)[0]
+    assert (first.subject, first.subject_number, first.sample) == ("anna", told[1].subject.number, told[1].sample)
+    assert (first.name, first.distance) == (None, 0)
+    assert second.subject == "ben"
+    assert second.distance == pytest.approx(2**0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_those_who_are_equally_far_come_in_the_order_of_their_samples(place: Place, metric: Metric) -> None:
+    store = place.open()
+    make(store, dimension=128, metric=metric)
+    rows = np.repeat(vectors(1, 128), 40, axis=0)
+    told = enrol(store, new_samples([f"s{at % 20}" for at in range(40)], rows))
+    store.forget_samples(GALLERY, [told[2].sample], origin(1))
+    enrol(store, new_samples(["s2"], rows[:1]))  # perhaps where the other was
+    for again in (store, place.reopen()):
+        found = again.search(GALLERY, vectors(1, 128, seed=1), 50)[0]
+        assert [match.sample for match in found] == sorted(
+            one.sample for at, one in enumerate(told) if (at < 20 and at != 2) or at == 22
+        )
+
+
+def test_a_subject_with_many_samples_does_not_hide_the_others(store: Store) -> None:
+    make(store, dimension=128)
+    centre, others = vectors(1, 128), vectors(30, 128, seed=2)
+    noise = vectors(900, 128, seed=3) * np.float32(0.05)
+    crowd = centre + noise  # 3 subjects, 300 samples each, all nearer than anybody else
+    enrol(store, new_samples([f"crowd{at % 3}" for at in range(900)], crowd))
+    enrol(store, new_samples([f"other{at}" for at in range(30)], others))
+    found = store.search(GALLERY, centre, 6)[0]
+    assert {match.subject for match in found[:3]} == {"crowd0", "crowd1", "crowd2"}
+    check(store, np.concatenate([centre, others[:2]]), limits=(1, 2, 3, 4, 6, 33, 40))
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("scale", [1e-11, 1e-6, 1e6])
+def test_embeddings_of_every_size_are_compared(store: Store, scale: float, metric: Metric) -> None:
+    make(store, dimension=16, metric=metric)
+    rows = vectors(200, 16) * np.float32(scale)
+    enrol(store, new_samples([f"s{at}" for at in range(200)], rows))
+    samples = store.samples(GALLERY)
+    for probe in rows[:5]:
+        found = store.search(GALLERY, probe[None], 5)[0]
+        check_search(found, metric, probe, samples, 5)
+        if metric == "cosine" or scale == 1e6:
+            expected = np.sort(true_distances(metric, probe, [sample.embedding for sample in samples]))[:5]
+            np.testing.assert_allclose([match.distance for match in found], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_small_differences_far_from_the_origin_are_seen(store: Store, metric: Metric) -> None:
+    make(store, dimension=64, metric=metric)
+    rows = vectors(2000, 64) + np.float32(100)  # squares of lengths near 640,000, of distances near 2
+    enrol(store, new_samples([f"s{at}" for at in range(2000)], rows))
+    check(store, rows[::500], limits=(1, 5))
+
+
+def test_the_caller_keeps_its_probes(store: Store) -> None:
+    make(store, metric="cosine")
+    enrol(store, new_samples(["anna", "ben"], vectors(2)))
+    probes = vectors(3) * np.float32(7)
+    before = probes.copy()
+    probes.flags.writeable = False
+    store.search(GALLERY, probes, 2)
+    np.testing.assert_array_equal(probes, before)
+
+
+SIX = vectors(6)
+
+
+@pytest.mark.parametrize("probes", [
+    SIX.astype(np.float64),
+    SIX.tolist(),
+    np.asfortranarray(SIX),
+    np.repeat(SIX, 2, axis=1)[:, ::2],
+    SIX.astype(">f4"),
+], ids=["float64", "list", "fortran", "strided", "big-endian"])  # fmt: skip
+def test_probes_may_come_in_any_layout(store: Store, probes: FloatArray) -> None:
+    make(store)
+    enrol(store, new_samples([f"s{at}" for at in range(6)], SIX))
+    assert store.search(GALLERY, probes, 3) == store.search(GALLERY, SIX, 3)
+
+
+@pytest.mark.parametrize("probes", [
+    vectors(1)[0],
+    vectors(1, 5),
+    vectors(0, 5),
+    vectors(1)[None],
+    np.zeros((1, 4), np.float32),
+    np.array([[1, np.nan, 0, 0]]),
+    np.array([[1, np.inf, 0, 0]]),
+    [["a", "b", "c", "d"]],
+    None,
+])  # fmt: skip
+@pytest.mark.parametrize("filled", [False, True])
+def test_bad_probes_are_refused(store: Store, probes: FloatArray, filled: bool) -> None:  # noqa: FBT001  # a parameter of the test
+    make(store)
+    if filled:
+        enrol(store, new_samples(["anna"], vectors(1)))
+    with pytest.raises(InvalidEmbedding, match=r"probe|embedding"):
+        store.search(GALLERY, probes, 1)
+
+
+def test_a_long_list_of_probes(store: Store) -> None:
+    make(store, dimension=128)
+    rows = clustered(800, 128)
+    enrol(store, new_samples([f"s{at % 99}" for at in range(800)], rows))
+    check(store, np.concatenate([rows[:60], vectors(41, 128)]), limits=(3,))
+
+
+def test_galleries_are_searched_apart(store: Store) -> None:
+    for at, name in enumerate(("one", "two", GALLERY)):
+        make(store, name)
+        enrol(store, new_samples([name] * 10, vectors(10, seed=at)), gallery=name)
+    for name in ("one", "two", GALLERY):
+        assert {match.subject for row in store.search(name, vectors(9), 50) for match in row} == {name}
+    store.drop("two", origin(1))
+    check(store, vectors(3))
