@@ -4,13 +4,17 @@ import asyncio
 import base64
 import http.client
 import json
+import secrets
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -20,11 +24,41 @@ from visavis import Face, Recognizer
 from visavis.config import Settings
 from visavis.core.image import DEFAULT_LIMITS
 from visavis.models.catalogue import DLIB
+from visavis.models.recognizer import Observed
 from visavis.models.runtime import RuntimeSpec
 from visavis.server.app import create_app
 from visavis.server.listening import bind, make_server
+from visavis.types import Quality
 
 PATIENCE_S = 30
+
+
+def apart(settings: Settings) -> Settings:
+    """Return settings whose galleries, unless a test says where they are, are nowhere: not those of whoever tests."""
+    if settings.store != Settings().store:
+        return settings
+    return replace(settings, store=sqlite_url(Path(tempfile.gettempdir(), secrets.token_hex(8), "galleries.db")))
+
+
+def vector(seed: int, dimension: int = 128) -> list[float]:
+    """Return an embedding that is far from those of all other seeds."""
+    drawn = np.random.default_rng(seed).normal(size=dimension)
+    return [float(number) for number in drawn.astype(np.float32)]
+
+
+def ndjson(*lines: object) -> bytes:
+    """Return lines of JSON; bytes are lines as they are."""
+    return b"".join(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def from_ndjson(data: bytes) -> list[dict[str, Any]]:
+    """Return what lines of JSON say."""
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the URL of a store in a file."""
+    return f"sqlite:///{quote(str(path))}"
 
 
 def in_base64(data: bytes) -> str:
@@ -35,7 +69,7 @@ class Caller(AbstractContextManager["Caller"]):
     """Calls an application without a network."""
 
     def __init__(self, settings: Settings, recognizer: Recognizer) -> None:
-        self.app = create_app(settings, recognizer)
+        self.app = create_app(apart(settings), recognizer)
         self._loop = asyncio.new_event_loop()
         self._lifespan = self.app.router.lifespan_context(self.app)
         # An exception that reaches the server is a fault of the application.
@@ -123,7 +157,7 @@ def read_all(connection: socket.socket) -> bytes:
 @contextmanager
 def listening(settings: Settings, recognizer: Recognizer) -> Iterator[Listening]:
     """Run a server in a thread until the block ends."""
-    app = create_app(settings, recognizer)
+    app = create_app(apart(settings), recognizer)
     listener = bind(settings)
     ready = threading.Event()
     server = make_server(app, ready.set)
@@ -154,6 +188,19 @@ class SlowRecognizer:
             self.begun.append(image)
             assert self.let.wait(PATIENCE_S)
             yield (Face(np.zeros(4, np.float32), 1.0, np.zeros((5, 2), np.float32)),)
+
+    def observe_many(self, images: Any, **_options: Any) -> Iterator[tuple[Observed, ...]]:  # noqa: ANN401  # likewise
+        for image in images:
+            self.begun.append(image)
+            assert self.let.wait(PATIENCE_S)
+            face = Face(
+                box_xyxy=np.array([0, 0, 100, 100], np.float32),
+                score=1.0,
+                landmarks=np.zeros((5, 2), np.float32),
+                embedding=np.array(vector(len(self.begun)), np.float32),
+                quality=Quality(100.0, 1.0, 1.0),
+            )
+            yield (Observed(face, np.zeros((150, 150, 3), np.uint8)),)
 
     def as_recognizer(self) -> Recognizer:
         return cast("Recognizer", self)

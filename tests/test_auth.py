@@ -34,10 +34,20 @@ class Site:
         self.app.add_exception_handler(AccessRefused, _answer)
         for scope in ("read", "enrol", "admin"):
             self._add(scope)
+        self._add_galleries()
 
     def _add(self, scope: Scope) -> None:
         @self.app.get(f"/{scope}", name=scope)
         def route(record: Annotated[KeyRecord | None, Depends(require(scope))]) -> None:
+            self.done.append(record)
+
+    def _add_galleries(self) -> None:
+        @self.app.get("/galleries/{gallery}/subjects")
+        def route(record: Annotated[KeyRecord | None, Depends(require("enrol"))]) -> None:
+            self.done.append(record)
+
+        @self.app.get("/log")
+        def log(record: Annotated[KeyRecord | None, Depends(require("admin", everywhere=True))]) -> None:
             self.done.append(record)
 
     def get(self, path: str, headers: Headers | list[tuple[bytes, bytes]] | None = None) -> httpx.Response:
@@ -166,6 +176,31 @@ def test_when_the_keys_cannot_be_read_nobody_may(site: Site, store: KeyStore) ->
     with pytest.raises(KeysUnusable):
         site.call("read", {"X-API-Key": "vv_0_0"})
     assert site.done == []
+
+
+def test_a_key_for_some_galleries_is_for_no_other(site: Site, store: KeyStore) -> None:
+    limited, everything = ({"X-API-Key": store.create("a", "admin", only)[1]} for only in (["team", "staff"], []))
+    for headers, path, status in (
+        (limited, "/galleries/team/subjects", 200),
+        (limited, "/galleries/staff/subjects", 200),
+        (limited, "/galleries/other/subjects", 403),
+        (limited, "/galleries/Team/subjects", 403),
+        (limited, "/galleries/%74eam/subjects", 200),
+        (limited, "/galleries/team%2C/subjects", 403),
+        (limited, "/log", 403),
+        (limited, "/admin", 200),
+        (everything, "/galleries/other/subjects", 200),
+        (everything, "/log", 200),
+    ):
+        assert site.get(path, headers).status_code == status, path
+
+
+def test_the_scope_counts_too_and_the_answer_tells_no_gallery(site: Site, store: KeyStore) -> None:
+    reader = {"X-API-Key": store.create("a", "read", ["team"])[1]}
+    assert "the scope read; enrol is needed" in site.get("/galleries/team/subjects", reader).json()["detail"]
+    limited = {"X-API-Key": store.create("a", "enrol", ["team"])[1]}
+    details = {site.get(f"/galleries/{name}/subjects", limited).json()["detail"] for name in ("there", "not-there")}
+    assert details == {"this API key is limited to other galleries"}
 
 
 def test_each_key_has_a_rate_of_its_own(site: Site, store: KeyStore) -> None:

@@ -60,6 +60,7 @@ def test_create_as_json(cli: Run, path: Path) -> None:
         "id": "",
         "name": "Tür",
         "scope": "admin",
+        "galleries": [],
         "created_at": "",
         "revoked_at": None,
     }
@@ -83,6 +84,16 @@ def test_list_and_revoke(cli: Run, path: Path) -> None:
         (ids[1], "b", True),
     ]
     assert json.loads(cli("revoke", ids[0], "--json")[1]) == listed[0]
+
+
+def test_a_key_for_some_galleries(cli: Run, path: Path) -> None:
+    code, out, err = cli("create", "--name", "desk", "--scope", "enrol", "--gallery", "team", "--gallery", "staff")
+    assert (code, find(path, out.strip())) == (0, "enrol")
+    assert "scope enrol, only for team, staff." in err
+    assert cli("list")[1].rstrip().endswith("desk  (only team, staff)")
+    assert json.loads(cli("list", "--json")[1])[0]["galleries"] == ["team", "staff"]
+    code, _, err = cli("create", "--name", "desk", "--scope", "enrol", "--gallery", "Team")
+    assert (code, "a gallery's name is" in err) == (2, True)
 
 
 def test_an_empty_list(cli: Run, path: Path) -> None:

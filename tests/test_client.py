@@ -5,19 +5,19 @@ import io
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
 import httpx
 import numpy as np
 import PIL.Image
 import pytest
 import uvicorn
+from answering import URL, Answers, Server, parts, problem, without_pauses
 from numpy.typing import NDArray
 
 from visavis import AsyncClient, Client, Face, Recognizer, VisavisError, errors
@@ -25,9 +25,7 @@ from visavis.client import ServedFile
 from visavis.client.exchange import retry_after_s
 from visavis.config import Settings
 from visavis.server.app import create_app
-
-URL = "http://visavis.test"
-Answers = Callable[[httpx.Request], httpx.Response]
+from visavis.types import Quality
 
 FACE: dict[str, Any] = {
     "box_xyxy": [1.5, 2, 30, 40],
@@ -99,35 +97,7 @@ def side(request: pytest.FixtureRequest) -> Side:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Let no time pass; what would have passed is in the list."""
-    taken: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        taken.append(seconds)
-
-    monkeypatch.setattr(time, "sleep", taken.append)
-    monkeypatch.setattr(anyio, "sleep", sleep)
-    return taken
-
-
-class Server:
-    """Answers as recorded, and remembers what it was asked."""
-
-    def __init__(self, *answers: httpx.Response | Exception) -> None:
-        self.answers = list(answers)
-        self.requests: list[httpx.Request] = []
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        answer = self.answers[min(len(self.requests), len(self.answers)) - 1]
-        if isinstance(answer, Exception):
-            raise answer
-        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
-
-    @property
-    def bodies(self) -> list[Any]:
-        """The JSON bodies."""
-        return [json.loads(request.content) for request in self.requests]
+    return without_pauses(monkeypatch)
 
 
 def echo(request: httpx.Request) -> httpx.Response:
@@ -139,25 +109,9 @@ def echo(request: httpx.Request) -> httpx.Response:
     return faces(*({**FACE, "score": size} for size in sizes))
 
 
-def faces(*found: Mapping[str, Any]) -> httpx.Response:
+def faces(*found: Any) -> httpx.Response:  # noqa: ANN401  # whatever a server may say
     results = [face if "error" in face else {"faces": [face]} for face in found]
     return httpx.Response(200, json={"pack": "dlib", "results": results})
-
-
-def problem(status: int, code: str, headers: dict[str, str] | None = None, **members: object) -> httpx.Response:
-    content = {"type": f"urn:visavis:problem:{code}", "title": "Title", "status": status, "code": code}
-    content |= {"detail": "what is wrong", "request_id": "r1", **members}
-    return httpx.Response(status, json=content, headers=headers)
-
-
-def parts(request: httpx.Request) -> list[tuple[str, str, bytes]]:
-    """Take a form apart: name, headers and content of each part."""
-    boundary = request.headers["content-type"].partition("boundary=")[2].encode()
-    found = []
-    for part in request.content.split(b"--" + boundary)[1:-1]:
-        head, _, content = part.partition(b"\r\n\r\n")
-        found.append((head.decode().split('name="')[1].split('"')[0], head.decode(), content[:-2]))
-    return found
 
 
 def plain(result: object) -> object:
@@ -188,6 +142,18 @@ def test_embed_gives_embeddings(side: Side) -> None:
     assert face.embedding.shape == (128,)
     assert face.embedding.dtype == np.float32
     assert server.requests[0].url.path == "/v1/embed"
+
+
+@pytest.mark.parametrize("image", [b"image", "http://example.com"])
+def test_quality_where_it_is_asked_for(side: Side, image: Any) -> None:  # noqa: ANN401  # bytes or a URL
+    quality = {"face_px": 100, "sharpness": 0.25, "score": 1.5}
+    server = Server(faces({**FACE, "quality": quality}))
+    for method, argument in (("detect", image), ("embed", image), ("detect_many", [image]), ("embed_many", [image])):
+        (found,) = side.call(method, argument, quality=True, answers=server)
+        face = found[0] if method.endswith("_many") else found
+        assert face.quality == Quality(100.0, 0.25, 1.5)
+    for request in server.requests:
+        assert (b'name="quality"\r\n\r\ntrue\r\n' in request.content) or (b'"quality":true' in request.content)
 
 
 def test_no_face_is_an_empty_tuple(side: Side) -> None:
@@ -347,7 +313,7 @@ def test_when_a_whole_call_fails_the_iterator_does(side: Side) -> None:
 
 LEAVES = [
     leaf
-    for branch in (errors.InputError, errors.SetupError)
+    for branch in (errors.InputError, errors.StateError, errors.SetupError)
     for leaf in branch.__subclasses__()
     if leaf.__module__ == errors.__name__
 ]
@@ -378,6 +344,13 @@ def test_errors_are_the_librarys_own_by_code(side: Side, leaf: type[VisavisError
         (httpx.Response(200, json={"results": []}), errors.ServerError, "server_error", "not the answer of a visavis"),
         (faces({**FACE, "box_xyxy": [1, 2]}), errors.ServerError, "server_error", "not the answer of a visavis"),
         (faces({**FACE, "score": None}), errors.ServerError, "server_error", "not the answer of a visavis"),
+        (faces({**FACE, "score": "1"}), errors.ServerError, "server_error", "not the answer of a visavis"),
+        (faces({**FACE, "quality": {}}), errors.ServerError, "server_error", "not the answer of a visavis"),
+        (faces([]), errors.ServerError, "server_error", "not the answer of a visavis"),
+        (faces({"error": "text"}), errors.ServerError, "server_error", "not the answer of a visavis"),
+        (httpx.Response(200, text="[" * 100_000), errors.ServerError, "server_error", "not the answer of a visavis"),
+        (httpx.Response(400, text="[" * 100_000), errors.ServerError, "server_error", "with status 400"),
+        (httpx.Response(200, text='{"results": [{"faces": '), errors.ServerError, "server_error", "not the answer of"),
         (faces({"score": 1}), errors.ServerError, "server_error", "not the answer of a visavis"),
     ],
 )

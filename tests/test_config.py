@@ -48,6 +48,9 @@ def test_every_setting_has_its_variable() -> None:
         "CORS": "*",
         "LOG_FORMAT": "text",
         "CACHE_DIR": "models",
+        "STORE": "postgresql://visavis:the-password@db/visavis",
+        "GALLERY_KEY": "ab" * 32,
+        "GALLERY_KEY_FILE": "",
     }
     assert {name.lower() for name in environment} == {setting.name for setting in fields(Settings)}
     settings = Settings.from_env({f"VISAVIS_{name}": value for name, value in environment.items()})
@@ -75,8 +78,11 @@ def test_every_setting_has_its_variable() -> None:
         cors=("*",),
         log_format="text",
         cache_dir=Path("models"),
+        store="postgresql://visavis:the-password@db/visavis",
+        gallery_key="ab" * 32,
     )
-    assert secret not in repr(settings)
+    assert not [hidden for hidden in (secret, "the-password", "abab") if hidden in repr(settings)]
+    assert Settings.from_env({"VISAVIS_GALLERY_KEY_FILE": "key"}).gallery_key_file == Path("key")
 
 
 @pytest.mark.parametrize(
@@ -112,6 +118,12 @@ def test_keys_are_required_where_others_can_connect(host: str, *, loopback: bool
     assert Settings(host=host).keys_required is not loopback
     assert Settings(host=host, auth="on").keys_required
     assert not Settings(host=host, auth="off").keys_required
+
+
+def test_the_key_of_galleries_is_given_once_and_not_repeated() -> None:
+    with pytest.raises(InvalidOption, match=r"^VISAVIS_GALLERY_KEY: .*use one of them") as caught:
+        Settings.from_env({"VISAVIS_GALLERY_KEY": "the-secret", "VISAVIS_GALLERY_KEY_FILE": "key"})
+    assert "the-secret" not in str(caught.value)
 
 
 def test_a_server_listens_somewhere() -> None:

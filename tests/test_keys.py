@@ -1,5 +1,6 @@
 """API keys: made, found, revoked; in one process and in several; on disk for the owner's eyes only."""
 
+import hashlib
 import sqlite3
 import stat
 import subprocess
@@ -183,6 +184,104 @@ def test_bootstrap_keys_have_a_known_scope(path: Path) -> None:
         KeyStore(path, [("root", SECRET)])  # type: ignore[list-item]
 
 
+class TestGalleries:
+    def test_a_key_without_galleries_is_for_all(self, store: KeyStore) -> None:
+        record, secret = store.create("a", "read")
+        assert (record.galleries, record.covers("team")) == ((), True)
+        assert store.find(secret) == record
+
+    def test_a_key_for_some_is_for_no_other(self, store: KeyStore) -> None:
+        record, secret = store.create("a", "admin", ["team", "staff.2", "team"])
+        assert record.galleries == ("team", "staff.2")
+        assert store.find(secret) == record
+        assert store.list() == [record]
+        revoked = store.revoke(record.id)
+        assert revoked is not None
+        assert revoked.galleries == record.galleries
+        for name, covered in (
+            ("team", True),
+            ("staff.2", True),
+            ("staff", False),
+            ("", False),
+            ("team,staff.2", False),
+        ):
+            assert record.covers(name) is covered
+
+    @pytest.mark.parametrize("name", ["", "Team", "a,b", "a b", "a/b", "*"])
+    def test_names_that_no_gallery_has(self, store: KeyStore, path: Path, name: str) -> None:
+        with pytest.raises(InvalidOption, match="a gallery's name is"):
+            store.create("a", "read", ["team", name])
+        assert not path.exists()
+
+    def test_bootstrap_keys_are_for_all(self, path: Path) -> None:
+        found = KeyStore(path, [("read", SECRET)]).find(SECRET)
+        assert found is not None
+        assert found.covers("team")
+
+
+FIRST_VERSION = """
+CREATE TABLE keys (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    scope TEXT NOT NULL CHECK (scope IN ('read', 'enrol', 'admin')),
+    hash BLOB NOT NULL UNIQUE,
+    created_at TEXT NOT NULL,
+    revoked_at TEXT
+);
+PRAGMA user_version = 1;
+INSERT INTO keys VALUES ('5f0c93a1b2d4', 'door', 'enrol', :hash, '2025-01-01T00:00:00+00:00', NULL);
+INSERT INTO keys VALUES ('000000000000', 'old', 'read', x'00', '2024-01-01T00:00:00+00:00', '2024-02-01T00:00:00+00:00')
+"""
+
+
+class TestMigration:
+    @pytest.fixture
+    def secret(self, path: Path) -> str:
+        """A key in a file that the version before this one has written."""
+        secret = "vv_5f0c93a1b2d4_" + "ab" * 32
+        path.parent.mkdir()
+        connection = sqlite3.connect(path)
+        connection.executescript(FIRST_VERSION.replace(":hash", f"x'{hashlib.sha256(secret.encode()).hexdigest()}'"))
+        connection.close()
+        return secret
+
+    def test_keys_stay_what_they_were(self, store: KeyStore, secret: str) -> None:
+        found = store.find(secret)
+        assert found is not None
+        assert (found.name, found.scope, found.galleries) == ("door", "enrol", ())
+        assert [record.revoked_at is None for record in store.list()] == [True, False]
+        limited, _ = store.create("new", "read", ["team"])
+        assert [record.galleries for record in store.list()] == [(), (), ("team",)]
+        assert store.list()[2] == limited
+
+    def test_several_processes_do_it_at_the_same_time(self, store: KeyStore, path: Path, secret: str) -> None:
+        program = (
+            "import sys; from pathlib import Path; from visavis.server.keys import KeyStore\n"
+            "store = KeyStore(Path(sys.argv[1]))\n"
+            "assert store.find(sys.argv[2]); store.create('a', 'read', ['team']); store.close()"
+        )
+        command = [sys.executable, "-c", program, str(path), secret]
+        with ThreadPoolExecutor(4) as pool:
+            outcomes = list(pool.map(lambda _: subprocess.run(command, check=False).returncode, range(4)))
+        assert outcomes == [0] * 4
+        assert len(store.list()) == 6
+
+    def test_the_file_says_its_version(self, store: KeyStore, path: Path, secret: str) -> None:
+        store.find(secret)
+        store.close()
+        connection = sqlite3.connect(path)
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        connection.close()
+
+    def test_a_file_that_only_looks_like_one_is_refused(self, store: KeyStore, path: Path) -> None:
+        path.parent.mkdir()
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA user_version = 1")
+        connection.close()
+        with pytest.raises(KeysUnusable, match="no such table"):
+            store.list()
+
+
 def use(store: KeyStore, how: str) -> KeyRecord | tuple[KeyRecord, str] | list[KeyRecord] | None:
     if how == "create":
         return store.create("a", "read")
@@ -201,7 +300,7 @@ def test_a_file_that_is_something_else_is_refused(store: KeyStore, path: Path, w
         path.write_text("these are not the keys that you are looking for\n" * 100)
     else:
         connection = sqlite3.connect(path)
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
         connection.close()
     with pytest.raises(KeysUnusable, match=r"keys\.sqlite cannot be used: "):
         use(store, how)

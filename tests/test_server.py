@@ -155,6 +155,27 @@ class TestDetectAndEmbed:
             answer = server.request("POST", "/v1/detect", files=[("images", crowd)], data=options)
             assert (answer.status_code, problem(answer)["field"]) == (422, field)
 
+    @pytest.mark.parametrize("path", ["/v1/detect", "/v1/embed"])
+    def test_quality_where_it_is_asked_for(
+        self, server: Caller, recognizer: Recognizer, astronaut: Path, path: str
+    ) -> None:
+        (face,) = recognizer.detect(astronaut, quality=True)
+        assert face.quality is not None
+        body = {"images": [image(astronaut.read_bytes())]}
+        with_it = server.post(path, {**body, "quality": True}).json()["results"][0]["faces"][0]
+        without = server.post(path, body).json()["results"][0]["faces"][0]
+        assert with_it.pop("quality") == face.quality.to_dict()
+        assert with_it == without
+        for text, status in (("true", 200), ("false", 200), ("1", 422), ("", 422)):
+            files = [("images", astronaut.read_bytes())]
+            answer = server.request("POST", path, files=files, data={"quality": text})
+            assert answer.status_code == status
+            if status == 200:
+                assert ("quality" in answer.json()["results"][0]["faces"][0]) == (text == "true")
+            else:
+                assert problem(answer)["field"] == "quality"
+        assert problem(server.post(path, {**body, "quality": 1}))["field"] == "quality"
+
     def test_as_many_images_as_allowed(self, server: Caller, grey: bytes) -> None:
         assert len(server.post("/v1/detect", {"images": [image(grey)] * 16}).json()["results"]) == 16
         assert problem(server.post("/v1/detect", {"images": [image(grey)] * 17}))["field"] == "images"
@@ -262,6 +283,8 @@ class TestRefusals:
         answer = server.request("PUT", "/")
         assert (problem(answer)["code"], answer.headers["allow"]) == ("method_not_allowed", "GET, HEAD, OPTIONS, POST")
         assert server.get("/v1/detect").headers["allow"] == "POST"
+        assert server.request("PUT", "/v1/galleries/a").headers["allow"] == "DELETE, GET, PATCH"
+        assert server.request("PUT", "/v1/galleries/a/subjects/b").headers["allow"] == "DELETE, GET, PATCH"
 
     def test_a_fault_of_ours_is_told_to_the_log_alone(
         self, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -402,6 +425,15 @@ class TestOperations:
             headers = open_server.get("/v1/models", origin).headers
             assert headers["access-control-allow-origin"] == "https://app.example"
             assert "access-control-allow-origin" not in open_server.get("/v1/models", {"Origin": "https://b"}).headers
+            assert {"ETag", "Location"} <= set(headers["access-control-expose-headers"].split(", "))
+            changing = {
+                **origin,
+                "Access-Control-Request-Method": "PATCH",
+                "Access-Control-Request-Headers": "if-match, idempotency-key, content-type",
+            }
+            assert open_server.request("OPTIONS", "/v1/galleries/a/subjects/b", headers=changing).status_code == 200
+            changing["Access-Control-Request-Method"] = "DELETE"
+            assert open_server.request("OPTIONS", "/v1/galleries/a", headers=changing).status_code == 200
             answer = open_server.request("OPTIONS", "/v1/detect", headers=asking)
             assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "https://app.example")
             assert open_server.request("OPTIONS", "/", headers=asking).status_code == 204

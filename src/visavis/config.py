@@ -43,6 +43,9 @@ class Settings:
         rate: calls allowed to each key, or address without keys, such as "600/minute"; None for no limit.
         cors: origins whose pages may call the API; "*" for all.
         log_format: one JSON object a line, or text.
+        store: the URL of the galleries' store, which may hold a password.
+        gallery_key: that encrypted galleries are opened with: 64 hex digits, or base64 of 32 bytes.
+        gallery_key_file: that holds it, in place of ``gallery_key``.
     """
 
     host: str = "127.0.0.1"
@@ -69,6 +72,9 @@ class Settings:
     cors: tuple[str, ...] = ()
     log_format: LogFormat = "json"
     cache_dir: Path | None = None
+    store: str = field(default="sqlite:///visavis.db", repr=False)
+    gallery_key: str | None = field(default=None, repr=False)
+    gallery_key_file: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.host:
@@ -86,6 +92,8 @@ class Settings:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InvalidOption(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
+        if self.gallery_key is not None and self.gallery_key_file is not None:
+            raise InvalidOption("gallery_key and gallery_key_file are two ways to give one key; use one of them")
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str]) -> "Settings":
@@ -158,7 +166,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     **dict.fromkeys(("max_bytes", "max_pixels", "max_body_bytes", "max_images"), int),
     **dict.fromkeys(("min_face", "read_timeout_s", "fetch_timeout_s"), float),
     **dict.fromkeys(("fetch_allow", "cors"), _list),
-    **dict.fromkeys(("keys_file", "cache_dir"), Path),
+    **dict.fromkeys(("keys_file", "cache_dir", "gallery_key_file"), Path),
     "keys": _keys,
 }
 

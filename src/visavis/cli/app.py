@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from visavis import __version__
-from visavis.cli import doctor, faces, keys, models, serve, verify
+from visavis.cli import cluster, doctor, enrol, faces, gallery, identify, keys, models, serve, verify
 from visavis.cli.messages import results_stream
 
 _EXAMPLES = """\b
@@ -13,6 +13,8 @@ Examples:
   visavis verify passport.jpg selfie.jpg
   visavis detect photos/ --draw drawn/
   visavis embed photos/ -o faces.npz
+  visavis enrol people/
+  visavis identify party.jpg
   visavis serve
   visavis doctor
 
@@ -32,6 +34,12 @@ app = typer.Typer(
 app.command("verify", epilog=verify.EXAMPLES)(verify.verify)
 app.command("detect", epilog=faces.DETECT_EXAMPLES)(faces.detect)
 app.command("embed", short_help="Find faces and turn each into an embedding.", epilog=faces.EMBED_EXAMPLES)(faces.embed)
+app.command("enrol", short_help="Enrol people from photos into a gallery.", epilog=enrol.EXAMPLES)(enrol.enrol)
+app.command("identify", short_help="Tell who of a gallery is on images.", epilog=identify.EXAMPLES)(identify.identify)
+app.add_typer(gallery.app, name="gallery", short_help="Make, look into, check, copy and forget galleries.")
+app.command("cluster", short_help="Group the unknown faces of images into people.", epilog=cluster.EXAMPLES)(
+    cluster.cluster
+)
 app.command("serve", short_help="Run the HTTP server.", epilog=serve.EXAMPLES)(serve.serve)
 app.add_typer(keys.app, name="keys", short_help="Make, list and revoke the server's API keys.")
 app.command("models", short_help="List the packs of models.")(models.models)

@@ -51,6 +51,17 @@ def check_paths(paths: Sequence[str]) -> None:
         raise InvalidOption(f"standard input ({STANDARD_INPUT}) holds one image, and can be named once")
 
 
+def check_existence(paths: Sequence[str]) -> None:
+    """Refuse what is not there before anything is done.
+
+    Raises:
+        InvalidOption: there is no such file or folder.
+    """
+    for path in paths:
+        if path not in ("", STANDARD_INPUT) and not os.path.lexists(path):
+            raise InvalidOption(f"{path}: there is no such file or folder")
+
+
 def open_image(path: str, max_bytes: int) -> str | IO[bytes]:
     """Return the path, or what standard input holds, up to a byte more than allowed."""
     return _StandardInput(sys.stdin.buffer.read(max_bytes + 1)) if path == STANDARD_INPUT else path

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\b
 Examples:
   visavis keys create --name "door 3" --scope read
+  visavis keys create --name "front desk" --scope enrol --gallery team --gallery staff
   visavis keys list
   visavis keys revoke 5f0c93a1b2d4
 
@@ -53,6 +54,15 @@ def create(  # noqa: PLR0913  # a command's options are independent
         Literal["read", "enrol", "admin"],
         typer.Option("--scope", help="What it allows; each scope includes those before it."),
     ],
+    gallery: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gallery",
+            metavar="NAME",
+            show_default="all galleries",
+            help="A gallery that it is for, and no other; may be given several times.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
     keys_file: KeysFileOption = None,
     quiet: QuietOption = False,
@@ -63,10 +73,11 @@ def create(  # noqa: PLR0913  # a command's options are independent
     The key goes to standard output, everything else to standard error.
     """
     with reporting(quiet=quiet, verbose=verbose), _store(keys_file) as store:
-        record, secret = store.create(name, scope)
+        record, secret = store.create(name, scope, gallery or ())
         _print(json.dumps({**_plain(record), "key": secret}) if as_json else secret)
         if not quiet:
-            say(f"visavis: this is the key {record.id}, scope {scope}. Keep it: it cannot be shown again.")
+            only = f", only for {', '.join(record.galleries)}" if record.galleries else ""
+            say(f"visavis: this is the key {record.id}, scope {scope}{only}. Keep it: it cannot be shown again.")
 
 
 @app.command("list", short_help="List the keys ever made.")
@@ -77,7 +88,7 @@ def list_(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """List the keys ever made: ID, scope, when it was made, whether it is still valid, and name."""
+    """List the keys ever made: ID, scope, when made, whether still valid, name, and the only galleries it is for."""
     with reporting(quiet=quiet, verbose=verbose), _store(keys_file) as store:
         records = store.list()
         if as_json:
@@ -113,11 +124,12 @@ def _store(keys_file: Path | None) -> "Iterator[KeyStore]":
         yield store
 
 
-def _plain(record: "KeyRecord") -> dict[str, str | None]:
+def _plain(record: "KeyRecord") -> dict[str, str | list[str] | None]:
     return {
         "id": record.id,
         "name": record.name,
         "scope": record.scope,
+        "galleries": list(record.galleries),
         "created_at": record.created_at.isoformat(),
         "revoked_at": record.revoked_at.isoformat() if record.revoked_at else None,
     }
@@ -125,7 +137,8 @@ def _plain(record: "KeyRecord") -> dict[str, str | None]:
 
 def _readable(record: "KeyRecord") -> str:
     state = f"revoked {record.revoked_at:%Y-%m-%d}" if record.revoked_at else "valid"
-    return f"{record.id}  {record.scope:<5}  {record.created_at:%Y-%m-%d}  {state:<18}  {printable(record.name)}"
+    line = f"{record.id}  {record.scope:<5}  {record.created_at:%Y-%m-%d}  {state:<18}  {printable(record.name)}"
+    return f"{line}  (only {', '.join(record.galleries)})" if record.galleries else line
 
 
 def _print(text: str) -> None:

@@ -14,6 +14,9 @@ DEFAULT_PACK = "dlib"
 DEFAULT_MIN_FACE = 0.08
 DEFAULT_MAX_BYTES = 20_000_000
 DEFAULT_MAX_PIXELS = 50_000_000
+DEFAULT_STORE = "sqlite:///visavis.db"
+# What a gallery is called that nobody named.
+DEFAULT_GALLERY = "default"
 
 PackOption = Annotated[
     str, typer.Option("--pack", envvar="VISAVIS_PACK", metavar="NAME", help="Models to use; see: visavis models.")
@@ -63,6 +66,30 @@ MinFaceOption = Annotated[
 ]
 MaxBytesOption = Annotated[int, typer.Option("--max-bytes", metavar="N", help="Refuse larger files.")]
 MaxPixelsOption = Annotated[int, typer.Option("--max-pixels", metavar="N", help="Refuse images of more pixels.")]
+GalleryOption = Annotated[
+    str, typer.Option("--gallery", "-g", metavar="NAME", help="The gallery; see: visavis gallery list.")
+]
+GalleryArgument = Annotated[str, typer.Argument(metavar="NAME", help="The gallery's name.")]
+WholeJsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+StoreOption = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        envvar="VISAVIS_STORE",
+        metavar="URL",
+        help="Where galleries are kept: sqlite:///FILE or postgresql://USER@HOST/DATABASE.",
+    ),
+]
+KeyFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file",
+        envvar="VISAVIS_GALLERY_KEY_FILE",
+        metavar="FILE",
+        show_default="the variable VISAVIS_GALLERY_KEY",
+        help="Holds the key of encrypted galleries, as openssl rand -hex 32 makes one.",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on standard error but errors.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", help="Say more, with a traceback where something fails.")]
 
@@ -71,11 +98,11 @@ VerboseOption = Annotated[bool, typer.Option("--verbose", help="Say more, with a
 class ModelOptions:
     """What a Recognizer is made from."""
 
-    pack: str
-    runtime: Literal["openvino", "onnxruntime"]
-    precision: Literal["auto", "f32"]
-    threads: int | None
-    cache_dir: Path | None
+    pack: str = DEFAULT_PACK
+    runtime: Literal["openvino", "onnxruntime"] = "openvino"
+    precision: Literal["auto", "f32"] = "auto"
+    threads: int | None = None
+    cache_dir: Path | None = None
     min_face: float = DEFAULT_MIN_FACE
     max_bytes: int = DEFAULT_MAX_BYTES
     max_pixels: int = DEFAULT_MAX_PIXELS
@@ -90,8 +117,11 @@ class ModelOptions:
 
         return ImageLimits(self.max_bytes, self.max_pixels)
 
-    def load(self) -> "Recognizer":
+    def load(self, streams: int = 1) -> "Recognizer":
         """Load the models.
+
+        Args:
+            streams: how many inferences run at the same time.
 
         Raises:
             InvalidOption: an option is out of its range.
@@ -104,6 +134,7 @@ class ModelOptions:
             runtime=self.runtime,
             precision=self.precision,
             threads=self.threads,
+            streams=streams,
             min_face=self.min_face,
             limits=self.limits(),
             cache_dir=self.cache_dir,

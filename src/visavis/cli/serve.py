@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Every setting is an environment variable too: --max-body-bytes is VISAVIS_MAX_BODY_BYTES. Those without an option:
-VISAVIS_KEYS=SCOPE:SECRET,... for keys besides those of visavis keys.
+VISAVIS_KEYS=SCOPE:SECRET,... for keys besides those of visavis keys, and VISAVIS_GALLERY_KEY for what the file of
+--gallery-key-file would hold.
 
 \b
 Exit codes:
@@ -67,6 +68,13 @@ def serve(  # noqa: PLR0913  # a command's options are independent
     auth: Annotated[
         str | None, _option("on|off|auto", "auto", "Whether keys are required; auto: beyond this machine.")
     ] = None,
+    store: Annotated[
+        str | None,
+        _option("URL", "sqlite:///visavis.db", "Where galleries are kept, or postgresql://USER@HOST/DATABASE."),
+    ] = None,
+    gallery_key_file: Annotated[
+        str | None, _option("FILE", "none", "Holds the key of encrypted galleries, as openssl rand -hex 32 makes one.")
+    ] = None,
     keys_file: Annotated[str | None, _option("FILE", "in the user's data folder", "Where keys are kept.")] = None,
     rate: Annotated[str | None, _option("N/minute", "no limit", "Calls allowed to each key or address.")] = None,
     cors: Annotated[str | None, _option("LIST", "none", "Origins whose pages may call; * for all.")] = None,
@@ -94,6 +102,8 @@ def serve(  # noqa: PLR0913  # a command's options are independent
         "fetch_allow": fetch_allow,
         "fetch_timeout_s": fetch_timeout_s,
         "auth": auth,
+        "store": store,
+        "gallery_key_file": gallery_key_file,
         "keys_file": keys_file,
         "rate": rate,
         "cors": cors,
@@ -126,10 +136,12 @@ def _settings() -> "Settings":
 def _prepare(settings: "Settings") -> Callable[[], None]:
     """Do all that may fail, and return what then serves until a signal comes."""
     from visavis.server.app import create_app, load_recognizer  # noqa: PLC0415  # brings everything
+    from visavis.server.galleries import check_store  # noqa: PLC0415  # likewise
     from visavis.server.listening import bind, serve, serve_in_processes, url_of  # noqa: PLC0415  # likewise
     from visavis.server.observability import configure_logging  # noqa: PLC0415  # likewise
 
     _check_keys(settings)
+    check_store(settings)
     listener = bind(settings)
     url = url_of(listener)
     if settings.processes > 1:

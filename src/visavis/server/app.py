@@ -1,11 +1,11 @@
 """The application: its parts put together."""
 
-import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
+import anyio
 import anyio.to_thread
 import cv2
 import numpy as np
@@ -23,31 +23,36 @@ from visavis.core.image import ImageLimits
 from visavis.errors import SetupError, VisavisError
 from visavis.fetch import FetchPolicy
 from visavis.models.recognizer import Recognizer
-from visavis.server import openapi, routes
+from visavis.server import face_routes, gallery_routes, openapi, routes, subject_routes
 from visavis.server.auth import AccessRefused
 from visavis.server.dialects import old_services
+from visavis.server.galleries import served_galleries
 from visavis.server.keys import KeyStore, default_keys_file
 from visavis.server.limits import BodyLimits
-from visavis.server.observability import Metrics, Observed, current_request_id
+from visavis.server.observability import Metrics, Observed, current_request_id, log_setup_error
 from visavis.server.pool import Overloaded, WorkerPool
 from visavis.server.problems import Problem, from_library
 from visavis.server.rate import Rate, RateLimiter
 from visavis.server.runner import ClientGone
 
-_log = logging.getLogger("visavis.server")
-
 _FETCHERS = 8
 _FETCHES_WAITING = 64
 _CLIENT_GONE = 499  # for the log: nobody reads it
 
+_PARTS = (routes, face_routes, gallery_routes, subject_routes, old_services)
+_SHARE_OF_IMPORTS = 2  # together they may keep one of so many workers busy
+
 _DESCRIPTION = """\
-Find faces, embed them, and tell whether two images show the same person.
+Find faces, embed them, tell whether two images show the same person, and remember people to find them again.
 
 Images come as files in `multipart/form-data`, or in JSON as `base64`, `url` or `array`. Every error is a problem
 details object (RFC 9457) whose `code` is stable, and every answer has an `X-Request-Id`.
 """
 _TAGS = [
     {"name": "faces", "description": "Detect, embed, verify."},
+    {"name": "recognition", "description": "Enrol people into galleries, and tell who somebody is."},
+    {"name": "galleries", "description": "Where people are remembered: each with a policy and a log."},
+    {"name": "subjects", "description": "The people of a gallery, and their samples."},
     {"name": "models", "description": "What does the work."},
     {"name": "operations", "description": "For those who run the server."},
     {"name": "old services", "description": "What clients of the two services before this one know."},
@@ -87,9 +92,9 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
         allow=settings.fetch_allow, max_bytes=settings.max_bytes, total_timeout_s=settings.fetch_timeout_s
     )
     app.user_middleware.extend(_middleware(settings, state.metrics))
-    app.include_router(routes.router)
-    app.include_router(old_services.router)
-    openapi.install(app, (*routes.REQUESTS, *old_services.REQUESTS), settings.max_images)
+    for part in _PARTS:
+        app.include_router(part.router)
+    openapi.install(app, [request for part in _PARTS for request in part.REQUESTS], settings.max_images)
     _install_handlers(app)
     return app
 
@@ -139,17 +144,20 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if state.recognizer is None:
         state.recognizer = await anyio.to_thread.run_sync(load_recognizer, settings)
     state.pool = WorkerPool(_workers(settings), settings.queue)
+    state.import_turns = anyio.CapacityLimiter(max(1, _workers(settings) // _SHARE_OF_IMPORTS))
+    state.import_fetches = anyio.CapacityLimiter(_FETCHERS)
     state.fetch_pool = WorkerPool(_FETCHERS, _FETCHES_WAITING, "fetch")
     state.metrics.watch(state.pool, "pool")
     state.metrics.watch(state.fetch_pool, "fetch")
     state.metrics.describe(state.recognizer)
-    state.ready = True
-    try:
-        yield
-    finally:
-        state.ready = False
-        await anyio.to_thread.run_sync(state.fetch_pool.close)
-        await anyio.to_thread.run_sync(state.pool.close)
+    async with served_galleries(settings, state.recognizer, state.metrics.count_expired) as state.galleries:
+        state.ready = True
+        try:
+            yield
+        finally:
+            state.ready = False
+            await anyio.to_thread.run_sync(state.fetch_pool.close)
+            await anyio.to_thread.run_sync(state.pool.close)
 
 
 def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
@@ -160,6 +168,9 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
     return [*layers, Middleware(BodyLimits, settings.max_body_bytes, settings.read_timeout_s)]
 
 
+_CORS_HEADERS = ("Authorization", "Content-Type", "X-API-Key", "X-Request-Id")
+
+
 class _NativeCors:
     """CORS for the native API; the old services have their own."""
 
@@ -168,9 +179,9 @@ class _NativeCors:
         self._cors = CORSMiddleware(
             app,
             allow_origins=origins,
-            allow_methods=("GET", "POST"),
-            allow_headers=("Authorization", "Content-Type", "X-API-Key", "X-Request-Id"),
-            expose_headers=("Retry-After", "X-Request-Id"),
+            allow_methods=("GET", "POST", "PATCH", "DELETE"),
+            allow_headers=(*_CORS_HEADERS, "If-Match", "If-None-Match", "Idempotency-Key"),
+            expose_headers=("ETag", "Location", "Retry-After", "X-Request-Id"),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -188,7 +199,7 @@ def _install_handlers(app: FastAPI) -> None:
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
     if isinstance(error, SetupError):
-        _log.error("the server is not set up correctly", exc_info=error)
+        log_setup_error(error)
     response = _problem(request, error).to_response(current_request_id())
     response.headers.update(getattr(request.state, "answer_headers", {}))
     return response
@@ -224,6 +235,6 @@ def _of_routing(request: Request, status: int) -> Problem:
 
 def _allowed(request: Request) -> str:
     """Return the methods of all routes of a path."""
-    everywhere = [*routes.router.routes, *old_services.router.routes]
+    everywhere = [route for part in _PARTS for route in part.router.routes]
     here = [route for route in everywhere if route.matches(request.scope)[0] != Match.NONE]
     return ", ".join(sorted({method for route in here for method in getattr(route, "methods", None) or ()}))

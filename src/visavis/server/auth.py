@@ -63,15 +63,22 @@ class RateLimited(AccessRefused):
         super().__init__(detail, {"Retry-After": retry_after(wait_s)})
 
 
-def require(scope: Scope) -> Callable[..., Awaitable[KeyRecord | None]]:
+def require(scope: Scope, *, everywhere: bool = False) -> Callable[..., Awaitable[KeyRecord | None]]:
     """Return a dependency that lets a call pass whose key allows the scope, and gives its record.
+
+    A key that is limited to galleries passes where the path names one of them, or none; what the route then shows of
+    others is the route's affair. Whether a gallery exists makes no difference here.
 
     Where keys are off it lets every call pass and gives None. Calls are counted by key, and by the caller's address
     where there is no valid one: so guessing keys is limited too.
 
+    Args:
+        scope: that is needed.
+        everywhere: whether the route is about all galleries, so that a key limited to some will not do.
+
     Raises (the dependency, when it is called):
         Unauthorized: there is no key, or not a valid one.
-        Forbidden: the key does not allow the scope.
+        Forbidden: the key does not allow the scope, or not for this gallery.
         RateLimited: there were too many calls.
         KeysUnusable: the keys cannot be read; nobody is let in.
     """
@@ -91,10 +98,28 @@ def require(scope: Scope) -> Callable[..., Awaitable[KeyRecord | None]]:
             raise Unauthorized(_WHAT_IS_WRONG[len(secrets)])
         if not record.allows(scope):
             raise Forbidden(f"this API key has the scope {record.scope}; {scope} is needed")
+        _check_galleries(record, request.path_params.get("gallery"), everywhere=everywhere)
         request.state.key = record
         return record
 
     return check
+
+
+def check_covers(record: KeyRecord | None, gallery: str) -> None:
+    """Refuse a key that is limited to other galleries.
+
+    Raises:
+        Forbidden: it is.
+    """
+    if record is not None and not record.covers(gallery):
+        raise Forbidden("this API key is limited to other galleries")
+
+
+def _check_galleries(record: KeyRecord, gallery: str | None, *, everywhere: bool) -> None:
+    if gallery is not None:
+        check_covers(record, gallery)
+    if everywhere and record.galleries:
+        raise Forbidden("this API key is limited to some galleries; this call is about all")
 
 
 # By the number of keys that came with a call.

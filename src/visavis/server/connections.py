@@ -8,6 +8,8 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from visavis.server.limits import is_endless
+
 _GRACE_S = 1.0  # first the application may say that the time is over
 
 
@@ -18,7 +20,10 @@ class TimedConfig(uvicorn.Config):
 
 
 class TimedProtocol(H11Protocol):
-    """Closes a connection whose request, head or body, is not complete in time; also where its answer was sent."""
+    """Closes a connection whose request, head or body, is not complete in time; also where its answer was sent.
+
+    A body that may be endless is left to the route that reads it, for as long as that has not answered.
+    """
 
     def __init__(
         self,
@@ -61,5 +66,7 @@ class TimedProtocol(H11Protocol):
 
     def _close(self) -> None:
         self._timer = None
+        if self.cycle and not self.cycle.response_complete and is_endless(self.cycle.scope):
+            return
         if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
             self.transport.close()

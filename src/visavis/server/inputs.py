@@ -22,7 +22,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 # A list costs some twenty times its two brackets: with these, a JSON body costs some 250 MB at worst.
 _MOST_NUMBERS = 4_000_000
 _MOST_LISTS = 1_500_000
-_MOST_PARTS_BESIDES_IMAGES = 8
+_MOST_PARTS_BESIDES_IMAGES = 16
 _MOST_ERRORS = 20
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _FULL = 255
@@ -125,7 +125,7 @@ def _from_rows(rows: list[Any]) -> NDArray[np.uint8]:
     return np.rint(array).astype(np.uint8)
 
 
-def read_json(data: bytes) -> Any:  # noqa: ANN401  # JSON
+def read_json(data: bytes, what: str = "the body") -> Any:  # noqa: ANN401  # JSON
     """Return what a JSON text says; NaN and infinity are not JSON.
 
     Raises:
@@ -137,7 +137,7 @@ def read_json(data: bytes) -> Any:  # noqa: ANN401  # JSON
     try:
         return from_json(data, allow_inf_nan=False)
     except ValueError as error:
-        raise Problem("invalid_request", f"the body is not JSON: {error}", status=400) from None
+        raise Problem("invalid_request", f"{what} is not JSON: {error}", status=400) from None
 
 
 def check(model: type[_Model], value: object, *, status: int | None = None) -> _Model:

@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 import platformdirs
 
 from visavis.errors import InvalidOption, KeysUnusable
+from visavis.galleries.checks import check_gallery_name
 
 Scope: TypeAlias = Literal["read", "enrol", "admin"]
 """What a key allows; each includes those before it."""
@@ -31,8 +32,7 @@ _ID_BYTES = 6
 _SECRET_BYTES = 32
 _LEAST_SECRET_LENGTH = 24  # of those that people choose
 _MOST_NAME_LENGTH = 200
-_SCHEMA_VERSION = 1
-_SCHEMA = """
+_FIRST_SCHEMA = """
 CREATE TABLE IF NOT EXISTS keys (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
@@ -41,6 +41,9 @@ CREATE TABLE IF NOT EXISTS keys (
     created_at TEXT NOT NULL,
     revoked_at TEXT
 )"""
+# What leads from each version of the schema to the next.
+_MIGRATIONS = (_FIRST_SCHEMA, "ALTER TABLE keys ADD COLUMN galleries TEXT NOT NULL DEFAULT ''")
+_SELECT = "SELECT id, name, scope, created_at, revoked_at, galleries, hash FROM keys"
 _OWNER_ONLY = 0o600
 _OTHERS = 0o077
 _PATIENCE_S = 10.0  # while another process writes
@@ -56,6 +59,7 @@ class KeyRecord:
         scope: what it allows.
         created_at: in UTC.
         revoked_at: in UTC; None while it is valid.
+        galleries: the only ones that it may touch; none here means all there are.
     """
 
     id: str
@@ -63,11 +67,16 @@ class KeyRecord:
     scope: Scope
     created_at: datetime
     revoked_at: datetime | None = None
+    galleries: tuple[str, ...] = ()
 
     def allows(self, scope: Scope) -> bool:
         """Tell whether the key's scope is at least this one."""
         scopes: tuple[str, ...] = get_args(Scope)
         return scopes.index(self.scope) >= scopes.index(scope)
+
+    def covers(self, gallery: str) -> bool:
+        """Tell whether the key is for this gallery, which need not exist."""
+        return not self.galleries or gallery in self.galleries
 
 
 def default_keys_file() -> Path:
@@ -97,22 +106,24 @@ class KeyStore:
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
 
-    def create(self, name: str, scope: Scope) -> tuple[KeyRecord, str]:
-        """Make a key; this is the only time that it is seen.
+    def create(self, name: str, scope: Scope, galleries: Iterable[str] = ()) -> tuple[KeyRecord, str]:
+        """Make a key, for these galleries only or for all; this is the only time that it is seen.
 
         Raises:
-            InvalidOption: the name is empty, too long or not printable; or there is no such scope.
+            InvalidOption: the name is empty, too long or not printable; there is no such scope; or a gallery cannot
+                have such a name.
             KeysUnusable: the file cannot be written.
         """
         if not (name.strip() and name.isprintable() and len(name) <= _MOST_NAME_LENGTH):
             raise InvalidOption(f"the name of a key must be 1 to {_MOST_NAME_LENGTH} printable characters")
-        record = KeyRecord(secrets.token_hex(_ID_BYTES), name, _check_scope(scope), _now())
+        only = tuple(dict.fromkeys(map(check_gallery_name, galleries)))
+        record = KeyRecord(secrets.token_hex(_ID_BYTES), name, _check_scope(scope), _now(), galleries=only)
         secret = f"{_PREFIX}_{record.id}_{secrets.token_hex(_SECRET_BYTES)}"
         with _translated(self.path):
             _make_file(self.path)
         self._execute(
-            "INSERT INTO keys (id, name, scope, hash, created_at) VALUES (?, ?, ?, ?, ?)",
-            *(record.id, name, scope, _hash(secret), record.created_at.isoformat()),
+            "INSERT INTO keys (id, name, scope, hash, created_at, galleries) VALUES (?, ?, ?, ?, ?, ?)",
+            *(record.id, name, scope, _hash(secret), record.created_at.isoformat(), ",".join(only)),
         )
         return record, secret
 
@@ -122,7 +133,7 @@ class KeyStore:
         Raises:
             KeysUnusable: the file cannot be read.
         """
-        rows = self._execute("SELECT id, name, scope, created_at, revoked_at FROM keys ORDER BY rowid")
+        rows = self._execute(_SELECT + " ORDER BY rowid")
         return [*(record for record, _ in self._bootstrap), *map(_record, rows)]
 
     def revoke(self, id: str) -> KeyRecord | None:  # noqa: A002  # what a record calls it
@@ -137,7 +148,7 @@ class KeyStore:
         if not id.isascii():
             return None
         self._execute("UPDATE keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", _now().isoformat(), id)
-        rows = self._execute("SELECT id, name, scope, created_at, revoked_at FROM keys WHERE id = ?", id)
+        rows = self._execute(_SELECT + " WHERE id = ?", id)
         return _record(rows[0]) if rows else None
 
     def find(self, secret: str) -> KeyRecord | None:
@@ -157,10 +168,8 @@ class KeyStore:
         prefix, id_, _random = (*secret.split("_", 2), "", "")[:3]
         if prefix != _PREFIX:
             return None
-        rows = self._execute(
-            "SELECT id, name, scope, created_at, revoked_at, hash FROM keys WHERE id = ? AND revoked_at IS NULL", id_
-        )
-        return _record(rows[0][:-1]) if rows and hmac.compare_digest(digest, rows[0][-1]) else None
+        rows = self._execute(_SELECT + " WHERE id = ? AND revoked_at IS NULL", id_)
+        return _record(rows[0]) if rows and hmac.compare_digest(digest, rows[0][-1]) else None
 
     def close(self) -> None:
         """Let go of the file; it is opened again when it is needed."""
@@ -219,10 +228,11 @@ def _hash(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("ascii")).digest()
 
 
-def _record(row: tuple[str, str, Scope, str, str | None]) -> KeyRecord:
-    id_, name, scope, created_at, revoked_at = row
+def _record(row: tuple[Any, ...]) -> KeyRecord:
+    id_, name, scope, created_at, revoked_at, galleries, _ = row
     revoked = datetime.fromisoformat(revoked_at) if revoked_at else None
-    return KeyRecord(id_, name, scope, datetime.fromisoformat(created_at), revoked)
+    only = tuple(galleries.split(",")) if galleries else ()
+    return KeyRecord(id_, name, scope, datetime.fromisoformat(created_at), revoked, only)
 
 
 @contextmanager
@@ -253,15 +263,17 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
-    """Set the connection up, and make the table where the file is new."""
+    """Set the connection up, and make the table where the file is new, or bring it up to date where it is old."""
     with suppress(sqlite3.OperationalError):  # another process is doing the same at this moment
         connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # a key that was revoked stays so, come what may
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > _SCHEMA_VERSION:
+    if version > len(_MIGRATIONS):
         raise sqlite3.DatabaseError("a newer version of visavis wrote it")
-    if version < _SCHEMA_VERSION:
+    if version < len(_MIGRATIONS):
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute(_SCHEMA)
-        connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()  # another process may have been faster
+        for statement in _MIGRATIONS[version:]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
         connection.execute("COMMIT")

@@ -6,6 +6,7 @@ import re
 import secrets
 import time
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from typing import Literal
@@ -15,6 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from visavis import __version__
+from visavis.errors import SetupError
 from visavis.models.recognizer import Recognizer
 from visavis.server.pool import WorkerPool
 from visavis.server.problems import INTERNAL_DETAIL, Problem
@@ -42,8 +44,30 @@ def current_request_id() -> str:
     return _request_id.get()
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What an answer is about, in numbers.
+
+    Attributes:
+        images: how many were processed.
+        faces: how many were found.
+        enrolled: how many samples were stored.
+        forgotten: how many samples are gone.
+        outcomes: of identifications: "matched", or why a face is nobody.
+    """
+
+    images: int = 0
+    faces: int = 0
+    enrolled: int = 0
+    forgotten: int = 0
+    outcomes: tuple[str, ...] = ()
+
+
+NO_TALLY = Tally()
+
+
 class Metrics:
-    """What Prometheus reads; each application has its own."""
+    """What Prometheus reads; each application has its own. No label names a gallery, a subject or a key."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -60,6 +84,12 @@ class Metrics:
         )
         self._images = Counter("visavis_images", "Images processed.", ["route"], registry=self.registry)
         self._faces = Counter("visavis_faces", "Faces found.", ["route"], registry=self.registry)
+        self._enrolled = Counter("visavis_enrolled_samples", "Samples stored.", registry=self.registry)
+        self._forgotten = Counter("visavis_forgotten_samples", "Samples forgotten by calls.", registry=self.registry)
+        self._expired = Counter("visavis_expired_subjects", "Subjects whose time was over.", registry=self.registry)
+        self._outcomes = Counter(
+            "visavis_identifications", "Faces identified, or why not.", ["outcome"], registry=self.registry
+        )
         self._model = Info("visavis_model", "The models in use.", registry=self.registry)
         self._pools = {
             (pool, fact): Gauge(f"visavis_{pool}_{fact}", text, registry=self.registry)
@@ -72,10 +102,19 @@ class Metrics:
         self._requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def count(self, route: str, images: int, faces: int) -> None:
+    def count(self, route: str, tally: Tally) -> None:
         """Count what an answer is about."""
-        self._images.labels(route).inc(images)
-        self._faces.labels(route).inc(faces)
+        if tally.images:
+            self._images.labels(route).inc(tally.images)
+            self._faces.labels(route).inc(tally.faces)
+        self._enrolled.inc(tally.enrolled)
+        self._forgotten.inc(tally.forgotten)
+        for outcome in tally.outcomes:
+            self._outcomes.labels(outcome).inc()
+
+    def count_expired(self, subjects: int) -> None:
+        """Count subjects that were forgotten because their time was over."""
+        self._expired.inc(subjects)
 
     def watch(self, pool: WorkerPool, name: Literal["pool", "fetch"]) -> None:
         """Show how full a pool is."""
@@ -91,6 +130,11 @@ class Metrics:
             "precision": recognizer.runtime.precision,
         }
         self._model.info(facts)
+
+
+def log_setup_error(error: SetupError) -> None:
+    """Tell those who can mend it; callers are told no more than a code."""
+    _log.error("the server is not set up correctly", exc_info=error)
 
 
 class Observed:

@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from visavis.server.problems import HTTP, MEDIA_TYPE, Kind
+from visavis.server.problems import KINDS, MEDIA_TYPE
 from visavis.server.schemas import MOST_IMAGES, ProblemDetails
 
 _REF = "#/components/schemas/{model}"
@@ -19,21 +19,44 @@ _AUTHENTICATE = {"WWW-Authenticate": {"description": "How to send a key.", "sche
 _EXTRA_HEADERS: Mapping[int, Mapping[str, Any]] = {401: _AUTHENTICATE, 429: _RETRY_AFTER, 503: _RETRY_AFTER}
 
 FOR_EVERY_CALL = ("unauthorized", "forbidden", "rate_limited", "internal")
-_FOR_IMAGES = ("request_timeout", "body_too_large", "unsupported_media_type", "invalid_request", "overloaded")
-_MALFORMED = Kind(400, HTTP["invalid_request"].title)
+FOR_BODIES = ("request_timeout", "body_too_large", "unsupported_media_type", "invalid_request", "overloaded")
+_MALFORMED = 400
 
 
-def problem_answers(*codes: str, also: Mapping[int, str] | None = None) -> dict[int | str, dict[str, Any]]:
-    """Return the error answers of these codes, as FastAPI's ``responses`` takes them."""
-    kinds = {HTTP[code].status: (code, HTTP[code].title) for code in codes}
-    kinds |= {status: ("invalid_request", title) for status, title in (also or {}).items()}
-    return {status: _problem_answer(status, code, title) for status, (code, title) in sorted(kinds.items())}
+def problem_answers(*codes: str, malformed: bool = False) -> dict[int | str, dict[str, Any]]:
+    """Return the error answers of these codes, as FastAPI's ``responses`` takes them.
+
+    Args:
+        codes: which there are.
+        malformed: whether "invalid_request" also comes with the status 400.
+    """
+    found: dict[int, list[str]] = {}
+    for code in codes:
+        found.setdefault(KINDS[code].status, []).append(code)
+    if malformed:
+        found[_MALFORMED] = ["invalid_request"]
+    return {status: _problem_answer(status, found[status]) for status in sorted(found)}
 
 
-def document(model: type[BaseModel], *, status: int = 200) -> dict[str, Any]:
-    """Return what a decorator of a route that takes images says about its answers."""
-    answers = problem_answers(*FOR_EVERY_CALL, *_FOR_IMAGES, also={_MALFORMED.status: _MALFORMED.title})
-    return {"status_code": status, "responses": {status: {"model": model}, **answers}}
+def document(
+    model: type[BaseModel],
+    *codes: str,
+    status: int = 200,
+    headers: Mapping[str, Any] | None = None,
+    also: Mapping[int | str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return what a decorator of a route that takes a body says about its answers.
+
+    Args:
+        model: of the answer.
+        codes: of errors, besides those that every such call may have.
+        status: of the answer.
+        headers: of the answer, as OpenAPI describes them.
+        also: further answers.
+    """
+    answer = {"model": model, **({"headers": dict(headers)} if headers else {})}
+    answers = problem_answers(*FOR_EVERY_CALL, *FOR_BODIES, *codes, malformed=True)
+    return {"status_code": status, "responses": {status: answer, **(also or {}), **answers}}
 
 
 def json_body(model: type[BaseModel], *, example: Any = None, form: Mapping[str, Any] | None = None) -> dict[str, Any]:  # noqa: ANN401  # JSON
@@ -90,13 +113,15 @@ def _limit(node: object, max_images: int) -> None:
             _limit(child, max_images)
 
 
-def _problem_answer(status: int, code: str, title: str) -> dict[str, Any]:
+def _problem_answer(status: int, codes: Sequence[str]) -> dict[str, Any]:
+    titles = list(dict.fromkeys(KINDS[code].title for code in codes))
+    code = codes[0]
     example = {
         "type": f"urn:visavis:problem:{code}",
-        "title": title,
+        "title": titles[0],
         "status": status,
         "detail": "what to mend",
         "code": code,
         "request_id": "5f0c8a1be2d94c37",
     }
-    return {"description": title, "content": {MEDIA_TYPE: {"schema": _PROBLEM, "example": example}}}
+    return {"description": "; or: ".join(titles), "content": {MEDIA_TYPE: {"schema": _PROBLEM, "example": example}}}

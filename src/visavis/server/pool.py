@@ -5,8 +5,9 @@ import contextvars
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 _Result = TypeVar("_Result")
@@ -44,6 +45,7 @@ class WorkerPool:
         self._executor = ThreadPoolExecutor(workers, name)
         self._lock = threading.Lock()
         self._accepted = 0
+        self._patient: deque[Future[None]] = deque()  # those who wait for a place, in order
         self._busy = 0
         self._average_s = _FIRST_GUESS_S
 
@@ -69,6 +71,34 @@ class WorkerPool:
             if self._accepted >= self.workers + self.queue:
                 raise Overloaded(self._expected_wait_s())
             self._accepted += 1
+        return self._start(function)
+
+    async def submit_when_free(self, function: Callable[[], _Result]) -> "asyncio.Future[_Result]":
+        """Accept a function as soon as there is room: for work that can wait longer than the queue is.
+
+        Those who wait here get their places in order, and before whoever comes to ``submit``; so they should be few.
+        """
+        place: Future[None] = Future()
+        with self._lock:
+            if self._accepted < self.workers + self.queue:
+                self._accepted += 1
+                place.set_result(None)
+            else:
+                self._patient.append(place)
+        try:
+            await asyncio.wrap_future(place)
+        except asyncio.CancelledError:
+            if not place.cancel():  # it was given at this very moment
+                self._leave()
+            raise
+        return self._start(function)
+
+    def close(self) -> None:
+        """Finish what was accepted, and take nothing more."""
+        self._executor.shutdown(wait=True)
+
+    def _start(self, function: Callable[[], _Result]) -> "asyncio.Future[_Result]":
+        """Run a function that has its place."""
         context = contextvars.copy_context()
         try:
             future = self._executor.submit(context.run, self._timed, function)
@@ -77,10 +107,6 @@ class WorkerPool:
             raise
         future.add_done_callback(lambda _future: self._leave())
         return asyncio.wrap_future(future)
-
-    def close(self) -> None:
-        """Finish what was accepted, and take nothing more."""
-        self._executor.shutdown(wait=True)
 
     def _timed(self, function: Callable[[], _Result]) -> _Result:
         with self._lock:
@@ -94,7 +120,13 @@ class WorkerPool:
                 self._average_s += _MEMORY * (time.perf_counter() - start - self._average_s)
 
     def _leave(self) -> None:
+        """Give a place back, or to the first of those who wait for one."""
         with self._lock:
+            while self._patient:
+                place = self._patient.popleft()
+                if place.set_running_or_notify_cancel():
+                    place.set_result(None)
+                    return
             self._accepted -= 1
 
     def _expected_wait_s(self) -> int:

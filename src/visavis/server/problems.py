@@ -31,11 +31,32 @@ LIBRARY: Mapping[type[errors.VisavisError], Kind] = {
     errors.MultipleFaces: Kind(422, "Several faces were found"),
     errors.FetchRefused: Kind(422, "The URL may not be fetched"),
     errors.FetchFailed: Kind(422, "The URL could not be fetched"),
+    errors.FaceTooSmall: Kind(422, "The face is too small"),
+    errors.FaceBlurred: Kind(422, "The face is blurred"),
+    errors.LowScore: Kind(422, "The face is not clear enough"),
+    errors.ConsentMissing: Kind(422, "A note of consent is needed"),
+    errors.InvalidEmbedding: Kind(422, "The embedding is not usable"),
+    errors.GalleryNotFound: Kind(404, "There is no such gallery"),
+    errors.SubjectNotFound: Kind(404, "There is no such subject"),
+    errors.SampleNotFound: Kind(404, "There is no such sample"),
+    errors.GalleryExists: Kind(409, "There is such a gallery already"),
+    errors.SpaceMismatch: Kind(409, "The gallery belongs to other models"),
+    errors.SubjectConflict: Kind(409, "The face is somebody else's"),
+    errors.KeyReused: Kind(409, "The idempotency key was used before"),
+    errors.VersionMismatch: Kind(412, "The subject has changed"),
     errors.ModelMissing: Kind(500, "The server is not set up correctly"),
     errors.ModelCorrupt: Kind(500, "The server is not set up correctly"),
     errors.RuntimeMissing: Kind(500, "The server is not set up correctly"),
     errors.RuntimeFailed: Kind(500, "The server is not set up correctly"),
     errors.KeysUnusable: Kind(500, "The server is not set up correctly"),
+    errors.StoreUnavailable: Kind(503, "The store of galleries is not available"),
+    errors.StoreDamaged: Kind(500, "The store of galleries is damaged"),
+    errors.StoreForeign: Kind(500, "The server is not set up correctly"),
+    errors.StoreOutdated: Kind(500, "The server is not set up correctly"),
+    errors.StoreReadOnly: Kind(500, "The server is not set up correctly"),
+    errors.StoreFull: Kind(507, "The store of galleries is full"),
+    errors.GalleryLocked: Kind(500, "The gallery is locked"),
+    errors.DriverMissing: Kind(500, "The server is not set up correctly"),
     errors.ServerUnreachable: Kind(502, "Another server does not answer"),
     errors.ServerOverloaded: Kind(503, "Another server is busy"),
 }
@@ -56,7 +77,15 @@ HTTP: Mapping[str, Kind] = {
 }
 """What the server adds to them."""
 
-_CODES = {leaf.code: kind for leaf, kind in LIBRARY.items()} | dict(HTTP)
+KINDS: Mapping[str, Kind] = {leaf.code: kind for leaf, kind in LIBRARY.items()} | dict(HTTP)
+"""Both, by code."""
+
+INTERNAL_DETAIL = "the server's log has the cause, under this request id"
+# What clients may know of a fault that is not theirs, and what to do then.
+_SAYABLE: Mapping[type[errors.VisavisError], tuple[str, Mapping[str, str]]] = {
+    errors.StoreUnavailable: ("it does not answer, or is too busy; try again later", {"Retry-After": "5"}),
+    errors.StoreFull: ("there is no room left; nothing was stored", {}),
+}
 _SOURCE = re.compile(r"^<[a-zA-Z ]+>: ")  # how the library's messages call an image that is no file
 
 
@@ -67,7 +96,7 @@ class Problem(Exception):
         code: stable, a key of the table.
         detail: for people: what to mend.
         field: the offending part of the request.
-        errors: several of them, each with "field" and "message".
+        errors: several of them, each with "field" and "message", perhaps a "code".
         headers: of the answer.
         status: in place of the table's.
     """
@@ -83,7 +112,7 @@ class Problem(Exception):
         status: int | None = None,
     ) -> None:
         super().__init__(detail)
-        kind = _CODES[code]
+        kind = KINDS[code]
         self.code = code
         self.detail = detail
         self.field = field
@@ -115,12 +144,12 @@ class Problem(Exception):
 
 
 def from_library(error: errors.VisavisError, field: str | None = None) -> Problem:
-    """Return the problem that an error of the library is; set-up errors keep their code and nothing else."""
+    """Return the problem that an error of the library is; set-up errors keep their code, and their cause to the log."""
     status = LIBRARY[type(error)].status
-    return Problem(error.code, _detail(error) if status < 500 else INTERNAL_DETAIL, field=field)  # noqa: PLR2004  # HTTP
-
-
-INTERNAL_DETAIL = "the server's log has the cause, under this request id"
+    if status < 500:  # noqa: PLR2004  # HTTP
+        return Problem(error.code, _detail(error), field=field)
+    detail, headers = _SAYABLE.get(type(error), (INTERNAL_DETAIL, {}))
+    return Problem(error.code, detail, field=field, headers=headers)
 
 
 def _detail(error: errors.VisavisError) -> str:

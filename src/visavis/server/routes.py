@@ -1,5 +1,6 @@
 """The native API, and what operators ask for."""
 
+from collections.abc import Callable
 from functools import partial
 from importlib import resources
 from typing import Any
@@ -11,9 +12,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from visavis.models.catalogue import PACKS, Pack
 from visavis.server import work
 from visavis.server.auth import require
-from visavis.server.inputs import Body, Encoded, Source, check, read_form, read_json, source_of
+from visavis.server.inputs import Body, Encoded, Source, check, read_form, source_of
 from visavis.server.openapi import FOR_EVERY_CALL, document, json_body, problem_answers
-from visavis.server.problems import Problem
+from visavis.server.reading import ELSEWHERE, FORM, json_value, read_images, typed
 from visavis.server.runner import run
 from visavis.server.schemas import (
     MOST_IMAGES,
@@ -25,12 +26,9 @@ from visavis.server.schemas import (
     VerifyRequest,
     VerifyResponse,
 )
-from visavis.server.work import Job
+from visavis.server.work import Answer, Job
 
-_FORM = "multipart/form-data"
-_JSON = ("", "application/json")
 _FILE = {"type": "string", "format": "binary"}
-_ELSEWHERE = {"base64": ""}  # stands for an image that a form holds
 _NUMBER = {"type": "string", "description": "A number; as in JSON."}
 _IMAGES_FORM = {
     "type": "object",
@@ -38,6 +36,7 @@ _IMAGES_FORM = {
         "images": {"type": "array", "items": _FILE, "minItems": 1, MOST_IMAGES: True},
         "faces": {"type": "string", "enum": ["all", "largest", "only"], "default": "all"},
         "min_face": _NUMBER,
+        "quality": {"type": "string", "enum": ["true", "false"], "default": "false"},
     },
     "required": ["images"],
 }
@@ -159,57 +158,23 @@ async def docs() -> HTMLResponse:
     return HTMLResponse(page)
 
 
-def _parse_images(act: Any, max_images: int, body: Body) -> Job:  # noqa: ANN401  # one of two functions
-    if body.media_type == _FORM:
-        images, texts = read_form(body, frozenset({"images"}), max_images)
-        options = check(ImagesRequest, {**_typed(texts), "images": [_ELSEWHERE] * len(images)})
-        sources: tuple[Source, ...] = tuple(Encoded(data) for _, data in images)
-    else:
-        value = _json(body)
-        _check_count(value, max_images)
-        options = check(ImagesRequest, value)
-        sources = tuple(map(source_of, options.images))
-    return Job(sources, partial(act, faces=options.faces, min_face=options.min_face))
+def _parse_images(act: Callable[..., Answer], max_images: int, body: Body) -> Job[Answer]:
+    options, sources = read_images(ImagesRequest, body, max_images)
+    return Job(sources, partial(act, faces=options.faces, min_face=options.min_face, quality=options.quality))
 
 
-def _parse_verify(body: Body) -> Job:
-    if body.media_type == _FORM:
+def _parse_verify(body: Body) -> Job[Answer]:
+    if body.media_type == FORM:
         images, texts = read_form(body, frozenset({"a", "b"}), max_images=2)
         given = dict(images)
-        options = check(VerifyRequest, {**_typed(texts), **dict.fromkeys(given, _ELSEWHERE)})
+        options = check(VerifyRequest, {**typed(texts), **dict.fromkeys(given, ELSEWHERE)})
         sources: tuple[Source, ...] = (Encoded(given["a"]), Encoded(given["b"]))
     else:
-        options = check(VerifyRequest, _json(body))
+        options = check(VerifyRequest, json_value(body))
         sources = (source_of(options.a), source_of(options.b))
     threshold = options.threshold if "threshold" in options.model_fields_set else None
     act = partial(work.verify, faces=options.faces, threshold=threshold, min_face=options.min_face)
     return Job(sources, act)
-
-
-def _json(body: Body) -> object:
-    if body.media_type not in _JSON:
-        detail = f"send application/json or {_FORM}"
-        raise Problem("unsupported_media_type", detail)
-    return read_json(body.data)
-
-
-def _check_count(value: object, max_images: int) -> None:
-    """Count before each is looked at."""
-    images = value.get("images") if isinstance(value, dict) else None
-    if isinstance(images, list) and len(images) > max_images:
-        raise Problem("invalid_request", f"images: at most {max_images}", field="images")
-
-
-def _typed(texts: dict[str, str]) -> dict[str, object]:
-    """Turn a form's texts into what JSON would hold."""
-    typed: dict[str, object] = dict(texts)
-    for name in ("min_face", "threshold"):
-        if name in texts:
-            try:
-                typed[name] = float(texts[name])
-            except ValueError:
-                raise Problem("invalid_request", f"{name}: must be a number", field=name) from None
-    return typed
 
 
 def _pack(pack: Pack) -> dict[str, Any]:

@@ -61,11 +61,13 @@ def _one_of(schema: dict[str, Any]) -> None:
     ]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A request: nothing is guessed, and nothing unknown is passed over."""
+
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class Image(_Strict):
+class Image(Strict):
     """An image, in exactly one of three forms."""
 
     model_config = ConfigDict(json_schema_extra=_one_of)
@@ -107,15 +109,16 @@ MinFace = Annotated[
 _FACES = "Which faces count: all; at most the largest, found faster; or only, which makes none or several an error."
 
 
-class ImagesRequest(_Strict):
+class ImagesRequest(Strict):
     """Images in which to find faces."""
 
     images: Annotated[list[Image], Field(min_length=1, json_schema_extra={MOST_IMAGES: True})]
     faces: Annotated[Literal["all", "largest", "only"], Field(description=_FACES)] = "all"
     min_face: MinFace = None
+    quality: Annotated[bool, Field(description="Whether to tell how well the image shows each face.")] = False
 
 
-class VerifyRequest(_Strict):
+class VerifyRequest(Strict):
     """Two images to compare; at most one of `threshold` and `operating_point`."""
 
     model_config = ConfigDict(json_schema_extra={"not": {"required": ["threshold", "operating_point"]}})
@@ -154,6 +157,7 @@ class FieldError(BaseModel):
 
     field: str
     message: str
+    code: Annotated[str, Field(default="", description="As of a problem; not everywhere.", examples=["blurred"])]
 
 
 class ProblemDetails(BaseModel):
@@ -172,12 +176,21 @@ class ProblemDetails(BaseModel):
 _Point = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
+class QualityInfo(Strict):
+    """How well an image shows a face."""
+
+    face_px: Annotated[float, Field(description="The shorter side of its box, in pixels.", examples=[212.5])]
+    sharpness: Annotated[float, Field(description="Of the aligned face; 0 is a single colour.", examples=[0.26])]
+    score: Annotated[float, Field(description="The detector's confidence.", examples=[1.4])]
+
+
 class FoundFace(BaseModel):
     """A face, in pixels of the upright image."""
 
     box_xyxy: Annotated[list[float], Field(min_length=4, max_length=4, description="Left, top, right, bottom.")]
     score: Annotated[float, Field(description="The detector's confidence; its scale is the pack's.")]
     landmarks: Annotated[list[_Point], Field(description="In the order of the pack's template.")]
+    quality: Annotated[QualityInfo | None, Field(default=None, description="Where it was asked for.")]
 
 
 class EmbeddedFace(FoundFace):

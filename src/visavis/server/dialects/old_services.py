@@ -22,6 +22,7 @@ from visavis.errors import InputError, NoFace
 from visavis.models.recognizer import Recognizer
 from visavis.server.auth import require
 from visavis.server.inputs import Base64, Body, Encoded, Pixels, Source, Url, check, load, read_json
+from visavis.server.observability import Tally
 from visavis.server.openapi import document, json_body
 from visavis.server.problems import Problem, from_library
 from visavis.server.runner import run
@@ -214,7 +215,7 @@ async def preflight() -> Response:
     return Response(status_code=204, headers=_PREFLIGHT)
 
 
-def _parse_url(body: Body) -> Job:
+def _parse_url(body: Body) -> Job[Answer]:
     request = check(UrlRequest, read_json(body.data), status=_BAD_REQUEST)
 
     def work(recognizer: Recognizer, sources: Sequence[Source]) -> Answer:
@@ -224,7 +225,7 @@ def _parse_url(body: Body) -> Job:
     return Job((Url(request.url),), work)
 
 
-def _parse_img(body: Body) -> Job:
+def _parse_img(body: Body) -> Job[Answer]:
     img = check(ImgRequest, read_json(body.data), status=_BAD_REQUEST).img
 
     def work(recognizer: Recognizer, sources: Sequence[Source]) -> Answer:
@@ -233,7 +234,7 @@ def _parse_img(body: Body) -> Job:
     return Job((Base64(img) if isinstance(img, str) else Pixels(img),), work)
 
 
-def _parse_array(body: Body, max_images: int) -> Job:
+def _parse_array(body: Body, max_images: int) -> Job[Answer]:
     files = check(ArrayRequest, read_json(body.data), status=_BAD_REQUEST).array
     if len(files) > max_images:
         raise Problem("invalid_request", f"array: at most {max_images} images", field="array", status=_BAD_REQUEST)
@@ -245,7 +246,7 @@ def _parse_array(body: Body, max_images: int) -> Job:
     return Job(tuple(map(Encoded, files)), work)
 
 
-def _parse_match(body: Body) -> Job:
+def _parse_match(body: Body) -> Job[Answer]:
     request = check(MatchRequest, read_json(body.data), status=_BAD_REQUEST)
 
     def work(recognizer: Recognizer, sources: Sequence[Source]) -> Answer:
@@ -253,13 +254,13 @@ def _parse_match(body: Body) -> Job:
             _embed(recognizer, source, name) for source, name in zip(sources, ("truth", "check"), strict=True)
         )
         same = euclidean_distance(truth, other) < recognizer.threshold
-        return Answer(to_json({"Match": "Yes" if same else "No"}), images=2, faces=2)
+        return Answer(to_json({"Match": "Yes" if same else "No"}), Tally(images=2, faces=2))
 
     return Job((Pixels(request.truth), Pixels(request.check)), work)
 
 
 def _created(value: object, count: int = 1) -> Answer:
-    return Answer(to_json(value), images=count, faces=count, status=_CREATED)
+    return Answer(to_json(value), Tally(images=count, faces=count), status=_CREATED)
 
 
 def _embed(recognizer: Recognizer, source: Source, field: str) -> FloatArray:

@@ -1,0 +1,126 @@
+"""The galleries of a server: their store opened and checked, and those forgotten whose time is over."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
+
+import anyio.to_thread
+
+from visavis.config import PREFIX, Settings
+from visavis.errors import InvalidOption, VisavisError
+from visavis.galleries.base import Store
+from visavis.galleries.opening import open_store, read_key
+from visavis.service.eyes import Eyes
+from visavis.service.galleries import Galleries
+
+_log = logging.getLogger("visavis.server")
+
+_EVERY_S = 60.0
+_MOST_KEY_BYTES = 1000
+_ACTOR = "server"  # who forgets those whose time is over, for the log
+
+
+def gallery_store(settings: Settings) -> Store:
+    """Return the store; nothing of it is read or made before it is needed.
+
+    Raises:
+        InvalidOption: there is no such kind of store, or the key is none; the message names the setting, not the key.
+        DriverMissing: the library that speaks to it is not installed.
+    """
+    key = _key(settings)
+    try:
+        return open_store(settings.store, key=key)
+    except InvalidOption as error:
+        raise InvalidOption(f"{PREFIX}STORE: {error}") from None
+
+
+def check_store(settings: Settings) -> None:
+    """Refuse to serve with a store that cannot be used. A SQLite file that is not there is made when it is needed.
+
+    Raises:
+        InvalidOption: a setting is out of its range.
+        SetupError: the store is damaged, something else, newer, or cannot be reached.
+    """
+    with closing(gallery_store(settings)) as store:
+        store.galleries()
+
+
+@asynccontextmanager
+async def served_galleries(
+    settings: Settings, eyes: Eyes, count_expired: Callable[[int], None]
+) -> AsyncIterator[Galleries]:
+    """Give the galleries of a server, for as long as it runs.
+
+    Raises:
+        SetupError: the store cannot be used.
+    """
+    store = gallery_store(settings)
+    try:
+        await anyio.to_thread.run_sync(store.galleries)  # one that cannot be used is found out now
+        galleries = Galleries(store, eyes)
+        expiring = asyncio.create_task(keep_expiring(galleries.acting_as(_ACTOR), count_expired))
+        try:
+            yield galleries
+        finally:
+            expiring.cancel()
+            with suppress(asyncio.CancelledError):
+                await expiring
+    finally:
+        await anyio.to_thread.run_sync(store.close)
+
+
+async def keep_expiring(galleries: Galleries, count: Callable[[int], None], every_s: float = _EVERY_S) -> None:
+    """Forget those whose time is over, now and every minute, until it is cancelled.
+
+    Args:
+        galleries: all of them.
+        count: takes how many subjects were forgotten.
+        every_s: how often.
+    """
+    reported: set[type[Exception]] = set()
+    while True:
+        try:
+            subjects = await anyio.to_thread.run_sync(galleries.expire)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the server goes on, and tries again
+            _report(error, reported)
+        else:
+            reported.clear()
+            count(subjects)
+            if subjects:
+                _log.info("forgot subjects whose time was over", extra={"facts": {"subjects": subjects}})
+        await asyncio.sleep(every_s)
+
+
+def _report(error: Exception, reported: set[type[Exception]]) -> None:
+    """Log an error, but one that comes again and again only once."""
+    if type(error) in reported:
+        return
+    reported.add(type(error))
+    known = isinstance(error, VisavisError)
+    _log.error("cannot forget those whose time is over: %s", error if known else "", exc_info=None if known else error)
+
+
+def _key(settings: Settings) -> bytes | None:
+    if settings.gallery_key is not None:
+        return _read_key(settings.gallery_key, "GALLERY_KEY")
+    if settings.gallery_key_file is not None:
+        return _read_key(_text_of(settings.gallery_key_file), "GALLERY_KEY_FILE")
+    return None
+
+
+def _read_key(text: str, setting: str) -> bytes:
+    try:
+        return read_key(text)
+    except InvalidOption as error:
+        raise InvalidOption(f"{PREFIX}{setting}: {error}") from None
+
+
+def _text_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_KEY_BYTES)
+    except OSError as error:
+        raise InvalidOption(f"{PREFIX}GALLERY_KEY_FILE: {path} cannot be read: {error.strerror or error}") from None
+    return data.decode("ascii", "replace")

@@ -1,0 +1,234 @@
+"""What the server says of galleries, as the OpenAPI document describes it."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, JsonValue
+
+from visavis.server.gallery_requests import PolicyChange
+from visavis.server.schemas import Failed, FoundFace, QualityInfo
+
+_Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2025-03-01T09:30:00Z"])]
+_Id = Annotated[str, Field(examples=["ada"])]
+_Probability = Annotated[float, Field(ge=0, le=1, description="Calibrated; both answers equally likely beforehand.")]
+_Cursor = Annotated[str | None, Field(description="Where the next page begins; null where this is the last one.")]
+
+
+class SpaceInfo(BaseModel):
+    """What makes embeddings comparable."""
+
+    id: Annotated[str, Field(description="Of the models that made them.", examples=["df2e423c8260a6ae"])]
+    dimension: Annotated[int, Field(examples=[128])]
+    metric: Annotated[str, Field(examples=["euclidean"])]
+
+
+class GalleryInfo(BaseModel):
+    """A set of subjects whose embeddings can be compared."""
+
+    name: Annotated[str, Field(examples=["team"])]
+    number: Annotated[int, Field(description="Never given twice.")]
+    space: SpaceInfo
+    policy: PolicyChange
+    encrypted: bool
+    created_at: _Moment
+    subjects: Annotated[int, Field(description="How many it holds.")]
+    samples: Annotated[int, Field(description="How many it holds.")]
+
+
+class GalleriesResponse(BaseModel):
+    """The galleries that the key may see, by name."""
+
+    galleries: list[GalleryInfo]
+
+
+class SubjectInfo(BaseModel):
+    """A person."""
+
+    id: _Id
+    number: Annotated[int, Field(description="By which logs and receipts call the subject; never given twice.")]
+    name: Annotated[str | None, Field(examples=["Ada Lovelace"])]
+    metadata: dict[str, JsonValue]
+    consent: str | None
+    created_at: _Moment
+    updated_at: _Moment
+    expires_at: _Moment | None
+    version: Annotated[int, Field(description="One more with every change.")]
+    samples: Annotated[int, Field(description="How many there are.")]
+
+
+class SampleInfo(BaseModel):
+    """One enrolled face."""
+
+    id: int
+    quality: QualityInfo | None
+    source: str | None
+    picture: Annotated[str, Field(description="What is stored of the image: nothing, chips or images.")]
+    created_at: _Moment
+
+
+class SubjectDetail(SubjectInfo):
+    """A person with all samples."""
+
+    sample_list: list[SampleInfo]
+
+
+class SubjectsResponse(BaseModel):
+    """A page of subjects, in the order in which they were enrolled."""
+
+    subjects: list[SubjectInfo]
+    next_cursor: _Cursor
+
+
+class CandidateInfo(BaseModel):
+    """A subject that a face resembles."""
+
+    subject: _Id
+    subject_number: int
+    name: str | None
+    sample: Annotated[int, Field(description="Its sample that is nearest to the face.")]
+    distance: Annotated[float, Field(examples=[0.31])]
+    probability: _Probability
+    margin: Annotated[
+        float | None, Field(description="By how much the next candidate is farther away; null where there is none.")
+    ]
+
+
+class EnrolledInfo(BaseModel):
+    """A face that is enrolled."""
+
+    sample: int
+    repeated: Annotated[bool, Field(description="Whether the idempotency key says that this was done before.")]
+    face: FoundFace | None
+    conflict: Annotated[
+        CandidateInfo | None, Field(description="Another subject that it resembles, where that was allowed.")
+    ]
+
+
+class EnrolResponse(BaseModel):
+    """The subject as it is now, and a result for each face, in order."""
+
+    subject: SubjectInfo
+    results: list[EnrolledInfo | Failed]
+
+
+class IdentificationInfo(BaseModel):
+    """Who a face is."""
+
+    match: Annotated[CandidateInfo | None, Field(description="The subject; null where the face is nobody.")]
+    unknown: Annotated[
+        Literal["below_threshold", "low_margin", "low_quality", "empty_gallery"] | None,
+        Field(description="Why the face is nobody."),
+    ]
+    candidates: Annotated[list[CandidateInfo], Field(description="Nearest first, near enough or not.")]
+    threshold: Annotated[float, Field(description="The one that was used.", examples=[0.56])]
+    face: FoundFace | None
+
+
+class Identified(BaseModel):
+    """The faces of one image, largest first; none is an empty list."""
+
+    faces: list[IdentificationInfo]
+
+
+class IdentifyResponse(BaseModel):
+    """A result for each image or embedding, in order."""
+
+    gallery: Annotated[str, Field(examples=["team"])]
+    pack: Annotated[str, Field(examples=["dlib"])]
+    results: list[Identified | Failed]
+
+
+class SubjectVerificationInfo(BaseModel):
+    """Whether a face is the subject's."""
+
+    same: Annotated[bool, Field(description="Whether the distance is below the threshold.")]
+    distance: Annotated[float, Field(description="To the nearest sample of the subject.", examples=[0.32])]
+    threshold: Annotated[float, Field(examples=[0.6])]
+    probability: _Probability
+    subject: _Id
+    sample: int
+    face: FoundFace | None
+
+
+class ReceiptInfo(BaseModel):
+    """What was forgotten."""
+
+    gallery: Annotated[str, Field(examples=["team"])]
+    gallery_number: int
+    subject: Annotated[str | None, Field(description="As it was asked for; null where it was a whole gallery.")]
+    subjects: Annotated[list[int], Field(description="The numbers of the subjects concerned, as the log has them.")]
+    samples: Annotated[int, Field(description="How many are gone.")]
+    forgotten_at: _Moment
+    actor: str
+    overwritten: Annotated[bool, Field(description="Whether the store's files hold none of its bytes any more.")]
+
+
+class PairInfo(BaseModel):
+    """Two subjects whose faces are near each other."""
+
+    a: _Id
+    b: _Id
+    samples: Annotated[list[int], Field(min_length=2, max_length=2)]
+    distance: float
+    probability: _Probability
+
+
+class OutlierInfo(BaseModel):
+    """A sample that looks unlike the others of its subject."""
+
+    subject: _Id
+    sample: int
+    distance: Annotated[float, Field(description="To the nearest other sample of the subject.")]
+    nearest: Annotated[str | None, Field(description="Another subject that it resembles.")]
+
+
+class LowQualityInfo(BaseModel):
+    """A sample that today's policy would refuse."""
+
+    subject: _Id
+    sample: int
+    reasons: Annotated[list[str], Field(examples=[["blurred"]])]
+
+
+class AuditResponse(BaseModel):
+    """What there is to mend in a gallery."""
+
+    subjects: int
+    samples: int
+    duplicates: Annotated[list[PairInfo], Field(description="Subjects that are likely one person.")]
+    confusable: Annotated[list[PairInfo], Field(description="Further pairs that the threshold does not tell apart.")]
+    outliers: list[OutlierInfo]
+    low_quality: list[LowQualityInfo]
+
+
+class LogEntryInfo(BaseModel):
+    """Who did what, and when; neither faces nor names."""
+
+    number: int
+    at: _Moment
+    actor: Annotated[str, Field(examples=["key 5f0c93a1b2d4"])]
+    action: Annotated[str, Field(examples=["enrol"])]
+    gallery: str
+    subjects: Annotated[list[int], Field(description="Their numbers.")]
+    count: Annotated[int, Field(description="How many samples or faces it was about.")]
+
+
+class LogResponse(BaseModel):
+    """A page of the log, oldest first."""
+
+    entries: list[LogEntryInfo]
+    next_cursor: _Cursor
+
+
+class SampleExport(SampleInfo):
+    """One enrolled face, with what is stored of it."""
+
+    embedding: list[float]
+    picture_data: Annotated[str | None, Field(description="The chip or the image, in base64.")]
+
+
+class SubjectExport(SubjectInfo):
+    """All that is stored of a person."""
+
+    gallery: Annotated[str, Field(examples=["team"])]
+    sample_list: list[SampleExport]
+    log: list[LogEntryInfo]

@@ -1,0 +1,47 @@
+"""Runs the command line in the tests' own process, as a user would in a shell."""
+
+import io
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from visavis.cli.main import main
+
+# Exact on every machine, and quick: the portraits' faces are large.
+SETTINGS = {"VISAVIS_PRECISION": "f32", "VISAVIS_MIN_FACE": "0.15"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: object
+    out: str
+    err: str
+
+
+class Shell:
+    """A shell in a folder of its own."""
+
+    def __init__(
+        self,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        folder: Path,
+        settings: Mapping[str, str],
+    ) -> None:
+        self._capsys = capsys
+        self._monkeypatch = monkeypatch
+        self.folder = folder
+        for name, value in {**SETTINGS, **settings}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(folder)
+
+    def __call__(self, *arguments: object, stdin: bytes = b"") -> Outcome:
+        """Run ``visavis`` with these arguments."""
+        self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with pytest.raises(SystemExit) as exit_:
+            main([str(argument) for argument in arguments])
+        captured = self._capsys.readouterr()
+        return Outcome(exit_.value.code, captured.out, captured.err)

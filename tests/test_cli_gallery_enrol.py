@@ -1,0 +1,467 @@
+"""``visavis enrol`` and ``visavis identify``: photos in, names out."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+from command_line import SETTINGS, Shell
+
+import visavis
+from visavis import Recognizer
+from visavis.cli.eyes import LateEyes
+from visavis.cli.options import ModelOptions
+from visavis.galleries.opening import open_store
+from visavis.galleries.records import Details
+from visavis.service.galleries import Galleries
+
+LIMIT_S = 120
+KEY = "00112233445566778899aabbccddeeff" * 2
+
+
+@pytest.fixture
+def cli(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    cache_dir: Path,
+    recognizer: Recognizer,
+) -> Shell:
+    """A shell where the models are converted."""
+    assert recognizer.pack.name == "dlib"
+    return Shell(capsys, monkeypatch, tmp_path, {"VISAVIS_CACHE_DIR": str(cache_dir)})
+
+
+@pytest.fixture
+def people(tmp_path: Path, astronaut: Path, astronaut_again: bytes, hopper: Path) -> Path:
+    """A folder per person, with odd names and something hidden."""
+    folder = tmp_path / "people"
+    (folder / "Eileen Collins").mkdir(parents=True)
+    (folder / "grace-hopper").mkdir()
+    (folder / ".hidden").mkdir()
+    shutil.copy(astronaut, folder / "Eileen Collins" / "1.png")
+    (folder / "Eileen Collins" / "2.jpg").write_bytes(astronaut_again)
+    shutil.copy(hopper, folder / "grace-hopper" / "ünï.jpg")
+    shutil.copy(hopper, folder / ".hidden" / "x.jpg")
+    return folder
+
+
+@pytest.fixture
+def odd(tmp_path: Path, astronaut: Path, hopper: Path) -> Path:
+    """A flat folder of what cannot all be enrolled."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    data = hopper.read_bytes()
+    (folder / "Grace Hopper_1.jpg").write_bytes(data)
+    (folder / "IMG_0001.jpg").write_bytes(data)
+    (folder / "broken.jpg").write_bytes(data[: len(data) // 2])
+    (folder / "somebody else.jpg").write_bytes(data + b"\0")
+    PIL.Image.new("RGB", (300, 200), "grey").save(folder / "wall.png")
+    with PIL.Image.open(astronaut) as image:
+        face = image.convert("RGB").crop((120, 20, 320, 220))
+    two = PIL.Image.new("RGB", (400, 200))
+    two.paste(face, (0, 0))
+    two.paste(face, (200, 0))
+    two.save(folder / "twins.png")
+    return folder
+
+
+def galleries(store: str = "sqlite:///visavis.db") -> Galleries:
+    """What is in the store, without the command line."""
+    return Galleries(open_store(store), LateEyes(ModelOptions()))
+
+
+def subjects_of(gallery: str = "default", store: str = "sqlite:///visavis.db") -> dict[str, int]:
+    return {subject.id: subject.samples for subject in galleries(store).open(gallery).subjects()}
+
+
+def lines_of(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+# --- enrol ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_per_person(cli: Shell, people: Path) -> None:
+    outcome = cli("enrol", people)
+    assert outcome.out.splitlines() == [
+        "gallery default",
+        "  enrolled       3 samples of 2 subjects",
+        "  already there  0",
+        "  refused        0",
+    ]
+    assert outcome.err.splitlines() == [
+        "2 people, named by folder: Eileen Collins (2 images), grace-hopper (1 image)",
+        "made the gallery default in sqlite:///visavis.db; it keeps embeddings and no images",
+    ]
+    assert outcome.code == 0
+    assert subjects_of() == {"Eileen Collins": 2, "grace-hopper": 1}
+    (sample,) = galleries().open("default").samples("grace-hopper")
+    assert sample.source == "grace-hopper/ünï.jpg"
+
+
+def test_what_is_there_is_not_looked_at_again(cli: Shell, people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli("enrol", people, "-q").code == 0
+
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("no model is needed")
+
+    monkeypatch.setattr("visavis.cli.options.ModelOptions.load", fail)
+    shutil.move(people / "grace-hopper" / "ünï.jpg", people / "grace-hopper" / "renamed.jpg")
+    outcome = cli("enrol", people)
+    assert "  already there  3\n" in outcome.out
+    assert outcome.code == 0
+    assert subjects_of() == {"Eileen Collins": 2, "grace-hopper": 1}
+
+
+def test_each_refusal_says_why(cli: Shell, odd: Path) -> None:
+    outcome = cli("enrol", odd, "--report", "report.csv")
+    assert outcome.code == 1
+    assert outcome.out.splitlines()[1:] == [
+        "  enrolled          1 sample of 1 subject",
+        "  already there     0",
+        "  refused           5",
+        "    unnamed         1",
+        "    image_corrupt   1",
+        "    conflict        1  (--allow-conflict enrols it all the same)",
+        "    multiple_faces  1  (--faces largest enrols the largest one)",
+        "    no_face         1  (--min-face N looks for smaller ones)",
+    ]
+    said = [line.removeprefix(f"visavis: {odd}/") for line in outcome.err.splitlines()[2:]]
+    assert [line.partition(": ")[0] for line in said] == [
+        *("IMG_0001.jpg", "broken.jpg", "somebody else.jpg", "twins.png", "wall.png")
+    ]
+    assert "this face already is subject 'Grace Hopper'" in said[2]
+    rows = list(csv.DictReader(io.StringIO(Path("report.csv").read_text(encoding="utf-8"))))
+    assert [(Path(row["file"]).name, row["subject"], row["outcome"], row["error"]) for row in rows] == [
+        ("Grace Hopper_1.jpg", "Grace Hopper", "enrolled", ""),
+        ("IMG_0001.jpg", "", "refused", "unnamed"),
+        ("broken.jpg", "broken", "refused", "image_corrupt"),
+        ("somebody else.jpg", "somebody else", "refused", "conflict"),
+        ("twins.png", "twins", "refused", "multiple_faces"),
+        ("wall.png", "wall", "refused", "no_face"),
+    ]
+
+
+def test_what_was_refused_can_be_allowed(cli: Shell, odd: Path) -> None:
+    outcome = cli("enrol", odd, "--faces", "largest", "--allow-conflict", "--json")
+    results = {Path(line["file"]).name: line for line in lines_of(outcome.out)}
+    assert subjects_of() == {"Grace Hopper": 1, "somebody else": 1, "twins": 1}
+    assert results["somebody else.jpg"]["conflict"] == "Grace Hopper"
+    assert results["Grace Hopper_1.jpg"] == {
+        "file": str(odd / "Grace Hopper_1.jpg"),
+        "subject": "Grace Hopper",
+        "sample": 1,
+        "repeated": False,
+        "conflict": None,
+    }
+    assert results["wall.png"]["error"] == {"code": "no_face", "message": "no face found"}
+    assert "enrolled as somebody else, though it looks like Grace Hopper" in outcome.err
+    assert outcome.err.splitlines()[-1] == "enrolled 3 samples, already there 0, refused 3"
+
+
+def test_one_person_from_standard_input(cli: Shell, hopper: Path) -> None:
+    outcome = cli(
+        *("enrol", "-", "--subject", "grace", "--name", "Grace Hopper", "--consent", "form 7", "-g", "navy", "-q"),
+        stdin=hopper.read_bytes(),
+    )
+    assert (outcome.code, outcome.err) == (0, "")
+    subject = galleries().open("navy").subject("grace")
+    assert (subject.name, subject.consent, subject.samples) == ("Grace Hopper", "form 7", 1)
+    assert galleries().entries()[0].actor.startswith("user ")
+
+
+def test_a_dry_run_touches_nothing(cli: Shell, odd: Path) -> None:
+    outcome = cli("enrol", odd, "--dry-run")
+    assert outcome.out.splitlines()[0] == f"{odd / 'Grace Hopper_1.jpg'}: Grace Hopper"
+    assert (len(outcome.out.splitlines()), outcome.code) == (5, 1)
+    assert lines_of(cli("enrol", odd, "--dry-run", "--json").out)[1] == {
+        "file": str(odd / "IMG_0001.jpg"),
+        "subject": None,
+    }
+    assert [path.name for path in Path().iterdir()] == ["odd"]
+
+
+def test_a_new_gallery_keeps_what_was_asked_for(cli: Shell, people: Path) -> None:
+    outcome = cli("enrol", people / "grace-hopper", "--by", "folder", "--keep", "chips")
+    assert "it keeps embeddings and aligned faces" in outcome.err
+    (sample,) = galleries().open("default").samples("grace-hopper")
+    assert sample.picture == "chips"
+    outcome = cli("enrol", people, "--keep", "images")
+    assert "visavis gallery policy default --keep images" in outcome.err
+    assert (outcome.code, outcome.out) == (2, "")
+
+
+def test_whole_images_are_kept_as_they_are(cli: Shell, people: Path, astronaut_again: bytes) -> None:
+    assert cli("enrol", people / "Eileen Collins" / "2.jpg", "--subject", "e", "--keep", "images").code == 0
+    (sample,) = galleries().open("default").samples("e")
+    assert galleries().open("default").picture("e", sample.id) == astronaut_again
+
+
+def test_encryption_by_a_key_from_the_environment(cli: Shell, people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISAVIS_GALLERY_KEY", KEY)
+    assert ", encrypted; it keeps" in cli("enrol", people).err
+    monkeypatch.delenv("VISAVIS_GALLERY_KEY")
+    outcome = cli("identify", people)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "this gallery is encrypted" in outcome.err
+    Path("key").write_text(f"{KEY}\n")
+    assert cli("identify", people, "--key-file", "key").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Missing argument 'PATH"),
+        (["nowhere"], "visavis: nowhere: there is no such file or folder"),
+        (["empty"], "visavis: no image found in empty"),
+        (
+            ["unnamed"],
+            "1.jpg: the file's name names nobody; --by folder takes its folder's, --subject says who it is\n",
+        ),
+        (["-"], "standard input has no name"),
+        (["unnamed", "--subject", "a/b"], "visavis: a subject's ID is"),
+        (["unnamed", "--subject", "a", "-g", "Not a Name"], "visavis: a gallery's name is"),
+        (["unnamed", "--name", "Ada"], "visavis: --name is the name of one person: say whose with --subject"),
+        (["unnamed", "--by", "moon"], "'moon' is not one of 'auto', 'folder', 'file'"),
+        (["unnamed", "--subject", "a", "--store", "mysql://x"], "visavis: the URL of a store is one such as"),
+        (["unnamed", "--subject", "a", "--pack", "nope"], "visavis: there is no pack 'nope'"),
+        (["unnamed", "--subject", "a", "--store", "sqlite:///no/where.db"], "no/where.db"),
+        (["unnamed", "--subject", "a", "--store", "sqlite:///text.db"], "visavis: text.db is no SQLite file"),
+        (["unnamed", "--subject", "a", "--key-file", "text.db"], "visavis: the key of the galleries is"),
+        (["unnamed", "--subject", "a", "--key-file", "no.key"], "visavis: no.key: No such file or directory"),
+        (["unnamed", "--subject", "a", "--report", "no/report.csv"], "visavis: no/report.csv: No such file"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_makes_nothing(
+    cli: Shell, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "unnamed").mkdir()
+    (tmp_path / "unnamed" / "1.jpg").touch()
+    (tmp_path / "text.db").write_text("not a database, and long enough to be told from an empty file")
+    outcome = cli("enrol", *arguments)
+    assert message in outcome.err
+    assert (outcome.code, outcome.out) == (2, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "text.db", "unnamed"]
+
+
+def test_the_key_is_given_once(cli: Shell, people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISAVIS_GALLERY_KEY", KEY)
+    Path("key").write_text(KEY)
+    outcome = cli("enrol", people, "--key-file", "key")
+    assert "two ways to give one key" in outcome.err
+    assert outcome.code == 2
+    assert KEY not in outcome.err
+
+
+# --- identify -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def stocked(
+    tmp_path_factory: pytest.TempPathFactory,
+    recognizer: Recognizer,
+    astronaut: Path,
+    astronaut_again: bytes,
+    hopper: Path,
+) -> Path:
+    """A store with two galleries: both people, and one of them by her name."""
+    path = tmp_path_factory.mktemp("stocked") / "visavis.db"
+    stock = Galleries(open_store(f"sqlite:///{path}"), recognizer)
+    stock.create("default")
+    stock.create("one")
+    both, one = stock.open("default"), stock.open("one")
+    for image in (astronaut, astronaut_again):
+        both.enrol(image, "Eileen Collins", min_face=0.15)
+    both.enrol(hopper, "grace-hopper", min_face=0.15)
+    one.enrol(hopper, "grace-hopper", details=Details(name="Grace H."), min_face=0.15)
+    stock.store.close()
+    return path
+
+
+@pytest.fixture
+def enrolled(cli: Shell, stocked: Path) -> Shell:
+    """A shell in the folder of a store with people in it."""
+    shutil.copy(stocked, cli.folder)
+    return cli
+
+
+def test_identify_in_words(enrolled: Shell, hopper: Path) -> None:
+    outcome = enrolled("identify", hopper)
+    header, line = outcome.out.splitlines()
+    assert header == f"{hopper}: 1 face"
+    assert line.startswith("  box ")
+    assert "  grace-hopper  distance 0.0000  probability 1.0000  margin 0." in line
+    assert line.endswith(" to Eileen Collins")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "  Grace" not in line
+    assert "  grace-hopper (Grace H.)  distance" in enrolled("identify", hopper, "-g", "one").out
+
+
+def test_unknown_faces_come_with_the_reason(enrolled: Shell, astronaut: Path) -> None:
+    outcome = enrolled("identify", "-g", "one", astronaut)
+    assert "  unknown (below_threshold)  nearest grace-hopper (Grace H.)  distance 0." in outcome.out
+    assert "margin" not in outcome.out
+    assert "  grace-hopper (Grace H.)  distance" in enrolled("identify", "-g", "one", "--threshold", "2", astronaut).out
+    enrolled("gallery", "create", "empty")
+    assert enrolled("identify", "-g", "empty", astronaut).out.endswith("  unknown (empty_gallery)\n")
+
+
+def test_identify_as_json(enrolled: Shell, odd: Path, recognizer: Recognizer) -> None:
+    outcome = enrolled("identify", "--json", "--limit", "1", odd)
+    records = {Path(record["file"]).name: record for record in lines_of(outcome.out)}
+    assert outcome.code == 1
+    assert records["broken.jpg"]["error"]["code"] == "image_corrupt"
+    assert records["wall.png"]["faces"] == []
+    assert len(records["twins.png"]["faces"]) == 2
+    (face,) = records["Grace Hopper_1.jpg"]["faces"]
+    assert [candidate["subject"] for candidate in face["candidates"]] == ["grace-hopper"]
+    assert face["match"]["subject"] == "grace-hopper"
+    assert face["match"]["margin"] > 0.1
+    (found,) = recognizer.detect(odd / "Grace Hopper_1.jpg", min_face=0.15)
+    assert face["face"]["box_xyxy"] == found.box_xyxy.tolist()
+    assert "embedding" not in face["face"]
+
+
+def test_identify_as_csv(enrolled: Shell, odd: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(enrolled("identify", "--csv", odd).out)))
+    told = [(Path(row["file"]).name, row["error"], row["match"], row["runner_up"]) for row in rows]
+    assert told == [
+        ("Grace Hopper_1.jpg", "", "grace-hopper", "Eileen Collins"),
+        ("IMG_0001.jpg", "", "grace-hopper", "Eileen Collins"),
+        ("broken.jpg", "image_corrupt", "", ""),
+        ("somebody else.jpg", "", "grace-hopper", "Eileen Collins"),
+        ("twins.png", "", "Eileen Collins", "grace-hopper"),
+        ("twins.png", "", "Eileen Collins", "grace-hopper"),
+    ]
+    assert float(rows[0]["distance"]) < 1e-3
+    assert float(rows[0]["threshold"]) == 0.56
+
+
+def test_identify_only_the_largest(enrolled: Shell, odd: Path) -> None:
+    assert enrolled("identify", "--faces", "largest", odd / "twins.png").out.count("  box ") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["{hopper}", "-g", "nope"],
+            "there is no gallery 'nope' in sqlite:///visavis.db; those there are: default, one\n",
+        ),
+        (["{hopper}", "--store", "sqlite:///new.db"], "there is no gallery 'default': sqlite:///new.db holds none yet"),
+        (["{hopper}", "--json", "--csv"], "--json and --csv exclude each other"),
+        (["{hopper}", "--limit", "0"], "--limit"),
+        (["{hopper}", "--threshold", "nan"], "threshold"),
+        (["."], "visavis: no image found in ."),
+    ],
+)
+def test_identify_that_cannot_be_done(enrolled: Shell, hopper: Path, arguments: list[str], message: str) -> None:
+    outcome = enrolled("identify", *(argument.format(hopper=hopper) for argument in arguments))
+    assert message in outcome.err
+    assert (outcome.code, outcome.out) == (2, "")
+    assert not Path("new.db").exists()
+
+
+# --- real processes -------------------------------------------------------------------------------------------------
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "visavis", *map(str, arguments)]
+
+
+@pytest.fixture
+def environment(cache_dir: Path, recognizer: Recognizer) -> dict[str, str]:
+    """The environment of a process, with the models converted."""
+    assert recognizer.pack.name == "dlib"
+    source = str(Path(visavis.__file__).parents[1])
+    return {**os.environ, **SETTINGS, "PYTHONPATH": source, "VISAVIS_CACHE_DIR": str(cache_dir)}
+
+
+@pytest.fixture
+def many(tmp_path: Path, hopper: Path) -> Path:
+    """One photo as many different files."""
+    folder = tmp_path / "many" / "grace"
+    folder.mkdir(parents=True)
+    data = hopper.read_bytes()
+    for number in range(400):
+        (folder / f"{number:03}.jpg").write_bytes(data + number.to_bytes(2, "big"))
+    return folder.parent
+
+
+def test_ctrl_c_leaves_what_was_enrolled_and_the_next_run_goes_on(
+    many: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        command("enrol", many, "--json"),
+        env=environment,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest, err = process.communicate(timeout=LIMIT_S)
+    done = lines_of(first + rest)
+    *_, stays, interrupted = err.splitlines()
+    assert process.returncode == 130
+    assert stays.endswith("that stays, and the same command goes on from there")
+    assert interrupted == "visavis: interrupted"
+    assert 0 < len(done) < 400
+    for file in (many / "grace").iterdir():
+        if str(file) not in {result["file"] for result in done[:20]}:
+            file.unlink()
+    again = subprocess.run(
+        command("enrol", many, "--json"),
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=LIMIT_S,
+    )
+    assert lines_of(again.stdout) == [{**result, "repeated": True} for result in done[:20]]
+
+
+def test_two_at_once_enrol_everything_once(many: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    for file in sorted((many / "grace").iterdir())[20:]:
+        file.unlink()
+    both = [
+        subprocess.Popen(
+            command("enrol", many, "--json"), env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    results = [lines_of(process.communicate(timeout=LIMIT_S)[0]) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert [len(each) for each in results] == [20, 20]
+    stored = {result["sample"] for each in results for result in each if not result["repeated"]}
+    assert len(stored) == 20
+    assert subjects_of(store=f"sqlite:///{tmp_path}/visavis.db") == {"grace": 20}
+
+
+def test_a_reader_that_leaves_is_no_error(many: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    with subprocess.Popen(
+        command("enrol", many, "--json", "-q"),
+        env=environment,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
