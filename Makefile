@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo serve test check format bench bench-server clean
+.PHONY: help demo serve test check format bench bench-server bench-galleries clean
 
 help:
 	@echo "make serve   run the server on port 8000"
@@ -15,6 +15,7 @@ help:
 	@echo "make format  format the code"
 	@echo "make bench   measure speed beside dlib (minutes)"
 	@echo "make bench-server  load the server, beside the design that it replaces (minutes)"
+	@echo "make bench-galleries  search, change, kill and enrol beside other stores (half an hour)"
 	@echo "make clean   remove the virtual environment and caches"
 
 demo: $(VENV)/.demo
@@ -43,6 +44,11 @@ bench: $(VENV)/.check
 
 bench-server: $(VENV)/.check
 	$(BIN)/python bench/server.py
+
+bench-galleries: $(VENV)/.check
+	$(BIN)/python bench/search.py
+	$(BIN)/python bench/kill.py
+	$(BIN)/python bench/enrol.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache
