@@ -1,7 +1,7 @@
 # visavis as a server: models are converted while the image is built, nothing is downloaded when it runs.
 #
 #   docker build -t visavis .
-#   docker run --rm -p 8000:8000 -e VISAVIS_KEYS="read:a-secret-of-24-characters-or-more" visavis
+#   docker run --rm -p 8000:8000 -v visavis:/data -e VISAVIS_KEYS="admin:a-secret-of-24-characters-or-more" visavis
 
 FROM python:3.12-slim AS build
 

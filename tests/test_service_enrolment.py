@@ -276,7 +276,9 @@ def test_retention_is_set_and_renewed(world: World) -> None:
     assert world.gallery.enrol_embedding(at(0), "ada").subject.expires_at == NOON + timedelta(days=40)
     mine = NOON + timedelta(days=15)
     assert world.gallery.enrol_embedding(at(0), "ada", details=Details(expires_at=mine)).subject.expires_at == mine
-    assert world.gallery.enrol_embedding(at(0), "ada", details=Details(expires_at=NEVER)).subject.expires_at is None
+    latest = NOON + timedelta(days=40)
+    assert world.gallery.enrol_embedding(at(0), "ada", details=Details(expires_at=NEVER)).subject.expires_at == latest
+    assert world.gallery.update("ada", Details(expires_at=NEVER)).expires_at == latest
 
 
 def test_without_retention_nobody_expires(world: World) -> None:

@@ -99,9 +99,9 @@ class ExactIndex:
         equally far to within the rounding of float32 may be left out for one another.
         """
         hits: list[list[Hit]] = []
-        with self._lock.reading():
-            for start in range(0, len(probes), _PROBES_AT_ONCE):
-                several = probes[start : start + _PROBES_AT_ONCE]
+        for start in range(0, len(probes), _PROBES_AT_ONCE):
+            several = probes[start : start + _PROBES_AT_ONCE]
+            with self._lock.reading():  # for a short while: changes, and searches that come after them, wait for it
                 scores = self._scores(several)
                 hits.extend(self._nearest(probe, row, limit) for probe, row in zip(several, scores, strict=True))
         return hits

@@ -35,6 +35,7 @@ from visavis.galleries.sqlite_search import Memory
 from visavis.types import EmbeddingSpace, FloatArray
 
 _NOTHING = Erased(subjects=(), samples=0, overwritten=True)
+_PROBES_AT_ONCE = 8
 _LOOKS = 8  # at a gallery that changes between search and answer, before it is held still
 
 
@@ -212,14 +213,9 @@ class SqliteStore:
         check_limit(limit)
         found = self.gallery(gallery)
         probes = check_probes(probes, found.space.dimension)
-        for _ in range(_LOOKS):
-            hits = self._memory.search(found, probes, limit)
-            with self._looking(gallery) as look:
-                found, matches = look.gallery, look.matches(hits)
-            if matches is not None:
-                return matches
-        with self._file.writing():  # nothing changes meanwhile
-            return self._look_and_match(gallery, probes, limit)
+        # A few at a time, so that nobody else waits long for the file.
+        several = (probes[start : start + _PROBES_AT_ONCE] for start in range(0, len(probes), _PROBES_AT_ONCE))
+        return tuple(matches for some in several for matches in self._search(found, some, limit))
 
     def log(self, action: str, gallery: str, origin: Origin, *, subjects: Sequence[int] = (), count: int = 0) -> None:
         """Add an entry to the log; see ``Store``."""
@@ -241,10 +237,17 @@ class SqliteStore:
         self._file.close()
         self._memory.release_others(())
 
-    def _look_and_match(self, gallery: str, probes: FloatArray, limit: int) -> tuple[tuple[Match, ...], ...]:
-        hits = self._memory.search(self.gallery(gallery), probes, limit)
-        with self._looking(gallery) as look:
-            return look.matches(hits) or ()
+    def _search(self, gallery: Gallery, probes: FloatArray, limit: int) -> tuple[tuple[Match, ...], ...]:
+        for _ in range(_LOOKS):
+            hits = self._memory.search(gallery, probes, limit)
+            with self._looking(gallery.name) as look:
+                gallery, matches = look.gallery, look.matches(hits)
+            if matches is not None:
+                return matches
+        with self._file.writing():  # nothing changes meanwhile
+            hits = self._memory.search(self.gallery(gallery.name), probes, limit)
+            with self._looking(gallery.name) as look:
+                return look.matches(hits) or ((),) * len(probes)
 
     @contextmanager
     def _looking(self, name: str, *, sealed: bool = True) -> Iterator[Look]:

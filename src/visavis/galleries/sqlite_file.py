@@ -5,6 +5,7 @@ import os
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ _STUBS = (
     "DELETE FROM pictures WHERE data IS NULL",
 )
 _LARGEST_IN_MEMORY = 256_000_000  # bytes; a larger file is written anew by way of a temporary one
+_POLL_S = 0.02
 _EMPTY_WAL = "PRAGMA wal_checkpoint(TRUNCATE)"
 
 
@@ -96,15 +98,12 @@ class SqliteFile:
         Args:
             wait: whether to wait for readers, as for everything else.
         """
-        with self._holding(self._write_lock):
-            connection = self._open_writer()
-            connection.execute(f"PRAGMA busy_timeout = {self._patience_s * 1000 if wait else 0:.0f}")
-            try:
-                busy, _, _ = connection.execute(_EMPTY_WAL).fetchone()
-            finally:
-                connection.execute(f"PRAGMA busy_timeout = {self._patience_s * 1000:.0f}")
-            self.owes_overwriting = bool(busy)
-            return not busy
+        deadline = time.monotonic() + (self._patience_s if wait else 0.0)
+        while not self._overwrite_at_once():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_S)  # and let others write meanwhile
+        return True
 
     def compact(self) -> bool:
         """Write the file anew where it has more stubs of what was forgotten than rows that live.
@@ -210,6 +209,19 @@ class SqliteFile:
             if connection is not None:
                 connection.close()
         self._writer = self._reader = self._identity = None
+
+    def _overwrite_at_once(self) -> bool:
+        with self._holding(self._write_lock):
+            connection = self._open_writer()
+            connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                busy, _, _ = connection.execute(_EMPTY_WAL).fetchone()
+            except sqlite3.OperationalError:  # another process writes, or does the same
+                busy = 1
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {self._patience_s * 1000:.0f}")
+            self.owes_overwriting = bool(busy)
+            return not busy
 
     def _open_writer(self) -> sqlite3.Connection:
         if self._writer is None:

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from visavis.errors import InvalidOption
 
 _LONGEST_TEXT = 10_000
-_LONGEST_METADATA = 100_000
+_LONGEST_METADATA = 10_000
 
 
 def check_text(name: str, text: object) -> None:

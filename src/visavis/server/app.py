@@ -36,6 +36,8 @@ from visavis.server.rate import Rate, RateLimiter
 from visavis.server.runner import ClientGone
 
 _FETCHERS = 8
+_AUDITS_WAITING = 1
+_SHARE_OF_EXPORTS = 2  # of the workers, one in so many makes pages of exports
 _FETCHES_WAITING = 64
 _CLIENT_GONE = 499  # for the log: nobody reads it
 
@@ -144,6 +146,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if state.recognizer is None:
         state.recognizer = await anyio.to_thread.run_sync(load_recognizer, settings)
     state.pool = WorkerPool(_workers(settings), settings.queue)
+    state.audits = WorkerPool(1, _AUDITS_WAITING, "audit")
+    state.export_turns = anyio.CapacityLimiter(max(1, _workers(settings) // _SHARE_OF_EXPORTS))
     state.import_turns = anyio.CapacityLimiter(max(1, _workers(settings) // _SHARE_OF_IMPORTS))
     state.import_fetches = anyio.CapacityLimiter(_FETCHERS)
     state.fetch_pool = WorkerPool(_FETCHERS, _FETCHES_WAITING, "fetch")
@@ -157,6 +161,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         finally:
             state.ready = False
             await anyio.to_thread.run_sync(state.fetch_pool.close)
+            await anyio.to_thread.run_sync(state.audits.close)
             await anyio.to_thread.run_sync(state.pool.close)
 
 

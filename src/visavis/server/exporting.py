@@ -68,7 +68,8 @@ class _Export(Streamed):
         try:
             while page:
                 await send_piece(send, page)
-                page = await while_here(gone, patiently(self._state.pool, self._pages.next))
+                async with self._state.export_turns:
+                    page = await while_here(gone, patiently(self._state.pool, self._pages.next))
         except ClientGone:
             return
         await send_piece(send, b"", last=True)

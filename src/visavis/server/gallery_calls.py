@@ -8,7 +8,7 @@ from starlette.responses import Response
 from visavis.server.inputs import Body
 from visavis.server.keys import KeyRecord
 from visavis.server.reading import check_path
-from visavis.server.runner import run
+from visavis.server.runner import Submit, at_once, run
 from visavis.server.work import Answer, Job
 from visavis.service.galleries import Galleries
 from visavis.service.gallery import OpenGallery
@@ -63,10 +63,10 @@ async def answer(request: Request, act: Callable[[Galleries], Answer]) -> Respon
     return await run(request, parse)
 
 
-async def answer_of(request: Request, act: Callable[[OpenGallery], Answer]) -> Response:
+async def answer_of(request: Request, act: Callable[[OpenGallery], Answer], submit: Submit = at_once) -> Response:
     """Answer with what a worker does with the gallery that the path names."""
 
     def parse(_body: Body) -> Job[Answer]:
         return job(lambda: act(open_gallery(request)))
 
-    return await run(request, parse)
+    return await run(request, parse, submit)

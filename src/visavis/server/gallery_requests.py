@@ -53,7 +53,7 @@ AllowConflict = Annotated[
 ]
 Text = Annotated[str, Field(max_length=_LONGEST_TEXT)]
 Metadata = Annotated[
-    dict[str, Any], Field(description="Whatever else is to be known of the subject, in 100,000 characters of JSON.")
+    dict[str, Any], Field(description="Whatever else is to be known of the subject, in 10,000 characters of JSON.")
 ]
 Moment = Annotated[
     Any,

@@ -1,5 +1,6 @@
 """Galleries over HTTP: made, looked at, changed, forgotten; their logs."""
 
+import threading
 from functools import partial
 
 from fastapi import APIRouter, Depends, Request
@@ -133,7 +134,15 @@ async def forget(request: Request) -> Response:
 async def audit(request: Request) -> Response:
     """Look for subjects that may be one person, samples that look wrong or are poor. Takes long in large galleries."""
     read_query(Query, request)
-    return await answer_of(request, work.audit)
+    state, over = request.app.state, threading.Event()
+    try:
+        return await answer_of(
+            request,
+            lambda gallery: work.audit(gallery, lambda: state.ready and not over.is_set()),
+            lambda _pool, audit: state.audits.submit(audit),  # a worker of their own: one may take hours
+        )
+    finally:
+        over.set()  # also where the client has left
 
 
 @router.get(

@@ -71,9 +71,9 @@ def forget(gallery: OpenGallery) -> Answer:
     return _receipt(gallery.forget())
 
 
-def audit(gallery: OpenGallery) -> Answer:
-    """Look for what there is to mend."""
-    return Answer(to_json(gallery.audit().to_dict()))
+def audit(gallery: OpenGallery, going_on: Callable[[], bool]) -> Answer:
+    """Look for what there is to mend, as long as anybody wants it."""
+    return Answer(to_json(gallery.audit(going_on=going_on).to_dict()))
 
 
 def log(galleries: Galleries, gallery: str | None, page: Page) -> Answer:

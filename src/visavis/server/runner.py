@@ -48,8 +48,13 @@ async def patiently(pool: WorkerPool, function: Callable[[], _Result], /) -> _Re
     return await (await pool.submit_when_free(function))
 
 
-async def run(request: Request, parse: Callable[[Body], Job[Answer]]) -> Response:
+async def run(request: Request, parse: Callable[[Body], Job[Answer]], submit: Submit = at_once) -> Response:
     """Read the body, understand it, fetch what it names, and do the work.
+
+    Args:
+        request: to be answered.
+        parse: runs in a worker.
+        submit: how work is given to a pool.
 
     Raises:
         Problem: the request cannot be answered.
@@ -58,7 +63,7 @@ async def run(request: Request, parse: Callable[[Body], Job[Answer]]) -> Respons
     """
     state = request.app.state
     body = Body(request.headers.get("content-type", ""), await request.body())
-    answer = await perform(state, partial(parse, body), until_gone(request.receive))
+    answer = await perform(state, partial(parse, body), until_gone(request.receive), submit)
     state.metrics.count(request.scope["route"].path, answer.tally)
     headers = {**getattr(request.state, "answer_headers", {}), **answer.headers}
     return Response(answer.body, answer.status, headers, answer.media_type)

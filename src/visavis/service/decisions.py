@@ -1,13 +1,14 @@
 """From what a gallery ranks to what it means: pure functions of distances, qualities and a policy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import numpy as np
 
 from visavis.core.decide import check_threshold, distances, probability_of_same
 from visavis.errors import FaceBlurred, FaceTooSmall, LowScore, SpaceMismatch, VisavisError
-from visavis.galleries.records import Gallery, Match, Policy, Sample
+from visavis.galleries.records import Details, Gallery, Match, Policy, Sample
 from visavis.models.catalogue import Pack
 from visavis.service.results import Candidate, Identification, SubjectVerification, UnknownReason
 from visavis.types import Face, FloatArray, Quality
@@ -144,6 +145,14 @@ def check_space(gallery: Gallery, space: str) -> None:
             f"gallery {gallery.name!r} holds embeddings of the space {gallery.space.id}, and these are of {space}: "
             "use the pack that it was made with, or enrol the images again in a new gallery"
         )
+
+
+def within_retention(details: Details, policy: Policy, at: datetime) -> Details:
+    """Return details whose expiry, where they name one, is no later than the gallery's policy allows."""
+    if policy.retention_days is None or details.expires_at is None:
+        return details
+    latest = at + timedelta(days=policy.retention_days)
+    return replace(details, expires_at=min(details.expires_at, latest))
 
 
 def shortcomings(

@@ -17,7 +17,7 @@ from visavis.errors import ConsentMissing, KeyReused, NoFace, SubjectConflict, V
 from visavis.galleries.base import Store
 from visavis.galleries.checks import check_embedding, check_key, check_subject_id
 from visavis.galleries.records import Gallery, NewSample, Origin, Stored
-from visavis.service.decisions import Rules, candidates_of, enrolment_shortcomings
+from visavis.service.decisions import Rules, candidates_of, enrolment_shortcomings, within_retention
 from visavis.service.enrolment import IMAGES_AT_ONCE, EnrolFaces, Enrolment
 from visavis.service.eyes import Eyes
 from visavis.service.pictures import encoded_chip, encoded_picture
@@ -109,7 +109,7 @@ class Enroller:
     def _checked(self, each: Enrolment, embedding: FloatArray | None, face: Face | None) -> _Ready | VisavisError:
         """Hold a face against the gallery's policy."""
         policy, quality = self.gallery.policy, face.quality if face else each.quality
-        details = each.details
+        details = within_retention(each.details, policy, self.origin.at)
         if policy.retention_days is not None and details.expires_at is None:
             details = replace(details, expires_at=self.origin.at + timedelta(days=policy.retention_days))
         try:

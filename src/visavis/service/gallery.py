@@ -229,11 +229,15 @@ class OpenGallery(GalleryKeeping):
         enrolments = transfer.enrolments_of(lines, lambda space: check_space(self.record, space))
         return self.enrol_many(enrolments, allow_conflict=allow_conflict)
 
-    def audit(self) -> AuditReport:
-        """Look for what should be mended: it searches the gallery for each of its samples, so large ones take long."""
+    def audit(self, *, going_on: Callable[[], bool] = lambda: True) -> AuditReport:
+        """Look for what should be mended: it searches the gallery for each of its samples, so large ones take long.
+
+        Args:
+            going_on: asked again and again; where it says no, the audit ends in ``StoreUnavailable``.
+        """
         gallery = self._bound()
         self._store.log("audit", self.name, self._origin(), count=gallery.samples)
-        return hygiene.audit(self._store, gallery, rules_of(gallery.policy, self._eyes.pack))
+        return hygiene.audit(self._store, gallery, rules_of(gallery.policy, self._eyes.pack), going_on)
 
     def _bound(self) -> Gallery:
         """Return the gallery after forgetting whose time is over.

@@ -7,6 +7,7 @@ from visavis.errors import SampleNotFound, SubjectNotFound
 from visavis.galleries.base import Store
 from visavis.galleries.records import Details, Erased, Gallery, LogEntry, Origin, Policy, Sample, Subject
 from visavis.service import transfer
+from visavis.service.decisions import within_retention
 from visavis.service.results import Receipt
 
 
@@ -64,7 +65,9 @@ class GalleryKeeping:
             VersionMismatch: it has changed meanwhile.
         """
         self._expire()
-        return self._store.update(self.name, subject, details, self._origin(), version=version)
+        origin = self._origin()
+        details = within_retention(details, self.record.policy, origin.at)
+        return self._store.update(self.name, subject, details, origin, version=version)
 
     def picture(self, subject: str, sample: int) -> bytes:
         """Return the encoded image, or chip, that is stored with a sample.
