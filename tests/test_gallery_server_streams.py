@@ -487,7 +487,7 @@ class TestExportLive:
     @pytest.fixture
     def full(self, live: Listening, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
         """Fill the gallery, and return what tells how many pages were made of it."""
-        lines = [line(seed % 3, metadata={"a": "x" * 20_000}) for seed in range(600)]
+        lines = [line(seed % 3, consent="x" * 10_000, metadata={"a": "x" * 9_900}) for seed in range(600)]
         for start in range(0, 600, 4):
             body = ndjson(*lines[start : start + 4])
             told = from_ndjson(live.call("POST", "/v1/galleries/team/import", body, NDJSON).body)

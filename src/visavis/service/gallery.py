@@ -157,12 +157,7 @@ class OpenGallery(GalleryKeeping):
     def identify_embeddings(
         self, embeddings: FloatArray, *, limit: int = 5, threshold: float | None = None
     ) -> tuple[Identification, ...]:
-        """Tell who faces are that were embedded before.
-
-        Args:
-            embeddings: (P, D) of the gallery's space.
-            limit: how many candidates to return for each.
-            threshold: a subject nearer than this is identified; None for the gallery's own.
+        """Tell who faces are that were embedded before: (P, D) of the gallery's space; else as in ``identify``.
 
         Raises:
             InvalidEmbedding: one is none of the gallery's space.
