@@ -8,6 +8,7 @@ import pytest
 from service_kinds import GOOD, World, at, open_world
 from store_kinds import Place
 
+from visavis.errors import StoreUnavailable
 from visavis.galleries.records import Policy
 from visavis.service.reports import LowQuality, Outlier, SubjectPair
 from visavis.types import Quality
@@ -121,3 +122,11 @@ def test_many_samples_of_many(place: Place, tmp_path: Path) -> None:
         assert (report.subjects, report.samples) == (107, 211)
         assert [(pair.a, pair.b) for pair in report.duplicates] == [("s1", "double")]
         assert (report.outliers, report.confusable) == ((), ())
+
+
+def test_it_ends_when_nobody_wants_it_any_more(world: World) -> None:
+    enrol(world, "ada", 0)
+    enrol(world, "ben", 5)
+    asked = iter((True, False))
+    with pytest.raises(StoreUnavailable, match="broken off"):
+        world.gallery.audit(going_on=lambda: next(asked))

@@ -53,6 +53,7 @@ def test_every_setting_has_its_variable() -> None:
         "GALLERY_KEY_FILE": "",
     }
     assert {name.lower() for name in environment} == {setting.name for setting in fields(Settings)}
+    del environment["GALLERY_KEY_FILE"]  # which goes without the other
     settings = Settings.from_env({f"VISAVIS_{name}": value for name, value in environment.items()})
     assert settings == Settings(
         host="::1",
@@ -129,3 +130,9 @@ def test_the_key_of_galleries_is_given_once_and_not_repeated() -> None:
 def test_a_server_listens_somewhere() -> None:
     with pytest.raises(InvalidOption, match="host"):
         Settings(host="")
+
+
+@pytest.mark.parametrize("name", ["VISAVIS_GALLERY_KEY", "VISAVIS_GALLERY_KEY_FILE"])
+def test_an_empty_key_is_no_missing_key(name: str) -> None:
+    with pytest.raises(InvalidOption, match=f"^{name}: .*set, and empty"):
+        Settings.from_env({name: ""})

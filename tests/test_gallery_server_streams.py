@@ -4,6 +4,7 @@ import itertools
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -27,10 +28,11 @@ from serving import (
     vector,
 )
 
-from visavis import FetchFailed, Recognizer
+from visavis import FetchFailed, Recognizer, errors
 from visavis.config import Settings
 from visavis.fetch import FetchPolicy
 from visavis.server.limits import Memory
+from visavis.service import hygiene
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 HEAD = """\
@@ -567,3 +569,38 @@ def busy(server: Listening) -> Iterator[None]:
     for thread in threads:
         thread.join(PATIENCE_S)
     assert [answer.status for answer in answers] == [200, 200]
+
+
+def test_an_audit_keeps_nobody_from_anything_and_ends_with_its_client(
+    live: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def endless(_store: object, _gallery: object, _rules: object, going_on: Callable[[], bool]) -> None:
+        begun.set()
+        while going_on():
+            time.sleep(0.01)
+        ended.set()
+        raise errors.StoreUnavailable("broken off")
+
+    monkeypatch.setattr(hygiene, "audit", endless)
+    call = "GET /v1/galleries/team/audit HTTP/1.1\nHost: x\n\n"
+    first = live.connect(call)
+    assert begun.wait(PATIENCE_S)
+    waiting = [live.connect(call) for _ in range(2)]  # one waits for its turn, the other is refused
+    refused = [connection for connection in waiting if b" 503 " in _first_bytes(connection)]
+    assert len(refused) == 1
+    for _ in range(5):
+        assert live.call("GET", "/v1/galleries/team").status == 200
+    for connection in (first, *waiting):
+        connection.close()
+    assert ended.wait(PATIENCE_S)
+
+
+def _first_bytes(connection: socket.socket) -> bytes:
+    """Return the beginning of an answer, or nothing where none comes soon."""
+    connection.settimeout(0.5)
+    try:
+        return connection.recv(64)
+    except TimeoutError:
+        return b""

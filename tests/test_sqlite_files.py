@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -199,8 +200,9 @@ def test_damage_is_told_and_a_backup_helps(
     filled.backup(backup, origin(1))
     filled.close()
     damage(path)
-    refuses(READS["samples"], filled, path, StoreDamaged, "restore a backup")
-    refuses(READS["search"], filled, path, StoreDamaged, "restore a backup")
+    kind = StoreForeign if damage is header_of_zeros else StoreDamaged
+    refuses(READS["samples"], filled, path, kind, "restore a backup")
+    refuses(READS["search"], filled, path, kind, "restore a backup")
     filled.close()
     shutil.copy(backup, path)
     assert content(filled) == before
@@ -490,3 +492,37 @@ def test_sealed_rows_open_only_where_they_belong(path: Path, store: SqliteStore,
                 other.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (value, row))  # noqa: S608  # likewise
         with pytest.raises(GalleryLocked):
             [owner.picture(GALLERY, id_) for id_ in ids] if table == "pictures" else owner.samples(GALLERY)
+
+
+def test_others_write_while_a_forgetting_waits_for_a_reader(filled: SqliteStore, path: Path) -> None:
+    entries = len(filled.entries(limit=1000))
+    with (
+        closing(SqliteStore(path, patience_s=60)) as store,
+        closing(sqlite3.connect(path, isolation_level=None)) as reader,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM samples").fetchone()
+        forgetting = pool.submit(store.forget_samples, GALLERY, [1], origin(5))
+        while len(store.entries(limit=1000)) == entries:
+            time.sleep(0.01)  # until it is stored, and waits to be overwritten
+        store.log("identify", GALLERY, origin(6))
+        assert not forgetting.done()
+        reader.execute("COMMIT")
+        assert forgetting.result().overwritten
+
+
+def test_a_process_that_comes_and_goes_takes_nothing_away(filled: SqliteStore, path: Path) -> None:
+    """Where the locks of this process are lost, another one takes the log away when it closes the file."""
+    look = (
+        "import sys; from pathlib import Path; from visavis.galleries.sqlite import SqliteStore\n"
+        "store = SqliteStore(Path(sys.argv[1])); print(len(store.entries(limit=1000))); store.close()"
+    )
+    with closing(SqliteStore(path)) as second:
+        for number in range(3):
+            filled.log("identify", GALLERY, origin(number))  # writes
+            second.gallery(GALLERY)  # reads, in the same process
+            filled.search(GALLERY, vectors(1), 1)  # loads, on a connection of its own
+            told = subprocess.run([sys.executable, "-c", look, path], check=True, capture_output=True, text=True)
+            assert int(told.stdout) == len(filled.entries(limit=1000))
+            assert Path(f"{path}-wal").exists()

@@ -99,6 +99,8 @@ class Settings:
     def from_env(cls, environment: Mapping[str, str]) -> "Settings":
         """Read the settings from variables that begin with ``VISAVIS_``; an empty one counts as absent.
 
+        But for the key of the galleries: nothing must remain plain because a secret could not be read.
+
         Raises:
             InvalidOption: a value is out of its range, or there is no such setting; the message names the variable.
         """
@@ -109,6 +111,11 @@ class Settings:
         if unknown := sorted(given.keys() - known):
             names = ", ".join(PREFIX + name.upper() for name in unknown)
             raise InvalidOption(f"{names}: there is no such setting; see the documentation for those that there are")
+        for name in ("gallery_key", "gallery_key_file"):
+            if given.get(name) == "":
+                raise InvalidOption(
+                    f"{PREFIX}{name.upper()}: it is set, and empty; unset it where nothing is encrypted"
+                )
         values = {name: _parse(name, value) for name, value in given.items() if value}
         try:
             return cls(**values)

@@ -96,6 +96,9 @@ def not_found(galleries: "Galleries", name: str) -> GalleryNotFound:
 def _read_key(key_file: Path | None) -> bytes | None:
     from visavis.galleries.opening import read_key  # noqa: PLC0415  # brings NumPy
 
+    for name in (_KEY_VARIABLE, f"{_KEY_VARIABLE}_FILE"):
+        if os.environ.get(name) == "":  # nothing must remain plain because a secret could not be read
+            raise InvalidOption(f"{name} is set, and empty; unset it where nothing is encrypted")
     text = os.environ.get(_KEY_VARIABLE)
     if key_file is None:
         return read_key(text) if text else None

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from visavis.errors import (
@@ -14,7 +14,6 @@ from visavis.errors import (
     VisavisError,
 )
 
-_MAGIC = b"SQLite format 3\x00"
 # How SQLite says what went wrong, which Python 3.10 does not tell by number.
 _KINDS: tuple[tuple[str, type[VisavisError], str], ...] = (
     ("malformed", StoreDamaged, "is damaged; restore a backup"),
@@ -44,29 +43,10 @@ def translated(path: Path) -> Iterator[None]:
         raise StoreUnavailable(f"{path} cannot be opened: {error.strerror or error}") from error
 
 
-def check_size(path: Path) -> None:
-    """Recognise a file that was cut off, which SQLite may not notice before it reads the missing part.
-
-    Raises:
-        StoreDamaged: it is.
-    """
-    with path.open("rb") as file:
-        header = file.read(100)
-    wal = Path(f"{path}-wal")
-    if header[: len(_MAGIC)] != _MAGIC or (wal.exists() and wal.stat().st_size):
-        return
-    page = int.from_bytes(header[16:18], "big")
-    pages = int.from_bytes(header[28:32], "big")
-    if path.stat().st_size < (65536 if page == 1 else page) * pages:
-        raise StoreDamaged(f"{path} is cut off; restore a backup")
-
-
 def _translation(path: Path, message: str) -> VisavisError:
     if "not a database" in message:
-        with suppress(OSError), path.open("rb") as file:
-            if file.read(len(_MAGIC)) == _MAGIC:
-                return StoreDamaged(f"{path} is damaged; restore a backup")
-        return StoreForeign(f"{path} is no SQLite file; name another file")
+        # Which of the two only a look into the file would tell, and closing it would undo the locks of this process.
+        return StoreForeign(f"{path} is no SQLite file, or its head is damaged; name another file, or restore a backup")
     for words, kind, advice in _KINDS:
         if words in message:
             return kind(f"{path} {advice}")

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from visavis.errors import InvalidOption, StoreForeign, StoreUnavailable, VisavisError
-from visavis.galleries.sqlite_errors import check_size, translated
+from visavis.errors import InvalidOption, StoreDamaged, StoreForeign, StoreUnavailable, VisavisError
+from visavis.galleries.sqlite_errors import translated
+from visavis.galleries.sqlite_paths import identity_of, name_anew
 from visavis.galleries.sqlite_schema import is_current, migrate
 
 _log = logging.getLogger("visavis.galleries")
@@ -29,7 +30,12 @@ _EMPTY_WAL = "PRAGMA wal_checkpoint(TRUNCATE)"
 
 
 class SqliteFile:
-    """The connections to one file, for any number of threads. The file is made by the first that writes."""
+    """The connections to one file, for any number of threads. The file is made by the first that writes.
+
+    Nothing here opens a file that exists but SQLite: to close it would undo the locks that SQLite holds on it for this
+    process, and another process would take the write-ahead log away. Source: SQLite, "How To Corrupt An SQLite
+    Database File", section 2.2.
+    """
 
     def __init__(self, path: Path, patience_s: float) -> None:
         self.path = path
@@ -157,7 +163,7 @@ class SqliteFile:
                 connection.execute("VACUUM INTO ?", (str(part),))
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
-            _name(part, target)
+            name_anew(part, target)
         except FileExistsError:
             raise taken from None
         except VisavisError:  # some of which are errors of the system too
@@ -188,7 +194,7 @@ class SqliteFile:
 
     def _is_replaced(self) -> bool:
         """Tell whether the file was moved away from this path, or replaced by a backup."""
-        return self._identity is not None and self._identity != _identity(self.path)
+        return self._identity is not None and self._identity != identity_of(self.path)
 
     def _let_go_of_replaced(self) -> None:
         """Close both connections to a file that has moved, and leave none of its log to the one in its place.
@@ -201,7 +207,7 @@ class SqliteFile:
                 connection.execute(_EMPTY_WAL)
         self._let_go()
         for path, identity in self._beside.items():
-            if identity is not None and _identity(path) == identity:
+            if identity is not None and identity_of(path) == identity:
                 path.unlink(missing_ok=True)
 
     def _let_go(self) -> None:
@@ -240,20 +246,31 @@ class SqliteFile:
         return self._reader
 
     def _open(self) -> sqlite3.Connection:
-        identity = self._identity or _identity(self.path)
+        identity = self._identity or identity_of(self.path)
         connection = self._connect()
-        self._beside = {path: _identity(path) for path in (Path(f"{self.path}-wal"), Path(f"{self.path}-shm"))}
+        self._beside = {path: identity_of(path) for path in (Path(f"{self.path}-wal"), Path(f"{self.path}-shm"))}
         self._process, self._identity = os.getpid(), identity
         return connection
 
     def _make(self) -> None:
         """Make the file so that nobody else can read it at any moment."""
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, _OWNER_ONLY))
+        with suppress(FileExistsError):  # somebody was faster
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, _OWNER_ONLY))
+
+    def _check_size(self, connection: sqlite3.Connection) -> None:
+        """Recognise a file that was cut off within a page, which SQLite does not.
+
+        Raises:
+            StoreDamaged: it is.
+        """
+        (page,) = connection.execute("PRAGMA page_size").fetchone()
+        wal = Path(f"{self.path}-wal")
+        if self.path.stat().st_size % page and not (wal.exists() and wal.stat().st_size):
+            raise StoreDamaged(f"{self.path} is cut off; restore a backup")
 
     def _connect(self) -> sqlite3.Connection:
         if self.path.is_dir():
             raise StoreForeign(f"{self.path} is a folder; name a file in it")
-        check_size(self.path)
         uri = f"{self.path.absolute().as_uri()}?mode=rw"
         connection = sqlite3.connect(
             uri, uri=True, timeout=self._patience_s, isolation_level=None, check_same_thread=False
@@ -264,6 +281,7 @@ class SqliteFile:
             connection.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives a loss of power
             connection.execute("PRAGMA temp_store = MEMORY")  # no copy of anything elsewhere
             connection.execute("PRAGMA foreign_keys = ON")
+            self._check_size(connection)
             current = is_current(connection, self.path)  # before anything is changed in what may be somebody else's
             connection.execute("PRAGMA journal_mode = WAL")
             if not current:
@@ -273,27 +291,3 @@ class SqliteFile:
             connection.close()
             raise
         return connection
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _name(part: Path, target: Path) -> None:
-    """Rename a file, but never over another one.
-
-    Raises:
-        FileExistsError: there is one.
-    """
-    try:
-        os.link(part, target)
-    except FileExistsError:
-        raise
-    except OSError:  # there are file systems without links
-        if target.exists():
-            raise FileExistsError from None
-        part.rename(target)

@@ -248,7 +248,8 @@ def _translated(path: Path) -> Iterator[None]:
 def _make_file(path: Path) -> None:
     """Make the file where there is none, so that nobody else can read it at any moment."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, _OWNER_ONLY))
+    with suppress(FileExistsError):  # and not opened where there is: to close it would undo SQLite's locks on it
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, _OWNER_ONLY))
 
 
 def _open(path: Path) -> sqlite3.Connection:
