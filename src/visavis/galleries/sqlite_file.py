@@ -13,7 +13,7 @@ from pathlib import Path
 from visavis.errors import InvalidOption, StoreDamaged, StoreForeign, StoreUnavailable, VisavisError
 from visavis.galleries.sqlite_errors import translated
 from visavis.galleries.sqlite_paths import identity_of, name_anew
-from visavis.galleries.sqlite_schema import is_current, migrate
+from visavis.galleries.sqlite_schema import is_current, migrate, switch_log_on
 
 _log = logging.getLogger("visavis.galleries")
 
@@ -32,9 +32,8 @@ _EMPTY_WAL = "PRAGMA wal_checkpoint(TRUNCATE)"
 class SqliteFile:
     """The connections to one file, for any number of threads. The file is made by the first that writes.
 
-    Nothing here opens a file that exists but SQLite: to close it would undo the locks that SQLite holds on it for this
-    process, and another process would take the write-ahead log away. Source: SQLite, "How To Corrupt An SQLite
-    Database File", section 2.2.
+    Nothing here opens a file that exists but SQLite: to close it would undo SQLite's locks on it for this process, and
+    another process would take the log away. Source: SQLite, "How To Corrupt An SQLite Database File", section 2.2.
     """
 
     def __init__(self, path: Path, patience_s: float) -> None:
@@ -283,7 +282,7 @@ class SqliteFile:
             connection.execute("PRAGMA foreign_keys = ON")
             self._check_size(connection)
             current = is_current(connection, self.path)  # before anything is changed in what may be somebody else's
-            connection.execute("PRAGMA journal_mode = WAL")
+            switch_log_on(connection, self._patience_s)
             if not current:
                 migrate(connection, self.path)
             connection.execute("SELECT * FROM store").fetchone()  # makes SQLite open what it has beside the file

@@ -8,10 +8,12 @@ hashes. The stubs that remain are removed by a compaction, which writes the whol
 """
 
 import sqlite3
+import time
 from pathlib import Path
 
 from visavis.errors import StoreForeign, StoreOutdated
 
+_POLL_S = 0.02
 APPLICATION_ID = 0x76697376  # "visv": how a file is known as ours
 
 # Each brings the schema from the version of its place to the next. They are never changed, only added to.
@@ -118,6 +120,20 @@ def is_current(connection: sqlite3.Connection, path: Path) -> bool:
             f"{path} was written by a newer version of visavis (schema {version}; this one knows {VERSION}): upgrade"
         )
     return bool(application == APPLICATION_ID and version == VERSION)
+
+
+def switch_log_on(connection: sqlite3.Connection, patience_s: float) -> None:
+    """Switch the write-ahead log on; while another process does the same SQLite refuses at once, without patience."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:  # noqa: PERF203  # it may fail each time
+            if "locked" not in str(error) or time.monotonic() >= deadline:
+                raise
+            time.sleep(_POLL_S)
+        else:
+            return
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
