@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -526,3 +527,16 @@ def test_a_process_that_comes_and_goes_takes_nothing_away(filled: SqliteStore, p
             told = subprocess.run([sys.executable, "-c", look, path], check=True, capture_output=True, text=True)
             assert int(told.stdout) == len(filled.entries(limit=1000))
             assert Path(f"{path}-wal").exists()
+
+
+def test_several_may_make_the_file_at_once(tmp_path: Path) -> None:
+    def begin(path: Path, ready: Barrier) -> int:
+        with closing(SqliteStore(path, patience_s=60)) as store:
+            ready.wait()
+            store.log("identify", GALLERY, origin(1))  # which makes the file, or finds it half made
+            return len(store.entries())
+
+    with ThreadPoolExecutor(6) as pool:
+        for number in range(5):
+            path, ready = tmp_path / f"{number}.db", Barrier(6)
+            assert max(made.result() for made in [pool.submit(begin, path, ready) for _ in range(6)]) == 6

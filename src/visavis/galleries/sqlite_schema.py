@@ -110,9 +110,11 @@ def is_current(connection: sqlite3.Connection, path: Path) -> bool:
         StoreForeign: it is somebody else's.
         StoreOutdated: a newer version of visavis wrote it.
     """
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    # One statement, so that it reads one state: another process may make the tables between two.
+    application, version, tables = connection.execute(
+        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master)"
+        " FROM pragma_application_id, pragma_user_version"
+    ).fetchone()
     if application != APPLICATION_ID and (application or version or tables):
         raise StoreForeign(f"{path} is a SQLite file of something else; name another file")
     if version > VERSION:
