@@ -9,7 +9,7 @@ WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 RUN python -m venv /opt/visavis \
- && /opt/visavis/bin/pip install --no-cache-dir '.[postgres]' \
+ && /opt/visavis/bin/pip install --no-cache-dir '.[keras,postgres]' \
  && find /opt/visavis -name 'shape_predictor_68_face_landmarks.dat' -delete
 # The 68-point model above is not free for commercial use and never read: it does not belong in an image.
 RUN VISAVIS_CACHE_DIR=/opt/models /opt/visavis/bin/visavis doctor
@@ -27,9 +27,10 @@ ENV PATH=/opt/visavis/bin:$PATH \
     VISAVIS_HOST=0.0.0.0 \
     VISAVIS_PORT=8000 \
     VISAVIS_KEYS_FILE=/data/keys.sqlite \
+    VISAVIS_MODELS_DIR=/data/models \
     VISAVIS_STORE=sqlite:////data/visavis.db
 
-# All that is ever written: keys and galleries. Everything else may be mounted read-only.
+# All that is ever written: keys, galleries, and models that are pulled. Everything else may be mounted read-only.
 VOLUME /data
 WORKDIR /data
 USER 10001

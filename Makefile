@@ -5,12 +5,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo serve test check format bench bench-server bench-galleries clean
+# Compare networks with the frameworks that they come from.
+GRAPH_TESTS := tests/test_minifasnet.py tests/test_torch_state.py tests/test_keras_tensorflow.py
+
+.PHONY: help demo serve test test-graphs check format bench bench-server bench-galleries clean
 
 help:
 	@echo "make serve   run the server on port 8000"
 	@echo "make demo    verify portraits that come with PyPI packages"
 	@echo "make test    run the tests"
+	@echo "make test-graphs  compare networks with PyTorch and TensorFlow (installs gigabytes in .venv-graphs)"
 	@echo "make check   run the linters and the type checker"
 	@echo "make format  format the code"
 	@echo "make bench   measure speed beside dlib (minutes)"
@@ -26,6 +30,10 @@ serve: $(VENV)/.serve
 
 test: $(VENV)/.check
 	$(BIN)/python -m pytest
+
+test-graphs:
+	$(MAKE) VENV=.venv-graphs .venv-graphs/.graphs
+	.venv-graphs/bin/python -m pytest $(GRAPH_TESTS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff check
@@ -51,7 +59,7 @@ bench-galleries: $(VENV)/.check
 	$(BIN)/python bench/enrol.py
 
 clean:
-	rm -rf $(VENV) .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-graphs .pytest_cache .hypothesis .mypy_cache .ruff_cache
 
 # A stamp per extra: made anew when the dependencies change.
 $(VENV)/.%: pyproject.toml | $(VENV)/bin/python

@@ -6,6 +6,7 @@ one person, recall is the share that it puts together. Once with the people of w
 everybody, most of whom are there once and should be in no group.
 
     python bench/cluster.py              by threshold, beside what other methods of scikit-learn make of the same faces
+    python bench/cluster.py --pack open  ... of another pack
     python bench/cluster.py --scale      time and memory for many made-up faces
 """
 
@@ -18,24 +19,28 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from lfw import DATA, central_faces
+from lfw import DATA, central_faces, parser_of_pack, recognizer_of
 from numpy.typing import NDArray
 from sklearn.cluster import DBSCAN, HDBSCAN
 
 from visavis import Recognizer
 from visavis.models.catalogue import DLIB
 from visavis.service.clusters import group_faces
+from visavis.types import Metric
 
-THRESHOLDS = (0.40, 0.42, 0.44, 0.46, 0.48, 0.50, 0.52, 0.54, 0.56)
+THRESHOLDS: dict[Metric, tuple[float, ...]] = {
+    "euclidean": (0.40, 0.42, 0.44, 0.46, 0.48, 0.50, 0.52, 0.54, 0.56),
+    "cosine": (0.40, 0.44, 0.48, 0.52, 0.54, 0.56, 0.58, 0.60, 0.62, 0.64, 0.66, 0.68, 0.70),
+}
 SCALES = (("friends", 5_000), ("friends", 20_000), ("friends", 50_000), ("one person", 20_000), ("strangers", 20_000))
 Vectors = NDArray[np.float32]
 Groups = Iterable[Sequence[int]]
 
 
-def embed_everybody() -> tuple[Vectors, NDArray[np.str_]]:
+def embed_everybody(recognizer: Recognizer) -> tuple[Vectors, NDArray[np.str_]]:
     """Return an embedding for each image with a face, and whose it is."""
     paths = sorted((DATA / "images").rglob("*.jpg"))
-    faces = central_faces(Recognizer(precision="f32"), paths)
+    faces = central_faces(recognizer, paths)
     found = [(path.parent.name, face.embedding) for path in paths if (face := faces[path])]
     return np.array([vector for _, vector in found], np.float32), np.array([person for person, _ in found])
 
@@ -57,31 +62,31 @@ def by_label(labels: NDArray[np.intp]) -> Groups:
     return [np.flatnonzero(labels == label).tolist() for label in np.unique(labels[labels >= 0])]
 
 
-def methods(vectors: Vectors) -> dict[str, Callable[[float], Groups]]:
+def methods(vectors: Vectors, metric: Metric) -> dict[str, Callable[[float], Groups]]:
     """Return what is compared: from a threshold to groups."""
 
     def dbscan(dense: int) -> Callable[[float], Groups]:
-        return lambda threshold: by_label(DBSCAN(eps=threshold, min_samples=dense).fit(vectors).labels_)
+        return lambda threshold: by_label(DBSCAN(eps=threshold, min_samples=dense, metric=metric).fit(vectors).labels_)
 
     return {
-        "visavis": lambda threshold: group_faces(vectors, range(len(vectors)), threshold=threshold),
+        "visavis": lambda threshold: group_faces(vectors, range(len(vectors)), threshold=threshold, metric=metric),
         "DBSCAN, 2 dense": dbscan(2),
         "DBSCAN, 3 dense": dbscan(3),
     }
 
 
-def report(title: str, vectors: Vectors, people: NDArray[np.str_]) -> None:
+def report(title: str, vectors: Vectors, people: NDArray[np.str_], metric: Metric) -> None:
     """Print precision, recall and the largest group for each method and threshold."""
     most = max(Counter(people.tolist()).values())
     print(f"\n{title}: {len(people)} faces of {len(set(people.tolist()))} people, at most {most} of one")
     print("precision / recall / largest group")
-    compared = methods(vectors)
+    compared = methods(vectors, metric)
     print("threshold" + "".join(f"{name:>26}" for name in compared))
-    for threshold in THRESHOLDS:
+    for threshold in THRESHOLDS[metric]:
         cells = [pair_rates(method(threshold), people) for method in compared.values()]
         line = "".join(f"{precision:12.1%} /{recall:6.1%} /{largest:4}" for precision, recall, largest in cells)
         print(f"{threshold:9.2f}{line}", flush=True)
-    labels = HDBSCAN(min_cluster_size=2, min_samples=2, copy=True).fit(vectors).labels_
+    labels = HDBSCAN(min_cluster_size=2, min_samples=2, metric=metric, copy=True).fit(vectors).labels_
     precision, recall, largest = pair_rates(by_label(labels), people)
     print(f"HDBSCAN, which needs no threshold: {precision:.1%} / {recall:.1%} / {largest}")
 
@@ -110,7 +115,7 @@ def report_scale(kind: str, count: int) -> None:
 
 def main() -> None:
     """Print what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of_pack(__doc__)
     parser.add_argument("--scale", action="store_true", help="time and memory for many made-up faces")
     parser.add_argument("--case", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -120,11 +125,12 @@ def main() -> None:
         for kind, count in SCALES:
             subprocess.run([sys.executable, __file__, "--case", kind, str(count)], check=True)  # noqa: S603  # itself
     else:
-        vectors, people = embed_everybody()
+        recognizer = recognizer_of(options)
+        vectors, people = embed_everybody(recognizer)
         counts = Counter(people.tolist())
         several = np.array([counts[person] > 1 for person in people.tolist()])
-        report("people with several images", vectors[several], people[several])
-        report("everybody", vectors, people)
+        report("people with several images", vectors[several], people[several], recognizer.pack.metric)
+        report("everybody", vectors, people, recognizer.pack.metric)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Accuracy on Labeled Faces in the Wild, and agreement with dlib on the same pairs.
 
 Protocol: images enlarged twice (they are 250 x 250), faces from 80 pixels on, which is dlib's own setting; every
-image's most central face; a pair is "same" when the distance of the two embeddings is below the threshold; an image
-without a face makes its pairs "different". A third row is ``verify`` as it comes, on the images as they are.
+image's most central face; a pair is "same" when the distance of the two embeddings is below the pack's threshold; an
+image without a face makes its pairs "different". A third row is ``verify`` as it comes, on the images as they are.
 
     python bench/lfw.py                      accuracy in float32, in "auto", and of ``verify``
+    python bench/lfw.py --pack open          ... of another pack
     python bench/lfw.py --dlib               ... and dlib's own landmarks, chips and embedder in our boxes (minutes)
     python bench/lfw.py --dlib-boxes         ... likewise, in the boxes of dlib's CNN detector (half an hour)
     python bench/lfw.py --fit                ... and the calibration of the catalogue, fitted anew
@@ -22,11 +23,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.linear_model import LogisticRegression
 
 from visavis import Face, Recognizer, VisavisError
+from visavis.core.decide import distance_of
 from visavis.core.geometry import iou
+from visavis.evaluation.logistic import fit_logistic
 from visavis.models.runtime import Precision
+from visavis.types import Metric
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("VISAVIS_TEST_DATA", ROOT.parent / "shared" / "data")) / "lfw-fold1"
@@ -78,27 +81,29 @@ def central_faces(recognizer: Recognizer, paths: list[Path]) -> dict[Path, Face 
     return chosen
 
 
-def verified(pairs: list[Pair]) -> NDArray[np.float64]:
+def verified(recognizer: Recognizer, pairs: list[Pair]) -> NDArray[np.float64]:
     """Return the distances that ``verify`` gives with its defaults; infinity where it could not tell."""
-    results = Recognizer().verify_many((a, b) for a, b, _ in pairs)
+    results = recognizer.verify_many((a, b) for a, b, _ in pairs)
     return np.array([np.inf if isinstance(result, VisavisError) else result.distance for result in results])
 
 
-def distances(embeddings: dict[Path, NDArray[np.float32] | None], pairs: list[Pair]) -> NDArray[np.float64]:
+def distances(
+    embeddings: dict[Path, NDArray[np.float32] | None], pairs: list[Pair], metric: Metric
+) -> NDArray[np.float64]:
     """Return each pair's distance; infinity where a face is missing."""
 
     def distance(a: NDArray[np.float32] | None, b: NDArray[np.float32] | None) -> float:
-        return np.inf if a is None or b is None else float(np.linalg.norm(a - b))
+        return np.inf if a is None or b is None else distance_of(metric, a, b)
 
     return np.array([distance(embeddings[a], embeddings[b]) for a, b, _ in pairs])
 
 
-def measure(precision: Precision, pairs: list[Pair]) -> tuple[NDArray[np.float64], dict[Path, Face | None]]:
+def measure(recognizer: Recognizer, pairs: list[Pair]) -> tuple[NDArray[np.float64], dict[Path, Face | None]]:
     """Return the distances of all pairs, and the faces that they are of."""
     paths = sorted({path for a, b, _ in pairs for path in (a, b)})
-    faces = central_faces(Recognizer(precision=precision), paths)
+    faces = central_faces(recognizer, paths)
     embeddings = {path: None if face is None else face.embedding for path, face in faces.items()}
-    return distances(embeddings, pairs), faces
+    return distances(embeddings, pairs, recognizer.pack.metric), faces
 
 
 def dlib_embedding(own_boxes: bool, job: tuple[Path, NDArray[np.float32] | None]) -> NDArray[np.float32] | None:  # noqa: FBT001
@@ -111,9 +116,9 @@ def dlib_embedding(own_boxes: bool, job: tuple[Path, NDArray[np.float32] | None]
         from visavis.models.weights import source_path  # noqa: PLC0415
 
         _dlib = (
-            dlib.cnn_face_detection_model_v1(str(source_path(DLIB.detector))),
-            dlib.shape_predictor(str(source_path(DLIB.landmarks))),
-            dlib.face_recognition_model_v1(str(source_path(DLIB.embedder))),
+            dlib.cnn_face_detection_model_v1(str(source_path(DLIB.part("detector").files[0]))),
+            dlib.shape_predictor(str(source_path(DLIB.part("landmarks").files[0]))),
+            dlib.face_recognition_model_v1(str(source_path(DLIB.part("embedder").files[0]))),
         )
     detector, predictor, embedder = _dlib
     path, box = job
@@ -133,9 +138,8 @@ def dlib_embedding(own_boxes: bool, job: tuple[Path, NDArray[np.float32] | None]
 _dlib: tuple[Any, Any, Any] | None = None
 
 
-def compare_searches(paths: list[Path]) -> None:
+def compare_searches(recognizer: Recognizer, paths: list[Path]) -> None:
     """Print on how many images the coarse-to-fine search finds another face than the largest of all."""
-    recognizer = Recognizer(precision="f32")
     full, fast = recognizer.detect_many(paths), recognizer.detect_many(paths, faces="largest")
     others = larger = 0
     for everything, largest in zip(full, fast, strict=True):
@@ -146,15 +150,6 @@ def compare_searches(paths: list[Path]) -> None:
             sizes = [face.box_xyxy[2] - face.box_xyxy[0] for face in (*everything[:1], *largest)]
             larger += len(sizes) == 1 or sizes[0] > sizes[1] * 1.2  # one level of the pyramid
     print(f"{len(paths)} images: another face on {others}; more than one pyramid level smaller on {larger} of them")
-
-
-def fit_calibration(measured: NDArray[np.float64], same: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return midpoint and slope of the logistic function that turns a distance into a probability."""
-    found = np.isfinite(measured)
-    # Unregularised, and both classes weighted alike whatever their numbers.
-    model = LogisticRegression(C=np.inf, class_weight="balanced").fit(measured[found, None], same[found])
-    slope = -float(model.coef_[0, 0])
-    return float(model.intercept_[0]) / slope, slope
 
 
 def report(name: str, measured: NDArray[np.float64], same: NDArray[np.bool_], threshold: float) -> None:
@@ -170,38 +165,55 @@ def report(name: str, measured: NDArray[np.float64], same: NDArray[np.bool_], th
     )
 
 
+def parser_of_pack(description: str | None) -> argparse.ArgumentParser:
+    """Return what reads the options of all benchmarks that measure a pack."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pack", default="dlib", help="its name; dlib, unless it is given")
+    parser.add_argument("--models-dir", type=Path, help="where pulled models are; else in the user's data folder")
+    return parser
+
+
+def recognizer_of(options: argparse.Namespace, precision: Precision = "f32") -> Recognizer:
+    """Load the pack that the command line names."""
+    return Recognizer(options.pack, precision=precision, models_dir=options.models_dir)
+
+
 def main() -> None:
     """Run the measurements that the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of_pack(__doc__)
     parser.add_argument("--dlib", action="store_true", help="compare with dlib's embeddings")
     parser.add_argument("--dlib-boxes", action="store_true", help="dlib finds the faces itself")
     parser.add_argument("--fit", action="store_true", help="fit the calibration")
     parser.add_argument("--largest", action="store_true", help="compare the two searches, and nothing else")
     options = parser.parse_args()
+    if options.pack != "dlib" and (options.dlib or options.dlib_boxes):
+        parser.error("only the pack dlib can be compared with dlib")
     if options.largest:
-        compare_searches(sorted({path for a, b, _ in read_pairs() for path in (a, b)}))
+        compare_searches(recognizer_of(options), sorted({path for a, b, _ in read_pairs() for path in (a, b)}))
         return
 
     pairs = read_pairs()
     same = np.array([pair[2] for pair in pairs])
-    threshold = 0.6
-    print(f"{len(pairs)} pairs of {DATA.name}", flush=True)
+    print(f"{len(pairs)} pairs of {DATA.name}, pack {options.pack}", flush=True)
     measured: dict[Precision, NDArray[np.float64]] = {}
     for precision in ("f32", "auto"):
-        measured[precision], faces = measure(precision, pairs)
-        report(f"visavis, {precision}", measured[precision], same, threshold)
-    report("visavis, verify() as it comes", verified(pairs), same, threshold)
+        recognizer = recognizer_of(options, precision)
+        measured[precision], faces = measure(recognizer, pairs)
+        report(f"visavis, {precision}", measured[precision], same, recognizer.threshold)
+    threshold = recognizer.threshold
+    report("visavis, verify() as it comes", verified(recognizer, pairs), same, threshold)
     if options.dlib or options.dlib_boxes:
         jobs = [(path, None if face is None else face.box_xyxy) for path, face in faces.items()]
         with ProcessPoolExecutor() as pool:
             vectors = pool.map(partial(dlib_embedding, options.dlib_boxes), jobs, chunksize=8)
-            reference = distances(dict(zip([job[0] for job in jobs], vectors, strict=True)), pairs)
+            reference = distances(dict(zip([job[0] for job in jobs], vectors, strict=True)), pairs, "euclidean")
         report("dlib" + (", own boxes" if options.dlib_boxes else ", our boxes"), reference, same, threshold)
         for precision, ours in measured.items():
             agree = ((ours < threshold) == (reference < threshold)).mean()
             print(f"same decision as dlib, {precision:22} {agree:.2%}", flush=True)
     if options.fit:
-        midpoint, slope = fit_calibration(measured["f32"], same)
+        found = np.isfinite(measured["f32"])
+        midpoint, slope = fit_logistic(measured["f32"][found & same], measured["f32"][found & ~same])
         print(f"calibration: midpoint={midpoint:.4f}, slope={slope:.2f}")
 
 

@@ -19,8 +19,8 @@ from visavis.models.weights import source_path
 
 api = Flask(__name__)
 _detector = dlib.get_frontal_face_detector()
-_landmarks = dlib.shape_predictor(str(source_path(DLIB.landmarks)))
-_embedder = dlib.face_recognition_model_v1(str(source_path(DLIB.embedder)))
+_landmarks = dlib.shape_predictor(str(source_path(DLIB.part("landmarks").files[0])))
+_embedder = dlib.face_recognition_model_v1(str(source_path(DLIB.part("embedder").files[0])))
 
 
 @api.post("/face-embedding/url")

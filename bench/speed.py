@@ -34,7 +34,8 @@ from visavis.core.geometry import extract_chip
 from visavis.core.pyramid import plan_canvases, pyramid_levels
 from visavis.models import dlib_graphs
 from visavis.models.catalogue import DLIB
-from visavis.models.dlib_files import read_network
+from visavis.models.dlib_files import Network, read_network
+from visavis.models.packs import Role
 from visavis.models.runtime import RuntimeSpec, compile_network, precision_in_force
 from visavis.models.weights import read_source, source_path
 
@@ -77,9 +78,9 @@ class Dlib:
     def __init__(self) -> None:
         """Load the models."""
         self.hog = dlib.get_frontal_face_detector()
-        self.cnn = dlib.cnn_face_detection_model_v1(str(source_path(DLIB.detector)))
-        self.landmarks = dlib.shape_predictor(str(source_path(DLIB.landmarks)))
-        self.embedder = dlib.face_recognition_model_v1(str(source_path(DLIB.embedder)))
+        self.cnn = dlib.cnn_face_detection_model_v1(str(source_path(DLIB.part("detector").files[0])))
+        self.landmarks = dlib.shape_predictor(str(source_path(DLIB.part("landmarks").files[0])))
+        self.embedder = dlib.face_recognition_model_v1(str(source_path(DLIB.part("embedder").files[0])))
 
     def encode(self, encoded: bytes) -> NDArray[np.float64]:
         """Return the embedding of the first face that the HOG detector finds in the image enlarged once."""
@@ -144,6 +145,10 @@ def report_share_of_peak(times: dict[str, dict[str, float]], operations: dict[st
             print(f"  {name:24} {flops / 1e9:6.2f} GFLOP {rate:8.0f} GFLOP/s = {rate / peak:.0%} of it")
 
 
+def _network(role: Role) -> Network:
+    return read_network(read_source(DLIB.part(role).files[0]))
+
+
 def main() -> None:
     """Measure every row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -153,7 +158,8 @@ def main() -> None:
 
     theirs = Dlib()
     ours = {precision: Recognizer(precision=precision, threads=1) for precision in PRECISIONS}  # type: ignore[arg-type]
-    f32, auto = (ours[precision]._models for precision in PRECISIONS)  # noqa: SLF001  # the parts, one by one
+    models: list[Any] = [ours[precision]._models for precision in PRECISIONS]  # noqa: SLF001  # the parts, one by one
+    f32, auto = models
     print(
         f"one thread each; auto = {precision_in_force(RuntimeSpec())}; dlib {dlib.__version__}; medians of {rounds}\n"
     )
@@ -170,13 +176,13 @@ def main() -> None:
         return lambda: models.embedder(some)
 
     def find_with(models: Any) -> Work:  # noqa: ANN401
-        return lambda: models.detector.find_all(scene, (640, 480))
+        return lambda: models.detector._mmod.find_all(scene, (640, 480))  # noqa: SLF001
 
     def landmarks_of(count: int) -> tuple[Work, Work]:
         boxes = np.tile(face.box_xyxy, (count, 1))
         return (
             lambda: [theirs.landmarks(scene, rectangle) for _ in range(count)],
-            lambda: f32.landmarks([scene] * count, boxes),
+            lambda: f32.detector._landmarks([scene] * count, boxes),  # noqa: SLF001
         )
 
     times: dict[str, dict[str, float]] = {}
@@ -212,10 +218,10 @@ def main() -> None:
     (canvas,) = plan_canvases(pyramid_levels((640, 480)), 0)
     operations = {
         "embedder": floating_point_operations(
-            dlib_graphs.embedder_graph(read_network(read_source(DLIB.embedder)), (150, 150)), [1, 150, 150, 3]
+            dlib_graphs.embedder_graph(_network("embedder"), (150, 150)), [1, 150, 150, 3]
         ),
         "detector": floating_point_operations(
-            dlib_graphs.detector_graph(read_network(read_source(DLIB.detector))), [1, *canvas.size_wh[::-1], 3]
+            dlib_graphs.detector_graph(_network("detector")), [1, *canvas.size_wh[::-1], 3]
         ),
     }
     report_share_of_peak(times, operations, rounds)

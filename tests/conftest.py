@@ -1,8 +1,11 @@
 """What the tests share: portraits from PyPI packages, the project's test images where they are, and loaded models."""
 
+import hashlib
 import importlib.util
 import io
+import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,10 @@ from numpy.typing import NDArray
 from store_kinds import place, postgres_server, store  # noqa: F401  # fixtures
 
 from visavis import Recognizer
+from visavis.models.catalogue import OPEN
+from visavis.models.catalogue.shared import AGE_GENDER
+from visavis.models.installation import PINS
+from visavis.models.weights import FILES
 
 ROOT = Path(__file__).parents[1]
 TEST_DATA = Path(os.environ.get("VISAVIS_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -58,6 +65,45 @@ def test_data() -> Path:
     if not TEST_DATA.is_dir():
         pytest.skip(f"no test data at {TEST_DATA} (set VISAVIS_TEST_DATA)")
     return TEST_DATA
+
+
+@pytest.fixture(scope="session")
+def open_models(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with all files of the pack ``open`` but those of age and gender, as pulling would make it."""
+    folder = tmp_path_factory.mktemp("models")
+    (folder / FILES).mkdir()
+    known = {file.name: file for file in (*OPEN.files, *OPEN.optional_files)}
+    for path in sorted((test_data / "models").rglob("*")):
+        file = known.get(path.name)
+        if file and hashlib.sha256(path.read_bytes()).hexdigest() == file.sha256:
+            shutil.copy(path, folder / FILES / file.name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recognizer_open(open_models: Path, cache_dir: Path) -> Recognizer:
+    """The pack ``open`` in float32."""
+    return Recognizer("open", precision="f32", models_dir=open_models, cache_dir=cache_dir, threads=1)
+
+
+@pytest.fixture(scope="session")
+def all_models(test_data: Path, open_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The models of ``open`` with those of age and gender; these are of another build than the catalogue's."""
+    folder = tmp_path_factory.mktemp("all") / "models"
+    shutil.copytree(open_models, folder)
+    pins = {}
+    for file in AGE_GENDER.files:
+        (path,) = (test_data / "models").rglob(file.name)
+        shutil.copy(path, folder / FILES)
+        pins[file.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / PINS).write_text(json.dumps(pins))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recognizer_all(all_models: Path, cache_dir: Path) -> Recognizer:
+    """The pack ``open`` in float32, with all its attributes."""
+    return Recognizer("open", precision="f32", models_dir=all_models, cache_dir=cache_dir, threads=1)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """What the tests of the service share: eyes that see what they are shown, a clock that is set, and a small world."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -14,13 +14,14 @@ from visavis.errors import MultipleFaces, NoFace, VisavisError
 from visavis.galleries.base import Store
 from visavis.galleries.records import Policy
 from visavis.galleries.sqlite import SqliteStore
-from visavis.models.catalogue import DLIB, Pack
+from visavis.models.batching import Observed
+from visavis.models.catalogue import DLIB
 from visavis.models.finding import FacesPolicy
-from visavis.models.recognizer import Observed
+from visavis.models.packs import Pack
 from visavis.service.galleries import Galleries
 from visavis.service.gallery import OpenGallery
 from visavis.service.results import Enrolled
-from visavis.types import Face, FloatArray, ImageSource, Quality
+from visavis.types import Attribute, Face, FloatArray, ImageSource, Quality
 
 NOON = datetime(2024, 5, 17, 12, tzinfo=timezone.utc)
 GOOD = Quality(face_px=200.0, sharpness=0.25, score=1.0)
@@ -33,6 +34,7 @@ PACK = replace(
     identify_threshold=0.5,
     identify_margin=0.125,
     conflict_threshold=0.25,
+    rates=None,
 )
 
 
@@ -63,6 +65,7 @@ class FakeEyes:
     sights: dict[bytes, tuple[Observed, ...] | VisavisError] = field(default_factory=dict)
     looked_at: list[bytes] = field(default_factory=list)
     calls: int = 0
+    asked: tuple[Attribute, ...] = ()
 
     def show(self, image: bytes, *seen: Observed) -> bytes:
         """Say what is in an image, and return it."""
@@ -70,10 +73,16 @@ class FakeEyes:
         return image
 
     def observe_many(
-        self, images: Iterable[ImageSource], *, faces: FacesPolicy = "all", min_face: float | None = None
+        self,
+        images: Iterable[ImageSource],
+        *,
+        faces: FacesPolicy = "all",
+        min_face: float | None = None,
+        attributes: Sequence[Attribute] = (),
     ) -> Iterator[tuple[Observed, ...] | VisavisError]:
         assert min_face is None
         self.calls += 1
+        self.asked = tuple(attributes)
         for image in images:
             try:
                 content = _content(image)

@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import os
+import re
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +22,10 @@ import visavis
 from visavis import ImageLimits, Recognizer
 from visavis.cli import options
 from visavis.cli.main import main
+from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
+from visavis.models.catalogue import DLIB
 from visavis.models.finding import DEFAULT_MIN_FACE
+from visavis.models.installation import Measured, calibration_path
 
 LIMIT_S = 60
 
@@ -217,6 +222,7 @@ def test_embed_as_csv(cli: Run, recognizer: Recognizer, photos: Path) -> None:
 
 def test_embed_into_numpy_arrays(cli: Run, recognizer: Recognizer, photos: Path) -> None:
     outcome = cli("embed", photos, "-o", "faces.npz")
+    assert stat.S_IMODE(Path("faces.npz").stat().st_mode) == 0o600
     assert outcome.err.splitlines()[-1] == "images: 4, faces: 2, failed: 1; see faces.npz"
     with np.load("faces.npz", allow_pickle=False) as arrays:
         assert arrays["files"].tolist() == [name for name, _ in by_name(photos)]
@@ -365,15 +371,7 @@ def test_drawings_never_replace_images(cli: Run, photos: Path, folder: str) -> N
     assert {path: path.read_bytes() for path in photos.rglob("*.*") if path.is_file()} == before
 
 
-# --- models, doctor, help -------------------------------------------------------------------------------------------
-
-
-def test_models_lists_the_packs(cli: Run) -> None:
-    text = cli("models").out
-    assert text.startswith("dlib (default)\n")
-    assert "commercial use     yes" in text
-    (pack,) = json.loads(cli("models", "--json").out)
-    assert (pack["name"], pack["threshold"], len(pack["files"])) == ("dlib", 0.6, 3)
+# --- doctor, help ---------------------------------------------------------------------------------------------------
 
 
 def test_doctor_finds_nothing_wrong(cli: Run, cache_dir: Path, recognizer: Recognizer) -> None:
@@ -386,6 +384,29 @@ def test_doctor_finds_nothing_wrong(cli: Run, cache_dir: Path, recognizer: Recog
     assert report["runtime"]["name"] == recognizer.runtime.runtime
     assert report["models"]["SHA-256 as published"] is True
     assert report["self_test"]["faces"] == 0
+
+
+def test_doctor_tells_of_every_extra_for_users_and_where_models_are(cli: Run, tmp_path: Path) -> None:
+    report = json.loads(cli("doctor", "--json", "--models-dir", tmp_path).out)
+    project = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    (section,) = re.findall(r"\[project\.optional-dependencies\]\n(.*?)\n\[", project, re.DOTALL)
+    offered = set(re.findall(r"^(\w+) = \[", section, re.MULTILINE))
+    assert set(report["extras"]) == offered - {"demo", "test", "graphs", "bench", "check"}
+    assert (report["models"]["pack"], report["models"]["folder"]) == ("dlib", str(tmp_path))
+    assert report["models"]["installed"] is True
+    assert DLIB.rates
+    assert (report["models"]["calibrated here"], report["models"]["error rates"]) == (False, DLIB.rates.provenance)
+
+
+def test_doctor_tells_of_a_calibration_that_is_in_force(cli: Run, tmp_path: Path) -> None:
+    measured = Measured(
+        Calibration(0.61, 20.0, "our staff"), ErrorRates((OperatingPoint(1e-2, 0.6, 0.55, 0.65),), "our staff, today")
+    )
+    path = calibration_path(DLIB, tmp_path)
+    path.parent.mkdir()
+    path.write_text(measured.to_json())
+    models = json.loads(cli("doctor", "--json", "--models-dir", tmp_path).out)["models"]
+    assert (models["calibrated here"], models["error rates"]) == (True, "our staff, today")
 
 
 def test_a_complete_cache_need_not_be_writable(
@@ -424,7 +445,7 @@ def test_every_command_explains_itself(cli: Run, command: str) -> None:
 
 
 def test_an_unexpected_error_is_one_line(cli: Run, hopper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_self: object, *_images: object, faces: str) -> None:
+    def fail(_self: object, *_images: object, faces: str, **_options: object) -> None:
         raise ZeroDivisionError(f"no {faces}")
 
     monkeypatch.setattr(Recognizer, "detect_many", fail)

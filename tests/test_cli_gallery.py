@@ -24,6 +24,7 @@ from visavis.cli.eyes import LateEyes
 from visavis.cli.options import ModelOptions
 from visavis.galleries.opening import open_store
 from visavis.galleries.records import Details, Policy
+from visavis.models.catalogue import DLIB
 from visavis.service.enrolment import Enrolment
 from visavis.service.galleries import Galleries
 from visavis.service.gallery import OpenGallery
@@ -97,10 +98,11 @@ def test_list(cli: Shell) -> None:
     empty, staff = outcome.out.splitlines()
     assert empty.split()[:5] == ["empty", "0", "subjects", "0", "samples"]
     assert staff.split()[:5] == ["staff", "3", "subjects", "4", "samples"]
-    assert staff.split()[6:] == ["plain", "keeps", "images"]
+    assert staff.split()[6:] == ["plain", "pack", "dlib", "keeps", "images"]
     assert (outcome.code, outcome.err) == (0, "")
     listed = json.loads(cli("gallery", "list", "--json").out)
-    assert [(gallery["name"], gallery["subjects"]) for gallery in listed] == [("empty", 0), ("staff", 3)]
+    told = [(gallery["name"], gallery["subjects"], gallery["pack"]) for gallery in listed]
+    assert told == [("empty", 0, "dlib"), ("staff", 3, "dlib")]
 
 
 def test_a_store_that_is_not_there_holds_nothing(shell: Shell) -> None:
@@ -206,6 +208,23 @@ def test_create_and_policy(shell: Shell) -> None:
     assert [entry["action"] for entry in lines_of(shell("gallery", "log", "--json").out)] == ["create", "policy"]
 
 
+def test_limits_are_given_and_left_to_the_pack(shell: Shell) -> None:
+    made = shell("gallery", "create", "staff", "--max-yaw", "30", "--min-score", "default", "--probe-min-score", "0.5")
+    assert "  min score            the pack's own: 0.9\n" in made.out
+    assert "  max yaw              30\n" in made.out
+    assert f"  max pitch            the pack's own: {DLIB.quality.max_pitch:g}\n" in made.out
+    assert "  require live         no\n" in made.out
+    text = shell("gallery", "policy", "staff", "--max-yaw", "default", "--min-sharpness", "0.1").out
+    assert f"  max yaw              the pack's own: {DLIB.quality.max_yaw:g}\n" in text
+    policy = json.loads(shell("gallery", "policy", "staff", "--json").out)["policy"]
+    assert policy == Policy(min_sharpness=0.1, probe_min_score=0.5).to_dict()
+    for words in (("create", "live"), ("policy", "staff")):
+        refused = shell("gallery", *words, "--require-live")
+        assert (refused.code, refused.out) == (2, "")
+        assert "require_live: the pack 'dlib' has no part that tells" in refused.err
+    assert "live" not in shell("gallery", "list").out
+
+
 def test_encryption(shell: Shell) -> None:
     Path("key").write_text(KEY)
     outcome = shell("gallery", "create", "secret", "--encrypt")
@@ -266,9 +285,9 @@ def test_an_audit_names_what_mends_each_finding(untidy: Shell) -> None:
         "",
         "outliers: 2, unlike their subject's other samples",
         "  alan (sample 7): distance 5.2202, near 人",
-        "    -> visavis gallery forget staff alan 7",
+        "    -> no sample of this subject is like another: forget those alone that show somebody else",
         "  alan (sample 8): distance 5.2202",
-        "    -> visavis gallery forget staff alan 8",
+        "    -> no sample of this subject is like another: forget those alone that show somebody else",
         "",
         "low quality: 1, refused by today's policy",
         "  alan (sample 8): too_small",
@@ -499,6 +518,9 @@ def test_on_a_terminal_it_asks_first(cli: Shell, answer: bytes, code: int, left:
         (["policy", "staff", "--threshold", "x"], "visavis: --threshold must be a number or default, not 'x'"),
         (["policy", "staff", "--threshold", "0"], "visavis: --threshold must be a finite number above 0"),
         (["policy", "staff", "--min-score", "nan"], "visavis: --min-score must be a finite number"),
+        (["policy", "staff", "--min-face-px", ""], "visavis: --min-face-px must be a number or default, not ''"),
+        (["policy", "staff", "--max-yaw", "never"], "visavis: --max-yaw must be a number or default, not 'never'"),
+        (["policy", "staff", "--max-pitch", "-1"], "visavis: --max-pitch must be a finite number of 0 or more"),
         (["policy", "staff", "--retention-days", "default"], "visavis: --retention-days must be a number or never"),
         (["policy", "staff", "--retention-days", "1e9"], "visavis: --retention-days is at most"),
         (["merge", "staff", "ada", "ada", "--yes"], "cannot be merged into itself"),

@@ -347,6 +347,15 @@ def test_identify_as_csv(enrolled: Shell, odd: Path) -> None:
     assert float(rows[0]["threshold"]) == 0.56
 
 
+def test_identify_at_a_rate(enrolled: Shell, hopper: Path) -> None:
+    for rate, number in (("strict", 1e-4), ("1e-3", 1e-3)):
+        (record,) = lines_of(enrolled("identify", "--json", "--fmr", rate, hopper).out)
+        (face,) = record["faces"]
+        assert (face["match"]["subject"], face["fmr"]) == ("grace-hopper", number)
+    (record,) = lines_of(enrolled("identify", "--json", hopper).out)
+    assert record["faces"][0]["fmr"] is None
+
+
 def test_identify_only_the_largest(enrolled: Shell, odd: Path) -> None:
     assert enrolled("identify", "--faces", "largest", odd / "twins.png").out.count("  box ") == 1
 
@@ -362,6 +371,10 @@ def test_identify_only_the_largest(enrolled: Shell, odd: Path) -> None:
         (["{hopper}", "--json", "--csv"], "--json and --csv exclude each other"),
         (["{hopper}", "--limit", "0"], "--limit"),
         (["{hopper}", "--threshold", "nan"], "threshold"),
+        (["{hopper}", "--threshold", "0.5", "--fmr", "strict"], "use one of them"),
+        (["{hopper}", "--fmr", "all"], "fmr must be a rate between 0 and 1, or one of strict, balanced, lenient"),
+        (["{hopper}", "--fmr", "1e-12"], "visavis calibrate"),
+        (["{hopper}", "--require-live"], "the pack 'dlib' tells no liveness"),
         (["."], "visavis: no image found in ."),
     ],
 )
@@ -465,3 +478,11 @@ def test_a_reader_that_leaves_is_no_error(many: Path, environment: dict[str, str
         assert process.stderr is not None
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+def test_no_gallery_is_made_for_a_pack_that_is_not_there(cli: Shell, people: Path) -> None:
+    outcome = cli("enrol", "--pack", "open", "--models-dir", cli.folder / "nothing", people)
+    assert outcome.code == 2
+    assert "visavis models pull open" in outcome.err
+    assert "made the gallery" not in outcome.err
+    assert "holds none yet" in cli("gallery", "show", "default").err

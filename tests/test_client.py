@@ -21,7 +21,7 @@ from answering import URL, Answers, Server, parts, problem, without_pauses
 from numpy.typing import NDArray
 
 from visavis import AsyncClient, Client, Face, Recognizer, VisavisError, errors
-from visavis.client import ServedFile
+from visavis.client import ServedFile, ServedPart
 from visavis.client.exchange import retry_after_s
 from visavis.config import Settings
 from visavis.server.app import create_app
@@ -39,19 +39,35 @@ VERIFIED = {
     "distance": 0.3,
     "threshold": 0.6,
     "probability": 0.99,
+    "decision": "same",
+    "fmr": None,
     "faces": [FACE, {**FACE, "score": 0.8}],
 }
-MODELS = {
+MODELS: dict[str, Any] = {
     "default": "dlib",
     "packs": [
         {
             "name": "dlib",
             "summary": "words",
             "commercial_use": True,
+            "installed": True,
+            "attributes": ["pose"],
+            "space": None,
             "dimension": 128,
             "metric": "euclidean",
             "threshold": 0.6,
+            "threshold_provenance": "a guess",
             "operating_points": {"default": 0.6},
+            "parts": [
+                {
+                    "role": "detector",
+                    "needed": True,
+                    "installed": False,
+                    "training_data": "photos",
+                    "commercial_use": True,
+                    "files": ["d"],
+                }
+            ],
             "files": [{"role": "detector", "name": "d", "size": 1, "sha256": "00", "licence": "any", "origin": "here"}],
             "a member of the future": 1,
         }
@@ -195,6 +211,30 @@ def test_verify_sends_two_files_in_a_form(side: Side) -> None:
     assert sent == {"a": b"first", "b": b"second", "faces": b"only", "threshold": b"0.5"}
 
 
+@pytest.mark.parametrize(("fmr", "text"), [(1e-3, b"0.001"), ("strict", b"strict")])
+def test_verify_sends_a_rate_and_whether_faces_must_live(side: Side, fmr: float | str, text: bytes) -> None:
+    answered = {**VERIFIED, "decision": "uncertain", "fmr": 1e-3, "probability": None}
+    server = Server(httpx.Response(200, json=answered), httpx.Response(200, json=answered))
+    answer = side.call("verify", b"first", b"second", fmr=fmr, require_live=True, answers=server)
+    assert (answer.decision, answer.fmr, answer.probability) == ("uncertain", 1e-3, None)
+    sent = {name: content for name, _, content in parts(server.requests[0])}
+    assert sent == {"a": b"first", "b": b"second", "faces": b"largest", "fmr": text, "require_live": b"true"}
+    side.call("verify", b"first", "https://example.com/b.jpg", fmr=fmr, require_live=True, answers=server)
+    body = json.loads(server.requests[1].content)
+    assert (body["fmr"], body["require_live"]) == (fmr, True)
+
+
+def test_verify_does_not_send_what_is_no_number(side: Side) -> None:
+    with pytest.raises(errors.InvalidOption, match="fmr must be a finite number"):
+        side.call("verify", b"first", b"second", fmr=float("nan"), answers=Server())
+
+
+def test_a_face_that_does_not_look_live_names_the_image(side: Side) -> None:
+    answer = problem(422, "not_live", detail="the face looks like a print or a screen", field="b")
+    with pytest.raises(errors.NotLive, match=r"https://example\.com/b\.jpg: the face looks like"):
+        side.call("verify", b"a", "https://example.com/b.jpg", require_live=True, answers=Server(answer))
+
+
 def test_verify_sends_json_where_there_is_a_url(side: Side) -> None:
     server = Server(httpx.Response(200, json=VERIFIED))
     side.call("verify", b"first", "https://example.com/b.jpg", operating_point="default", answers=server)
@@ -212,6 +252,17 @@ def test_models(side: Side) -> None:
     (pack,) = side.call("models", answers=Server(httpx.Response(200, json=MODELS)))
     assert (pack.name, pack.default, pack.operating_points) == ("dlib", True, {"default": 0.6})
     assert pack.files == (ServedFile("detector", "d", 1, "00", "any", "here"),)
+    assert (pack.installed, pack.attributes, pack.space) == (True, ("pose",), None)
+    assert pack.threshold_provenance == "a guess"
+    assert pack.parts == (ServedPart("detector", True, False, "photos", True, ("d",)),)  # noqa: FBT003  # in order
+
+
+def test_models_whose_publishers_state_nothing(side: Side) -> None:
+    unknown = {**MODELS["packs"][0]["files"][0], "size": None, "sha256": None}
+    models = {"default": "", "packs": [{**MODELS["packs"][0], "files": [unknown], "parts": [], "attributes": []}]}
+    (pack,) = side.call("models", answers=Server(httpx.Response(200, json=models)))
+    assert pack.files == (ServedFile("detector", "d", None, None, "any", "here"),)
+    assert (pack.default, pack.parts, pack.attributes) == (False, (), ())
 
 
 def test_health(side: Side, pauses: list[float]) -> None:
@@ -315,7 +366,7 @@ LEAVES = [
     leaf
     for branch in (errors.InputError, errors.StateError, errors.SetupError)
     for leaf in branch.__subclasses__()
-    if leaf.__module__ == errors.__name__
+    if leaf.__module__.startswith(errors.__name__)
 ]
 
 
@@ -558,6 +609,12 @@ def test_results_equal_the_librarys(  # noqa: PLR0913  # the fixtures it needs
     assert answer.distance == pytest.approx(expected_answer.distance, abs=1e-5)
     assert answer.probability == pytest.approx(expected_answer.probability, abs=1e-4)
     assert plain(answer.faces)[0]["box_xyxy"] == expected_answer.faces[0].box_xyxy.tolist()  # type: ignore[index]
+    for fmr in ("balanced", 1e-3):
+        answer, expected_answer = (
+            ask(astronaut, hopper, fmr=fmr) for ask in (partial(call, "verify"), recognizer.verify)
+        )
+        told = (answer.decision, answer.fmr, answer.threshold)
+        assert told == (expected_answer.decision, expected_answer.fmr, expected_answer.threshold)
 
 
 def test_errors_are_those_of_the_library(side: Side, address: str, recognizer: Recognizer, hopper: Path) -> None:
@@ -569,6 +626,11 @@ def test_errors_are_those_of_the_library(side: Side, address: str, recognizer: R
         ("detect", (hopper,), {"faces": "nonsense"}),
         ("verify", (hopper, grey), {}),
         ("verify", (hopper, hopper), {"threshold": -1.0}),
+        ("verify", (hopper, hopper), {"fmr": 2.0}),
+        ("verify", (hopper, hopper), {"fmr": 1e-9}),
+        ("verify", (hopper, hopper), {"fmr": "lax"}),
+        ("verify", (hopper, hopper), {"fmr": 1e-3, "threshold": 0.5}),
+        ("verify", (hopper, hopper), {"require_live": True}),
     ]
     for method, arguments, options in cases:
         with pytest.raises(VisavisError) as own:
@@ -588,7 +650,8 @@ def test_without_a_valid_key(side: Side, address: str, hopper: Path, key: str | 
 
 def test_what_else_a_server_says(side: Side, address: str, recognizer: Recognizer) -> None:
     assert side.call("health", url=address) is True
-    (pack,) = side.call("models", url=address, key="k" * 24)
+    pack, *others = side.call("models", url=address, key="k" * 24)
+    assert not any(other.default for other in others)
     assert (pack.name, pack.threshold, len(pack.files)) == ("dlib", recognizer.threshold, 3)
     with pytest.raises(errors.FetchRefused, match="address"):
         side.call("detect", "http://127.0.0.1/a.jpg", url=address, key="k" * 24)

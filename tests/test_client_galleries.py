@@ -79,7 +79,7 @@ RECEIPT = Receipt(
 IDENTIFIED = Identification(match=CANDIDATE, unknown=None, candidates=(CANDIDATE,), threshold=0.5, face=FACE)
 STRANGER = Identification(match=None, unknown="empty_gallery", candidates=(), threshold=0.5, face=None)
 VERIFIED = SubjectVerification(
-    same=True, distance=0.25, threshold=0.5, probability=0.99, subject="ada", sample=12, face=FACE
+    same=True, distance=0.25, threshold=0.5, probability=0.99, decision="same", subject="ada", sample=12, face=FACE
 )
 ENTRIES = [
     LogEntry(number=1, at=NOON, actor="key 1", action="create", gallery="people", subjects=(), count=0),
@@ -670,6 +670,54 @@ def test_verify(side: Side, tmp_path: Path) -> None:
         side.gallery("verify", path, "ada", answers=Server(problem(422, "no_face", field="image")))
     with pytest.raises(errors.ImageNotFound):
         side.gallery("verify", tmp_path / "b.jpg", "ada", answers=Server())
+
+
+def test_rates_and_live_faces_are_asked_for(side: Side) -> None:
+    server = Server(ok({"results": [{"faces": [IDENTIFIED.to_dict() | {"fmr": 0.001}]}]}))
+    (found,) = side.gallery("identify", b"image", fmr=1e-3, require_live=True, answers=server)
+    assert found.fmr == 0.001
+    sent = {name: content for name, _, content in parts(server.requests[0])}
+    assert (sent["fmr"], sent["require_live"]) == (b"0.001", b"true")
+    (many,) = side.gallery("identify_many", ["http://example.com/a.jpg"], fmr="strict", answers=server)
+    assert many[0].fmr == 0.001
+    assert json.loads(server.requests[1].content)["fmr"] == "strict"
+    (one,) = side.gallery("identify_embeddings", [[1.0]], fmr="lenient", answers=server)
+    assert one.fmr == 0.001
+    server = Server(ok(VERIFIED.to_dict() | {"decision": "uncertain", "fmr": 0.01}))
+    found = side.gallery("verify", b"image", "ada", fmr="lenient", require_live=True, answers=server)
+    assert (found.decision, found.fmr, found.same) == ("uncertain", 0.01, True)
+    assert side.gallery("verify_embedding", [1.0], "ada", fmr=0.01, answers=server).fmr == 0.01
+    assert json.loads(server.requests[1].content) == {"embedding": [1], "fmr": 0.01}
+    with pytest.raises(errors.NotLive):
+        side.gallery("verify", b"image", "ada", require_live=True, answers=Server(problem(422, "not_live")))
+
+
+def test_what_an_older_server_does_not_say(side: Side) -> None:
+    plain = IDENTIFIED.to_dict()
+    del plain["fmr"]
+    (found,) = side.gallery("identify", b"image", answers=Server(ok({"results": [{"faces": [plain]}]})))
+    same(found, IDENTIFIED)
+    plain = VERIFIED.to_dict()
+    del plain["fmr"], plain["decision"]
+    for truth, decision in ((True, "same"), (False, "different")):
+        found = side.gallery("verify", b"image", "ada", answers=Server(ok(plain | {"same": truth})))
+        assert (found.decision, found.fmr) == (decision, None)
+
+
+@pytest.mark.parametrize("policy", [
+    {**dict.fromkeys(("min_face_px", "min_sharpness", "probe_min_score", "max_yaw")), "min_score": 0.5},
+    {"min_score": 0.5},
+])  # fmt: skip
+def test_limits_that_are_the_packs_own(side: Side, policy: dict[str, Any]) -> None:
+    plain = gallery_to_dict(GALLERY) | {"policy": policy}
+    assert side.gallery("record", answers=Server(ok(plain))).policy == Policy(min_score=0.5)
+
+
+def test_angles_of_a_face(side: Side) -> None:
+    plain = IDENTIFIED.to_dict()
+    plain["face"]["quality"] |= {"yaw": -12.5, "pitch": None}
+    (found,) = side.gallery("identify", b"image", answers=Server(ok({"results": [{"faces": [plain]}]})))
+    assert found.face.quality == Quality(28.0, 0.25, 0.9, -12.5)
 
 
 def test_verify_an_embedding(side: Side) -> None:

@@ -1,16 +1,34 @@
 """From distances and qualities to decisions: pure functions."""
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from service_kinds import GOOD, NOON, PACK, at, face_at
 
+from visavis.core.decide import ErrorRates, OperatingPoint, Rule
 from visavis.errors import InvalidOption
 from visavis.galleries.records import Match, Policy, Sample
-from visavis.service.decisions import candidates_of, enrolment_shortcomings, identify, rules_of, shortcomings, verify
+from visavis.models.catalogue import OPEN
+from visavis.models.packs import QualityLimits
+from visavis.service.decisions import (
+    candidates_of,
+    check_policy,
+    identify,
+    limits_of,
+    probe_shortcomings,
+    rules_of,
+    shortcomings,
+    verify,
+)
 from visavis.service.results import Identification
-from visavis.types import Quality
+from visavis.types import Attributes, Quality
+
+RATED = replace(
+    PACK, rates=ErrorRates((OperatingPoint(1e-4, 0.3, 0.2, 0.4), OperatingPoint(1e-3, 0.5, 0.4, 0.6)), "a test")
+)
 
 
 def matches(*distances: float) -> list[Match]:
@@ -27,19 +45,43 @@ def decide(policy: Policy, *distances: float, limit: int = 5, quality: Quality =
 
 def test_the_pack_decides_what_the_policy_leaves_open() -> None:
     rules = rules_of(Policy(), PACK)
-    assert (rules.threshold, rules.margin, rules.conflict_threshold) == (0.5, 0.125, 0.25)
+    assert (rules.rule, rules.margin, rules.conflict_threshold) == (Rule.at(0.5), 0.125, 0.25)
     own = rules_of(Policy(threshold=0.25, margin=0, conflict_threshold=0), PACK)
-    assert (own.threshold, own.margin, own.conflict_threshold) == (0.25, 0, 0)
-    assert rules_of(Policy(threshold=0.25), PACK, 0.75).threshold == 0.75
+    assert (own.rule, own.margin, own.conflict_threshold) == (Rule.at(0.25), 0, 0)
+    assert rules_of(Policy(threshold=0.25), PACK, threshold=0.75).rule == Rule.at(0.75)
+
+
+def test_a_rate_in_place_of_a_threshold() -> None:
+    rules = rules_of(Policy(threshold=0.25), RATED, fmr="balanced")
+    assert rules.rule == Rule(0.5, 0.4, 0.6, 1e-3)
+    for wrong, message in (
+        ({"fmr": 1e-3, "threshold": 0.5}, "use one of them"),
+        ({"fmr": 1e-9}, "visavis calibrate with more images"),
+        ({"fmr": "strictest"}, "one of strict, balanced, lenient"),
+    ):
+        with pytest.raises(InvalidOption, match=message):
+            rules_of(Policy(), RATED, **wrong)
+    with pytest.raises(InvalidOption, match="visavis calibrate --pack"):
+        rules_of(Policy(), PACK, fmr=1e-3)
+
+
+def test_the_limits_of_the_pack_hold_where_the_policy_has_none() -> None:
+    assert limits_of(Policy(), PACK) == PACK.quality
+    names = [limit.name for limit in fields(QualityLimits) if limit.name != "provenance"]
+    for name in names:
+        own = limits_of(Policy(**{name: 0.0}), PACK)  # type: ignore[arg-type]  # a limit
+        assert own == replace(PACK.quality, **{name: 0.0})  # type: ignore[arg-type]  # likewise
+    every = limits_of(Policy(**dict.fromkeys(names, 7.0)), PACK)  # type: ignore[arg-type]  # likewise
+    assert {getattr(every, name) for name in names} == {7.0}
 
 
 @pytest.mark.parametrize("threshold", [0, -1, np.nan, np.inf, "x", None])
 def test_a_threshold_is_a_finite_number_above_0(threshold: float | None) -> None:
     if threshold is None:
-        assert rules_of(Policy(), PACK, threshold).threshold == PACK.identify_threshold
+        assert rules_of(Policy(), PACK, threshold=threshold).rule == Rule.at(PACK.identify_threshold)
         return
     with pytest.raises(InvalidOption):
-        rules_of(Policy(), PACK, threshold)
+        rules_of(Policy(), PACK, threshold=threshold)
 
 
 def test_margins_are_those_to_the_next() -> None:
@@ -84,11 +126,31 @@ def test_a_match_is_the_nearest_near_enough_and_alone(distances: list[float], li
 
 
 def test_every_shortcoming_is_told() -> None:
-    policy = Policy(min_face_px=40, min_sharpness=0.5, min_score=0.75)
-    codes = [lack.code for lack in enrolment_shortcomings(Quality(39, 0.4, 0.7), policy)]
-    assert codes == ["too_small", "blurred", "low_score"]
-    assert enrolment_shortcomings(Quality(40, 0.5, 0.75), policy) == ()
-    assert shortcomings(Quality(0, 0, 0), 0, 0, 0) == ()
+    policy = Policy(min_face_px=40, min_sharpness=0.5, min_score=0.75, max_yaw=30, max_pitch=20)
+    limits = limits_of(policy, PACK)
+    codes = [lack.code for lack in shortcomings(Quality(39, 0.4, 0.7, -30.5, 20.5), limits)]
+    assert codes == ["too_small", "blurred", "low_score", "extreme_pose", "extreme_pose"]
+    for angles in ((30, 20), (-30, -20), (None, None)):
+        assert shortcomings(Quality(40, 0.5, 0.75, *angles), limits) == ()
+    (sideways,) = shortcomings(Quality(40, 0.5, 0.75, -44.6), limits)
+    assert str(sideways) == "the head is turned sideways by about 45 degrees; 30 are allowed"
+    assert probe_shortcomings(Quality(0, 1, 0, 90, 90), PACK.quality) == ()  # which is identified all the same
+
+
+def test_a_face_that_does_not_look_live_is_nobody() -> None:
+    candidates, rules = candidates_of(matches(0), PACK), rules_of(Policy(), PACK)
+    for liveness, unknown in ((0.0, "not_live"), (0.49, "not_live"), (0.5, None), (None, None)):
+        face = replace(face_at(0).face, attributes=Attributes(liveness=liveness))
+        assert identify(candidates, rules, face, 5).unknown == unknown
+    print_ = replace(face_at(0).face, attributes=Attributes(liveness=0.1))
+    assert identify((), rules, print_, 5).unknown == "empty_gallery"
+
+
+def test_a_policy_for_live_faces_takes_a_pack_that_can_tell() -> None:
+    check_policy(Policy(), PACK)
+    check_policy(Policy(require_live=True), OPEN)
+    with pytest.raises(InvalidOption, match="the pack 'line' has no part that tells whether a face is live"):
+        check_policy(Policy(require_live=True), PACK)
 
 
 def test_verify_takes_the_nearest_sample() -> None:
@@ -96,7 +158,11 @@ def test_verify_takes_the_nearest_sample() -> None:
         Sample(id=n, subject="ada", embedding=at(x), quality=None, source=None, picture="nothing", created_at=NOON)
         for n, x in enumerate((4, 1, 2))
     ]
-    done = verify(at(1.5), None, samples, PACK, None)
+    done = verify(at(1.5), None, samples, PACK, Rule.at(0.75))
     assert (done.sample, done.distance, done.same, done.threshold) == (1, 0.5, True, 0.75)
-    assert not verify(at(1.5), None, samples, PACK, 0.5)
+    assert (done.decision, done.fmr) == ("same", None)
+    assert not verify(at(1.5), None, samples, PACK, Rule.at(0.5))
+    near = verify(at(1.5), None, samples, PACK, Rule(0.55, 0.45, 0.6, 1e-3))
+    assert (near.same, near.decision, near.fmr) == (True, "uncertain", 1e-3)
+    assert done.probability is not None
     assert 0 < done.probability < 1

@@ -17,12 +17,12 @@ from visavis.models.weights import read_source
 
 @pytest.fixture(scope="module")
 def detector() -> bytes:
-    return read_source(DLIB.detector)
+    return read_source(DLIB.part("detector").files[0])
 
 
 @pytest.fixture(scope="module")
 def landmarks() -> bytes:
-    return read_source(DLIB.landmarks)
+    return read_source(DLIB.part("landmarks").files[0])
 
 
 def serialised_integer(value: int) -> bytes:
@@ -50,7 +50,10 @@ def test_numbers(values: list[float]) -> None:
 
 def test_the_networks_are_what_the_catalogue_says(detector: bytes) -> None:
     network = read_network(detector)
-    assert (len(network.layers), network.parameters) == (DLIB.detector.layers, DLIB.detector.parameters)
+    assert (len(network.layers), network.parameters) == (
+        DLIB.part("detector").files[0].layers,
+        DLIB.part("detector").files[0].parameters,
+    )
     first, last = network.layers[0], network.layers[-1]
     assert isinstance(first, Conv)
     assert isinstance(last, Conv)

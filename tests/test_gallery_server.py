@@ -109,7 +109,10 @@ class TestGalleries:
             ({"name": "a", "policy": {"threshold": 0}}, "policy.threshold"),
             ({"name": "a", "policy": {"margin": -1}}, "policy.margin"),
             ({"name": "a", "policy": {"min_face_px": "40"}}, "policy.min_face_px"),
-            ({"name": "a", "policy": {"min_face_px": None}}, "policy.min_face_px"),
+            ({"name": "a", "policy": {"min_face_px": -1}}, "policy.min_face_px"),
+            ({"name": "a", "policy": {"max_yaw": -0.5}}, "policy.max_yaw"),
+            ({"name": "a", "policy": {"max_pitch": "40"}}, "policy.max_pitch"),
+            ({"name": "a", "policy": {"require_live": None}}, "policy.require_live"),
             ({"name": "a", "policy": {"retention_days": 1e9}}, "policy.retention_days"),
             ({"name": "a", "policy": {"keep": "all"}}, "policy.keep"),
             ({"name": "a", "policy": {"consent_required": 1}}, "policy.consent_required"),
@@ -121,6 +124,24 @@ class TestGalleries:
     def test_what_cannot_be_made(self, server: Caller, value: object, field: str) -> None:
         answer = server.post("/v1/galleries", value)
         assert (answer.status_code, problem(answer)["field"]) == (422, field)
+
+    def test_limits_may_be_left_to_the_pack_again(self, server: Caller) -> None:
+        gallery = make(server, min_score=0.5, max_yaw=30, max_pitch=90, probe_min_face_px=20)
+        before = server.get(gallery).json()["policy"]
+        assert (before["min_score"], before["max_yaw"], before["min_sharpness"]) == (0.5, 30.0, None)
+        null = {"policy": dict.fromkeys(("min_score", "max_yaw", "probe_min_face_px"))}
+        after = server.request("PATCH", gallery, json=null).json()["policy"]
+        assert after == {**Policy().to_dict(), "max_pitch": 90.0}
+
+    def test_live_faces_take_a_pack_that_can_tell(self, server: Caller) -> None:
+        wanted = {"policy": {"require_live": True}}
+        for answer in (
+            server.post("/v1/galleries", {"name": "live", **wanted}),
+            server.request("PATCH", make(server), json=wanted),
+        ):
+            assert (answer.status_code, problem(answer)["code"]) == (422, "invalid_option")
+            assert "the pack 'dlib' has no part" in problem(answer)["detail"]
+        assert server.get("/v1/galleries/live").status_code == 404
 
     def test_encryption_needs_a_key(self, server: Caller) -> None:
         answer = server.post("/v1/galleries", {"name": "secret", "encrypted": True})
@@ -281,8 +302,8 @@ class TestEnrol:
         assert answer.json()["results"][0]["conflict"]["subject"] == "ada"
 
     def test_embeddings_with_qualities(self, server: Caller, gallery: str) -> None:
-        quality = {"face_px": 100.0, "sharpness": 0.5, "score": 1.0}
-        answer = enrol(server, gallery, "ada", 1, 2, qualities=[quality, None])
+        quality = {"face_px": 100.0, "sharpness": 0.5, "score": 1.0, "yaw": -12.5}
+        answer = enrol(server, gallery, "ada", 1, 2, qualities=[{**quality, "pitch": None}, None])
         assert answer.json()["subject"]["samples"] == 2
         samples = server.get(subject_path(gallery, "ada")).json()["sample_list"]
         assert [sample["quality"] for sample in samples] == [quality, None]
@@ -437,6 +458,11 @@ class TestIdentify:
             ({"limit": 1.5}, "limit"),
             ({"threshold": 0}, "threshold"),
             ({"threshold": "0.5"}, "threshold"),
+            ({"fmr": 0}, "fmr"),
+            ({"fmr": 1}, "fmr"),
+            ({"fmr": "lax"}, "fmr"),
+            ({"fmr": True}, "fmr"),
+            ({"require_live": 1}, "require_live"),
             ({"faces": "first"}, "faces"),
             ({"min_face": 5}, "min_face"),
             ({"gallery": "x"}, "gallery"),
@@ -447,6 +473,41 @@ class TestIdentify:
     ) -> None:
         answer = server.post(f"{gallery}/identify", {"embeddings": [vector(1)], **options})
         assert (answer.status_code, problem(answer)["field"]) == (422, field)
+        assert not problem(answer)["detail"].startswith(f"{field}: {field} ")
+
+    def test_a_wrong_value_is_not_repeated(self, server: Caller, gallery: str) -> None:
+        answer = server.post(f"{gallery}/identify", {"embeddings": [vector(1)], "fmr": "secret" * 1000})
+        assert answer.status_code == 422
+        assert "secret" not in answer.text
+
+    def test_a_rate_in_place_of_a_threshold(self, server: Caller, gallery: str) -> None:
+        enrol(server, gallery, "ada", 1)
+        path, near = f"{gallery}/identify", {"embeddings": [vector(1)]}
+        (plain,) = server.post(path, near).json()["results"][0]["faces"]
+        (named,) = server.post(path, {**near, "fmr": "balanced"}).json()["results"][0]["faces"]
+        (given,) = server.post(path, {**near, "fmr": 1e-3, "threshold": None}).json()["results"][0]["faces"]
+        assert (plain["fmr"], named["fmr"]) == (None, 0.001)
+        assert named == given
+        assert named["threshold"] != plain["threshold"]
+        both = problem(server.post(path, {**near, "fmr": 1e-3, "threshold": 0.5}))
+        assert (both["status"], both["code"]) == (422, "invalid_request")
+        assert "at most one of threshold and fmr" in both["detail"]
+        few = problem(server.post(path, {**near, "fmr": 1e-9}))
+        assert (few["status"], few["code"]) == (422, "invalid_option")
+        assert "calibrate" in few["detail"]
+
+    def test_embeddings_do_not_look_live(self, server: Caller, gallery: str, astronaut: Path) -> None:
+        enrol(server, gallery, "ada", 1)
+        for path, embedded, pictured in (
+            (f"{gallery}/identify", {"embeddings": [vector(1)]}, {"images": [image(astronaut.read_bytes())]}),
+            (f"{gallery}/subjects/ada/verify", {"embedding": vector(1)}, {"image": image(astronaut.read_bytes())}),
+        ):
+            assert server.post(path, {**embedded, "require_live": False}).status_code == 200
+            blind = problem(server.post(path, {**embedded, "require_live": True}))
+            assert "require_live needs an image" in blind["detail"]
+            unable = problem(server.post(path, {**pictured, "require_live": True}))
+            assert (unable["status"], unable["code"]) == (422, "invalid_option")
+            assert "liveness" in unable["detail"]
 
     def test_metrics_tell_outcomes_and_no_names(self, recognizer: Recognizer, tmp_path: Path) -> None:
         with Caller(Settings(store=sqlite_url(tmp_path / "galleries.db")), recognizer) as server:
@@ -493,12 +554,26 @@ class TestVerify:
         assert server.request("POST", path, files={"image": astronaut_again}).json() == same
         assert server.post(path, {"image": image(hopper.read_bytes())}).json()["same"] is False
         strict = server.request("POST", path, files={"image": astronaut_again}, data={"threshold": "0.01"}).json()
-        assert strict == {**same, "same": False, "threshold": 0.01}
+        assert strict == {**same, "same": False, "threshold": 0.01, "decision": "different"}
+        assert (same["decision"], same["fmr"]) == ("same", None)
 
     def test_an_embedding(self, server: Caller, gallery: str) -> None:
         enrol(server, gallery, "ada", 1)
         answer = server.post(f"{gallery}/subjects/ada/verify", {"embedding": vector(1)}).json()
         assert (answer["same"], answer["face"]) == (True, None)
+
+    def test_a_rate_in_place_of_a_threshold(
+        self, server: Caller, gallery: str, astronaut: Path, astronaut_again: bytes
+    ) -> None:
+        server.post(f"{gallery}/enrol", {"subject": "eileen", "images": [image(astronaut.read_bytes())]})
+        path = f"{gallery}/subjects/eileen/verify"
+        answer = server.request("POST", path, files={"image": astronaut_again}, data={"fmr": "lenient"}).json()
+        assert (answer["fmr"], answer["decision"]) == (0.01, "same")
+        number = server.request("POST", path, files={"image": astronaut_again}, data={"fmr": "1e-2"}).json()
+        assert number == answer
+        for wrong in ({"fmr": "1e-2", "threshold": "0.5"}, {"fmr": "all"}):
+            refused = server.request("POST", path, files={"image": astronaut_again}, data=wrong)
+            assert (refused.status_code, problem(refused)["code"]) == (422, "invalid_request")
 
     def test_what_is_wrong_is_said(self, server: Caller, gallery: str, grey: bytes, crowd: bytes) -> None:
         enrol(server, gallery, "ada", 1)

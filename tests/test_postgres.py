@@ -34,6 +34,7 @@ pytest.importorskip("psycopg", exc_type=ImportError)
 
 from visavis.galleries.postgres import PostgresStore
 from visavis.galleries.postgres_connection import Connection
+from visavis.galleries.postgres_schema import VERSION
 
 SPACE = EmbeddingSpace("space-1", 4, "euclidean")
 BRIEFLY = 0.5  # of patience, where it is to end
@@ -203,7 +204,7 @@ def test_many_may_open_a_new_database_at_once(database: Database) -> None:
 
     with ThreadPoolExecutor(len(stores)) as pool:
         list(pool.map(first, stores))
-    assert database.execute("SELECT version FROM visavis.meta") == [(1,)]
+    assert database.execute("SELECT version FROM visavis.meta") == [(VERSION,)]
     for store in stores:
         store.close()
 

@@ -4,14 +4,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from conftest import many_faces
 from numpy.typing import NDArray
 
 from visavis import ImageNotFound, InvalidOption, MultipleFaces, Recognizer, VisavisError
-from visavis.core.quality import assess, sharpness
-from visavis.models.recognizer import Observed
-from visavis.types import ImageSource, Quality
+from visavis.core.geometry import EYE_CORNERS_NOSE, EYES_NOSE_MOUTH, Anatomy
+from visavis.core.quality import assess, sharpness, turn
+from visavis.models.batching import Observed
+from visavis.types import Face, FloatArray, ImageSource, Quality
 
 GREY = np.full((150, 150, 3), 128, np.uint8)
 
@@ -94,7 +96,69 @@ def test_a_chip_is_left_as_it_is(chip: NDArray[np.uint8]) -> None:
     ("box", "side"), [([10, 20, 50, 70], 40), ([10, 20, 80, 70.5], 50.5), ([-10, -10, 30, 30], 40)]
 )
 def test_assess(box: list[float], side: float) -> None:
-    assert assess(np.array(box, np.float32), 1, GREY) == Quality(face_px=side, sharpness=0.0, score=1.0)
+    face = Face(np.array(box, np.float32), 1, np.zeros((5, 2), np.float32))
+    assert assess(face, GREY, EYE_CORNERS_NOSE) == Quality(side, 0.0, 1.0, yaw=0.0)
+    assert assess(face, GREY, EYES_NOSE_MOUTH) == Quality(side, 0.0, 1.0, yaw=0.0, pitch=0.0)
+
+
+# --- where a head turns
+
+# A head that looks straight ahead, in units of the distance between the eyes: across, down, and towards the camera.
+EYES = ((-0.5, 0.0, 0.0), (0.5, 0.0, 0.0))
+MOUTH = ((-0.4, 1.0, 0.0), (0.4, 1.0, 0.0))
+CORNERS = ((0.75, 0.0, 0.0), (0.25, 0.0, 0.0), (-0.75, 0.0, 0.0), (-0.25, 0.0, 0.0))
+HEADS = {EYES_NOSE_MOUTH: (*EYES, (0.0, 0.54, 0.59), *MOUTH), EYE_CORNERS_NOSE: (*CORNERS, (0.0, 0.6, 0.48))}
+
+
+def seen(anatomy: Anatomy, yaw: float = 0, pitch: float = 0, roll: float = 0, scale: float = 40) -> FloatArray:
+    """Return the landmarks (5, 2) of that head, turned by angles in degrees as ``Pose`` has them, from far away."""
+    x, y, z = np.array(HEADS[anatomy]).T
+    if pitch:  # whose tangent is in other units
+        z = z * 0.33 / 0.59
+        y, z = y * np.cos(np.radians(pitch)) + z * np.sin(np.radians(pitch)), z * np.cos(np.radians(pitch))
+    x = x * np.cos(np.radians(yaw)) + z * np.sin(np.radians(yaw))
+    turned = (x + 1j * y) * np.exp(1j * np.radians(roll)) * scale + 300 + 200j
+    return np.stack([turned.real, turned.imag], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("anatomy", HEADS)
+@pytest.mark.parametrize("roll", [-120, -20, 0, 20, 180])
+@pytest.mark.parametrize("yaw", [-60, -30, 0, 10, 45])
+def test_yaw_whatever_the_roll_and_the_size(anatomy: Anatomy, roll: float, yaw: float) -> None:
+    for scale in (5, 500):
+        assert turn(seen(anatomy, yaw, 0, roll, scale), anatomy)[0] == pytest.approx(yaw, abs=1.5)
+
+
+@pytest.mark.parametrize("roll", [-120, 0, 20])
+@pytest.mark.parametrize("pitch", [-30, -10, 0, 10, 30])
+def test_pitch_whatever_the_roll(pitch: float, roll: float) -> None:
+    assert turn(seen(EYES_NOSE_MOUTH, 0, pitch, roll), EYES_NOSE_MOUTH)[1] == pytest.approx(pitch, abs=1)
+
+
+def test_landmarks_without_a_mouth_tell_no_pitch() -> None:
+    assert turn(seen(EYE_CORNERS_NOSE, 0, 30), EYE_CORNERS_NOSE)[1] is None
+
+
+@pytest.mark.parametrize("anatomy", HEADS)
+def test_odd_landmarks_have_some_angle(anatomy: Anatomy) -> None:
+    generator = np.random.default_rng(3)
+    odd = [np.zeros((5, 2)), np.ones((5, 2)), seen(anatomy) * -1, seen(anatomy, 89), *generator.normal(size=(50, 5, 2))]
+    for points in odd:
+        for angle in turn(points.astype(np.float32), anatomy):
+            assert angle is None or -90 <= angle <= 90
+
+
+@pytest.mark.parametrize(
+    ("photo", "yaw"), [("Nora_Bendijo/Nora_Bendijo_0001.jpg", -23), ("Pervez_Musharraf/Pervez_Musharraf_0001.jpg", 24)]
+)
+def test_a_mirrored_photo_turns_the_other_way(recognizer: Recognizer, test_data: Path, photo: str, yaw: float) -> None:
+    """The yaw is what head-pose-estimation-adas-0001 says."""
+    pixels = np.asarray(PIL.Image.open(test_data / "lfw-fold1" / "images" / photo).convert("RGB"))
+    (plain, *_), (mirrored, *_) = recognizer.detect_many([pixels, pixels[:, ::-1].copy()], quality=True, min_face=40)  # type: ignore[misc]  # no errors
+    for face, expected in ((plain, yaw), (mirrored, -yaw)):
+        assert face.quality is not None
+        assert face.quality.yaw == pytest.approx(expected, abs=15)
+        assert face.quality.pitch is None
 
 
 def test_quality_comes_when_it_is_asked_for(recognizer: Recognizer, astronaut: Path, hopper: Path) -> None:
@@ -126,6 +190,7 @@ def test_quality_as_plain_values(recognizer: Recognizer, hopper: Path) -> None:
         "face_px": face.quality.face_px,
         "sharpness": face.quality.sharpness,
         "score": face.quality.score,
+        "yaw": face.quality.yaw,
     }
     assert {type(value) for value in plain["quality"].values()} == {float}
 

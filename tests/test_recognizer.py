@@ -35,7 +35,8 @@ def test_the_same_person(recognizer: Recognizer, astronaut: Path, astronaut_agai
     result = recognizer.verify(astronaut, astronaut_again)
     assert result.same
     assert result.distance < result.threshold == 0.6
-    assert result.probability > 0.99
+    assert result.decision == "same"
+    assert (result.probability or 0) > 0.99
     a, b = result.faces
     assert a.embedding is not None
     assert b.embedding is not None
@@ -46,7 +47,8 @@ def test_different_persons(recognizer: Recognizer, astronaut: Path, hopper: Path
     result = recognizer.verify(astronaut, hopper)
     assert not result.same
     assert result.distance > 0.6
-    assert result.probability < 0.5
+    assert result.decision == "different"
+    assert (result.probability or 1) < 0.5
 
 
 def test_an_answer_is_true_or_false(recognizer: Recognizer, astronaut: Path, hopper: Path) -> None:
@@ -135,7 +137,7 @@ def test_results_as_plain_values(recognizer: Recognizer, hopper: Path) -> None:
     assert list(plain) == ["box_xyxy", "score", "landmarks", "embedding"]
     assert len(plain["embedding"]) == 128
     answer = recognizer.verify(hopper, hopper).to_dict()
-    assert list(answer) == ["same", "distance", "threshold", "probability", "faces"]
+    assert list(answer) == ["same", "distance", "threshold", "probability", "decision", "fmr", "faces"]
     assert all("embedding" not in face for face in answer["faces"])
 
 
@@ -206,6 +208,9 @@ def test_wrong_arguments_are_told_at_once(recognizer: Recognizer) -> None:
         recognizer.verify_many([], threshold=-1)
     with pytest.raises(InvalidOption, match="there is no pack 'magic'; choose one of: dlib"):
         Recognizer("magic")
+    for wrong in (None, 3, b"dlib", ["dlib"]):
+        with pytest.raises(InvalidOption, match="there is no pack "):
+            Recognizer(wrong)  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match="threshold"):
         Recognizer(threshold=float("nan"))
 

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from visavis import Recognizer
 from visavis.core.geometry import extract_chip, iou
 from visavis.models.catalogue import DLIB
+from visavis.models.dlib_pack import DlibDetector
+from visavis.models.landmarks import LandmarkRegressor
 from visavis.models.weights import source_path
 
 # dlib's CNN detector takes 5 seconds per megapixel.
@@ -40,9 +42,9 @@ class Dlib:
 @pytest.fixture(scope="module")
 def reference() -> Dlib:
     return Dlib(
-        dlib.cnn_face_detection_model_v1(str(source_path(DLIB.detector))),
-        dlib.shape_predictor(str(source_path(DLIB.landmarks))),
-        dlib.face_recognition_model_v1(str(source_path(DLIB.embedder))),
+        dlib.cnn_face_detection_model_v1(str(source_path(DLIB.part("detector").files[0]))),
+        dlib.shape_predictor(str(source_path(DLIB.part("landmarks").files[0]))),
+        dlib.face_recognition_model_v1(str(source_path(DLIB.part("embedder").files[0]))),
     )
 
 
@@ -102,10 +104,16 @@ def test_the_detector_finds_what_dlib_finds(either: Recognizer, scenes: list[Sce
     assert compared >= 2
 
 
+def _landmarks(recognizer: Recognizer) -> LandmarkRegressor:
+    detector = recognizer._models.detector  # noqa: SLF001
+    assert isinstance(detector, DlibDetector)
+    return detector._landmarks  # noqa: SLF001
+
+
 def test_landmarks_in_dlibs_boxes(recognizer: Recognizer, reference: Dlib, scenes: list[Scene]) -> None:
     for scene in scenes:
         theirs = np.array([reference.points(scene.pixels, rectangle) for _, rectangle in scene.faces()])
-        ours = recognizer._models.landmarks([scene.pixels] * len(scene.boxes), scene.boxes)  # noqa: SLF001
+        ours = _landmarks(recognizer)([scene.pixels] * len(scene.boxes), scene.boxes)
         assert np.abs(ours - theirs.reshape(ours.shape)).max(initial=0) <= 1, scene.name
 
 
@@ -123,7 +131,7 @@ def test_embeddings_of_dlibs_chips(either: Recognizer, reference: Dlib, scenes: 
 def test_the_whole_pipeline_in_the_same_boxes(either: Recognizer, reference: Dlib, scenes: list[Scene]) -> None:
     distances = []
     for scene in scenes:
-        landmarks = either._models.landmarks([scene.pixels] * len(scene.boxes), scene.boxes)  # noqa: SLF001
+        landmarks = _landmarks(either)([scene.pixels] * len(scene.boxes), scene.boxes)
         chips = [extract_chip(scene.pixels, points, DLIB.template) for points in landmarks]
         ours = either._models.embedder(chips)  # noqa: SLF001
         for (_, rectangle), embedding in zip(scene.faces(), ours, strict=True):

@@ -194,7 +194,7 @@ class TestVerify:
         files = {"a": astronaut.read_bytes(), "b": astronaut_again}
         assert server.request("POST", "/v1/verify", files=files).json() == expected
         stricter = server.post("/v1/verify", {"a": a, "b": b, "threshold": 0.01}).json()
-        assert stricter == {**expected, "same": False, "threshold": 0.01}
+        assert stricter == {**expected, "same": False, "decision": "different", "threshold": 0.01}
         as_form = server.request("POST", "/v1/verify", files=files, data={"threshold": "0.01"}).json()
         assert as_form == stricter
 
@@ -293,8 +293,7 @@ class TestRefusals:
             raise RuntimeError("the secret cause")
 
         with Caller(Settings(), recognizer) as server:
-            monkeypatch.setattr("visavis.server.work.compare", fail)
-            monkeypatch.setattr("visavis.server.routes._pack", fail)
+            monkeypatch.setattr("visavis.server.routes.packs_in_plain", fail)
             answer = server.get("/v1/models")
         assert (answer.status_code, problem(answer)["code"]) == (500, "internal")
         assert "secret" not in answer.text
@@ -358,8 +357,9 @@ class TestOperations:
     def test_models(self, server: Caller, recognizer: Recognizer) -> None:
         answer = server.get("/v1/models").json()
         assert answer["default"] == "dlib"
-        (pack,) = answer["packs"]
-        assert pack["operating_points"] == {"default": recognizer.pack.threshold}
+        pack = answer["packs"][0]
+        assert (pack["name"], pack["installed"], pack["attributes"]) == ("dlib", True, [])
+        assert pack["operating_points"]["default"] == recognizer.pack.threshold
         assert [file["role"] for file in pack["files"]] == ["detector", "landmarks", "embedder"]
         assert all(len(file["sha256"]) == 64 for file in pack["files"])
 

@@ -222,7 +222,7 @@ class TestCommand:
         ("arguments", "message"),
         [
             (("--host", "0.0.0.0", "--keys-file", "none.sqlite"), "needs keys"),  # noqa: S104  # nobody is let in
-            (("--queue", "many"), "VISAVIS_QUEUE: expected a whole number"),
+            (("--queue", "many"), "--queue: expected a whole number"),
             (("--rate", "fast"), "a rate is"),
             (("--fetch-allow", "10.0.0.0/99"), "10.0.0.0/99"),
             (("--pack", "nonsense"), "there is no pack 'nonsense'"),
@@ -233,7 +233,11 @@ class TestCommand:
         assert message in self.refusal("--port", "0", *arguments)
 
     def test_an_unknown_variable(self) -> None:
-        assert "VISAVIS_MAX_BYTE: there is no such setting" in self.refusal(VISAVIS_MAX_BYTE="1")
+        refusal = self.refusal(VISAVIS_MAX_BYTE="1")
+        assert "VISAVIS_MAX_BYTE: there is no such setting (did you mean VISAVIS_MAX_BYTES?); see " in refusal
+        assert "VISAVIS_SMTP: there is no such setting; see " in self.refusal(VISAVIS_SMTP="1")
+        assert "VISAVIS_QUEUE: expected a whole number" in self.refusal(VISAVIS_QUEUE="many")
+        assert "visavis: --fmr: " in self.refusal("--fmr", "nonsense")
 
     @staticmethod
     def refusal(*arguments: str, **environment: str) -> str:

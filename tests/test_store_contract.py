@@ -44,10 +44,13 @@ POLICY = Policy(
     conflict_threshold=0.0,
     min_face_px=80,
     min_sharpness=1.5,
-    min_score=0.25,
+    min_score=None,
+    max_yaw=33.5,
+    max_pitch=0,
     probe_min_face_px=20,
     probe_min_sharpness=0.5,
     probe_min_score=-0.0,
+    require_live=True,
     keep="chips",
     retention_days=1 / 3,
     consent_required=True,
@@ -259,7 +262,8 @@ def test_dropping_one_leaves_the_others(store: Store) -> None:
 # --- enrolment
 
 
-def test_a_sample_is_as_it_was_enrolled(place: Place) -> None:
+@pytest.mark.parametrize("angles", [(None, None), (-12.5, None), (1 / 3, -0.0)])
+def test_a_sample_is_as_it_was_enrolled(place: Place, angles: tuple[float | None, float | None]) -> None:
     store = place.open()
     make(store)
     details = Details(
@@ -268,7 +272,7 @@ def test_a_sample_is_as_it_was_enrolled(place: Place) -> None:
         consent="signed 2024-05-17, form 3",
         expires_at=NOON + timedelta(days=30, microseconds=1),
     )
-    quality = Quality(face_px=123.5, sharpness=0.1, score=-1.25)
+    quality = Quality(123.5, 0.1, -1.25, *angles)
     (was,) = enrol(
         store,
         [

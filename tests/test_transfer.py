@@ -20,6 +20,7 @@ from visavis.galleries.sqlite import SqliteStore
 from visavis.service.galleries import Galleries
 from visavis.service.results import Enrolled
 from visavis.service.transfer import enrolment_from_line, has_face
+from visavis.types import Quality
 
 DETAILS = Details(
     name="Zoë Ünal 人 😀",
@@ -166,6 +167,10 @@ def test_a_header_of_another_space_ends_an_import(world: World, other: World) ->
     ({"quality": {}}, "quality"),
     ({"quality": {"face_px": 10**400, "sharpness": 1, "score": 1}}, "quality"),
     ({"quality": {"face_px": True, "sharpness": 1, "score": 1}}, "quality"),
+    ({"quality": {"face_px": 1, "sharpness": 1, "score": None}}, "quality"),
+    ({"quality": {"face_px": 1, "sharpness": 1, "score": 1, "yaw": "left"}}, "quality"),
+    ({"quality": {"face_px": 1, "sharpness": 1, "score": 1, "roll": 1}}, "quality"),
+    ({"quality": {"sharpness": 1, "score": 1, "yaw": 1, "pitch": 1}}, "quality"),
     ({"picture": "no base64!"}, "picture"),
     ({"picture": "ü"}, "picture"),
     ({"embedding": "text"}, "embedding"),
@@ -188,6 +193,38 @@ def test_a_bad_embedding_is_the_error_of_its_line(world: World, embedding: list[
     bad, good = world.gallery.import_lines([line(embedding=embedding), line()])
     assert code_of(bad) == "invalid_embedding"
     assert isinstance(good, Enrolled)
+
+
+@pytest.mark.parametrize(
+    ("angles", "expected"),
+    [
+        ({}, (None, None)),
+        ({"yaw": None, "pitch": None}, (None, None)),
+        ({"yaw": -3}, (-3, None)),
+        ({"pitch": 0.5}, (None, 0.5)),
+    ],
+)
+def test_angles_of_a_quality_may_be_missing(
+    angles: dict[str, Any], expected: tuple[float | None, float | None]
+) -> None:
+    quality = enrolment_from_line(line(quality={"face_px": 99, "sharpness": 1, "score": 1, **angles})).quality
+    assert quality == Quality(99, 1, 1, *expected)
+
+
+def test_exports_of_an_older_version_are_imported(world: World, other: World) -> None:
+    """Which knew no angles, and policies that leave no limit to the pack."""
+    world.gallery.enrol_embedding(at(0), "ada", quality=Quality(99, 1, 1, yaw=3.5, pitch=-2.0))
+    header, ada = world.gallery.export()
+    assert header["policy"] == Policy(keep="chips").to_dict()
+    assert ada["quality"] == {"face_px": 99, "sharpness": 1, "score": 1, "yaw": 3.5, "pitch": -2.0}
+    for name in ("max_yaw", "max_pitch", "require_live"):
+        del header["policy"][name]
+    header["policy"] |= {"min_face_px": 40.0, "min_score": 0.9}
+    for name in ("yaw", "pitch"):
+        del ada["quality"][name]
+    (outcome,) = other.gallery.import_lines([header, ada])
+    assert enrolled(outcome).subject.id == "ada"
+    assert other.gallery.samples("ada")[0].quality == Quality(99, 1, 1)
 
 
 def test_times_are_read_as_iso_8601() -> None:

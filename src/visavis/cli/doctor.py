@@ -12,6 +12,7 @@ from visavis.cli.options import (
     DEFAULT_PACK,
     CacheDirOption,
     ModelOptions,
+    ModelsDirOption,
     PackOption,
     PrecisionOption,
     QuietOption,
@@ -44,6 +45,7 @@ def doctor(  # noqa: PLR0913  # a command's options are independent
     precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
     cache_dir: CacheDirOption = None,
+    models_dir: ModelsDirOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -54,7 +56,7 @@ def doctor(  # noqa: PLR0913  # a command's options are independent
     with reporting(quiet=quiet, verbose=verbose):
         stream = results_stream()
         sections: list[Section] = []
-        options = ModelOptions(pack, runtime, precision, threads, cache_dir)
+        options = ModelOptions(pack, runtime, precision, threads, cache_dir, models_dir=models_dir)
         for section in run_remote_checks(url, key) if url else run_checks(options):
             sections.append(section)
             if not as_json:

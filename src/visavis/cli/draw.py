@@ -55,7 +55,7 @@ def draw_image(source: Source, faces: Iterable[Face], target: Path, limits: Imag
     picture = draw_faces(read_image(source.image, limits=limits).pixels, faces)
     target.parent.mkdir(parents=True, exist_ok=True)
     form = _FORMATS[target.suffix.lower()]
-    with replacing(target) as file:
+    with replacing(target, private=True) as file:
         picture.save(file, form, **_SAVE_OPTIONS.get(form, {}))
 
 

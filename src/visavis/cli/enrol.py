@@ -25,6 +25,7 @@ from visavis.cli.options import (
     MaxPixelsOption,
     MinFaceOption,
     ModelOptions,
+    ModelsDirOption,
     PackOption,
     PrecisionOption,
     QuietOption,
@@ -106,6 +107,7 @@ def enrol(  # noqa: PLR0913  # a command's options are independent
     precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
     cache_dir: CacheDirOption = None,
+    models_dir: ModelsDirOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -113,7 +115,7 @@ def enrol(  # noqa: PLR0913  # a command's options are independent
 
     Prints how many samples were enrolled, how many were there already, and how many were refused for which reason.
     """
-    models = ModelOptions(pack, runtime, precision, threads, cache_dir, min_face, max_bytes, max_pixels)
+    models = ModelOptions(pack, runtime, precision, threads, cache_dir, min_face, max_bytes, max_pixels, models_dir)
     with reporting(quiet=quiet, verbose=verbose):
         from visavis.galleries.records import Details  # noqa: PLC0415  # brings NumPy
 
@@ -125,6 +127,7 @@ def enrol(  # noqa: PLR0913  # a command's options are independent
         _announce(portraits)
         if dry_run:
             raise typer.Exit(_tell(portraits, as_json=as_json))
+        models.check_installed()  # before a gallery is made that could not be filled
         how = How(Details(name=name, consent=consent), faces, allow_conflict, max_bytes)
         request = Request(gallery, StoreOptions(store, key_file), models, how, keep, report, as_json, quiet)
         raise typer.Exit(1 if enrol_all(portraits, request).refused else 0)

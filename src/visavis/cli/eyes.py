@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -12,10 +12,13 @@ from typing import TypeAlias
 from visavis.cli.options import ModelOptions
 from visavis.core.image import ImageLimits
 from visavis.errors import VisavisError
-from visavis.models.catalogue import Pack, find_pack
+from visavis.models.batching import Observed
+from visavis.models.catalogue import find_pack
 from visavis.models.finding import FacesPolicy
-from visavis.models.recognizer import Observed, Recognizer
-from visavis.types import ImageSource
+from visavis.models.installation import as_installed
+from visavis.models.packs import Pack
+from visavis.models.recognizer import Recognizer
+from visavis.types import Attribute, ImageSource
 
 _MOST_STREAMS = 8  # each has buffers of its own
 _BATCH = 16  # images that galleries hand over together
@@ -35,18 +38,23 @@ class LateEyes:
         Raises:
             InvalidOption: there is none of that name.
         """
-        self.pack: Pack = find_pack(options.pack)
+        self._catalogued = find_pack(options.pack)
         self._options = options
         self._streams = max(1, min(_cores() // (options.threads or 1), _MOST_STREAMS, images))
 
     def observe_many(
-        self, images: Iterable[ImageSource], *, faces: FacesPolicy = "all", min_face: float | None = None
+        self,
+        images: Iterable[ImageSource],
+        *,
+        faces: FacesPolicy = "all",
+        min_face: float | None = None,
+        attributes: Sequence[Attribute] = (),
     ) -> Iterator[_Outcome]:
         """Return what ``Recognizer.observe_many`` does, in order; a few images are taken ahead."""
         recognizer = self._recognizer
 
         def observe(part: list[ImageSource]) -> list[_Outcome]:
-            return list(recognizer.observe_many(part, faces=faces, min_face=min_face))
+            return list(recognizer.observe_many(part, faces=faces, min_face=min_face, attributes=attributes))
 
         # Two parts of a batch for each thread, so that a large photo in one leaves the others something to do.
         size = max(1, _BATCH // (2 * self._streams)) if self._streams > 1 else _BATCH
@@ -61,6 +69,15 @@ class LateEyes:
         finally:
             for future in ahead:
                 future.cancel()
+
+    @cached_property
+    def pack(self) -> Pack:
+        """As it is installed, which is read when it is first asked for: much is done for galleries without it.
+
+        Raises:
+            ModelCorrupt: a file of pins or calibrations is damaged.
+        """
+        return as_installed(self._catalogued, self._options.models_folder())
 
     @property
     def limits(self) -> ImageLimits:

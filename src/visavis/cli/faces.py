@@ -17,6 +17,7 @@ from visavis.cli.options import (
     MaxPixelsOption,
     MinFaceOption,
     ModelOptions,
+    ModelsDirOption,
     PackOption,
     PrecisionOption,
     QuietOption,
@@ -25,6 +26,7 @@ from visavis.cli.options import (
     VerboseOption,
 )
 from visavis.cli.output import choose_format
+from visavis.cli.telling import attributes_of
 
 _EXIT_CODES = """\b
 Exit codes:
@@ -40,6 +42,7 @@ DETECT_EXAMPLES = f"""{_EXIT_CODES}\
   visavis detect photos/ --draw drawn/
   visavis detect photos/ --min-face 20 --csv > faces.csv
   visavis detect --json a.jpg b.png | jq '.faces | length'
+  visavis detect --pack open --attributes liveness,pose --quality selfie.jpg
 """
 EMBED_EXAMPLES = f"""{_EXIT_CODES}\
   visavis embed photos/ -o faces.npz
@@ -52,6 +55,8 @@ Arrays in an .npz (numpy.load reads it without pickle):
   face_file                            one entry per face, as are the following: its image, an index into files
   box_xyxy, score, landmarks           the face in its image
   embeddings                           the numbers to compare
+  quality_..., liveness, yaw, pitch, roll, age, gender, gender_probability
+                                       where --quality and --attributes ask for them
 """
 
 PathsArgument = Annotated[
@@ -66,6 +71,19 @@ FacesOption = Annotated[
     Literal["all", "largest", "only"],
     typer.Option(
         "--faces", help="Faces wanted of an image: all, the largest, or the only one, several and none being an error."
+    ),
+]
+QualityOption = Annotated[
+    bool, typer.Option("--quality", help="Also tell how well the image shows each face: its size, sharpness and turn.")
+]
+AttributesOption = Annotated[
+    str,
+    typer.Option(
+        "--attributes",
+        metavar="LIST",
+        show_default="none",
+        help="Also tell of each face what the list names: liveness, pose, age, gender; each takes a network more. "
+        "Needs a pack that can, such as open.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON Lines: an object for each image.")]
@@ -85,6 +103,8 @@ def detect(  # noqa: PLR0913  # a command's options are independent
     paths: PathsArgument,
     *,
     faces: FacesOption = "all",
+    quality: QualityOption = False,
+    attributes: AttributesOption = "",
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
     output: OutputOption = None,
@@ -100,6 +120,7 @@ def detect(  # noqa: PLR0913  # a command's options are independent
     precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
     cache_dir: CacheDirOption = None,
+    models_dir: ModelsDirOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -108,16 +129,20 @@ def detect(  # noqa: PLR0913  # a command's options are independent
     Prints for each image how many faces it shows, and for each face, largest first, its box (left, top, right and
     bottom in pixels) and the detector's score.
     """
-    options = ModelOptions(pack, runtime, precision, threads, cache_dir, min_face, max_bytes, max_pixels)
+    options = ModelOptions(pack, runtime, precision, threads, cache_dir, min_face, max_bytes, max_pixels, models_dir)
     with reporting(quiet=quiet, verbose=verbose):
         write = choose_format(output, as_json=as_json, as_csv=as_csv)
-        process(Task(paths, faces, write, output, draw, embed=False, quiet=quiet), options)
+        wanted = attributes_of(attributes)
+        task = Task(paths, faces, write, output, draw, embed=False, quiet=quiet, quality=quality, attributes=wanted)
+        process(task, options)
 
 
 def embed(  # noqa: PLR0913  # likewise
     paths: PathsArgument,
     *,
     faces: FacesOption = "all",
+    quality: QualityOption = False,
+    attributes: AttributesOption = "",
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
     output: OutputOption = None,
@@ -129,6 +154,7 @@ def embed(  # noqa: PLR0913  # likewise
     precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
     cache_dir: CacheDirOption = None,
+    models_dir: ModelsDirOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -136,7 +162,9 @@ def embed(  # noqa: PLR0913  # likewise
 
     An embedding is personal data: whoever has it can recognise the person.
     """
-    options = ModelOptions(pack, runtime, precision, threads, cache_dir, min_face, max_bytes, max_pixels)
+    options = ModelOptions(pack, runtime, precision, threads, cache_dir, min_face, max_bytes, max_pixels, models_dir)
     with reporting(quiet=quiet, verbose=verbose):
         write = choose_format(output, as_json=as_json, as_csv=as_csv)
-        process(Task(paths, faces, write, output, None, embed=True, quiet=quiet), options)
+        wanted = attributes_of(attributes)
+        task = Task(paths, faces, write, output, None, embed=True, quiet=quiet, quality=quality, attributes=wanted)
+        process(task, options)

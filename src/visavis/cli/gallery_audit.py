@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -9,18 +10,18 @@ import typer
 
 from visavis.cli.messages import printable, reporting, results_stream
 from visavis.cli.options import (
-    DEFAULT_PACK,
     DEFAULT_STORE,
     GalleryArgument,
     KeyFileOption,
     ModelOptions,
-    PackOption,
+    ModelsDirOption,
+    OwnPackOption,
     QuietOption,
     StoreOption,
     VerboseOption,
     WholeJsonOption,
 )
-from visavis.cli.stores import StoreOptions, open_galleries, open_gallery
+from visavis.cli.stores import StoreOptions, open_galleries, open_with_its_pack
 from visavis.cli.tally import counted
 
 if TYPE_CHECKING:
@@ -55,16 +56,17 @@ def audit(  # noqa: PLR0913  # a command's options are independent
         bool, typer.Option("--all", help=f"Show all of each kind, where it would be {_SHOWN}.")
     ] = False,
     as_json: WholeJsonOption = False,
-    pack: PackOption = DEFAULT_PACK,
+    pack: OwnPackOption = None,  # noqa: ARG001  # scripts may name one, as other commands want
+    models_dir: ModelsDirOption = None,
     store: StoreOption = DEFAULT_STORE,
     key_file: KeyFileOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Look for what should be mended in a gallery: everybody is compared with everybody, so a large one takes long."""
-    models = ModelOptions(pack)
+    models = ModelOptions(models_dir=models_dir)
     with reporting(quiet=quiet, verbose=verbose), open_galleries(StoreOptions(store, key_file), models) as galleries:
-        opened = open_gallery(galleries, gallery)
+        opened = open_with_its_pack(galleries, gallery, models)
         report = opened.audit()
         limit = None if show_all else _SHOWN
         stream = results_stream()
@@ -120,10 +122,16 @@ class _Words:
             yield f"{self._pair(pair)}\n{self._mend('merge', b, a)}"
 
     def _outliers(self, outliers: "Sequence[Outlier]") -> Iterator[str]:
+        found = Counter(outlier.subject for outlier in outliers)
         for outlier in outliers:
             near = f", near {printable(outlier.nearest)}" if outlier.nearest else ""
             who = self._sample(outlier.subject, outlier.sample)
-            mend = self._mend("forget", outlier.subject, str(outlier.sample))
+            if found[outlier.subject] == len(
+                self._sources[outlier.subject]
+            ):  # to forget them all is to forget somebody
+                mend = "    -> no sample of this subject is like another: forget those alone that show somebody else"
+            else:
+                mend = self._mend("forget", outlier.subject, str(outlier.sample))
             yield f"  {who}: distance {outlier.distance:.4f}{near}\n{mend}"
 
     def _low_quality(self, samples: "Sequence[LowQuality]") -> Iterator[str]:

@@ -8,18 +8,18 @@ import typer
 from visavis.cli.gallery_forget import confirm_or_leave
 from visavis.cli.messages import printable, reporting, results_stream
 from visavis.cli.options import (
-    DEFAULT_PACK,
     DEFAULT_STORE,
     GalleryArgument,
     KeyFileOption,
     ModelOptions,
-    PackOption,
+    ModelsDirOption,
+    OwnPackOption,
     QuietOption,
     StoreOption,
     VerboseOption,
     WholeJsonOption,
 )
-from visavis.cli.stores import StoreOptions, open_galleries, open_gallery
+from visavis.cli.stores import StoreOptions, open_galleries, open_with_its_pack
 from visavis.cli.tally import counted
 from visavis.errors import InvalidOption, StateError, VisavisError
 
@@ -53,18 +53,19 @@ def merge(  # noqa: PLR0913  # a command's options are independent
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: WholeJsonOption = False,
-    pack: PackOption = DEFAULT_PACK,
+    pack: OwnPackOption = None,  # noqa: ARG001  # scripts may name one, as other commands want
+    models_dir: ModelsDirOption = None,
     store: StoreOption = DEFAULT_STORE,
     key_file: KeyFileOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Give all samples of one subject to another, and forget the first."""
-    models = ModelOptions(pack)
+    models = ModelOptions(models_dir=models_dir)
     with reporting(quiet=quiet, verbose=verbose), open_galleries(StoreOptions(store, key_file), models) as galleries:
         if subject == into:
             raise InvalidOption("a subject cannot be merged into itself")
-        opened = open_gallery(galleries, gallery)
+        opened = open_with_its_pack(galleries, gallery, models)
         samples = opened.samples(subject)
         there = opened.subject(into).samples
         moved = counted(len(samples), "sample")

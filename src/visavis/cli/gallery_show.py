@@ -13,6 +13,8 @@ from visavis.cli.options import (
     DEFAULT_STORE,
     GalleryArgument,
     KeyFileOption,
+    ModelOptions,
+    ModelsDirOption,
     QuietOption,
     StoreOption,
     VerboseOption,
@@ -20,11 +22,12 @@ from visavis.cli.options import (
 )
 from visavis.cli.policies import policy_facts
 from visavis.cli.report import Facts, readable
-from visavis.cli.stores import StoreOptions, open_galleries, open_gallery
+from visavis.cli.stores import StoreOptions, open_galleries, open_gallery, pack_of
 from visavis.cli.tally import counted, spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from visavis.galleries.records import Gallery, LogEntry, Sample, Subject
     from visavis.service.galleries import Galleries
@@ -35,34 +38,36 @@ _SHOWN = 20
 AllOption = Annotated[bool, typer.Option("--all", help=f"Show all of them, where it would be {_SHOWN}.")]
 
 
-def list_(
+def list_(  # noqa: PLR0913  # a command's options are independent
     *,
     as_json: WholeJsonOption = False,
+    models_dir: ModelsDirOption = None,
     store: StoreOption = DEFAULT_STORE,
     key_file: KeyFileOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """List the galleries: name, subjects, samples, when it was made, whether it is encrypted, what it keeps."""
+    """List the galleries: name, subjects, samples, when it was made, encrypted or plain, pack, what it keeps."""
     with reporting(quiet=quiet, verbose=verbose), open_galleries(StoreOptions(store, key_file)) as galleries:
-        from visavis.service.results import gallery_to_dict  # noqa: PLC0415  # brings NumPy
-
-        found = galleries.all()
+        found, folder = galleries.all(), ModelOptions(models_dir=models_dir).models_folder()
         if as_json:
-            _print(json.dumps([gallery_to_dict(gallery) for gallery in found], indent=2))
+            _print(json.dumps([_gallery_to_dict(gallery, folder) for gallery in found], indent=2))
         elif found:
-            width = max(len(gallery.name) for gallery in found)
-            _print("\n".join(_gallery_line(gallery, width) for gallery in found))
+            names = max(len(gallery.name) for gallery in found)
+            packs = [_pack_name(gallery, folder) or "unknown" for gallery in found]
+            widths = names, max(map(len, packs))
+            _print("\n".join(_gallery_line(*each, widths) for each in zip(found, packs, strict=True)))
         elif not quiet:
             say(f"visavis: there are no galleries in {galleries.store.url}; visavis enrol makes one")
 
 
-def show(  # noqa: PLR0913  # a command's options are independent
+def show(  # noqa: PLR0913  # likewise
     gallery: GalleryArgument,
     subject: Annotated[str | None, typer.Argument(metavar="[SUBJECT]", help="The ID of one of its subjects.")] = None,
     *,
     show_all: AllOption = False,
     as_json: WholeJsonOption = False,
+    models_dir: ModelsDirOption = None,
     store: StoreOption = DEFAULT_STORE,
     key_file: KeyFileOption = None,
     quiet: QuietOption = False,
@@ -72,7 +77,11 @@ def show(  # noqa: PLR0913  # a command's options are independent
     with reporting(quiet=quiet, verbose=verbose), open_galleries(StoreOptions(store, key_file)) as galleries:
         opened = open_gallery(galleries, gallery)
         if subject is None:
-            _print(_gallery_as_json(opened) if as_json else _gallery_in_words(galleries, opened, everything=show_all))
+            folder = ModelOptions(models_dir=models_dir).models_folder()
+            if as_json:
+                _print(_gallery_as_json(opened, folder))
+            else:
+                _print(_gallery_in_words(galleries, opened, folder, everything=show_all))
         else:
             _print(_subject_as_json(opened, subject) if as_json else _subject_in_words(opened, subject))
 
@@ -115,14 +124,15 @@ def _subjects(gallery: "OpenGallery") -> "Iterator[Subject]":
         after = page[-1].number
 
 
-def _gallery_line(gallery: "Gallery", width: int) -> str:
+def _gallery_line(gallery: "Gallery", pack: str, widths: tuple[int, int]) -> str:
     subjects, samples = counted(gallery.subjects, "subject"), counted(gallery.samples, "sample")
     secrecy = "encrypted" if gallery.encrypted else "plain"
     made = f"{gallery.created_at:%Y-%m-%d}"
-    return f"{gallery.name:<{width}}  {subjects:>12}  {samples:>12}  {made}  {secrecy:<9}  keeps {gallery.policy.keep}"
+    first = f"{gallery.name:<{widths[0]}}  {subjects:>12}  {samples:>12}  {made}  {secrecy:<9}"
+    return f"{first}  pack {pack:<{widths[1]}}  keeps {gallery.policy.keep}"
 
 
-def _gallery_in_words(galleries: "Galleries", gallery: "OpenGallery", *, everything: bool) -> str:
+def _gallery_in_words(galleries: "Galleries", gallery: "OpenGallery", models_dir: "Path", *, everything: bool) -> str:
     record = gallery.record
     facts: Facts = {
         "store": galleries.store.url,
@@ -130,9 +140,10 @@ def _gallery_in_words(galleries: "Galleries", gallery: "OpenGallery", *, everyth
         "samples": record.samples,
         "made": _minute(record.created_at),
         "encrypted": record.encrypted,
+        "pack": _pack_name(record, models_dir) or "unknown: of another version, or not installed here",
         "embedding space": f"{record.space.id}, {record.space.dimension} numbers, {record.space.metric}",
     }
-    parts = [readable(f"gallery {record.name}", facts), readable("policy", policy_facts(record, galleries.eyes.pack))]
+    parts = [readable(f"gallery {record.name}", facts), readable("policy", policy_facts(record))]
     subjects = list(islice(_subjects(gallery), None if everything else _SHOWN))
     width = max((len(printable(subject.id)) for subject in subjects), default=0)
     lines = [_subject_line(subject, width) for subject in subjects]
@@ -141,16 +152,27 @@ def _gallery_in_words(galleries: "Galleries", gallery: "OpenGallery", *, everyth
     return "\n\n".join([*parts, "\n".join(["subjects", *lines])])
 
 
+def _pack_name(gallery: "Gallery", models_dir: "Path") -> str | None:
+    pack = pack_of(gallery, models_dir)
+    return pack.name if pack else None
+
+
+def _gallery_to_dict(gallery: "Gallery", models_dir: "Path") -> dict[str, object]:
+    from visavis.service.results import gallery_to_dict  # noqa: PLC0415  # brings NumPy
+
+    return {**gallery_to_dict(gallery), "pack": _pack_name(gallery, models_dir)}
+
+
 def _subject_line(subject: "Subject", width: int) -> str:
     name = f"  {printable(subject.name)}" if subject.name else ""
     return f"  {printable(subject.id):<{width}}  {counted(subject.samples, 'sample'):>10}{name}"
 
 
-def _gallery_as_json(gallery: "OpenGallery") -> str:
-    from visavis.service.results import gallery_to_dict, subject_to_dict  # noqa: PLC0415  # brings NumPy
+def _gallery_as_json(gallery: "OpenGallery", models_dir: "Path") -> str:
+    from visavis.service.results import subject_to_dict  # noqa: PLC0415  # brings NumPy
 
     subjects = [subject_to_dict(subject) for subject in _subjects(gallery)]
-    return json.dumps({**gallery_to_dict(gallery.record), "subject_list": subjects}, indent=2)
+    return json.dumps({**_gallery_to_dict(gallery.record, models_dir), "subject_list": subjects}, indent=2)
 
 
 def _subject_in_words(gallery: "OpenGallery", id_: str) -> str:

@@ -17,6 +17,7 @@ from visavis.cli.options import (
     GalleryArgument,
     KeyFileOption,
     ModelOptions,
+    ModelsDirOption,
     PackOption,
     QuietOption,
     StoreOption,
@@ -117,6 +118,7 @@ def import_(  # noqa: PLR0913  # likewise
     *,
     as_json: WholeJsonOption = False,
     pack: PackOption = DEFAULT_PACK,
+    models_dir: ModelsDirOption = None,
     store: StoreOption = DEFAULT_STORE,
     key_file: KeyFileOption = None,
     quiet: QuietOption = False,
@@ -126,7 +128,7 @@ def import_(  # noqa: PLR0913  # likewise
 
     Prints how many samples were enrolled, how many were there already, and how many were refused for which reason.
     """
-    models = ModelOptions(pack)
+    models = ModelOptions(pack, models_dir=models_dir)
     with reporting(quiet=quiet, verbose=verbose), open_galleries(StoreOptions(store, key_file), models) as galleries:
         tally = import_all(galleries, gallery, file, quiet=quiet)
         stream = results_stream()

@@ -13,10 +13,10 @@ from visavis.cli.messages import say
 from visavis.cli.options import ModelOptions
 from visavis.core.decide import check_threshold
 from visavis.errors import VisavisError
-from visavis.galleries.records import Policy
-from visavis.models.recognizer import Observed
+from visavis.models.batching import Observed
+from visavis.models.packs import QualityLimits
 from visavis.service.clusters import check_library, group_faces
-from visavis.service.decisions import enrolment_shortcomings
+from visavis.service.decisions import shortcomings
 from visavis.types import FloatArray
 
 
@@ -85,22 +85,23 @@ def _look(
             say(f"visavis: {outcome}")
             failed.append((source.name, outcome))
         else:
-            seen += [(number, _sighting(source, observed, grouping)) for observed in outcome]
+            limits = None if grouping.any_quality else eyes.pack.quality
+            seen += [(number, _sighting(source, observed, grouping, limits)) for observed in outcome]
         advance()
     return seen, failed
 
 
-def _sighting(source: Source, observed: Observed, grouping: Grouping) -> Sighting:
+def _sighting(source: Source, observed: Observed, grouping: Grouping, limits: QualityLimits | None) -> Sighting:
     picture = thumbnail(observed.chip) if grouping.thumbnails else b""
-    left_out = None if grouping.any_quality else _shortcoming(observed)
+    left_out = None if limits is None else _shortcoming(observed, limits)
     return Sighting(source.name, source.relative.as_posix(), observed.face, left_out, picture)
 
 
-def _shortcoming(observed: Observed) -> str | None:
+def _shortcoming(observed: Observed, limits: QualityLimits) -> str | None:
     """Return the code of what keeps a face from being told apart from others: what a new gallery would refuse."""
     if observed.face.quality is None:
         raise AssertionError("what is observed has a quality")
-    lacks = enrolment_shortcomings(observed.face.quality, Policy())
+    lacks = shortcomings(observed.face.quality, limits)
     return lacks[0].code if lacks else None
 
 

@@ -20,25 +20,30 @@ from visavis.cli.options import (
     DEFAULT_PACK,
     DEFAULT_STORE,
     CacheDirOption,
+    FmrOption,
     GalleryOption,
     KeyFileOption,
     MaxBytesOption,
     MaxPixelsOption,
     MinFaceOption,
     ModelOptions,
+    ModelsDirOption,
     PackOption,
     PrecisionOption,
     QuietOption,
+    RequireLiveOption,
     RuntimeOption,
     StoreOption,
     ThreadsOption,
     VerboseOption,
+    rate_of,
 )
 from visavis.cli.progress import progress_bar
 from visavis.cli.stores import StoreOptions, open_galleries, open_gallery
 from visavis.errors import VisavisError
 
 if TYPE_CHECKING:
+    from visavis.models.recognizer import Rate
     from visavis.service.gallery import OpenGallery
 
 EXAMPLES = """\b
@@ -46,6 +51,7 @@ Unknown faces come with the reason:
   below_threshold  nobody enrolled is near enough
   low_margin       two subjects are about as near; they may be one person: visavis gallery audit
   low_quality      the face is too small or too blurred for the gallery's policy
+  not_live         it looks like a print or a screen, and --require-live or the policy wants live faces
   empty_gallery    nobody is enrolled
 
 \b
@@ -58,6 +64,7 @@ Exit codes:
 Examples:
   visavis identify party.jpg
   visavis identify photos/ --gallery staff --csv > who.csv
+  visavis identify --fmr strict --gallery staff door.jpg
   visavis identify --faces largest --json door.jpg | jq -r '.faces[0].match.subject'
 """
 
@@ -82,6 +89,8 @@ def identify(  # noqa: PLR0913  # a command's options are independent
             help="Subjects nearer than this are identified.",
         ),
     ] = None,
+    fmr: FmrOption = None,
+    require_live: RequireLiveOption = False,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
     min_face: MinFaceOption = DEFAULT_MIN_FACE,
@@ -92,6 +101,7 @@ def identify(  # noqa: PLR0913  # a command's options are independent
     precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
     cache_dir: CacheDirOption = None,
+    models_dir: ModelsDirOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
@@ -100,13 +110,16 @@ def identify(  # noqa: PLR0913  # a command's options are independent
     Prints for each face its box (left, top, right and bottom in pixels), the subject, the distance to its nearest
     sample, the probability that both are the same person, if both answers were equally likely beforehand, and by how
     much the next subject is farther away.
+
+    The rate of --fmr is that of a single comparison: among N subjects about N times as many strangers are taken for
+    somebody.
     """
-    models = ModelOptions(pack, runtime, precision, threads, cache_dir, min_face, max_bytes, max_pixels)
+    models = ModelOptions(pack, runtime, precision, threads, cache_dir, min_face, max_bytes, max_pixels, models_dir)
     with reporting(quiet=quiet, verbose=verbose):
         write = choose_identities_format(as_json=as_json, as_csv=as_csv)
         sources = find_sources(paths, max_bytes)
         # In words and as CSV there is the nearest subject and the next one.
-        how = _How(faces, limit if as_json else 2, threshold)
+        how = _How(faces, limit if as_json else 2, threshold, rate_of(fmr), require_live)
         show_bar = not quiet and sys.stderr.isatty() and not sys.stdout.isatty()
         tally: Counter[str] = Counter()
         with (
@@ -124,11 +137,20 @@ class _How:
     faces: Literal["all", "largest", "only"]
     limit: int
     threshold: float | None
+    fmr: "Rate | None"
+    require_live: bool
 
 
 def _identities(gallery: "OpenGallery", sources: Sequence[Source], how: _How) -> Iterator[Identities]:
     images = (source.image for source in sources)
-    outcomes = gallery.identify_many(images, faces=how.faces, limit=how.limit, threshold=how.threshold)
+    outcomes = gallery.identify_many(
+        images,
+        faces=how.faces,
+        limit=how.limit,
+        threshold=how.threshold,
+        fmr=how.fmr,
+        require_live=how.require_live,
+    )
     for source, outcome in zip(sources, outcomes, strict=True):
         if isinstance(outcome, VisavisError):
             yield Identities(source.name, error=outcome)

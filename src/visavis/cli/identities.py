@@ -93,10 +93,14 @@ def _face_line(found: "Identification") -> str:
     parts = [f"  box {box}", who]
     if nearest is not None:
         parts += [] if found.match else [f"nearest {_called(nearest)}"]
-        parts += [f"distance {nearest.distance:.4f}", f"probability {nearest.probability:.4f}"]
+        parts += [f"distance {nearest.distance:.4f}", *_likely(nearest)]
     if nearest is not None and nearest.margin is not None and next_one is not None:
         parts.append(f"margin {nearest.margin:.4f} to {printable(next_one.subject)}")
     return "  ".join(parts)
+
+
+def _likely(candidate: "Candidate") -> list[str]:
+    return [] if candidate.probability is None else [f"probability {candidate.probability:.4f}"]
 
 
 def _called(candidate: "Candidate") -> str:

@@ -16,7 +16,7 @@ from visavis.cli.messages import say
 from visavis.cli.progress import progress_bar
 from visavis.cli.stores import make_gallery
 from visavis.cli.tally import Tally, staying
-from visavis.errors import GalleryNotFound, InvalidOption, SpaceMismatch, VisavisError
+from visavis.errors import GalleryNotFound, InvalidOption, VisavisError
 
 if TYPE_CHECKING:
     from visavis.galleries.records import Policy
@@ -97,16 +97,14 @@ def _open_or_make(galleries: "Galleries", name: str, first: _Line) -> "OpenGalle
 def _policy(galleries: "Galleries", first: _Line) -> "Policy":
     """Return the policy that a header names; the usual one where there is no header."""
     from visavis.galleries.records import Policy  # noqa: PLC0415  # brings NumPy
+    from visavis.service.decisions import mismatch  # noqa: PLC0415  # likewise
     from visavis.service.transfer import is_header, space_of_header  # noqa: PLC0415  # likewise
 
     if not is_header(first.content):
         return Policy()
     space = space_of_header(first.content)
     if space != galleries.eyes.pack.space.id:
-        raise SpaceMismatch(
-            f"the file holds embeddings of the space {space}, and the pack {galleries.eyes.pack.name} makes those of "
-            f"{galleries.eyes.pack.space.id}: name the pack that it was made with, or enrol the photos again"
-        )
+        raise mismatch("the file holds", space, galleries.eyes.pack.space.id)
     try:
         return Policy(**first.content.get("policy") or {})
     except TypeError:

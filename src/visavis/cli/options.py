@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 if TYPE_CHECKING:
     from visavis import ImageLimits, Recognizer
+    from visavis.models.recognizer import Rate
 
 # The library's own defaults, repeated here so that --help need not load it; a test compares them.
 DEFAULT_PACK = "dlib"
@@ -20,6 +21,9 @@ DEFAULT_GALLERY = "default"
 
 PackOption = Annotated[
     str, typer.Option("--pack", envvar="VISAVIS_PACK", metavar="NAME", help="Models to use; see: visavis models.")
+]
+OwnPackOption = Annotated[
+    str | None, typer.Option("--pack", metavar="NAME", hidden=True, help="Not needed: a gallery knows its pack.")
 ]
 RuntimeOption = Annotated[
     Literal["openvino", "onnxruntime"],
@@ -54,6 +58,16 @@ CacheDirOption = Annotated[
         help="Where converted models are kept.",
     ),
 ]
+ModelsDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--models-dir",
+        envvar="VISAVIS_MODELS_DIR",
+        metavar="DIR",
+        show_default="the user's data folder",
+        help="Where pulled models and calibrations are kept.",
+    ),
+]
 MinFaceOption = Annotated[
     float,
     typer.Option(
@@ -62,6 +76,25 @@ MinFaceOption = Annotated[
         metavar="N",
         help="Smallest face to look for: from 1 on in pixels, below 1 as a fraction of the image's shorter side. "
         "Half the size takes four times as long.",
+    ),
+]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option(metavar="X", show_default="the pack's own", help="Faces at a smaller distance are the same person."),
+]
+FmrOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fmr",
+        metavar="RATE",
+        help="The false match rate to keep, in place of a threshold: 1e-3 or another number, or strict (1e-4), "
+        "balanced (1e-3) or lenient (1e-2).",
+    ),
+]
+RequireLiveOption = Annotated[
+    bool,
+    typer.Option(
+        "--require-live", help="Refuse faces that look like a print or a screen; needs a pack that can, such as open."
     ),
 ]
 MaxBytesOption = Annotated[int, typer.Option("--max-bytes", metavar="N", help="Refuse larger files.")]
@@ -94,6 +127,14 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on
 VerboseOption = Annotated[bool, typer.Option("--verbose", help="Say more, with a traceback where something fails.")]
 
 
+def rate_of(text: str | None) -> "Rate | None":
+    """Return a false match rate as the library takes it, which checks it: a number, or a name."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return cast("Rate", text)
+
+
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
     """What a Recognizer is made from."""
@@ -106,6 +147,13 @@ class ModelOptions:
     min_face: float = DEFAULT_MIN_FACE
     max_bytes: int = DEFAULT_MAX_BYTES
     max_pixels: int = DEFAULT_MAX_PIXELS
+    models_dir: Path | None = None
+
+    def models_folder(self) -> Path:
+        """Return where pulled models are kept."""
+        from visavis.models.weights import default_models_dir  # noqa: PLC0415  # brings NumPy
+
+        return self.models_dir or default_models_dir()
 
     def limits(self) -> "ImageLimits":
         """Return the limits on images.
@@ -116,6 +164,18 @@ class ModelOptions:
         from visavis import ImageLimits  # noqa: PLC0415  # brings NumPy and OpenCV
 
         return ImageLimits(self.max_bytes, self.max_pixels)
+
+    def check_installed(self) -> None:
+        """Check that the pack was pulled or imported.
+
+        Raises:
+            InvalidOption: there is no such pack.
+            ModelMissing: it was not.
+        """
+        from visavis.models.catalogue import find_pack  # noqa: PLC0415  # brings NumPy
+        from visavis.models.installation import check_installed  # noqa: PLC0415  # likewise
+
+        check_installed(find_pack(self.pack), self.models_folder())
 
     def load(self, streams: int = 1) -> "Recognizer":
         """Load the models.
@@ -138,4 +198,5 @@ class ModelOptions:
             min_face=self.min_face,
             limits=self.limits(),
             cache_dir=self.cache_dir,
+            models_dir=self.models_dir,
         )

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, TypeAlias, cast
 
 from visavis.cli.atomic import replacing
 from visavis.cli.messages import printable, results_stream
+from visavis.cli.telling import Content, told
 from visavis.errors import InvalidOption, VisavisError
 
 if TYPE_CHECKING:
     from visavis import Face
 
 _POINTS = 5
-_NUMBERS_SHOWN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,11 @@ class Result:
         return {"file": self.file, "faces": [face.to_dict() for face in self.faces]}
 
 
-Write: TypeAlias = Callable[[Iterable[Result], TextIO, int], None]
-"""Write results to a stream as they come; the int is the dimension of the embeddings, 0 where there are none."""
+Write: TypeAlias = Callable[[Iterable[Result], TextIO, Content], None]
+"""Write results to a stream as they come."""
 
 
-def write_text(results: Iterable[Result], stream: TextIO, _dimension: int) -> None:
+def write_text(results: Iterable[Result], stream: TextIO, _content: Content) -> None:
     """Write a line for each image and an indented one for each of its faces."""
     for result in results:
         count = len(result.faces)
@@ -49,14 +49,14 @@ def write_text(results: Iterable[Result], stream: TextIO, _dimension: int) -> No
         stream.flush()
 
 
-def write_json_lines(results: Iterable[Result], stream: TextIO, _dimension: int) -> None:
+def write_json_lines(results: Iterable[Result], stream: TextIO, _content: Content) -> None:
     """Write JSON Lines: an object for each image."""
     for result in results:
         stream.write(json.dumps(result.to_dict()) + "\n")
         stream.flush()
 
 
-def write_json(results: Iterable[Result], stream: TextIO, _dimension: int) -> None:
+def write_json(results: Iterable[Result], stream: TextIO, _content: Content) -> None:
     """Write one JSON array of the same objects, each on a line of its own."""
     separator = "[\n"
     for result in results:
@@ -65,11 +65,12 @@ def write_json(results: Iterable[Result], stream: TextIO, _dimension: int) -> No
     stream.write("\n]\n")
 
 
-def write_csv(results: Iterable[Result], stream: TextIO, dimension: int) -> None:
+def write_csv(results: Iterable[Result], stream: TextIO, content: Content) -> None:
     """Write a row for each face, and one with the error's code for each image that failed."""
     points = [f"{axis}{index}" for index in range(_POINTS) for axis in "xy"]
     columns = ["file", "error", "face", "left", "top", "right", "bottom", "score", *points]
-    columns += [f"e{index}" for index in range(dimension)]
+    further = content.columns()
+    columns += [*further, *(f"e{index}" for index in range(content.dimension))]
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
     for result in results:
@@ -77,12 +78,14 @@ def write_csv(results: Iterable[Result], stream: TextIO, dimension: int) -> None
             writer.writerow([result.file, result.error.code, *[""] * (len(columns) - 2)])
         for number, face in enumerate(result.faces):
             embedding = () if face.embedding is None else face.embedding
-            numbers = (*face.box_xyxy, face.score, *face.landmarks.ravel(), *embedding)
-            writer.writerow([result.file, "", number, *numbers])
+            cells = (read(face) for read in further.values())
+            writer.writerow(
+                [result.file, "", number, *face.box_xyxy, face.score, *face.landmarks.ravel(), *cells, *embedding]
+            )
         stream.flush()
 
 
-def write_npz(results: Iterable[Result], stream: TextIO, dimension: int) -> None:
+def write_npz(results: Iterable[Result], stream: TextIO, content: Content) -> None:
     """Write NumPy arrays, readable without pickle: one entry per image in two of them, one per face in the others."""
     import numpy as np  # noqa: PLC0415  # --help does without
 
@@ -102,8 +105,13 @@ def write_npz(results: Iterable[Result], stream: TextIO, dimension: int) -> None
         "score": np.array([face.score for face in faces], np.float32),
         "landmarks": np.array([face.landmarks for face in faces], np.float32).reshape(count, _POINTS, 2),
     }
-    if dimension:
-        arrays["embeddings"] = np.array([face.embedding for face in faces], np.float32).reshape(count, dimension)
+    for name, read in content.columns().items():
+        cells = [read(face) for face in faces]
+        # What is not told is no number, and an empty text.
+        arrays[name] = np.array(cells, np.str_ if name == "gender" else np.float32)
+    if content.dimension:
+        shape = (count, content.dimension)
+        arrays["embeddings"] = np.array([face.embedding for face in faces], np.float32).reshape(shape)
     np.savez(cast("io.TextIOWrapper", stream).buffer, **arrays)
 
 
@@ -136,7 +144,7 @@ def open_output(output: Path | None) -> Iterator[TextIO]:
     if output is None:
         yield results_stream()
         return
-    with replacing(output) as file:
+    with replacing(output, private=True) as file:  # faces and embeddings are personal data
         stream = io.TextIOWrapper(cast("BinaryIO", file), encoding="utf-8", errors="backslashreplace", newline="")
         yield stream
         stream.flush()
@@ -144,8 +152,4 @@ def open_output(output: Path | None) -> Iterator[TextIO]:
 
 def _face_line(face: "Face") -> str:
     box = " ".join(f"{edge:.0f}" for edge in face.box_xyxy)
-    line = f"  box {box}  score {face.score:.2f}"
-    if face.embedding is None:
-        return line
-    numbers = " ".join(f"{number:.3f}" for number in face.embedding[:_NUMBERS_SHOWN])
-    return f"{line}  embedding {numbers} ..."
+    return "  ".join(["", f"box {box}", f"score {face.score:.2f}", *told(face)])

@@ -22,3 +22,13 @@ def _value(value: FactValue) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return "-" if value is None or value == "" else printable(str(value))
+
+
+def bytes_shown(count: int | None) -> str:
+    """Return a number of bytes as people read it."""
+    if count is None:
+        return "unknown"
+    for unit, size in (("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} bytes"

@@ -1,10 +1,11 @@
 """``visavis serve``: the HTTP server."""
 
 import os
+import re
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -56,6 +57,10 @@ def serve(  # noqa: PLR0913  # a command's options are independent
     processes: Annotated[str | None, _option("N", 1, "Processes, each with workers and a queue of its own.")] = None,
     queue: Annotated[str | None, _option("N", 16, "Calls that may wait for a worker; more are refused.")] = None,
     min_face: Annotated[str | None, _option("N", 0.08, "Smallest face to look for, where a call does not say.")] = None,
+    fmr: Annotated[
+        str | None,
+        _option("RATE", "the pack's threshold", "False match rate where a call does not say: strict, 1e-3, ..."),
+    ] = None,
     max_bytes: Annotated[str | None, _option("N", 20_000_000, "Refuse larger images.")] = None,
     max_pixels: Annotated[str | None, _option("N", 50_000_000, "Refuse images of more pixels.")] = None,
     max_body_bytes: Annotated[str | None, _option("N", 25_000_000, "Refuse larger requests.")] = None,
@@ -79,7 +84,10 @@ def serve(  # noqa: PLR0913  # a command's options are independent
     rate: Annotated[str | None, _option("N/minute", "no limit", "Calls allowed to each key or address.")] = None,
     cors: Annotated[str | None, _option("LIST", "none", "Origins whose pages may call; * for all.")] = None,
     log_format: Annotated[str | None, _option("json|text", "json", "How log lines look.")] = None,
-    cache_dir: Annotated[str | None, _option("DIR", "the user's cache folder", "Where models are kept.")] = None,
+    cache_dir: Annotated[
+        str | None, _option("DIR", "the user's cache folder", "Where converted models are kept.")
+    ] = None,
+    models_dir: Annotated[str | None, _option("DIR", "the user's data folder", "Where pulled models are kept.")] = None,
     verbose: VerboseOption = False,
 ) -> None:
     """Run the HTTP server until Ctrl-C or SIGTERM. Its log goes to standard error."""
@@ -94,6 +102,7 @@ def serve(  # noqa: PLR0913  # a command's options are independent
         "processes": processes,
         "queue": queue,
         "min_face": min_face,
+        "fmr": fmr,
         "max_bytes": max_bytes,
         "max_pixels": max_pixels,
         "max_body_bytes": max_body_bytes,
@@ -109,12 +118,24 @@ def serve(  # noqa: PLR0913  # a command's options are independent
         "cors": cors,
         "log_format": log_format,
         "cache_dir": cache_dir,
+        "models_dir": models_dir,
     }
     with reporting(quiet=not verbose, verbose=verbose):
         # So that further processes, which read the environment, find the same.
         os.environ.update({f"VISAVIS_{name.upper()}": value for name, value in given.items() if value is not None})
-        start = _prepare(_settings())
+        try:
+            start = _prepare(_settings())
+        except InvalidOption as error:
+            raise InvalidOption(_as_options(str(error), given)) from error
     start()
+
+
+def _as_options(message: str, given: Mapping[str, str | None]) -> str:
+    """Return a message in which settings that were given as options are called so, and not by their variables."""
+    for name, value in given.items():
+        if value is not None:
+            message = re.sub(rf"\bVISAVIS_{name.upper()}\b", f"--{name.replace('_', '-')}", message)
+    return message
 
 
 def app_from_environment() -> object:
@@ -141,6 +162,7 @@ def _prepare(settings: "Settings") -> Callable[[], None]:
     from visavis.server.observability import configure_logging  # noqa: PLC0415  # likewise
 
     _check_keys(settings)
+    _check_pack(settings)
     check_store(settings)
     listener = bind(settings)
     url = url_of(listener)
@@ -169,6 +191,21 @@ def _check_keys(settings: "Settings") -> None:
             f"listening on {settings.host} needs keys, and there is none: make one with visavis keys create, or set "
             "VISAVIS_KEYS; or, where everybody may call, --auth off"
         )
+
+
+def _check_pack(settings: "Settings") -> None:
+    """Refuse to start where the models are not: further processes could only say so in their log.
+
+    Raises:
+        InvalidOption: there is no such pack.
+        SetupError: it is not installed, or a file that tells of it is damaged.
+    """
+    from visavis.models.catalogue import find_pack  # noqa: PLC0415  # brings NumPy
+    from visavis.models.installation import as_installed, check_installed  # noqa: PLC0415  # likewise
+    from visavis.models.weights import default_models_dir  # noqa: PLC0415  # likewise
+
+    folder = settings.models_dir or default_models_dir()
+    check_installed(as_installed(find_pack(settings.pack), folder), folder)
 
 
 def _say_when_ready(url: str) -> None:

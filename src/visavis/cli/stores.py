@@ -5,15 +5,16 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visavis.cli.options import ModelOptions
-from visavis.errors import GalleryExists, GalleryNotFound, InvalidOption
+from visavis.errors import GalleryExists, GalleryNotFound, InvalidOption, ModelCorrupt, ModelMissing
 
 if TYPE_CHECKING:
-    from visavis.galleries.records import Policy
+    from visavis.galleries.records import Gallery, Policy
+    from visavis.models.packs import Pack
     from visavis.service.galleries import Galleries
     from visavis.service.gallery import OpenGallery
 
@@ -70,6 +71,35 @@ def open_gallery(galleries: "Galleries", name: str) -> "OpenGallery":
         return galleries.open(name)
     except GalleryNotFound:
         raise not_found(galleries, name) from None
+
+
+def open_with_its_pack(galleries: "Galleries", name: str, models: ModelOptions) -> "OpenGallery":
+    """Open a gallery that there is, for what looks at no image: whatever pack is chosen, its own one counts.
+
+    Raises:
+        GalleryNotFound: as ``open_gallery`` does.
+    """
+    from visavis.cli.eyes import LateEyes  # noqa: PLC0415  # brings NumPy and OpenCV
+    from visavis.service.galleries import Galleries  # noqa: PLC0415  # likewise
+
+    opened = open_gallery(galleries, name)
+    pack = pack_of(opened.record, models.models_folder())
+    if pack is None:
+        return opened
+    eyes = LateEyes(replace(models, pack=pack.name))
+    return Galleries(galleries.store, eyes, actor=galleries.actor).open(name)
+
+
+def pack_of(gallery: "Gallery", models_dir: Path) -> "Pack | None":
+    """Return the pack that a gallery was made with, as far as the catalogue and what is pinned here tell."""
+    from visavis.models.catalogue import PACKS  # noqa: PLC0415  # brings NumPy
+    from visavis.models.installation import as_pinned  # noqa: PLC0415  # likewise
+
+    for pack in PACKS.values():
+        with suppress(ModelCorrupt, ModelMissing):  # whoever wants to use it is told
+            if as_pinned(pack, models_dir).space.id == gallery.space.id:
+                return pack
+    return None
 
 
 def make_gallery(galleries: "Galleries", name: str, policy: "Policy") -> "OpenGallery":

@@ -4,12 +4,12 @@ What both do is written once, as generators that say which call to make or how l
 and give what they find; nothing but ``drivers.py`` touches the network.
 """
 
-from visavis.client.answers import ServedFile, ServedPack
 from visavis.client.async_clients import AsyncClient
 from visavis.client.async_galleries import AsyncGalleryClient
 from visavis.client.clients import Client
 from visavis.client.galleries import GalleryClient
 from visavis.client.gallery_answers import ServedSample
+from visavis.client.pack_answers import ServedFile, ServedPack, ServedPart
 
 __all__ = [
     "AsyncClient",
@@ -18,5 +18,6 @@ __all__ = [
     "GalleryClient",
     "ServedFile",
     "ServedPack",
+    "ServedPart",
     "ServedSample",
 ]

@@ -1,25 +1,26 @@
 """The client for asynchronous programs."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 import httpx
 
 from visavis.client import conversation, gallery_conversation
-from visavis.client.answers import ServedPack
 from visavis.client.async_galleries import AsyncGalleryClient
 from visavis.client.conversation import FaceOptions, VerifyOptions
 from visavis.client.drivers import AsyncDriver
+from visavis.client.pack_answers import ServedPack
 from visavis.client.wire import headers_for, patience_with
 from visavis.errors import VisavisError
 from visavis.galleries.records import Gallery, LogEntry, Policy
-from visavis.types import Face, ImageSource, Verification
+from visavis.types import Attribute, Face, ImageSource, Verification
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from visavis.models.finding import FacesPolicy
+    from visavis.models.recognizer import Rate
 
 
 class AsyncClient:
@@ -46,17 +47,29 @@ class AsyncClient:
         )
 
     async def detect(
-        self, image: ImageSource, *, faces: "FacesPolicy" = "all", min_face: float | None = None, quality: bool = False
+        self,
+        image: ImageSource,
+        *,
+        faces: "FacesPolicy" = "all",
+        min_face: float | None = None,
+        quality: bool = False,
+        attributes: Collection[Attribute] = (),
     ) -> tuple[Face, ...]:
         """Find faces: see ``Client.detect``."""
-        options = FaceOptions(faces, min_face, quality)
+        options = FaceOptions(faces, min_face, quality, attributes)
         return await self._driver.run(conversation.find_one("detect", image, options, self._patience))
 
     async def embed(
-        self, image: ImageSource, *, faces: "FacesPolicy" = "all", min_face: float | None = None, quality: bool = False
+        self,
+        image: ImageSource,
+        *,
+        faces: "FacesPolicy" = "all",
+        min_face: float | None = None,
+        quality: bool = False,
+        attributes: Collection[Attribute] = (),
     ) -> tuple[Face, ...]:
         """Find faces and embed them: see ``Client.embed``."""
-        options = FaceOptions(faces, min_face, quality)
+        options = FaceOptions(faces, min_face, quality, attributes)
         return await self._driver.run(conversation.find_one("embed", image, options, self._patience))
 
     async def verify(  # noqa: PLR0913  # likewise
@@ -66,11 +79,13 @@ class AsyncClient:
         *,
         faces: Literal["largest", "only"] = "largest",
         threshold: float | None = None,
+        fmr: "Rate | None" = None,
         operating_point: str | None = None,
         min_face: float | None = None,
+        require_live: bool = False,
     ) -> Verification:
         """Tell whether two images show the same person: see ``Client.verify``."""
-        options = VerifyOptions(faces, threshold, operating_point, min_face)
+        options = VerifyOptions(faces, threshold, fmr, operating_point, min_face, require_live)
         return await self._driver.run(conversation.verify(a, b, options, self._patience))
 
     def detect_many(
@@ -80,9 +95,10 @@ class AsyncClient:
         faces: "FacesPolicy" = "all",
         min_face: float | None = None,
         quality: bool = False,
+        attributes: Collection[Attribute] = (),
     ) -> AsyncIterator[tuple[Face, ...] | VisavisError]:
         """Find the faces of many images: see ``Client.detect_many``."""
-        options = FaceOptions(faces, min_face, quality)
+        options = FaceOptions(faces, min_face, quality, attributes)
         return self._driver.each(conversation.find_many("detect", images, options, self._patience))
 
     def embed_many(
@@ -92,9 +108,10 @@ class AsyncClient:
         faces: "FacesPolicy" = "all",
         min_face: float | None = None,
         quality: bool = False,
+        attributes: Collection[Attribute] = (),
     ) -> AsyncIterator[tuple[Face, ...] | VisavisError]:
         """Find and embed the faces of many images: see ``Client.embed_many``."""
-        options = FaceOptions(faces, min_face, quality)
+        options = FaceOptions(faces, min_face, quality, attributes)
         return self._driver.each(conversation.find_many("embed", images, options, self._patience))
 
     async def galleries(self) -> tuple[Gallery, ...]:

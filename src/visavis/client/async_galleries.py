@@ -18,6 +18,7 @@ from visavis.types import FloatArray, ImageSource, Quality
 
 if TYPE_CHECKING:
     from visavis.models.finding import FacesPolicy
+    from visavis.models.recognizer import Rate
 
 
 class AsyncGalleryClient:
@@ -87,56 +88,64 @@ class AsyncGalleryClient:
         """Enrol many: see ``GalleryClient.enrol_many``."""
         return self._driver.each(self._talk.enrol_many(enrolments, EnrolOptions(faces, min_face, allow_conflict)))
 
-    async def identify(
+    async def identify(  # noqa: PLR0913  # likewise
         self,
         image: ImageSource,
         *,
         faces: "FacesPolicy" = "all",
         limit: int = 5,
         threshold: float | None = None,
+        fmr: "Rate | None" = None,
         min_face: float | None = None,
+        require_live: bool = False,
     ) -> tuple[Identification, ...]:
         """Say who the faces of an image are: see ``GalleryClient.identify``."""
-        options = SearchOptions(faces, limit, threshold, min_face)
+        options = SearchOptions(faces, limit, threshold, fmr, min_face, require_live)
         return await self._driver.run(self._talk.identify(image, options))
 
-    def identify_many(
+    def identify_many(  # noqa: PLR0913  # likewise
         self,
         images: Iterable[ImageSource],
         *,
         faces: "FacesPolicy" = "all",
         limit: int = 5,
         threshold: float | None = None,
+        fmr: "Rate | None" = None,
         min_face: float | None = None,
+        require_live: bool = False,
     ) -> AsyncIterator[tuple[Identification, ...] | VisavisError]:
         """Say who the faces of many images are: see ``GalleryClient.identify_many``."""
-        options = SearchOptions(faces, limit, threshold, min_face)
+        options = SearchOptions(faces, limit, threshold, fmr, min_face, require_live)
         return self._driver.each(self._talk.identify_many(images, options))
 
     async def identify_embeddings(
-        self, embeddings: FloatArray, *, limit: int = 5, threshold: float | None = None
+        self, embeddings: FloatArray, *, limit: int = 5, threshold: float | None = None, fmr: "Rate | None" = None
     ) -> tuple[Identification, ...]:
         """Say whose embeddings these are: see ``GalleryClient.identify_embeddings``."""
-        return await self._driver.run(self._talk.identify_embeddings(embeddings, limit=limit, threshold=threshold))
+        return await self._driver.run(
+            self._talk.identify_embeddings(embeddings, limit=limit, threshold=threshold, fmr=fmr)
+        )
 
-    async def verify(
+    async def verify(  # noqa: PLR0913  # likewise
         self,
         image: ImageSource,
         subject: str,
         *,
         faces: Literal["largest", "only"] = "largest",
         threshold: float | None = None,
+        fmr: "Rate | None" = None,
         min_face: float | None = None,
+        require_live: bool = False,
     ) -> SubjectVerification:
         """Tell whether the face of an image is a subject: see ``GalleryClient.verify``."""
-        options = VerifyOptions(faces, threshold, min_face=min_face)
+        options = VerifyOptions(faces, threshold, fmr, min_face=min_face, require_live=require_live)
         return await self._driver.run(self._talk.verify(image, subject, options))
 
     async def verify_embedding(
-        self, embedding: FloatArray, subject: str, *, threshold: float | None = None
+        self, embedding: FloatArray, subject: str, *, threshold: float | None = None, fmr: "Rate | None" = None
     ) -> SubjectVerification:
         """Tell whether an embedding is a subject's: see ``GalleryClient.verify_embedding``."""
-        return await self._driver.run(self._talk.verify_embedding(embedding, subject, threshold))
+        return await self._driver.run(self._talk.verify_embedding(embedding, subject, threshold=threshold, fmr=fmr))
 
     def subjects(self) -> AsyncIterator[Subject]:
         """Return the subjects: see ``GalleryClient.subjects``."""

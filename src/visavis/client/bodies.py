@@ -130,5 +130,7 @@ def _form(path: str, files: tuple[tuple[str, bytes], ...], chosen: Options) -> C
 
 
 def _field(value: object) -> str:
-    """Return a member of JSON as a form holds it: a string as it is, anything else as in JSON."""
+    """Return a member of JSON as a form holds it: strings as they are, with commas between, anything else as JSON."""
+    if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
+        return ",".join(value)
     return value if isinstance(value, str) else to_json(value, "a field").decode()

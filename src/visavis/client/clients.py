@@ -1,25 +1,26 @@
 """The client for programs that wait by standing still."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 import httpx
 
 from visavis.client import conversation, gallery_conversation
-from visavis.client.answers import ServedPack
 from visavis.client.conversation import FaceOptions, VerifyOptions
 from visavis.client.drivers import Driver
 from visavis.client.galleries import GalleryClient
+from visavis.client.pack_answers import ServedPack
 from visavis.client.wire import headers_for, patience_with
 from visavis.errors import VisavisError
 from visavis.galleries.records import Gallery, LogEntry, Policy
-from visavis.types import Face, ImageSource, Verification
+from visavis.types import Attribute, Face, ImageSource, Verification
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from visavis.models.finding import FacesPolicy
+    from visavis.models.recognizer import Rate
 
 
 class Client:
@@ -57,7 +58,13 @@ class Client:
         )
 
     def detect(
-        self, image: ImageSource, *, faces: "FacesPolicy" = "all", min_face: float | None = None, quality: bool = False
+        self,
+        image: ImageSource,
+        *,
+        faces: "FacesPolicy" = "all",
+        min_face: float | None = None,
+        quality: bool = False,
+        attributes: Collection[Attribute] = (),
     ) -> tuple[Face, ...]:
         """Find faces, as ``Recognizer.detect`` does.
 
@@ -65,14 +72,20 @@ class Client:
             InputError: the image cannot be used, or an option is out of its range.
             ServerError: the server refused, failed, cannot be reached or is overloaded; see its ``code``.
         """
-        options = FaceOptions(faces, min_face, quality)
+        options = FaceOptions(faces, min_face, quality, attributes)
         return self._driver.run(conversation.find_one("detect", image, options, self._patience))
 
     def embed(
-        self, image: ImageSource, *, faces: "FacesPolicy" = "all", min_face: float | None = None, quality: bool = False
+        self,
+        image: ImageSource,
+        *,
+        faces: "FacesPolicy" = "all",
+        min_face: float | None = None,
+        quality: bool = False,
+        attributes: Collection[Attribute] = (),
     ) -> tuple[Face, ...]:
         """Find faces and embed them, as ``Recognizer.embed`` does; errors as in ``detect``."""
-        options = FaceOptions(faces, min_face, quality)
+        options = FaceOptions(faces, min_face, quality, attributes)
         return self._driver.run(conversation.find_one("embed", image, options, self._patience))
 
     def verify(  # noqa: PLR0913  # independent options, as in the library
@@ -82,15 +95,18 @@ class Client:
         *,
         faces: Literal["largest", "only"] = "largest",
         threshold: float | None = None,
+        fmr: "Rate | None" = None,
         operating_point: str | None = None,
         min_face: float | None = None,
+        require_live: bool = False,
     ) -> Verification:
         """Tell whether two images show the same person, as ``Recognizer.verify`` does.
 
-        The faces of the answer come without their embeddings. In place of a threshold, an operating point names one of
-        those that ``models`` lists. Errors as in ``detect``, and ``NoFace`` where an image shows none.
+        The faces of the answer come without their embeddings. In place of a threshold, ``fmr`` is the false match rate
+        to keep, or an operating point names one of those that ``models`` lists. Errors as in ``detect``, ``NoFace``
+        where an image shows none, and with ``require_live`` ``NotLive`` where a face looks like a print or a screen.
         """
-        options = VerifyOptions(faces, threshold, operating_point, min_face)
+        options = VerifyOptions(faces, threshold, fmr, operating_point, min_face, require_live)
         return self._driver.run(conversation.verify(a, b, options, self._patience))
 
     def detect_many(
@@ -100,6 +116,7 @@ class Client:
         faces: "FacesPolicy" = "all",
         min_face: float | None = None,
         quality: bool = False,
+        attributes: Collection[Attribute] = (),
     ) -> Iterator[tuple[Face, ...] | VisavisError]:
         """Return for each image, in order, what ``detect`` returns, or the error that its image is.
 
@@ -108,7 +125,7 @@ class Client:
         Raises (the iterator):
             VisavisError: not an image failed but a whole call: the server cannot be reached, refuses, and so on.
         """
-        options = FaceOptions(faces, min_face, quality)
+        options = FaceOptions(faces, min_face, quality, attributes)
         return self._driver.each(conversation.find_many("detect", images, options, self._patience))
 
     def embed_many(
@@ -118,9 +135,10 @@ class Client:
         faces: "FacesPolicy" = "all",
         min_face: float | None = None,
         quality: bool = False,
+        attributes: Collection[Attribute] = (),
     ) -> Iterator[tuple[Face, ...] | VisavisError]:
         """Return for each image, in order, what ``embed`` returns; everything else as in ``detect_many``."""
-        options = FaceOptions(faces, min_face, quality)
+        options = FaceOptions(faces, min_face, quality, attributes)
         return self._driver.each(conversation.find_many("embed", images, options, self._patience))
 
     def galleries(self) -> tuple[Gallery, ...]:

@@ -1,15 +1,16 @@
 """What a client and a server say to each other about faces: without a network, and without memory."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from visavis.client.answers import ServedPack, read_faces, read_health, read_packs, read_verification
+from visavis.client.answers import read_faces, read_health, read_verification
 from visavis.client.batching import ask_many, ask_one, loaded
 from visavis.client.bodies import Options, call_with, given
 from visavis.client.exchange import Call, Each, Patience, Steps, exchange
-from visavis.errors import VisavisError
-from visavis.types import Face, ImageSource, Verification
+from visavis.client.pack_answers import ServedPack, read_packs
+from visavis.errors import InvalidOption, VisavisError
+from visavis.types import Attribute, Face, ImageSource, Verification
 
 if TYPE_CHECKING:
     from visavis.models.finding import FacesPolicy
@@ -22,6 +23,7 @@ class FaceOptions:
     faces: "FacesPolicy" = "all"
     min_face: float | None = None
     quality: bool = False
+    attributes: "Collection[Attribute]" = ()
 
     def chosen(self) -> Options:
         """Return what is sent of them.
@@ -29,17 +31,26 @@ class FaceOptions:
         Raises:
             InvalidOption: one cannot even be sent.
         """
-        return given(faces=self.faces, min_face=self.min_face, quality=self.quality or None)
+        attributes = _listed(self.attributes) or None
+        return given(faces=self.faces, min_face=self.min_face, quality=self.quality or None, attributes=attributes)
+
+
+def _listed(attributes: "Collection[Attribute]") -> "list[Attribute]":
+    if isinstance(attributes, str) or not isinstance(attributes, Collection):
+        raise InvalidOption(f"attributes are given as in ('pose',), not {attributes!r}")
+    return list(attributes)
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
-    """How two faces are compared; at most one of threshold and operating point."""
+    """How two faces are compared; at most one of threshold, false match rate and operating point."""
 
     faces: Literal["largest", "only"] = "largest"
     threshold: float | None = None
+    fmr: float | str | None = None
     operating_point: str | None = None
     min_face: float | None = None
+    require_live: bool = False
 
     def chosen(self) -> Options:
         """Return what is sent of them.
@@ -50,8 +61,10 @@ class VerifyOptions:
         return given(
             faces=self.faces,
             threshold=self.threshold,
+            fmr=self.fmr,
             operating_point=self.operating_point,
             min_face=self.min_face,
+            require_live=self.require_live or None,
         )
 
 

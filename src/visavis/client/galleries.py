@@ -18,6 +18,7 @@ from visavis.types import FloatArray, ImageSource, Quality
 
 if TYPE_CHECKING:
     from visavis.models.finding import FacesPolicy
+    from visavis.models.recognizer import Rate
 
 
 class GalleryClient:
@@ -74,7 +75,8 @@ class GalleryClient:
             allow_conflict: whether to enrol a face that already is another subject.
 
         Raises:
-            NoFace, MultipleFaces, FaceTooSmall, FaceBlurred, LowScore, ConsentMissing, SubjectConflict: it is refused.
+            NoFace, MultipleFaces, NotLive, FaceTooSmall, FaceBlurred, LowScore, ExtremePose, ConsentMissing,
+                SubjectConflict: it is refused.
             KeyReused: the key belongs to another enrolment.
             InputError: the image cannot be used, or an argument is out of its range.
         """
@@ -116,14 +118,16 @@ class GalleryClient:
         """
         return self._driver.each(self._talk.enrol_many(enrolments, EnrolOptions(faces, min_face, allow_conflict)))
 
-    def identify(
+    def identify(  # noqa: PLR0913  # likewise
         self,
         image: ImageSource,
         *,
         faces: "FacesPolicy" = "all",
         limit: int = 5,
         threshold: float | None = None,
+        fmr: "Rate | None" = None,
         min_face: float | None = None,
+        require_live: bool = False,
     ) -> tuple[Identification, ...]:
         """Say who the faces of an image are; an empty tuple where there are none.
 
@@ -132,19 +136,23 @@ class GalleryClient:
             faces: "all", "largest" or "only", as in ``Client.detect``.
             limit: how many candidates to name for each.
             threshold: a subject nearer than this is identified; None for the gallery's own.
+            fmr: the false match rate of a comparison to keep in place of a threshold, as in ``OpenGallery.identify``.
             min_face: the smallest face to look for.
+            require_live: whether a face that looks like a print or a screen is nobody; also where the policy says so.
         """
-        options = SearchOptions(faces, limit, threshold, min_face)
+        options = SearchOptions(faces, limit, threshold, fmr, min_face, require_live)
         return self._driver.run(self._talk.identify(image, options))
 
-    def identify_many(
+    def identify_many(  # noqa: PLR0913  # likewise
         self,
         images: Iterable[ImageSource],
         *,
         faces: "FacesPolicy" = "all",
         limit: int = 5,
         threshold: float | None = None,
+        fmr: "Rate | None" = None,
         min_face: float | None = None,
+        require_live: bool = False,
     ) -> Iterator[tuple[Identification, ...] | VisavisError]:
         """Return for each image, in order, what ``identify`` returns, or the error that its image is.
 
@@ -153,38 +161,41 @@ class GalleryClient:
         Raises (the iterator):
             VisavisError: not an image failed but a whole call.
         """
-        options = SearchOptions(faces, limit, threshold, min_face)
+        options = SearchOptions(faces, limit, threshold, fmr, min_face, require_live)
         return self._driver.each(self._talk.identify_many(images, options))
 
     def identify_embeddings(
-        self, embeddings: FloatArray, *, limit: int = 5, threshold: float | None = None
+        self, embeddings: FloatArray, *, limit: int = 5, threshold: float | None = None, fmr: "Rate | None" = None
     ) -> tuple[Identification, ...]:
         """Say whose embeddings (P, D) these are; one answer for each, in order."""
-        return self._driver.run(self._talk.identify_embeddings(embeddings, limit=limit, threshold=threshold))
+        return self._driver.run(self._talk.identify_embeddings(embeddings, limit=limit, threshold=threshold, fmr=fmr))
 
-    def verify(
+    def verify(  # noqa: PLR0913  # likewise
         self,
         image: ImageSource,
         subject: str,
         *,
         faces: Literal["largest", "only"] = "largest",
         threshold: float | None = None,
+        fmr: "Rate | None" = None,
         min_face: float | None = None,
+        require_live: bool = False,
     ) -> SubjectVerification:
-        """Tell whether the face of an image is a subject.
+        """Tell whether the face of an image is a subject; options as in ``OpenGallery.verify``.
 
         Raises:
+            NotLive: a live face is required, and this one looks like none.
             NoFace, MultipleFaces: there is not the one face that is needed.
             SubjectNotFound, SampleNotFound: there is no such subject, or it has no samples.
         """
-        options = VerifyOptions(faces, threshold, min_face=min_face)
+        options = VerifyOptions(faces, threshold, fmr, min_face=min_face, require_live=require_live)
         return self._driver.run(self._talk.verify(image, subject, options))
 
     def verify_embedding(
-        self, embedding: FloatArray, subject: str, *, threshold: float | None = None
+        self, embedding: FloatArray, subject: str, *, threshold: float | None = None, fmr: "Rate | None" = None
     ) -> SubjectVerification:
         """Tell whether an embedding is a subject's; everything else as in ``verify``."""
-        return self._driver.run(self._talk.verify_embedding(embedding, subject, threshold))
+        return self._driver.run(self._talk.verify_embedding(embedding, subject, threshold=threshold, fmr=fmr))
 
     def subjects(self) -> Iterator[Subject]:
         """Return the subjects, in the order of their enrolment; asked for a page at a time."""

@@ -31,7 +31,7 @@ from visavis.service.results import (
     SubjectVerification,
     UnknownReason,
 )
-from visavis.types import EmbeddingSpace, Metric, Quality
+from visavis.types import Decision, EmbeddingSpace, Metric, Quality
 
 _POLICY = tuple(field.name for field in fields(Policy))
 
@@ -173,6 +173,7 @@ def identification(value: Mapping[str, Any]) -> Identification:
         candidates=every(_candidate, value["candidates"]),
         threshold=number(value["threshold"]),
         face=if_any(read_face, value["face"]),
+        fmr=if_any(number, value.get("fmr")),
     )
 
 
@@ -191,9 +192,12 @@ def subject_verification(value: Mapping[str, Any]) -> SubjectVerification:
     """Return whether a face is a subject."""
     return SubjectVerification(
         same=truth(value["same"]),
+        # Older servers know of no rates, and are never uncertain.
+        decision=among(value.get("decision", "same" if value["same"] else "different"), get_args(Decision)),
+        fmr=if_any(number, value.get("fmr")),
         distance=number(value["distance"]),
         threshold=number(value["threshold"]),
-        probability=number(value["probability"]),
+        probability=if_any(number, value["probability"]),
         subject=text(value["subject"]),
         sample=whole(value["sample"]),
         face=if_any(read_face, value["face"]),
@@ -258,6 +262,6 @@ def _candidate(value: Mapping[str, Any]) -> Candidate:
         name=if_any(text, value["name"]),
         sample=whole(value["sample"]),
         distance=number(value["distance"]),
-        probability=number(value["probability"]),
+        probability=if_any(number, value["probability"]),
         margin=if_any(number, value["margin"]),
     )

@@ -7,7 +7,7 @@ not there, and a change to a certain version finds another: those end in ``Serve
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from visavis.client import gallery_answers as answers
@@ -27,6 +27,9 @@ from visavis.service.enrolment import Enrolment
 from visavis.service.reports import AuditReport
 from visavis.service.results import Enrolled, Identification, Receipt, SubjectVerification
 from visavis.types import ImageSource, Quality
+
+if TYPE_CHECKING:
+    from visavis.models.recognizer import Rate
 
 _GALLERIES = "v1/galleries"
 _PAGE = "200"
@@ -123,10 +126,10 @@ class GalleryConversation:
         yield from ask_many(path, images, options.chosen(), answers.identifications, self._patience)
 
     def identify_embeddings(
-        self, embeddings: object, *, limit: int, threshold: float | None
+        self, embeddings: object, *, limit: int, threshold: float | None, fmr: "Rate | None"
     ) -> Steps[tuple[Identification, ...]]:
         """Say whose embeddings these are."""
-        chosen = given(limit=limit, threshold=threshold)
+        chosen = given(limit=limit, threshold=threshold, fmr=fmr)
         probes = rows_json(embeddings)
         found: tuple[Identification, ...] = ()
         for start in range(0, len(probes), _MOST_PROBES):
@@ -142,9 +145,11 @@ class GalleryConversation:
         names = {"image": sent.name}
         return (yield from self._ask(call_with(path, {"image": sent}, chosen), answers.subject_verification, names))
 
-    def verify_embedding(self, embedding: object, subject: str, threshold: float | None) -> Steps[SubjectVerification]:
+    def verify_embedding(
+        self, embedding: object, subject: str, *, threshold: float | None, fmr: "Rate | None"
+    ) -> Steps[SubjectVerification]:
         """Say whether an embedding is a subject's."""
-        body = {"embedding": vector_json(embedding), **given(threshold=threshold)}
+        body = {"embedding": vector_json(embedding), **given(threshold=threshold, fmr=fmr)}
         call = json_call("POST", self._subject(subject, "verify"), body)
         return (yield from self._ask(call, answers.subject_verification))
 

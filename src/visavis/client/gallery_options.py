@@ -2,12 +2,15 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from visavis.client.bodies import Options, details_json, given
 from visavis.client.lines import new_key
 from visavis.errors import InvalidOption
 from visavis.galleries.records import NO_DETAILS, Details
+
+if TYPE_CHECKING:
+    from visavis.models.recognizer import Rate
 
 _KEY = re.compile("[!-~]([ -~]{0,178}[!-~])?")
 
@@ -64,7 +67,9 @@ class SearchOptions:
     faces: Literal["all", "largest", "only"] = "all"
     limit: int = 5
     threshold: float | None = None
+    fmr: "Rate | None" = None
     min_face: float | None = None
+    require_live: bool = False
 
     def chosen(self) -> Options:
         """Return what is sent of them.
@@ -72,4 +77,11 @@ class SearchOptions:
         Raises:
             InvalidOption: one cannot even be sent.
         """
-        return given(faces=self.faces, limit=self.limit, threshold=self.threshold, min_face=self.min_face)
+        return given(
+            faces=self.faces,
+            limit=self.limit,
+            threshold=self.threshold,
+            fmr=self.fmr,
+            min_face=self.min_face,
+            require_live=self.require_live or None,
+        )

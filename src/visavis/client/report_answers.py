@@ -26,7 +26,7 @@ def _pair(value: Mapping[str, Any]) -> SubjectPair:
         b=text(value["b"]),
         samples=(first, second),
         distance=number(value["distance"]),
-        probability=number(value["probability"]),
+        probability=if_any(number, value["probability"]),
     )
 
 

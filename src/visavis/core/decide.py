@@ -1,12 +1,16 @@
 """From embeddings to decisions: distance and probability."""
 
+import reprlib
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from visavis.errors import InvalidOption
-from visavis.types import FloatArray, Metric
+from visavis.types import Decision, FloatArray, Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +21,164 @@ class Calibration:
         midpoint: the distance at which both answers are equally probable.
         slope: how fast the log odds fall with the distance, per unit of distance.
         provenance: what the two were fitted on, and by which script.
+
+    Raises:
+        InvalidOption: the numbers are not finite, or the probability does not fall with the distance.
     """
 
     midpoint: float
     slope: float
     provenance: str
+
+    def __post_init__(self) -> None:
+        if not (_all_finite((self.midpoint, self.slope)) and self.slope > 0):
+            raise InvalidOption(
+                f"a calibration needs a finite midpoint and a finite slope above 0, not {self.midpoint!r} and "
+                f"{self.slope!r}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """A threshold, and how often it takes strangers for one person.
+
+    Attributes:
+        fmr: the false match rate: of pairs of strangers, the part that is nearer than the threshold.
+        threshold: two faces nearer than this are taken for one person.
+        low, high: between them lies, with 95 % confidence, the threshold that truly has this rate.
+
+    Raises:
+        InvalidOption: the rate is none, or the threshold is outside its interval or not above 0.
+    """
+
+    fmr: float
+    threshold: float
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        numbers = (self.fmr, self.threshold, self.low, self.high)
+        if not (_all_finite(numbers) and 0 < self.fmr < 1 and 0 <= self.low <= self.threshold <= self.high):
+            raise InvalidOption(f"a false match rate is between 0 and 1, and low <= threshold <= high; not {numbers}")
+        check_threshold(self.threshold)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRates:
+    """Which threshold of an embedding space gives which false match rate, as it was measured.
+
+    Attributes:
+        points: by growing rate, at least one; between them is interpolated.
+        provenance: what they were measured on, and by which script.
+
+    Raises:
+        InvalidOption: there is no point, the rates do not grow, or a threshold or a bound falls while they do.
+    """
+
+    points: tuple[OperatingPoint, ...]
+    provenance: str
+
+    def __post_init__(self) -> None:
+        if not self.points:
+            raise InvalidOption("error rates need at least one operating point")
+        for lower, higher in pairwise(self.points):
+            grows = lower.fmr < higher.fmr
+            if not (grows and all(getattr(lower, name) <= getattr(higher, name) for name in _THRESHOLDS)):
+                raise InvalidOption(
+                    f"operating points come by growing rate, and no threshold falls: {higher} cannot follow {lower}"
+                )
+
+
+_THRESHOLDS = ("threshold", "low", "high")
+
+NAMED_RATES = {"strict": 1e-4, "balanced": 1e-3, "lenient": 1e-2}
+"""The false match rates of the operating points that have names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a distance becomes a decision.
+
+    Attributes:
+        threshold: two faces nearer than this are taken for one person.
+        low, high: between them a decision is uncertain; both are the threshold where no error rate was asked for.
+        fmr: the false match rate that was asked for, or None.
+    """
+
+    threshold: float
+    low: float
+    high: float
+    fmr: float | None = None
+
+    @classmethod
+    def at(cls, threshold: float) -> "Rule":
+        """Return the rule of a bare threshold: it is never uncertain.
+
+        Raises:
+            InvalidOption: it is not a finite number above 0.
+        """
+        value = check_threshold(threshold)
+        return cls(value, value, value)
+
+    def decide(self, distance: float) -> Decision:
+        """Return the decision on a distance."""
+        if self.low < self.high and self.low <= distance <= self.high:
+            return "uncertain"
+        return "same" if distance < self.threshold else "different"
+
+
+def rule_at_rate(rates: ErrorRates, fmr: float) -> Rule:
+    """Return the rule with a false match rate, interpolated between the measured points over the rate's logarithm.
+
+    Raises:
+        InvalidOption: the rate is none, or outside what was measured.
+    """
+    rate = check_rate(fmr)
+    if not _supports(rates, rate):
+        least, most = rates.points[0].fmr, rates.points[-1].fmr
+        way_out = (
+            "visavis calibrate with more images supports smaller ones" if rate < least else "give a threshold instead"
+        )
+        raise InvalidOption(
+            f"fmr must be a false match rate that the measurement supports, from {least:g} to {most:g}, not {rate:g} "
+            f"(measured: {rates.provenance}); {way_out}"
+        )
+    logs = [np.log(point.fmr) for point in rates.points]
+    values = ([getattr(point, name) for point in rates.points] for name in _THRESHOLDS)
+    threshold, low, high = (float(np.interp(np.log(rate), logs, column)) for column in values)
+    return Rule(threshold, low, high, rate)
+
+
+def named_rules(rates: ErrorRates) -> dict[str, Rule]:
+    """Return the rules that have names, strictest first: those of them whose rate was measured."""
+    return {name: rule_at_rate(rates, rate) for name, rate in NAMED_RATES.items() if _supports(rates, rate)}
+
+
+def _supports(rates: ErrorRates, rate: float) -> bool:
+    """Tell whether a rate is within what was measured; what was measured as 1e-4 is not refused for its last digit."""
+    return rates.points[0].fmr * (1 - 1e-9) <= rate <= rates.points[-1].fmr * (1 + 1e-9)
+
+
+def check_rate(fmr: float | str) -> float:
+    """Return a false match rate as a float.
+
+    Args:
+        fmr: a number, or the name of one.
+
+    Raises:
+        InvalidOption: it is neither a number between 0 and 1 nor a name.
+    """
+    if isinstance(fmr, str) and fmr in NAMED_RATES:
+        return NAMED_RATES[fmr]
+    try:
+        rate = np.nan if isinstance(fmr, str) else float(fmr)
+    except (OverflowError, TypeError, ValueError):
+        rate = np.nan
+    if not 0 < rate < 1:
+        raise InvalidOption(
+            f"fmr must be a rate between 0 and 1, or one of {', '.join(NAMED_RATES)}, not {reprlib.repr(fmr)}"
+        )
+    return rate
 
 
 def distances(metric: Metric, probe: FloatArray, references: FloatArray) -> NDArray[np.float64]:
@@ -34,22 +191,25 @@ def distances(metric: Metric, probe: FloatArray, references: FloatArray) -> NDAr
         lengths: NDArray[np.float64] = np.linalg.norm(references64 - probe64, axis=1)
         return lengths
     products = np.linalg.norm(references64, axis=1) * np.linalg.norm(probe64)
-    cosines: NDArray[np.float64] = 1.0 - references64 @ probe64 / products
+    # Rounding may leave a little less than 0.
+    cosines: NDArray[np.float64] = np.maximum(0.0, 1.0 - references64 @ probe64 / products)
     return cosines
 
 
-def euclidean_distance(a: FloatArray, b: FloatArray) -> float:
-    """Return the Euclidean distance of two embeddings (D,)."""
-    return float(np.linalg.norm(a - b))
+def distance_of(metric: Metric, a: FloatArray, b: FloatArray) -> float:
+    """Return the distance of two embeddings (D,); see ``distances``."""
+    return float(distances(metric, a, b[None])[0])
 
 
-def probability_of_same(distance: float, calibration: Calibration) -> float:
-    """Return the probability, 0 to 1, that two faces at this distance are the same person.
+def probability_of_same(distance: float, calibration: Calibration | None) -> float | None:
+    """Return the probability, 0 to 1, that two faces at this distance are the same person; None without calibration.
 
     Both answers are taken to be equally likely beforehand; where strangers are more likely, so is a stranger.
 
     Source: J. Platt, "Probabilistic Outputs for Support Vector Machines", 1999: a logistic function of the score.
     """
+    if calibration is None:
+        return None
     log_odds = calibration.slope * (calibration.midpoint - distance)
     return float(1.0 / (1.0 + np.exp(-np.clip(log_odds, -700.0, 700.0))))
 
@@ -67,3 +227,8 @@ def check_threshold(threshold: float) -> float:
     if not 0.0 < value < np.inf:
         raise InvalidOption(f"the threshold must be a finite number above 0, not {threshold!r}")
     return value
+
+
+def _all_finite(numbers: Iterable[object]) -> bool:
+    largest = sys.float_info.max  # JSON may hold whole numbers beyond it
+    return all(isinstance(n, int | float) and not isinstance(n, bool) and abs(n) <= largest for n in numbers)

@@ -1,6 +1,8 @@
 """Boxes, suppression, similarity transforms and aligned chips."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -8,16 +10,55 @@ from numpy.typing import NDArray
 
 from visavis.types import FloatArray, UInt8Array
 
-# dlib's map to the half-size image is off by half a pixel each way: x too low, y too high.
+# dlib's map to the half-size image is off by half a pixel each way: x too low, y too high; and every halving starts two
+# pixels in.
 _DLIB_PHASE = np.array([[0, 0, -0.5], [0, 0, 0.5]])
+_DLIB_START = 2
+# Chip pixels for one of the image: landmarks that make a chip of more than a million pixels each way are no face's.
+_LEAST_SCALE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """Which landmark is what, by its place among them.
+
+    Attributes:
+        eyes: the points of the eye on the image's left, and of the one on its right; an eye is where their mean is.
+        nose: its tip, or its base.
+        nose_depth: how far the nose stands out before the eyes, in distances between them.
+        mouth: the corner on the image's left, and the one on its right; empty where there are none.
+    """
+
+    eyes: tuple[tuple[int, ...], tuple[int, ...]]
+    nose: int
+    nose_depth: float
+    mouth: tuple[int, ...] = ()
+
+
+# The depths are those with which the yaw that ``visavis.core.quality`` estimates is most like a network's, on LFW's
+# first fold: bench/quality.py --pose.
+EYES_NOSE_MOUTH = Anatomy(eyes=((0,), (1,)), nose=2, nose_depth=0.59, mouth=(3, 4))
+"""The five points that most detectors find: eyes, tip of the nose, corners of the mouth."""
+EYE_CORNERS_NOSE = Anatomy(eyes=((2, 3), (0, 1)), nose=4, nose_depth=0.48)
+"""The five points of dlib: corners of the eyes, base of the nose."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChipTemplate:
-    """Where an embedder wants the landmarks: a square chip of ``side`` pixels, and the points (P, 2) in it."""
+    """Where an embedder wants the landmarks.
+
+    Attributes:
+        side: of the square chip, in pixels.
+        points: (P, 2) the landmarks in it.
+        sampling: how the image is sampled: "dlib" as dlib does, half a pixel off here and there, because its embedder
+            was trained so; or "plain".
+        anatomy: which landmark is what.
+    """
 
     side: int
     points: FloatArray
+    sampling: Literal["dlib", "plain"] = "dlib"
+    anatomy: Anatomy = EYES_NOSE_MOUTH
 
 
 def iou(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
@@ -58,19 +99,53 @@ def areas(boxes_xyxy: FloatArray) -> FloatArray:
     return products
 
 
-def suppress(boxes_xyxy: FloatArray, scores: FloatArray, most_overlap: float) -> NDArray[np.intp]:
+Overlap: TypeAlias = Callable[[FloatArray, FloatArray], FloatArray]
+"""How much every box of one array (N, 4) overlaps every box of another (M, 4): (N, M), 0 to 1."""
+
+
+def suppress(
+    boxes_xyxy: FloatArray, scores: FloatArray, most_overlap: float, overlap: Overlap = intersection_over_hull
+) -> NDArray[np.intp]:
     """Return the indices of the boxes that no better one overlaps by more than ``most_overlap``, best first.
 
-    Overlap is ``intersection_over_hull``. Cost grows with boxes times kept boxes.
+    Cost grows with the boxes, and with each kept one by those that lie in its columns.
     """
-    remaining = np.argsort(-scores, kind="stable")
-    kept = []
-    while remaining.size:
-        best, others = remaining[0], remaining[1:]
-        kept.append(best)
-        overlap = intersection_over_hull(boxes_xyxy[best : best + 1], boxes_xyxy[others])[0]
-        remaining = others[overlap <= most_overlap]
+    columns = _Columns(boxes_xyxy)
+    left, kept = np.ones(len(scores), np.bool_), []
+    for best in np.argsort(-scores, kind="stable").tolist():
+        if left[best]:
+            kept.append(best)
+            left[best] = False
+            near = columns.near(boxes_xyxy[best])
+            near = near[left[near]]
+            left[near[overlap(boxes_xyxy[best : best + 1], boxes_xyxy[near])[0] > most_overlap]] = False
     return np.array(kept, np.intp)
+
+
+def overlapped(
+    boxes_xyxy: FloatArray, others_xyxy: FloatArray, most_overlap: float, overlap: Overlap
+) -> NDArray[np.bool_]:
+    """Tell which boxes (N,) one of the others overlaps by more than ``most_overlap``; memory grows with N only."""
+    columns, covered = _Columns(boxes_xyxy), np.zeros(len(boxes_xyxy), np.bool_)
+    for other in others_xyxy:
+        near = columns.near(other)
+        covered[near[overlap(other[None], boxes_xyxy[near])[0] > most_overlap]] = True
+    return covered
+
+
+class _Columns:
+    """Boxes (N, 4) by their left edge."""
+
+    def __init__(self, boxes_xyxy: FloatArray) -> None:
+        self._order = np.argsort(boxes_xyxy[:, 0], kind="stable")
+        self._lefts = boxes_xyxy[self._order, 0]
+        self._widest = (boxes_xyxy[:, 2] - boxes_xyxy[:, 0]).max(initial=0)
+
+    def near(self, box_xyxy: FloatArray) -> NDArray[np.intp]:
+        """Return the indices of all boxes that may share columns of pixels with one (4,)."""
+        first = np.searchsorted(self._lefts, box_xyxy[0] - self._widest, side="left")
+        last = np.searchsorted(self._lefts, box_xyxy[2], side="right")
+        return self._order[first:last]
 
 
 def fit_similarity(source: FloatArray, target: FloatArray) -> NDArray[np.float64]:
@@ -97,22 +172,13 @@ def _complex(points: FloatArray) -> NDArray[np.complex128]:
 def extract_chip(image: UInt8Array, landmarks: FloatArray, template: ChipTemplate) -> UInt8Array:
     """Return the face turned, scaled and cropped so that its landmarks (P, 2) lie on the template's: (S, S, 3).
 
-    Bilinear, black outside the image. Large faces are halved first, so that sampling does not alias; the halved
-    pixels, and the place where they are sampled, are the ones of dlib's image pyramid, because its embedder was
-    trained on them.
-
-    Source: dlib's ``get_face_chip_details``, ``extract_image_chips`` and ``pyramid_down<2>``.
+    Bilinear, black outside the image. Large faces are halved first, so that sampling does not alias.
     """
-    chip_to_image = _chip_to_image(landmarks, template)
-    halvings = _halvings(float(np.hypot(*chip_to_image[:, 0])))
-    crop, (left, top) = _around_chip(image, chip_to_image, template.side, halvings)
-    chip_to_crop = chip_to_image - [[0, 0, left], [0, 0, top]]
-    for _ in range(halvings):
-        crop = cv2.pyrDown(crop)
-        chip_to_crop = (chip_to_crop + _DLIB_PHASE) / 2
+    prepare = _prepare_as_dlib if template.sampling == "dlib" else _prepare
+    source, chip_to_source = prepare(image, landmarks, template)
     chip: UInt8Array = cv2.warpAffine(
-        crop,
-        chip_to_crop,
+        source,
+        chip_to_source,
         (template.side, template.side),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
@@ -120,7 +186,57 @@ def extract_chip(image: UInt8Array, landmarks: FloatArray, template: ChipTemplat
     return chip
 
 
+def _prepare(
+    image: UInt8Array, landmarks: FloatArray, template: ChipTemplate
+) -> tuple[UInt8Array, NDArray[np.float64]]:
+    """Return pixels to sample a chip from, and the map from the chip to them.
+
+    What is halved becomes the mean of whole blocks of pixels, the first of which lies on the image's corner.
+    """
+    chip_to_image = _chip_to_image(landmarks, template)
+    halvings = _halvings(float(np.hypot(*chip_to_image[:, 0])))
+    crop, (left, top) = _around_chip(image, chip_to_image, template.side, halvings, 0)
+    step = 2**halvings
+    rows, columns = (length // step for length in crop.shape[:2])
+    if not (rows and columns):
+        return np.zeros((1, 1, 3), np.uint8), np.zeros((2, 3))
+    whole = crop[: rows * step, : columns * step]
+    blocks: UInt8Array = whole if step == 1 else cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
+    middle = (step - 1) / 2
+    return blocks, (chip_to_image - [[0, 0, left + middle], [0, 0, top + middle]]) / step
+
+
 def _chip_to_image(landmarks: FloatArray, template: ChipTemplate) -> NDArray[np.float64]:
+    """Return the inverse of the similarity that takes the landmarks nearest to the template's points."""
+    fitted = fit_similarity(landmarks, template.points)
+    factor, shift = complex(*fitted[:, 0]), complex(*fitted[:, 2])
+    if abs(factor) < _LEAST_SCALE:
+        factor = complex(_LEAST_SCALE)
+    inverse, back = 1 / factor, -shift / factor
+    return np.array([[inverse.real, -inverse.imag, back.real], [inverse.imag, inverse.real, back.imag]])
+
+
+def _prepare_as_dlib(
+    image: UInt8Array, landmarks: FloatArray, template: ChipTemplate
+) -> tuple[UInt8Array, NDArray[np.float64]]:
+    """Return pixels to sample a chip from, and the map from the chip to them.
+
+    The halved pixels, and the place where they are sampled, are the ones of dlib's image pyramid, because its embedder
+    was trained on them.
+
+    Source: dlib's ``get_face_chip_details``, ``extract_image_chips`` and ``pyramid_down<2>``.
+    """
+    chip_to_image = _dlib_chip_to_image(landmarks, template)
+    halvings = _halvings(float(np.hypot(*chip_to_image[:, 0])))
+    crop, (left, top) = _around_chip(image, chip_to_image, template.side, halvings, _DLIB_START)
+    chip_to_crop = chip_to_image - [[0, 0, left], [0, 0, top]]
+    for _ in range(halvings):
+        crop = cv2.pyrDown(crop)
+        chip_to_crop = (chip_to_crop + _DLIB_PHASE) / 2
+    return crop, chip_to_crop
+
+
+def _dlib_chip_to_image(landmarks: FloatArray, template: ChipTemplate) -> NDArray[np.float64]:
     """Return the similarity that is sampled: the fitted one about the chip's centre, with dlib's scale.
 
     dlib lays the chip's first and last pixel centres on the edges of the rectangle that it cuts out, and so uses a
@@ -140,11 +256,11 @@ def _halvings(scale: float) -> int:
 
 
 def _around_chip(
-    image: UInt8Array, chip_to_image: NDArray[np.float64], side: int, halvings: int
+    image: UInt8Array, chip_to_image: NDArray[np.float64], side: int, halvings: int, start: int
 ) -> tuple[UInt8Array, tuple[int, int]]:
     """Return the part of the image that the chip is sampled from, and its left top corner.
 
-    The corner lies where dlib's half-size pixels do: every halving starts two pixels in.
+    The corner lies where the pixels of the halved image do, when every halving starts ``start`` pixels in.
     """
     height, width = image.shape[:2]
     corners = chip_to_image @ [[0, side, 0, side], [0, 0, side, side], [1, 1, 1, 1]]
@@ -156,6 +272,6 @@ def _around_chip(
     right, bottom = (int(np.clip(high, 0, size)) for high, size in zip(last, (width, height), strict=True))
     if right - left < 1 or bottom - top < 1:
         return np.zeros((1, 1, 3), np.uint8), (0, 0)
-    phase = (-2) % step
+    phase = -start % step
     left, top = max(left - step + phase, 0), max(top - step + phase, 0)
     return image[top:bottom, left:right], (left, top)

@@ -21,6 +21,8 @@ GAP = 10
 _MOST_TOGETHER = 1 << 20
 _LONGEST_TILE = 2048
 _LEAST_ROWS = 5
+# Of dlib's detector.
+_STRIDE = 8
 # A detector's convolutions have nothing to say about less, and not every runtime takes that for an answer.
 _LEAST_CANVAS = 32
 
@@ -98,22 +100,38 @@ def plan_part(level: Level, owns_xyxy: tuple[float, float, float, float], reach:
     return _canvas(tile.size_wh, (tile,))
 
 
+def plan_alone(level: Level, reach: int, stride: int) -> Iterator[Canvas]:
+    """Yield canvases that show a level without a border, from their left top corner on.
+
+    Args:
+        level: which one.
+        reach: as in ``plan_canvases``.
+        stride: of the detector: the canvas's sides and the tiles' corners are multiples of it.
+    """
+    for tile in _cut(level, reach, (0, 0), stride):
+        width, height = (_rounded_up(length, stride) for length in tile.size_wh)
+        yield Canvas((width, height), (tile,))
+
+
 def _cut_level(level: Level, reach: int) -> Iterator[Canvas]:
+    for tile in _cut(level, reach, (BORDER, BORDER), _STRIDE):
+        yield _canvas(tile.size_wh, (tile,))
+
+
+def _cut(level: Level, reach: int, at_xy: tuple[int, int], stride: int) -> Iterator[Tile]:
     width, height = level.size_wh
-    for top, bottom in _spans(height, reach):
-        for left, right in _spans(width, reach):
+    for top, bottom in _spans(height, reach, stride):
+        for left, right in _spans(width, reach, stride):
             owns = (_edge(left, width, reach), _edge(top, height, reach))
             owns_to = (_edge(right, width, -reach), _edge(bottom, height, -reach))
-            size_wh = (right - left, bottom - top)
-            tile = Tile(level, (left, top), size_wh, (BORDER, BORDER), (*owns, *owns_to))
-            yield _canvas(size_wh, (tile,))
+            yield Tile(level, (left, top), (right - left, bottom - top), at_xy, (*owns, *owns_to))
 
 
-def _spans(length: int, reach: int) -> list[tuple[int, int]]:
-    """Cut 0..length into equal spans of bounded length that overlap by twice the reach; begins are multiples of 8."""
-    pieces = 1 if length <= _LONGEST_TILE else -(-(length - 2 * reach) // (_LONGEST_TILE - 2 * reach - 8))
+def _spans(length: int, reach: int, stride: int) -> list[tuple[int, int]]:
+    """Cut 0..length into equal spans of bounded length that overlap by twice the reach; begins are whole strides."""
+    pieces = 1 if length <= _LONGEST_TILE else -(-(length - 2 * reach) // (_LONGEST_TILE - 2 * reach - stride))
     step = -(-(length - 2 * reach) // pieces)
-    step += -step % 8
+    step += -step % stride
     return [(i * step, min(i * step + step + 2 * reach, length)) for i in range(pieces)]
 
 
@@ -164,9 +182,9 @@ def _canvas(size_wh: SizeWH, tiles: tuple[Tile, ...]) -> Canvas:
     return Canvas((width, height), tiles)
 
 
-def _rounded_up(length: int) -> int:
-    """Round up to one of few lengths, by at most 1/32 or 7."""
-    step = max(8, 1 << max(0, length.bit_length() - 6))
+def _rounded_up(length: int, least_step: int = _STRIDE) -> int:
+    """Round up to one of few lengths, by less than 1/32 or the least step."""
+    step = max(least_step, 1 << max(0, length.bit_length() - 6))
     return length + -length % step
 
 

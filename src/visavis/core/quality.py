@@ -1,27 +1,53 @@
-"""How well an image shows a face: its size, its sharpness, and how sure the detector is of it."""
+"""How well an image shows a face: its size, its sharpness, where it turns, and how sure the detector is of it."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from visavis.types import FloatArray, Quality, UInt8Array
+from visavis.core.geometry import Anatomy
+from visavis.types import Face, FloatArray, Quality, UInt8Array
 
 # Noise and the blocks of JPEG live in the finest detail, which this much blur (in pixels of the chip) takes away first.
 _SMOOTHING = 1.0
 # Squared grey levels per squared pixel: what is flatter than this is a single colour and its rounding.
 _FLAT = 0.01
+# How far the nose stands out before eyes and mouth, and how far below the eyes it is when a head looks straight ahead:
+# in distances from the eyes to the mouth. Fitted to what a network says of heads: bench/quality.py --pose.
+_NOSE_DEPTH = 0.33
+_NOSE_HEIGHT = 0.54
 
 
-def assess(box_xyxy: FloatArray, score: float, chip: UInt8Array) -> Quality:
+def assess(face: Face, chip: UInt8Array, anatomy: Anatomy) -> Quality:
     """Return the quality of a face.
 
     Args:
-        box_xyxy: (4,) its box in pixels of the original.
-        score: the detector's.
-        chip: (S, S, 3) the aligned face, RGB.
+        face: as it was detected.
+        chip: (S, S, 3) RGB, the face aligned.
+        anatomy: of its landmarks.
     """
-    width, height = (box_xyxy[2:] - box_xyxy[:2]).tolist()
-    return Quality(face_px=float(min(width, height)), sharpness=sharpness(chip), score=float(score))
+    width, height = (face.box_xyxy[2:] - face.box_xyxy[:2]).tolist()
+    yaw, pitch = turn(face.landmarks, anatomy)
+    return Quality(float(min(width, height)), sharpness(chip), face.score, yaw, pitch)
+
+
+def turn(landmarks: FloatArray, anatomy: Anatomy) -> tuple[float, float | None]:
+    """Return the yaw and the pitch of a head, in degrees as in ``Pose``, by its landmarks (P, 2).
+
+    The nose stands out before the plane of eyes and mouth: as the head turns by an angle, it moves away from the middle
+    by the angle's tangent, in units that shrink as the face does. The pitch takes a mouth; without one it is None, for
+    how far below the eyes a nose is tells people apart and not poses. Both are estimates, the pitch a rough one.
+    """
+    points = landmarks.astype(np.float64)
+    left, right = (points[list(eye)].mean(axis=0) for eye in anatomy.eyes)
+    eyes, nose, across = (left + right) / 2, points[anatomy.nose], right - left
+    if not anatomy.mouth:
+        return _degrees((nose - eyes) @ across, anatomy.nose_depth * across @ across), None
+    corners = points[list(anatomy.mouth)]
+    mouth, across = corners.mean(axis=0), across + corners[1] - corners[0]
+    down = np.array([-across[1], across[0]])
+    height = (mouth - eyes) @ down
+    yaw = _degrees((nose - (eyes + mouth) / 2) @ across, anatomy.nose_depth * (right - left) @ across)
+    return yaw, _degrees((nose - eyes) @ down - _NOSE_HEIGHT * height, _NOSE_DEPTH * height)
 
 
 def sharpness(chip: UInt8Array) -> float:
@@ -41,6 +67,11 @@ def sharpness(chip: UInt8Array) -> float:
     gradients = (_middle(cv2.Sobel(smooth, cv2.CV_32F, dx, 1 - dx, ksize=1, scale=0.5)) for dx in (0, 1))
     energy = sum(float(gradient.var()) for gradient in gradients)
     return float(laplacian.var()) / (energy + _FLAT)
+
+
+def _degrees(opposite: float, adjacent: float) -> float:
+    """Return an angle from 0 where the two are, be they both 0; adjacent is not taken to be negative."""
+    return float(np.degrees(np.arctan2(opposite, max(adjacent, 0.0))))
 
 
 def _middle(plane: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,9 +13,11 @@
     │   ├── FetchFailed             a URL whose download failed       (OSError)
     │   ├── NoFace                  a face was needed, none was found (LookupError)
     │   ├── MultipleFaces           one face was needed, several were found (LookupError)
+    │   ├── NotLive                 a live face was needed, this one looks like a print or a screen (ValueError)
     │   ├── FaceTooSmall            the face has too few pixels to be enrolled (ValueError)
     │   ├── FaceBlurred             the face is not sharp enough to be enrolled (ValueError)
     │   ├── LowScore                the detector is not sure enough of the face to enrol it (ValueError)
+    │   ├── ExtremePose             the head is turned too far for the face to be enrolled (ValueError)
     │   ├── ConsentMissing          the gallery enrols nobody without a note of consent (ValueError)
     │   ├── InvalidEmbedding        an array given as an embedding has a wrong shape, type or range (ValueError)
     │   ├── GalleryNotFound         no gallery of that name           (LookupError)
@@ -30,6 +32,8 @@
     ├── SetupError                  the installation is wrong
     │   ├── ModelMissing            a weights file is not installed   (FileNotFoundError)
     │   ├── ModelCorrupt            a weights file is not what it should be (ValueError)
+    │   ├── LicenceNotAccepted      the pack's licence restricts its use, and nobody accepted it (PermissionError)
+    │   ├── PullFailed              a model could not be fetched or kept (ConnectionError)
     │   ├── RuntimeMissing          an inference runtime is not installed (ImportError)
     │   ├── RuntimeFailed           an inference runtime refused the model or the input (RuntimeError)
     │   ├── KeysUnusable            the file of API keys cannot be opened, or is none (OSError)
@@ -52,6 +56,7 @@ A message never holds image content or embeddings.
 from visavis.errors.galleries import (
     ConsentMissing,
     DriverMissing,
+    ExtremePose,
     FaceBlurred,
     FaceTooSmall,
     GalleryExists,
@@ -83,15 +88,25 @@ from visavis.errors.images import (
     InvalidOption,
     MultipleFaces,
     NoFace,
+    NotLive,
     UnsupportedFormat,
 )
 from visavis.errors.roots import InputError, SetupError, StateError, VisavisError
 from visavis.errors.server import ServerError, ServerOverloaded, ServerUnreachable
-from visavis.errors.setup import KeysUnusable, ModelCorrupt, ModelMissing, RuntimeFailed, RuntimeMissing
+from visavis.errors.setup import (
+    KeysUnusable,
+    LicenceNotAccepted,
+    ModelCorrupt,
+    ModelMissing,
+    PullFailed,
+    RuntimeFailed,
+    RuntimeMissing,
+)
 
 __all__ = [
     "ConsentMissing",
     "DriverMissing",
+    "ExtremePose",
     "FaceBlurred",
     "FaceTooSmall",
     "FetchFailed",
@@ -109,11 +124,14 @@ __all__ = [
     "InvalidOption",
     "KeyReused",
     "KeysUnusable",
+    "LicenceNotAccepted",
     "LowScore",
     "ModelCorrupt",
     "ModelMissing",
     "MultipleFaces",
     "NoFace",
+    "NotLive",
+    "PullFailed",
     "RuntimeFailed",
     "RuntimeMissing",
     "SampleNotFound",

@@ -21,6 +21,12 @@ class LowScore(InputError, ValueError):
     code = "low_score"
 
 
+class ExtremePose(InputError, ValueError):
+    """The head is turned further than the gallery's policy allows of those that it enrols."""
+
+    code = "extreme_pose"
+
+
 class ConsentMissing(InputError, ValueError):
     """The gallery's policy wants a note of consent with every subject, and this one has none."""
 

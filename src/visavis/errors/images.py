@@ -96,3 +96,9 @@ class MultipleFaces(InputError, LookupError):
     """Exactly one face was needed and several were found."""
 
     code = "multiple_faces"
+
+
+class NotLive(InputError, ValueError):
+    """A live face was required, and this one looks like a print or a screen."""
+
+    code = "not_live"

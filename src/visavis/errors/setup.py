@@ -31,3 +31,15 @@ class KeysUnusable(SetupError, OSError):
     """The file of API keys cannot be opened or written, or is something else."""
 
     code = "keys_unusable"
+
+
+class LicenceNotAccepted(SetupError, PermissionError):
+    """The pack's licence restricts its use, and nobody has accepted it here."""
+
+    code = "licence_not_accepted"
+
+
+class PullFailed(SetupError, ConnectionError):
+    """A model could not be fetched, or not be kept; nothing half-written remains in its place."""
+
+    code = "pull_failed"

@@ -12,7 +12,7 @@ from visavis.types import FloatArray
 _GALLERY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 KEY_BYTES = 32
 """The length of the key that protects those of encrypted galleries."""
-_LONGEST_ID = 200
+LONGEST_ID = 200
 _LONGEST_KEY = 200
 _SMALLEST = 1e-12  # whose square a float32 still holds
 _LARGEST_INTEGER = 2**63 - 1
@@ -43,10 +43,10 @@ def check_subject_id(subject: str) -> str:
     Raises:
         InvalidOption: it is not one that a subject may have.
     """
-    good = isinstance(subject, str) and 0 < len(subject) <= _LONGEST_ID and subject.isprintable()
+    good = isinstance(subject, str) and 0 < len(subject) <= LONGEST_ID and subject.isprintable()
     if not good or "/" in subject or subject in {".", ".."} or subject != subject.strip():
         raise InvalidOption(
-            f"a subject's ID is 1 to {_LONGEST_ID} printable characters, without a slash or spaces at its ends"
+            f"a subject's ID is 1 to {LONGEST_ID} printable characters, without a slash or spaces at its ends"
         )
     return subject
 

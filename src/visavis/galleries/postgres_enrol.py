@@ -1,6 +1,7 @@
 """Enrolment into a gallery of a PostgreSQL store: a batch in a handful of round trips, however large it is."""
 
 from collections.abc import Sequence
+from dataclasses import astuple, fields
 from typing import NamedTuple
 
 from visavis.errors import KeyReused, VisavisError
@@ -9,16 +10,17 @@ from visavis.galleries.postgres_changes import Change
 from visavis.galleries.postgres_look import Use
 from visavis.galleries.postgres_rows import Row, changed, in_utc
 from visavis.galleries.records import NewSample, Stored, Subject
-from visavis.types import FloatArray
+from visavis.types import FloatArray, Quality
 
 _NUMBERS = """
 SELECT ARRAY(SELECT nextval('visavis.sample_ids') FROM generate_series(1, %(count)s)),
        ARRAY(SELECT nextval('visavis.subject_numbers') FROM generate_series(1, %(count)s))"""
 _COPY = """
-COPY {samples} (gallery, id, subject, embedding, face_px, sharpness, score, source, kept, picture, key, fingerprint,
-    created_at) FROM STDIN (FORMAT BINARY)"""
+COPY {samples} (gallery, id, subject, embedding, face_px, sharpness, score, yaw, pitch, source, kept, picture, key,
+    fingerprint, created_at) FROM STDIN (FORMAT BINARY)"""
+_NO_QUALITY = (None,) * len(fields(Quality))
 _TYPES = (
-    *("int8", "int8", "int8", "vector", "float8", "float8", "float8"),
+    *("int8", "int8", "int8", "vector", "float8", "float8", "float8", "float8", "float8"),
     *("text", "text", "bytea", "text", "text", "timestamptz"),
 )
 
@@ -103,7 +105,7 @@ class _Batch:
 
     def _row(self, sample: NewSample, vector: FloatArray, id_: int, subject: int) -> Row:
         quality, keep = sample.quality, self._change.gallery.policy.keep
-        numbers = (None, None, None) if quality is None else (quality.face_px, quality.sharpness, quality.score)
+        numbers = _NO_QUALITY if quality is None else astuple(quality)
         kept, picture = ("nothing", None) if sample.picture is None or keep == "nothing" else (keep, sample.picture)
         return (
             *(self._change.gallery.number, id_, subject, vector, *numbers, sample.source),

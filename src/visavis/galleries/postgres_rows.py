@@ -14,7 +14,7 @@ Row = tuple[Any, ...]
 
 GALLERY = "number, name, space, dimension, metric, policy, created_at, subjects, samples"
 SUBJECT = "id, number, name, metadata, consent, created_at, updated_at, expires_at, version, samples"
-SAMPLE = "sample.id, subject.id, embedding, face_px, sharpness, score, source, kept, sample.created_at"
+SAMPLE = "sample.id, subject.id, embedding, face_px, sharpness, score, yaw, pitch, source, kept, sample.created_at"
 LOG = "number, at, actor, action, gallery, subjects, count"
 
 _LARGEST_INTEGER = 2**63 - 1
@@ -78,12 +78,12 @@ def changed(subject: Subject, details: Details, at: datetime, *, samples: int = 
 
 def sample_of(row: Row) -> Sample:
     """Return the record of a row of ``SAMPLE``."""
-    id_, subject, embedding, face_px, sharpness, score, source, kept, created_at = row
+    id_, subject, embedding, *quality, source, kept, created_at = row
     return Sample(
         id=id_,
         subject=subject,
         embedding=embedding,
-        quality=None if face_px is None else Quality(face_px, sharpness, score),
+        quality=None if quality[0] is None else Quality(*quality),
         source=source,
         picture=kept,
         created_at=in_utc(created_at),

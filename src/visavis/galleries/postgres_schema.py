@@ -104,6 +104,10 @@ _MIGRATIONS = (
     CREATE TRIGGER log_only_grows BEFORE UPDATE OR DELETE OR TRUNCATE ON visavis.log
         FOR EACH STATEMENT EXECUTE FUNCTION visavis.refuse_change();
     """,  # noqa: S608  # of constants
+    """
+    -- Older versions cannot read that policies leave limits to the pack either.
+    ALTER TABLE visavis.samples ADD COLUMN yaw double precision, ADD COLUMN pitch double precision;
+    """,
 )
 VERSION = len(_MIGRATIONS)
 

@@ -14,23 +14,26 @@ Keep: TypeAlias = Literal["nothing", "chips", "images"]
 
 NEVER = datetime.max.replace(tzinfo=timezone.utc)
 """Clears the expiry of a subject."""
-_LONGEST_RETENTION_DAYS = 100_000
-_QUALITIES = ("face_px", "sharpness", "score")
+LONGEST_RETENTION_DAYS = 100_000
+_FLAGS = ("consent_required", "log_searches", "require_live")
+_ANGLES = ("yaw", "pitch")
+_LEAST = ("min_face_px", "min_sharpness", "min_score")
+_LIMITS = (*_LEAST, *(f"probe_{name}" for name in _LEAST), *(f"max_{name}" for name in _ANGLES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How a gallery enrols, decides and forgets.
+    """How a gallery enrols, decides and forgets. Where a limit is None, the pack's own counts.
 
     Attributes:
-        threshold: a subject nearer than this is identified; None for the pack's own.
-        margin: by how much the nearest subject must be nearer than the next one, or the face is unknown; None for the
-            pack's own.
-        conflict_threshold: a face nearer than this to another subject is not enrolled; None for the pack's own, 0 to
-            enrol it all the same.
-        min_face_px, min_sharpness, min_score: what a face must have to be enrolled; see ``Quality``. The defaults
-            refuse no ordinary photo, but most that are recognised no better than by guessing: bench/quality.py.
-        probe_min_face_px, probe_min_sharpness, probe_min_score: what it must have to be identified; else it is unknown.
+        threshold: a subject nearer than this is identified.
+        margin: by how much the nearest subject must be nearer than the next one, or the face is unknown.
+        conflict_threshold: a face nearer than this to another subject is not enrolled; 0 to enrol it all the same.
+        min_face_px, min_sharpness, min_score: what a face must have to be enrolled; see ``Quality``.
+        max_yaw, max_pitch: how many degrees the head may be turned to be enrolled, either way; 90 for any.
+        probe_min_face_px, probe_min_sharpness, probe_min_score: what a face must have to be identified; else it is
+            unknown.
+        require_live: whether the face of an image must look live to be enrolled, identified or verified.
         keep: what is stored of an enrolled image besides its embedding.
         retention_days: after so many days without an enrolment a subject is forgotten; None for never.
         consent_required: whether nobody is enrolled without a note of consent.
@@ -40,32 +43,34 @@ class Policy:
     threshold: float | None = None
     margin: float | None = None
     conflict_threshold: float | None = None
-    min_face_px: float = 40.0
-    min_sharpness: float = 0.06
-    min_score: float = 0.9
-    probe_min_face_px: float = 0.0
-    probe_min_sharpness: float = 0.03
-    probe_min_score: float = 0.0
+    min_face_px: float | None = None
+    min_sharpness: float | None = None
+    min_score: float | None = None
+    max_yaw: float | None = None
+    max_pitch: float | None = None
+    probe_min_face_px: float | None = None
+    probe_min_sharpness: float | None = None
+    probe_min_score: float | None = None
+    require_live: bool = False
     keep: Keep = "nothing"
     retention_days: float | None = None
     consent_required: bool = False
     log_searches: bool = True
 
     def __post_init__(self) -> None:
-        for name in (f"{prefix}min_{quality}" for prefix in ("", "probe_") for quality in _QUALITIES):
-            check_number(name, getattr(self, name), at_least=0.0)
-        for name in ("margin", "conflict_threshold"):
+        for name in ("margin", "conflict_threshold", *_LIMITS):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), at_least=0.0)
         for name in ("threshold", "retention_days"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), above=0.0)
-        if (self.retention_days or 0) > _LONGEST_RETENTION_DAYS:
-            raise InvalidOption(f"retention_days is at most {_LONGEST_RETENTION_DAYS:,}; None for ever")
+        if (self.retention_days or 0) > LONGEST_RETENTION_DAYS:
+            raise InvalidOption(f"retention_days is at most {LONGEST_RETENTION_DAYS:,}; None for ever")
         if self.keep not in get_args(Keep):
             raise InvalidOption(f"keep must be one of {', '.join(get_args(Keep))}, not {self.keep!r}")
-        if not isinstance(self.consent_required, bool) or not isinstance(self.log_searches, bool):
-            raise InvalidOption("consent_required and log_searches must be true or false")
+        for name in _FLAGS:
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidOption(f"{name} must be true or false")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON."""
@@ -199,8 +204,9 @@ class NewSample:
 
     def __post_init__(self) -> None:
         check_text("source", self.source)
-        for name in _QUALITIES if self.quality is not None else ():
-            check_number(name, getattr(self.quality, name))
+        for name, value in asdict(self.quality).items() if self.quality else ():
+            if value is not None or name not in _ANGLES:
+                check_number(name, value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -148,7 +149,7 @@ def to_about(sample: NewSample, sealer: Sealer | None, subject: int) -> str | by
     """Return what is known of a sample besides its embedding, as it is stored."""
     quality = sample.quality
     known = {
-        "quality": None if quality is None else [quality.face_px, quality.sharpness, quality.score],
+        "quality": None if quality is None else astuple(quality),
         "source": sample.source,
     }
     return to_json(known, sealer, f"about a sample of subject {subject}")

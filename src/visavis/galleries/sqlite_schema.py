@@ -99,6 +99,10 @@ _MIGRATIONS = (
     CREATE TRIGGER log_is_not_shortened BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'the log only grows'); END;
     INSERT INTO store (hash_key) VALUES (randomblob(32));
     """,
+    """
+    -- Policies leave limits to the pack, and samples know yaw and pitch. No table changes for that, only the version:
+    -- an older visavis cannot read it, and shall say so.
+    """,
 )
 VERSION = len(_MIGRATIONS)
 

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 from visavis.errors import InvalidOption
 
-_LONGEST_TEXT = 10_000
+LONGEST_TEXT = 10_000
 _LONGEST_METADATA = 10_000
 
 
@@ -18,8 +18,8 @@ def check_text(name: str, text: object) -> None:
     """
     if text is None:
         return
-    if not isinstance(text, str) or len(text) > _LONGEST_TEXT or "\0" in text or not _is_unicode(text):
-        raise InvalidOption(f"{name} must be a text of at most {_LONGEST_TEXT:,} characters, none of them U+0000")
+    if not isinstance(text, str) or len(text) > LONGEST_TEXT or "\0" in text or not _is_unicode(text):
+        raise InvalidOption(f"{name} must be a text of at most {LONGEST_TEXT:,} characters, none of them U+0000")
 
 
 def check_metadata(metadata: object) -> None:

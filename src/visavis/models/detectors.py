@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from visavis.core.geometry import suppress
 from visavis.core.pyramid import Canvas, Level, Pyramid, Tile, paint, plan_canvases, plan_part, pyramid_levels
-from visavis.errors import InvalidOption
+from visavis.models import searching
 from visavis.models.runtime import Infer
 from visavis.types import FloatArray, SizeWH, UInt8Array
 
@@ -25,11 +25,6 @@ _REACH_OF_REFINING = 48
 _MOST_OVERLAP = 0.338
 # The mean colour, which is nothing to the network: its normalised value is zero.
 _BACKGROUND = (123, 117, 104)
-
-# Smaller faces are too blurred to tell people apart; and a strip of an image must not cost more than a photo.
-_SMALLEST_BY_FRACTION = 20
-_MOST_PIXELS_BY_FRACTION = 16_000_000
-_MOST_SEARCHED_PIXELS = 100_000_000
 
 # The search for the largest face begins with all levels up to this long on the shorter side.
 _COARSE_SIDE = 240
@@ -55,31 +50,8 @@ _NOTHING = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.
 
 
 def search_size(size_wh: SizeWH, min_face: float) -> SizeWH:
-    """Return the size to bring an image to, so that the detector finds faces of ``min_face`` and larger.
-
-    Args:
-        size_wh: of the image.
-        min_face: from 1 on, the smallest face's size in pixels; below 1, as a fraction of the image's shorter side.
-            A fraction never asks for faces below 20 pixels, nor for more than 16 megapixels to search.
-
-    Raises:
-        InvalidOption: not a number above 0, or more than 100 megapixels would have to be searched.
-    """
-    area = size_wh[0] * size_wh[1]
-    if min_face >= 1:
-        scale = WINDOW / min_face
-        if scale * scale * area > _MOST_SEARCHED_PIXELS:
-            least = np.ceil(WINDOW * np.sqrt(area / _MOST_SEARCHED_PIXELS))
-            raise InvalidOption(
-                f"faces of {min_face:g} pixels are too small to look for in an image of {size_wh[0]} x {size_wh[1]}: "
-                f"min_face must be {least:g} or more here"
-            )
-    elif min_face > 0:
-        scale = min(WINDOW / (min_face * min(size_wh)), WINDOW / _SMALLEST_BY_FRACTION)
-        scale = min(scale, float(np.sqrt(_MOST_PIXELS_BY_FRACTION / area)))
-    else:
-        raise InvalidOption(f"min_face must be a number above 0, not {min_face!r}")
-    return max(1, round(size_wh[0] * scale)), max(1, round(size_wh[1] * scale))
+    """Return the size to bring an image to; see ``visavis.models.searching``."""
+    return searching.search_size(size_wh, min_face, WINDOW)
 
 
 class MmodDetector:

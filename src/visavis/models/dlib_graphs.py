@@ -8,16 +8,12 @@ eight significant bits, and so has bfloat16.
 from dataclasses import dataclass, field
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from visavis.errors import ModelCorrupt
 from visavis.models.dlib_files import AddPrevious, Affine, Conv, Dense, Layer, Network, Pool, Relu
+from visavis.models.onnx_graphs import FLOAT, GraphWriter, Tensor
 from visavis.types import FloatArray, SizeWH
 
-# Understood by every runtime of the last years; nothing newer is needed.
-_OPSET = 13
-_IR_VERSION = 8
 _PIXEL_SCALE = 256.0
 
 
@@ -56,13 +52,12 @@ class _Graph:
 
     channels: int
     plane: tuple[int, int] | None
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    constants: list[onnx.TensorProto] = field(default_factory=list)
+    writer: GraphWriter = field(default_factory=GraphWriter)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     trunk: str = ""
 
     def __post_init__(self) -> None:
-        pixels = self.add("Cast", "images", shape=(), to=TensorProto.FLOAT)
+        pixels = self.add("Cast", "images", shape=(), to=FLOAT)
         shape = (self.channels, *(self.plane or ()))
         self.trunk = self.add("Transpose", pixels, shape=shape, perm=[0, 3, 1, 2])
 
@@ -70,34 +65,15 @@ class _Graph:
         return self.shapes[value]
 
     def constant(self, array: np.ndarray) -> str:
-        name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
-        return name
+        return self.writer.constant(array)
 
     def add(self, operator: str, *inputs: str, shape: tuple[int, ...], **attributes: object) -> str:
-        name = f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, list(inputs), [name], **attributes))
+        name = self.writer.add(operator, *inputs, attributes=attributes)
         self.shapes[name] = shape
         return name
 
     def serialise(self, output: str, input_shape: list[int | str], output_shape: list[int | str]) -> bytes:
-        self.nodes[-1].output[0] = output
-        graph = helper.make_graph(
-            self.nodes,
-            "visavis",
-            [helper.make_tensor_value_info("images", TensorProto.UINT8, input_shape)],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT, output_shape)],
-            self.constants,
-        )
-        model = helper.make_model(
-            graph,
-            producer_name="visavis",
-            opset_imports=[helper.make_opsetid("", _OPSET)],
-            ir_version=_IR_VERSION,
-        )
-        onnx.checker.check_model(model, full_check=True)
-        serialised: bytes = model.SerializeToString()
-        return serialised
+        return self.writer.serialise(Tensor("images", input_shape, "uint8"), Tensor(output, output_shape))
 
 
 def _write_layers(graph: _Graph, network: Network) -> None:
@@ -130,8 +106,9 @@ def _write_layers(graph: _Graph, network: Network) -> None:
 
 def _ends_block(graph: _Graph) -> bool:
     """Tell whether a residual block starts here: behind a pool, and behind the ReLU that follows an addition."""
-    last = graph.nodes[-1]
-    before = next((node.op_type for node in graph.nodes if node.output[0] == last.input[0]), "")
+    nodes = graph.writer.nodes
+    last = nodes[-1]
+    before = next((node.op_type for node in nodes if node.output[0] == last.input[0]), "")
     return last.op_type == "MaxPool" or (last.op_type == "Relu" and before == "Add")
 
 

@@ -1,67 +1,77 @@
 """The networks of a dlib pack, ready to run."""
 
 import io
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import fields
 from zipfile import BadZipFile
 
 import numpy as np
 
 from visavis.errors import ModelCorrupt
-from visavis.models.catalogue import Pack, WeightsFile
-from visavis.models.detectors import MmodDetector
+from visavis.models.detectors import MmodDetector, search_size
 from visavis.models.dlib_files import LandmarkForest, Network, read_landmark_forest, read_network
-from visavis.models.embedders import ChipEmbedder
+from visavis.models.installation import Installation
 from visavis.models.landmarks import LandmarkRegressor
-from visavis.models.runtime import RuntimeSpec, compile_network
-from visavis.models.weights import converted
+from visavis.models.packs import ModelFile, Part
+from visavis.models.runtime import Graph, InferAll, compile_graph, compile_network
+from visavis.models.sight import Sightings
+from visavis.types import SizeWH, UInt8Array
 
 GRAPH_SUFFIX = ".onnx"
 FOREST_SUFFIX = ".npz"
 
 
-@dataclass(frozen=True, slots=True)
-class Models:
-    """What turns an image into embeddings: three callables, each thread-safe."""
+class DlibDetector:
+    """Finds faces with dlib's CNN, and their landmarks with its forest; a ``Detector``."""
 
-    detector: MmodDetector
-    landmarks: LandmarkRegressor
-    embedder: ChipEmbedder
+    def __init__(self, mmod: MmodDetector, landmarks: LandmarkRegressor) -> None:
+        self._mmod = mmod
+        self._landmarks = landmarks
+
+    def search_size(self, size_wh: SizeWH, min_face: float) -> SizeWH:
+        """Return the size to bring an image to; see ``visavis.models.detectors.search_size``."""
+        return search_size(size_wh, min_face)
+
+    def find(self, image: UInt8Array, search_size_wh: SizeWH, *, largest: bool) -> Sightings:
+        """Return all faces, or the largest one alone."""
+        found = (self._mmod.find_largest if largest else self._mmod.find_all)(image, search_size_wh)
+        landmarks = self._landmarks([image] * len(found.scores), found.boxes_xyxy)
+        return Sightings(found.boxes_xyxy, found.scores, landmarks)
 
 
-def load_models(pack: Pack, spec: RuntimeSpec, cache_dir: Path) -> Models:
-    """Convert what the cache does not hold yet, and compile the networks.
+def load_detector(detector: Part, landmarks: Part, installation: Installation) -> DlibDetector:
+    """Convert what the cache does not hold yet, and compile the network.
 
     Raises:
         ModelMissing, ModelCorrupt: a weights file is not installed, or not what it should be.
         RuntimeMissing, RuntimeFailed: the runtime is not installed, or refuses a network.
     """
-    side = pack.template.side
 
-    def detector_graph(data: bytes) -> bytes:
+    def graph(data: bytes) -> bytes:
         from visavis.models import dlib_graphs  # noqa: PLC0415  # brings ONNX, which only the conversion needs
 
-        return dlib_graphs.detector_graph(_checked_network(pack.detector, data))
-
-    def embedder_graph(data: bytes) -> bytes:
-        from visavis.models import dlib_graphs  # noqa: PLC0415  # likewise
-
-        return dlib_graphs.embedder_graph(_checked_network(pack.embedder, data), (side, side))
+        return dlib_graphs.detector_graph(_checked_network(detector.files[0], data))
 
     def forest(data: bytes) -> bytes:
-        return _pack_forest(_checked_forest(pack.landmarks, data))
+        return _pack_forest(_checked_forest(landmarks.files[0], data))
 
-    detector = converted(pack.detector, detector_graph, GRAPH_SUFFIX, cache_dir)
-    landmarks = converted(pack.landmarks, forest, FOREST_SUFFIX, cache_dir)
-    embedder = converted(pack.embedder, embedder_graph, GRAPH_SUFFIX, cache_dir)
-    return Models(
-        detector=MmodDetector(compile_network(detector, spec)),
-        landmarks=LandmarkRegressor(_unpack_forest(landmarks)),
-        embedder=ChipEmbedder(compile_network(embedder, spec), pack.dimension),
-    )
+    network = installation.converted(detector, graph, GRAPH_SUFFIX)
+    trees = installation.converted(landmarks, forest, FOREST_SUFFIX)
+    infer = compile_network(network, installation.spec)
+    return DlibDetector(MmodDetector(infer), LandmarkRegressor(_unpack_forest(trees)))
 
 
-def _checked_network(file: WeightsFile, data: bytes) -> Network:
+def load_embedder(part: Part, side: int, installation: Installation) -> InferAll:
+    """Convert the embedder, for chips of ``side`` pixels, and compile it; errors as in ``load_detector``."""
+
+    def graph(data: bytes) -> bytes:
+        from visavis.models import dlib_graphs  # noqa: PLC0415  # likewise
+
+        return dlib_graphs.embedder_graph(_checked_network(part.files[0], data), (side, side))
+
+    return compile_graph(Graph(installation.converted(part, graph, GRAPH_SUFFIX)), installation.spec)
+
+
+def _checked_network(file: ModelFile, data: bytes) -> Network:
     """Return the network, whose layers and parameters must be as many as the catalogue says."""
     network = read_network(data)
     found = (len(network.layers), network.parameters)
@@ -71,7 +81,7 @@ def _checked_network(file: WeightsFile, data: bytes) -> Network:
     return network
 
 
-def _checked_forest(file: WeightsFile, data: bytes) -> LandmarkForest:
+def _checked_forest(file: ModelFile, data: bytes) -> LandmarkForest:
     forest = read_landmark_forest(data)
     parameters = sum(getattr(forest, field.name).size for field in fields(forest))
     if parameters != file.parameters:

@@ -11,9 +11,9 @@ from visavis.core.geometry import ChipTemplate, areas, extract_chip
 from visavis.core.image import ImageLimits, Picture, name_of, read_image
 from visavis.core.quality import assess
 from visavis.errors import InvalidOption, MultipleFaces, NoFace, VisavisError
-from visavis.models.detectors import search_size
-from visavis.models.dlib_pack import Models
-from visavis.types import Face, FloatArray, ImageSource, SizeWH, UInt8Array
+from visavis.models.loading import Models
+from visavis.models.sight import Sightings
+from visavis.types import Attribute, Face, FloatArray, ImageSource, SizeWH, UInt8Array
 
 FacesPolicy: TypeAlias = Literal["all", "largest", "only"]
 """Which faces of an image count: all; the largest one; or the only one, several being an error."""
@@ -23,7 +23,8 @@ DEFAULT_MIN_FACE = 0.08
 
 _LEAST_MIN_FACE = 10
 # A large JPEG may be decoded at a reduced scale as long as the smallest face keeps the pixels that a chip shows of it.
-_FACE_SIDE_IN_CHIP = 134
+# No more than this part of a chip's side is a face.
+_FACE_IN_CHIP = 134 / 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,14 @@ class Search:
         min_face: the smallest to look for, as ``check_min_face`` returns it.
         chips: whether they are to be cut out.
         quality: whether it is to be told of each face.
+        attributes: what else is to be told, as ``AttributeModels.check`` returns it.
     """
 
     faces: FacesPolicy
     min_face: float
     chips: bool
     quality: bool
+    attributes: tuple[Attribute, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +62,7 @@ def make_finder(models: Models, template: ChipTemplate, limits: ImageLimits, sea
     """Return what finds faces; thread-safe, as the models are.
 
     Args:
-        models: the detector and the landmarks.
+        models: of the pack.
         template: how chips are cut out.
         limits: on images.
         search: what is wanted.
@@ -67,7 +70,8 @@ def make_finder(models: Models, template: ChipTemplate, limits: ImageLimits, sea
 
     def find(image: ImageSource) -> Found | VisavisError:
         try:
-            picture = read_image(image, limits=limits, reduction=partial(_reduction, search.min_face))
+            reduction = partial(_reduction, search.min_face, template.side)
+            picture = read_image(image, limits=limits, reduction=reduction)
             found = _find(models, template, picture, search)
             if search.faces == "only":
                 check_only(found.faces, image)
@@ -79,22 +83,24 @@ def make_finder(models: Models, template: ChipTemplate, limits: ImageLimits, sea
 
 
 def _find(models: Models, template: ChipTemplate, picture: Picture, search: Search) -> Found:
-    size_wh = search_size(picture.size_wh, search.min_face)
-    detect = models.detector.find_largest if search.faces == "largest" else models.detector.find_all
-    found = detect(picture.pixels, size_wh)
-    found = found[np.lexsort((-found.scores, -areas(found.boxes_xyxy)))]
-    landmarks = models.landmarks([picture.pixels] * len(found.scores), found.boxes_xyxy)
+    size_wh = models.detector.search_size(picture.size_wh, search.min_face)
+    found = models.detector.find(picture.pixels, size_wh, largest=search.faces == "largest")
+    order = np.lexsort((-found.scores, -areas(found.boxes_xyxy)))
+    found = Sightings(found.boxes_xyxy[order], found.scores[order], found.landmarks[order])
     to_original = partial(_to_original, picture)
     faces = tuple(
         Face(to_original(box.reshape(2, 2)).reshape(4), score, to_original(points))
-        for box, score, points in zip(found.boxes_xyxy, found.scores, landmarks, strict=True)
+        for box, score, points in zip(found.boxes_xyxy, found.scores, found.landmarks, strict=True)
     )
+    if search.attributes and faces:
+        attributes = models.attributes(picture.pixels, found, search.attributes)
+        faces = tuple(replace(face, attributes=each) for face, each in zip(faces, attributes, strict=True))
     if not (search.chips or search.quality):
         return Found(faces, ())
-    chips = tuple(extract_chip(picture.pixels, points, template) for points in landmarks)
+    chips = tuple(extract_chip(picture.pixels, points, template) for points in found.landmarks)
     if search.quality:
         faces = tuple(
-            replace(f, quality=assess(f.box_xyxy, f.score, chip)) for f, chip in zip(faces, chips, strict=True)
+            replace(f, quality=assess(f, chip, template.anatomy)) for f, chip in zip(faces, chips, strict=True)
         )
     return Found(faces, chips)
 
@@ -129,10 +135,10 @@ def check_only(faces: Sequence[Face], image: ImageSource) -> None:
         raise MultipleFaces(f"{name_of(image)}: {len(faces)} faces found where exactly one is needed")
 
 
-def _reduction(min_face: float, size_wh: SizeWH) -> float:
+def _reduction(min_face: float, chip_side: int, size_wh: SizeWH) -> float:
     """Return how many times smaller an image may be decoded without loss for its smallest face."""
     smallest = min_face if min_face >= 1 else min_face * min(size_wh)
-    return max(1.0, smallest / _FACE_SIDE_IN_CHIP)
+    return max(1.0, smallest / (_FACE_IN_CHIP * chip_side))
 
 
 def _to_original(picture: Picture, points: FloatArray) -> FloatArray:

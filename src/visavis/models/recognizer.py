@@ -1,39 +1,37 @@
 """Detect, embed, verify: what a user of the library holds in the hand."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Literal, TypeAlias, TypedDict, get_args
 
 import numpy as np
 
-from visavis.core.decide import check_threshold, euclidean_distance, probability_of_same
-from visavis.core.image import DEFAULT_LIMITS, ImageLimits, name_of
-from visavis.errors import InvalidImage, InvalidOption, NoFace, VisavisError
-from visavis.models.catalogue import Pack, find_pack
-from visavis.models.dlib_pack import load_models
+from visavis.core.decide import Rule
+from visavis.core.image import DEFAULT_LIMITS, ImageLimits
+from visavis.errors import InvalidImage, InvalidOption, VisavisError
+from visavis.models.batching import Observed, batches, faces_of, insist, observed_of, several, value_of
+from visavis.models.catalogue import find_pack
+from visavis.models.comparing import choose_rule, compare
 from visavis.models.finding import DEFAULT_MIN_FACE, FacesPolicy, Find, Found, Search, check_min_face, make_finder
+from visavis.models.installation import Installation, as_installed
+from visavis.models.loading import load_models
 from visavis.models.runtime import Precision, Runtime, RuntimeSpec
-from visavis.models.weights import default_cache_dir
-from visavis.types import Face, FloatArray, ImageSource, UInt8Array, Verification
+from visavis.models.weights import default_cache_dir, default_models_dir
+from visavis.types import Attribute, Face, FloatArray, ImageSource, UInt8Array, Verification
 
-# How many chips, and at most how many images, are gathered before they are embedded together.
-_BATCH = 16
-_Result = TypeVar("_Result")
+Rate: TypeAlias = float | Literal["strict", "balanced", "lenient"]
+"""A false match rate: the part of pairs of strangers that may be taken for one person; or the name of one."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Observed:
-    """A face as an image shows it.
+class Options(TypedDict):
+    """What ``detect`` and ``embed`` are asked for."""
 
-    Attributes:
-        face: with its embedding and quality.
-        chip: (S, S, 3) the aligned face that was embedded, S being the template's side.
-    """
-
-    face: Face
-    chip: UInt8Array = field(repr=False)
+    faces: FacesPolicy
+    min_face: float | None
+    quality: bool
+    attributes: Sequence[Attribute]
 
 
 class Recognizer:
@@ -53,8 +51,10 @@ class Recognizer:
         streams: int = 1,
         min_face: float = DEFAULT_MIN_FACE,
         threshold: float | None = None,
+        fmr: Rate | None = None,
         limits: ImageLimits = DEFAULT_LIMITS,
         cache_dir: str | PathLike[str] | None = None,
+        models_dir: str | PathLike[str] | None = None,
     ) -> None:
         """Load a pack.
 
@@ -67,22 +67,41 @@ class Recognizer:
             min_face: the smallest face to look for: from 1 on in pixels, below 1 as a fraction of the image's shorter
                 side. Half the size costs four times the search.
             threshold: two faces nearer than this are the same person; None for the pack's own.
+            fmr: the false match rate to keep, in place of a threshold: a number, or "strict" (1e-4), "balanced" (1e-3)
+                or "lenient" (1e-2).
             limits: on images.
             cache_dir: for converted models; None for the user's cache folder.
+            models_dir: for pulled models and calibrations; None for the user's data folder.
 
         Raises:
             InvalidOption: an argument is out of its range.
             SetupError: a model or the runtime is missing or damaged.
         """
-        self.pack: Pack = find_pack(pack)
-        self.runtime = RuntimeSpec(runtime, precision, threads, streams)
+        installation = Installation(
+            RuntimeSpec(runtime, precision, threads, streams),
+            Path(cache_dir or default_cache_dir()),
+            Path(models_dir or default_models_dir()),
+        )
+        self.pack = as_installed(find_pack(pack), installation.models_dir)
+        self.runtime = installation.spec
         self.min_face = check_min_face(min_face)
-        self.threshold = self.pack.threshold if threshold is None else check_threshold(threshold)
+        self.rule = choose_rule(self.pack, Rule.at(self.pack.threshold), threshold=threshold, fmr=fmr)
         self.limits = limits
-        self._models = load_models(self.pack, self.runtime, Path(cache_dir or default_cache_dir()))
+        self._models = load_models(self.pack, installation)
+
+    @property
+    def threshold(self) -> float:
+        """Two faces nearer than this are the same person."""
+        return self.rule.threshold
 
     def detect(
-        self, image: ImageSource, *, faces: FacesPolicy = "all", min_face: float | None = None, quality: bool = False
+        self,
+        image: ImageSource,
+        *,
+        faces: FacesPolicy = "all",
+        min_face: float | None = None,
+        quality: bool = False,
+        attributes: Sequence[Attribute] = (),
     ) -> tuple[Face, ...]:
         """Find faces: largest first, without embeddings; an empty tuple where there are none.
 
@@ -91,27 +110,39 @@ class Recognizer:
             faces: "all"; "largest" for at most one, found faster; or "only" for exactly one.
             min_face: the smallest face to look for, in place of the Recognizer's.
             quality: whether to tell how well the image shows each face; takes a little time.
+            attributes: what else to tell of each face: "liveness", "pose", "age", "gender"; each is a network more.
 
         Raises:
             NoFace, MultipleFaces: with faces="only".
             InputError: the image cannot be used, or an argument is out of its range.
+            SetupError: what tells an attribute is missing or damaged.
         """
-        return _value(next(self.detect_many([image], faces=faces, min_face=min_face, quality=quality)))
+        options: Options = {"faces": faces, "min_face": min_face, "quality": quality, "attributes": attributes}
+        return value_of(next(self.detect_many([image], **options)))
 
     def embed(
-        self, image: ImageSource, *, faces: FacesPolicy = "all", min_face: float | None = None, quality: bool = False
+        self,
+        image: ImageSource,
+        *,
+        faces: FacesPolicy = "all",
+        min_face: float | None = None,
+        quality: bool = False,
+        attributes: Sequence[Attribute] = (),
     ) -> tuple[Face, ...]:
         """Find faces and embed them; everything else as in ``detect``."""
-        return _value(next(self.embed_many([image], faces=faces, min_face=min_face, quality=quality)))
+        options: Options = {"faces": faces, "min_face": min_face, "quality": quality, "attributes": attributes}
+        return value_of(next(self.embed_many([image], **options)))
 
-    def verify(
+    def verify(  # noqa: PLR0913  # independent options
         self,
         a: ImageSource,
         b: ImageSource,
         *,
         faces: Literal["largest", "only"] = "largest",
         threshold: float | None = None,
+        fmr: Rate | None = None,
         min_face: float | None = None,
+        require_live: bool = False,
     ) -> Verification:
         """Tell whether two images show the same person.
 
@@ -120,14 +151,20 @@ class Recognizer:
             b: another.
             faces: "largest" compares the largest face of each; "only" insists on exactly one in each.
             threshold: two faces nearer than this are the same person, in place of the Recognizer's.
+            fmr: the false match rate to keep, in place of a threshold.
             min_face: the smallest face to look for, in place of the Recognizer's.
+            require_live: whether to refuse faces that look like a print or a screen.
 
         Raises:
             NoFace: an image shows no face; the message says which.
+            NotLive: with require_live, a face looks like a print or a screen.
             MultipleFaces: with faces="only", an image shows several.
             InputError: an image cannot be used, or an argument is out of its range.
         """
-        return _value(next(self.verify_many([(a, b)], faces=faces, threshold=threshold, min_face=min_face)))
+        verified = self.verify_many(
+            [(a, b)], faces=faces, threshold=threshold, fmr=fmr, min_face=min_face, require_live=require_live
+        )
+        return value_of(next(verified))
 
     def embed_chips(self, chips: Sequence[UInt8Array]) -> FloatArray:
         """Return the embeddings (N, D) of faces that are already aligned as the pack's template says.
@@ -152,13 +189,14 @@ class Recognizer:
         faces: FacesPolicy = "all",
         min_face: float | None = None,
         quality: bool = False,
+        attributes: Sequence[Attribute] = (),
     ) -> Iterator[tuple[Face, ...] | VisavisError]:
         """Return for each image, in order, what ``detect`` returns, or the error that it would raise.
 
         Images are taken from the iterable one by one, as results are taken from the iterator.
         """
-        find = self._finder(faces, min_face, chips=False, quality=quality)
-        return map(_faces, map(find, _several(images)))
+        find = self._finder(faces, min_face, chips=False, quality=quality, attributes=attributes)
+        return map(faces_of, map(find, several(images)))
 
     def embed_many(
         self,
@@ -167,47 +205,64 @@ class Recognizer:
         faces: FacesPolicy = "all",
         min_face: float | None = None,
         quality: bool = False,
+        attributes: Sequence[Attribute] = (),
     ) -> Iterator[tuple[Face, ...] | VisavisError]:
         """Return for each image, in order, what ``embed`` returns, or the error that it would raise.
 
         Images are taken from the iterable a few at a time, and their faces embedded together.
         """
-        find = self._finder(faces, min_face, chips=True, quality=quality)
-        return map(_faces, self._embed_found(map(find, _several(images))))
+        find = self._finder(faces, min_face, chips=True, quality=quality, attributes=attributes)
+        return map(faces_of, self._embed_found(map(find, several(images))))
 
     def observe_many(
-        self, images: Iterable[ImageSource], *, faces: FacesPolicy = "all", min_face: float | None = None
+        self,
+        images: Iterable[ImageSource],
+        *,
+        faces: FacesPolicy = "all",
+        min_face: float | None = None,
+        attributes: Sequence[Attribute] = (),
     ) -> Iterator[tuple[Observed, ...] | VisavisError]:
         """Return for each image what ``embed_many`` returns with quality, and the chip of each face."""
-        find = self._finder(faces, min_face, chips=True, quality=True)
-        return map(_observed, self._embed_found(map(find, _several(images))))
+        find = self._finder(faces, min_face, chips=True, quality=True, attributes=attributes)
+        return map(observed_of, self._embed_found(map(find, several(images))))
 
-    def verify_many(
+    def verify_many(  # noqa: PLR0913  # likewise
         self,
         pairs: Iterable[tuple[ImageSource, ImageSource]],
         *,
         faces: Literal["largest", "only"] = "largest",
         threshold: float | None = None,
+        fmr: Rate | None = None,
         min_face: float | None = None,
+        require_live: bool = False,
     ) -> Iterator[Verification | VisavisError]:
         """Return for each pair, in order, what ``verify`` returns, or the error that it would raise."""
         if faces not in ("largest", "only"):
             raise InvalidOption(f"faces must be one of largest, only, not {faces!r}")
-        find = self._finder(faces, min_face, chips=True, quality=False)
-        threshold = self.threshold if threshold is None else check_threshold(threshold)
-        found = (_insist(find(image), place, image) for a, b in pairs for place, image in (("first", a), ("second", b)))
-        embedded = map(_faces, self._embed_found(found))
-        return (self._compare(a, b, threshold) for a, b in zip(embedded, embedded, strict=True))
+        find = self._finder(faces, min_face, chips=True, attributes=("liveness",) if require_live else ())
+        rule = choose_rule(self.pack, self.rule, threshold=threshold, fmr=fmr)
+        found = (insist(find(image), place, image) for a, b in pairs for place, image in (("first", a), ("second", b)))
+        embedded = map(faces_of, self._embed_found(found))
+        return (self._compare(a, b, rule) for a, b in zip(embedded, embedded, strict=True))
 
-    def _finder(self, faces: FacesPolicy, min_face: float | None, *, chips: bool, quality: bool) -> Find:
+    def _finder(
+        self,
+        faces: FacesPolicy,
+        min_face: float | None,
+        *,
+        chips: bool,
+        quality: bool = False,
+        attributes: Sequence[Attribute] = (),
+    ) -> Find:
         if faces not in get_args(FacesPolicy):
             raise InvalidOption(f"faces must be one of {', '.join(get_args(FacesPolicy))}, not {faces!r}")
         least = self.min_face if min_face is None else check_min_face(min_face)
-        return make_finder(self._models, self.pack.template, self.limits, Search(faces, least, chips, quality))
+        search = Search(faces, least, chips, quality, self._models.attributes.ready(attributes))
+        return make_finder(self._models, self.pack.template, self.limits, search)
 
     def _embed_found(self, found: Iterable[Found | VisavisError]) -> Iterator[Found | VisavisError]:
         """Yield what was found with its embeddings; the chips of several images go through the network together."""
-        for batch in _batches(found):
+        for batch in batches(found):
             chips = [chip for item in batch if isinstance(item, Found) for chip in item.chips]
             try:
                 embeddings = iter(self._models.embedder(chips))
@@ -222,62 +277,11 @@ class Recognizer:
                     yield Found(faces, item.chips)
 
     def _compare(
-        self, a: tuple[Face, ...] | VisavisError, b: tuple[Face, ...] | VisavisError, threshold: float
+        self, a: tuple[Face, ...] | VisavisError, b: tuple[Face, ...] | VisavisError, rule: Rule
     ) -> Verification | VisavisError:
         if isinstance(a, VisavisError):
             return a
         if isinstance(b, VisavisError):
             return b
         (face_a,), (face_b,) = a, b
-        if face_a.embedding is None or face_b.embedding is None:
-            raise AssertionError("faces to compare come with embeddings")
-        distance = euclidean_distance(face_a.embedding, face_b.embedding)
-        return Verification(
-            same=distance < threshold,
-            distance=distance,
-            threshold=threshold,
-            probability=probability_of_same(distance, self.pack.calibration),
-            faces=(face_a, face_b),
-        )
-
-
-def _value(result: _Result | VisavisError) -> _Result:
-    if isinstance(result, VisavisError):
-        raise result
-    return result
-
-
-def _faces(found: Found | VisavisError) -> tuple[Face, ...] | VisavisError:
-    return found if isinstance(found, VisavisError) else found.faces
-
-
-def _observed(found: Found | VisavisError) -> tuple[Observed, ...] | VisavisError:
-    return found if isinstance(found, VisavisError) else tuple(map(Observed, found.faces, found.chips))
-
-
-def _batches(found: Iterable[Found | VisavisError]) -> Iterator[list[Found | VisavisError]]:
-    """Group results until they have enough chips, or are enough themselves."""
-    batch: list[Found | VisavisError] = []
-    chips = 0
-    for item in found:
-        batch.append(item)
-        chips += len(item.chips) if isinstance(item, Found) else 0
-        if max(chips, len(batch)) >= _BATCH:
-            yield batch
-            batch, chips = [], 0
-    if batch:
-        yield batch
-
-
-def _several(images: Iterable[ImageSource]) -> Iterable[ImageSource]:
-    """Refuse a single image, whose characters or bytes would be taken for images."""
-    if isinstance(images, str | bytes | bytearray | memoryview):
-        raise InvalidOption(f"several images are wanted, as in [image, ...], not {name_of(images)}")
-    return images
-
-
-def _insist(found: Found | VisavisError, place: str, image: ImageSource) -> Found | VisavisError:
-    """Turn the absence of a face into an error."""
-    if isinstance(found, Found) and not found.faces:
-        return NoFace(f"{name_of(image)}: no face found in the {place} image")
-    return found
+        return compare(self.pack, face_a, face_b, rule)

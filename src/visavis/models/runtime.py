@@ -11,11 +11,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visavis.errors import InvalidOption, RuntimeFailed, RuntimeMissing
+from visavis.models.onnx_shapes import Shape, reshaped
 
 Runtime: TypeAlias = Literal["openvino", "onnxruntime"]
 Precision: TypeAlias = Literal["auto", "f32"]
 Infer: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float32]]
 """Run a network on one input array and return its one output, which is the caller's to keep. Thread-safe."""
+InferAll: TypeAlias = Callable[[NDArray[Any]], tuple[NDArray[np.float32], ...]]
+"""Run a network on one input array and return its outputs, which are the caller's to keep. Thread-safe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A network as bytes.
+
+    Attributes:
+        model: of ONNX; or the XML of OpenVINO's intermediate representation.
+        weights: that belong to the XML; None for ONNX.
+        shape: of its input, in place of the one that the file states; None to leave it.
+        outputs: the names of those that are wanted, in this order; none for all in the file's order.
+    """
+
+    model: bytes
+    weights: bytes | None = None
+    shape: Shape | None = None
+    outputs: tuple[str, ...] = ()
+
 
 _MOST_THREADS = 1024
 
@@ -50,6 +71,17 @@ class RuntimeSpec:
 
 def compile_network(graph: bytes, spec: RuntimeSpec) -> Infer:
     """Return a callable that runs an ONNX graph of one input and one output.
+
+    Raises:
+        RuntimeMissing: the runtime is not installed.
+        RuntimeFailed: it cannot run the graph; the callable raises this too.
+    """
+    infer = compile_graph(Graph(graph), spec)
+    return lambda images: infer(images)[0]
+
+
+def compile_graph(graph: Graph, spec: RuntimeSpec) -> InferAll:
+    """Return a callable that runs a network of one input.
 
     Raises:
         RuntimeMissing: the runtime is not installed.
@@ -139,25 +171,29 @@ def _best_openvino_precision(core: Any) -> str:  # noqa: ANN401  # the module ha
     return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
-def _compile_openvino(graph: bytes, spec: RuntimeSpec) -> Infer:
+def _compile_openvino(graph: Graph, spec: RuntimeSpec) -> InferAll:
     openvino = _openvino()
     try:
         core = openvino.Core()
-        compiled = core.compile_model(core.read_model(graph, b""), "CPU", _openvino_config(core, spec))
+        model = core.read_model(graph.model, b"" if graph.weights is None else graph.weights)
+        if graph.shape is not None:
+            model.reshape(openvino.PartialShape([-1 if size is None else size for size in graph.shape]))
+        compiled = core.compile_model(model, "CPU", _openvino_config(core, spec))
+        wanted = [compiled.output(name) for name in graph.outputs] or compiled.outputs
     except RuntimeError as error:
         raise RuntimeFailed(f"OpenVINO cannot load the network: {error}") from error
     # A request holds one inference's buffers and serves one thread at a time; as many exist as ran at the same time.
     idle: SimpleQueue[Any] = SimpleQueue()
 
-    def infer(images: NDArray[Any]) -> NDArray[np.float32]:
+    def infer(images: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
         try:
             request = idle.get_nowait()
         except Empty:
             request = compiled.create_infer_request()
         try:
             request.infer({0: np.ascontiguousarray(images)}, share_inputs=True)
-            # The request's buffer is overwritten by its next inference.
-            return np.array(request.get_output_tensor(0).data, np.float32)
+            # The request's buffers are overwritten by its next inference.
+            return tuple(np.array(request.get_tensor(output).data, np.float32) for output in wanted)
         except RuntimeError as error:
             raise RuntimeFailed(f"OpenVINO failed on an input of shape {images.shape}: {error}") from error
         finally:
@@ -180,8 +216,13 @@ def _openvino_config(core: Any, spec: RuntimeSpec) -> dict[str, Any]:  # noqa: A
     return config
 
 
-def _compile_onnxruntime(graph: bytes, spec: RuntimeSpec) -> Infer:
+def _compile_onnxruntime(graph: Graph, spec: RuntimeSpec) -> InferAll:
     onnxruntime = _onnxruntime()
+    if graph.weights is not None:
+        raise RuntimeFailed(
+            "ONNX Runtime cannot read OpenVINO's intermediate representation, in which this pack has a network: "
+            'take runtime="openvino", or a pack whose networks are all ONNX'
+        )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only: warnings would go to the user's terminal
     # One arena per session keeps the largest buffers ever needed; without it memory follows the work.
@@ -189,16 +230,17 @@ def _compile_onnxruntime(graph: bytes, spec: RuntimeSpec) -> Infer:
     if spec.threads is not None:
         options.intra_op_num_threads = spec.threads
     try:
-        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        model = graph.model if graph.shape is None else reshaped(graph.model, graph.shape)
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common base but this
         raise RuntimeFailed(f"ONNX Runtime cannot load the network: {error}") from error
     name = session.get_inputs()[0].name
+    wanted = list(graph.outputs) or None
 
-    def infer(images: NDArray[Any]) -> NDArray[np.float32]:
+    def infer(images: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
         try:
-            output: NDArray[np.float32] = session.run(None, {name: np.ascontiguousarray(images)})[0]
+            return tuple(session.run(wanted, {name: np.ascontiguousarray(images)}))
         except Exception as error:  # likewise
             raise RuntimeFailed(f"ONNX Runtime failed on an input of shape {images.shape}: {error}") from error
-        return output
 
     return infer

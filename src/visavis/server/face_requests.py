@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from visavis.core.decide import check_threshold
+from visavis.galleries.checks import LONGEST_ID
 from visavis.galleries.records import Details
 from visavis.server.gallery_requests import AllowConflict, Metadata, Moment, Text, or_null
-from visavis.server.schemas import MOST_IMAGES, Image, MinFace, QualityInfo, Strict
+from visavis.server.schemas import MOST_IMAGES, Fmr, Image, MinFace, QualityInfo, Strict
 
 MOST_EMBEDDINGS = 500
-_LONGEST_ID = 200
 _MOST_CANDIDATES = 100
 
 _Extra: TypeAlias = Callable[[dict[str, Any]], None]
@@ -48,6 +48,18 @@ def _exactly_one(*names: str) -> ConfigDict:
     return ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in names]})
 
 
+def _search_with(images: str, embeddings: str) -> ConfigDict:
+    """Return what says the same of searches."""
+    both = {"threshold": {"type": "number"}, "fmr": {"type": ["number", "string"]}}
+    blind = {embeddings: {}, "require_live": {"const": True}}
+    forbidden = [{"required": list(members), "properties": members} for members in (both, blind)]
+    schema: dict[str, Any] = {
+        "oneOf": [{"required": [images]}, {"required": [embeddings]}],
+        "not": {"anyOf": forbidden},
+    }
+    return ConfigDict(json_schema_extra=schema)
+
+
 def _check_one(request: BaseModel, *names: str) -> None:
     if len(request.model_fields_set.intersection(names)) != 1:
         raise ValueError(f"needs exactly one of {' and '.join(names)}")
@@ -62,6 +74,13 @@ _Threshold = Annotated[
         examples=[0.6],
     ),
 ]
+_RequireLive = Annotated[
+    bool,
+    Field(
+        description="Whether to refuse faces of images that look like a print or a screen, as the gallery's policy may "
+        "do anyway; needs a pack that can, and images."
+    ),
+]
 _Images = Annotated[list[Image], Field(default=[], min_length=1, json_schema_extra=_written({MOST_IMAGES: True}))]
 _Embeddings = Annotated[
     Any,
@@ -74,6 +93,13 @@ _Embeddings = Annotated[
 ]
 
 
+def _check_search(wanted: "IdentifyRequest | VerifySubjectRequest", embedded: object) -> None:
+    if wanted.threshold is not None and wanted.fmr is not None:
+        raise ValueError("takes at most one of threshold and fmr")
+    if wanted.require_live and embedded is not None:
+        raise ValueError("require_live needs an image: embeddings do not tell whether a face is live")
+
+
 class EnrolRequest(Strict):
     """Faces of one person: exactly one of `images` and `embeddings`."""
 
@@ -83,7 +109,7 @@ class EnrolRequest(Strict):
         str | None,
         Field(
             min_length=1,
-            max_length=_LONGEST_ID,
+            max_length=LONGEST_ID,
             description="An ID of your own for the person: printable, without a slash. Without it, a random one.",
             examples=["ada"],
         ),
@@ -120,9 +146,9 @@ class EnrolRequest(Strict):
 
 
 class IdentifyRequest(Strict):
-    """Whom to look for: exactly one of `images` and `embeddings`."""
+    """Whom to look for: exactly one of `images` and `embeddings`; at most one of `threshold` and `fmr`."""
 
-    model_config = _exactly_one("images", "embeddings")
+    model_config = _search_with("images", "embeddings")
 
     images: _Images
     embeddings: _Embeddings
@@ -132,18 +158,21 @@ class IdentifyRequest(Strict):
     ] = "all"
     limit: Annotated[int, Field(ge=1, le=_MOST_CANDIDATES, description="How many candidates to tell of.")] = 5
     threshold: _Threshold = None
+    fmr: Fmr = None
     min_face: MinFace = None
+    require_live: _RequireLive = False
 
     @model_validator(mode="after")
     def _consistent(self) -> "IdentifyRequest":
         _check_one(self, "images", "embeddings")
+        _check_search(self, self.embeddings)
         return self
 
 
 class VerifySubjectRequest(Strict):
-    """A face to be compared with a subject: exactly one of `image` and `embedding`."""
+    """A face for a subject: exactly one of `image` and `embedding`; at most one of `threshold` and `fmr`."""
 
-    model_config = _exactly_one("image", "embedding")
+    model_config = _search_with("image", "embedding")
 
     image: Annotated[Image, Field(default=None, json_schema_extra=_written({}))]
     embedding: Annotated[Any, AfterValidator(_check_vector), Field(default=None, json_schema_extra=_written(_VECTOR))]
@@ -152,9 +181,12 @@ class VerifySubjectRequest(Strict):
         Field(description="Compare the largest face of the image, or insist on exactly one."),
     ] = "largest"
     threshold: _Threshold = None
+    fmr: Fmr = None
     min_face: MinFace = None
+    require_live: _RequireLive = False
 
     @model_validator(mode="after")
     def _consistent(self) -> "VerifySubjectRequest":
         _check_one(self, "image", "embedding")
+        _check_search(self, self.embedding)
         return self

@@ -33,6 +33,8 @@ _LONGEST_KEY = 180
 _FILE = {"type": "string", "format": "binary"}
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "string", "description": "A number; as in JSON."}
+_RATE = {"type": "string", "description": "A number, or strict, balanced or lenient; as in JSON."}
+_FLAG = {"type": "string", "enum": ["true", "false"], "default": "false"}
 _FILES = {"type": "array", "items": _FILE, "minItems": 1, MOST_IMAGES: True}
 _ENROL_FORM = {
     "type": "object",
@@ -42,7 +44,7 @@ _ENROL_FORM = {
         "metadata": {"type": "string", "description": "A JSON object."},
         "faces": {"type": "string", "enum": ["only", "largest"], "default": "only"},
         "min_face": _NUMBER,
-        "allow_conflict": {"type": "string", "enum": ["true", "false"], "default": "false"},
+        "allow_conflict": _FLAG,
     },
     "required": ["images"],
 }
@@ -52,6 +54,8 @@ _IDENTIFY_FORM = {
         "images": _FILES,
         "faces": {"type": "string", "enum": ["all", "largest", "only"], "default": "all"},
         **dict.fromkeys(("limit", "threshold", "min_face"), _NUMBER),
+        "fmr": _RATE,
+        "require_live": _FLAG,
     },
     "required": ["images"],
 }
@@ -61,6 +65,8 @@ _VERIFY_FORM = {
         "image": _FILE,
         "faces": {"type": "string", "enum": ["largest", "only"], "default": "largest"},
         **dict.fromkeys(("threshold", "min_face"), _NUMBER),
+        "fmr": _RATE,
+        "require_live": _FLAG,
     },
     "required": ["image"],
 }
@@ -80,7 +86,7 @@ REQUESTS = (EnrolRequest, IdentifyRequest, VerifySubjectRequest)
 
 router = APIRouter(tags=["recognition"])
 _READ, _ENROL, _ADMIN = ([Depends(require(scope))] for scope in ("read", "enrol", "admin"))
-_OF_GALLERY = ("gallery_not_found", "space_mismatch", "store_unavailable", "store_full")
+_OF_GALLERY = ("gallery_not_found", "space_mismatch", "unsupported_pack", "store_unavailable", "store_full")
 _STREAMED = ("gallery_not_found", "request_timeout", "unsupported_media_type")
 
 

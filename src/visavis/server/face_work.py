@@ -60,7 +60,13 @@ def identify(
         found = each(
             sources,
             lambda images: gallery.identify_many(
-                images, faces=wanted.faces, limit=wanted.limit, threshold=wanted.threshold, min_face=wanted.min_face
+                images,
+                faces=wanted.faces,
+                limit=wanted.limit,
+                threshold=wanted.threshold,
+                fmr=wanted.fmr,
+                min_face=wanted.min_face,
+                require_live=wanted.require_live,
             ),
         )
     else:
@@ -85,10 +91,18 @@ def verify(gallery: OpenGallery, subject: str, wanted: VerifySubjectRequest, sou
     try:
         if sources:
             verification = gallery.verify(
-                load(sources[0]), subject, faces=wanted.faces, threshold=wanted.threshold, min_face=wanted.min_face
+                load(sources[0]),
+                subject,
+                faces=wanted.faces,
+                threshold=wanted.threshold,
+                fmr=wanted.fmr,
+                min_face=wanted.min_face,
+                require_live=wanted.require_live,
             )
         else:
-            verification = gallery.verify_embedding(wanted.embedding, subject, threshold=wanted.threshold)
+            verification = gallery.verify_embedding(
+                wanted.embedding, subject, threshold=wanted.threshold, fmr=wanted.fmr
+            )
     except (SubjectNotFound, SampleNotFound):
         raise
     except InputError as error:
@@ -127,7 +141,7 @@ def _new_id(key: str | None) -> str:
 
 def _quality(wanted: EnrolRequest, number: int) -> Quality | None:
     given = wanted.qualities[number] if wanted.qualities else None
-    return None if given is None else Quality(given.face_px, given.sharpness, given.score)
+    return None if given is None else Quality(**given.model_dump())
 
 
 def _enrolled(result: Enrolled | VisavisError, field: str) -> dict[str, object]:
@@ -157,7 +171,7 @@ def _identify_vectors(
 ) -> Iterator[tuple[Identification, ...]]:
     if vectors:
         probes = np.stack(vectors)
-        found = gallery.identify_embeddings(probes, limit=wanted.limit, threshold=wanted.threshold)
+        found = gallery.identify_embeddings(probes, limit=wanted.limit, threshold=wanted.threshold, fmr=wanted.fmr)
         yield from ((one,) for one in found)
 
 

@@ -9,7 +9,14 @@ from visavis.server.schemas import Failed, FoundFace, QualityInfo
 
 _Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2025-03-01T09:30:00Z"])]
 _Id = Annotated[str, Field(examples=["ada"])]
-_Probability = Annotated[float, Field(ge=0, le=1, description="Calibrated; both answers equally likely beforehand.")]
+_Probability = Annotated[
+    float | None,
+    Field(ge=0, le=1, description="Calibrated; both answers equally likely beforehand. Null without calibration."),
+]
+_Fmr = Annotated[
+    float | None,
+    Field(description="The false match rate of one comparison, where one was asked for.", examples=[0.001]),
+]
 _Cursor = Annotated[str | None, Field(description="Where the next page begins; null where this is the last one.")]
 
 
@@ -115,11 +122,12 @@ class IdentificationInfo(BaseModel):
 
     match: Annotated[CandidateInfo | None, Field(description="The subject; null where the face is nobody.")]
     unknown: Annotated[
-        Literal["below_threshold", "low_margin", "low_quality", "empty_gallery"] | None,
+        Literal["below_threshold", "low_margin", "low_quality", "not_live", "empty_gallery"] | None,
         Field(description="Why the face is nobody."),
     ]
     candidates: Annotated[list[CandidateInfo], Field(description="Nearest first, near enough or not.")]
     threshold: Annotated[float, Field(description="The one that was used.", examples=[0.56])]
+    fmr: _Fmr
     face: FoundFace | None
 
 
@@ -144,6 +152,11 @@ class SubjectVerificationInfo(BaseModel):
     distance: Annotated[float, Field(description="To the nearest sample of the subject.", examples=[0.32])]
     threshold: Annotated[float, Field(examples=[0.6])]
     probability: _Probability
+    decision: Annotated[
+        Literal["same", "different", "uncertain"],
+        Field(description="Uncertain where the distance is within the confidence interval of the threshold."),
+    ]
+    fmr: _Fmr
     subject: _Id
     sample: int
     face: FoundFace | None

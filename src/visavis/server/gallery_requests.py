@@ -7,18 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from visavis.galleries.records import NEVER, Details, Keep, Policy
+from visavis.galleries.records import LONGEST_RETENTION_DAYS, NEVER, Details, Keep, Policy
+from visavis.galleries.values import LONGEST_TEXT
 from visavis.server.reading import Query
 from visavis.server.schemas import MinFace, Strict
 
-MOST_EMBEDDINGS = 500
 GALLERY_PATTERN = "^[a-z0-9][a-z0-9._-]{0,63}$"
-_LONGEST_ID = 200
-_LONGEST_TEXT = 10_000
 _DEFAULT = Policy()
-_MOST_CANDIDATES = 100
 _MOST_LISTED = 1000
-_LONGEST_RETENTION_DAYS = 100_000
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _MICROSECONDS = 7  # digits, with the point
 
@@ -51,7 +47,7 @@ def or_null(schema: Mapping[str, Any]) -> Callable[[dict[str, Any]], None]:
 AllowConflict = Annotated[
     bool, Field(description="Whether to enrol a face that another subject of the gallery resembles too much.")
 ]
-Text = Annotated[str, Field(max_length=_LONGEST_TEXT)]
+Text = Annotated[str, Field(max_length=LONGEST_TEXT)]
 Metadata = Annotated[
     dict[str, Any], Field(description="Whatever else is to be known of the subject, in 10,000 characters of JSON.")
 ]
@@ -64,11 +60,14 @@ Moment = Annotated[
         json_schema_extra=or_null({"type": "string", "format": "date-time"}),
     ),
 ]
-_Amount = Annotated[float, Field(ge=0)]
+_Limit = Annotated[float | None, Field(ge=0)]
 
 
 class PolicyChange(Strict):
-    """How a gallery enrols, decides and forgets; what is not given stays, or is as in new galleries."""
+    """How a gallery enrols, decides and forgets; what is not given stays, or is as in new galleries.
+
+    Where a limit is null, the pack's own counts.
+    """
 
     threshold: Annotated[
         float | None, Field(gt=0, description="A subject nearer than this is identified; null for the pack's own.")
@@ -87,16 +86,28 @@ class PolicyChange(Strict):
             "enrol it all the same.",
         ),
     ] = None
-    min_face_px: Annotated[_Amount, Field(description="What a face must have to be enrolled; see `quality`.")] = (
-        _DEFAULT.min_face_px
-    )
-    min_sharpness: _Amount = _DEFAULT.min_sharpness
-    min_score: _Amount = _DEFAULT.min_score
-    probe_min_face_px: Annotated[_Amount, Field(description="What it must have to be identified.")] = (
-        _DEFAULT.probe_min_face_px
-    )
-    probe_min_sharpness: _Amount = _DEFAULT.probe_min_sharpness
-    probe_min_score: _Amount = _DEFAULT.probe_min_score
+    min_face_px: Annotated[
+        _Limit,
+        Field(
+            description="What a face must have to be enrolled, see `quality`; null for the pack's own, here and below."
+        ),
+    ] = None
+    min_sharpness: _Limit = None
+    min_score: _Limit = None
+    max_yaw: Annotated[
+        _Limit, Field(description="By how many degrees a head may be turned to be enrolled; 90 for any.")
+    ] = None
+    max_pitch: _Limit = None
+    probe_min_face_px: Annotated[_Limit, Field(description="What a face must have to be identified.")] = None
+    probe_min_sharpness: _Limit = None
+    probe_min_score: _Limit = None
+    require_live: Annotated[
+        bool,
+        Field(
+            description="Whether the face of an image must look live to be enrolled, identified or verified; the "
+            "server's pack must have a part for that."
+        ),
+    ] = _DEFAULT.require_live
     keep: Annotated[Keep, Field(description="What is stored of an enrolled image besides its embedding.")] = (
         _DEFAULT.keep
     )
@@ -104,7 +115,7 @@ class PolicyChange(Strict):
         float | None,
         Field(
             gt=0,
-            le=_LONGEST_RETENTION_DAYS,
+            le=LONGEST_RETENTION_DAYS,
             description="After so many days without an enrolment a subject is forgotten; null for never.",
         ),
     ] = None

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
+from pydantic_core import ErrorDetails, from_json
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
 
@@ -150,13 +150,16 @@ def check(model: type[_Model], value: object, *, status: int | None = None) -> _
         return model.model_validate(value)
     except ValidationError as invalid:
         found = invalid.errors(include_url=False, include_context=False, include_input=False)[:_MOST_ERRORS]
-    errors = [
-        {"field": ".".join(map(str, error["loc"])), "message": error["msg"].removeprefix("Value error, ")}
-        for error in found
-    ]
+    errors = [{"field": ".".join(map(str, error["loc"])), "message": _message(error)} for error in found]
     first = errors[0]
     detail = f"{first['field']}: {first['message']}" if first["field"] else first["message"]
     raise Problem("invalid_request", detail, field=first["field"] or None, errors=errors, status=status)
+
+
+def _message(error: ErrorDetails) -> str:
+    """Return what is wrong, without the field's name, which is told beside it."""
+    name = str(error["loc"][-1]) if error["loc"] else ""
+    return error["msg"].removeprefix("Value error, ").removeprefix(f"{name} ")
 
 
 def read_form(body: Body, names: frozenset[str], max_images: int) -> tuple[list[tuple[str, bytes]], dict[str, str]]:

@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from visavis import __version__
-from visavis.errors import SetupError
+from visavis.errors import ModelMissing, SetupError
 from visavis.models.recognizer import Recognizer
 from visavis.server.pool import WorkerPool
 from visavis.server.problems import INTERNAL_DETAIL, Problem
@@ -133,7 +133,14 @@ class Metrics:
 
 
 def log_setup_error(error: SetupError) -> None:
-    """Tell those who can mend it; callers are told no more than a code."""
+    """Tell those who can mend it; callers are told no more than a code.
+
+    A part of the pack that is not installed may have been left out on purpose, and clients ask for it as often as
+    they like: no alarm, and no traceback.
+    """
+    if isinstance(error, ModelMissing):
+        _log.info("a call was refused: %s", error)
+        return
     _log.error("the server is not set up correctly", exc_info=error)
 
 

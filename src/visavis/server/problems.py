@@ -31,9 +31,11 @@ LIBRARY: Mapping[type[errors.VisavisError], Kind] = {
     errors.MultipleFaces: Kind(422, "Several faces were found"),
     errors.FetchRefused: Kind(422, "The URL may not be fetched"),
     errors.FetchFailed: Kind(422, "The URL could not be fetched"),
+    errors.NotLive: Kind(422, "The face does not look live"),
     errors.FaceTooSmall: Kind(422, "The face is too small"),
     errors.FaceBlurred: Kind(422, "The face is blurred"),
     errors.LowScore: Kind(422, "The face is not clear enough"),
+    errors.ExtremePose: Kind(422, "The head is turned too far"),
     errors.ConsentMissing: Kind(422, "A note of consent is needed"),
     errors.InvalidEmbedding: Kind(422, "The embedding is not usable"),
     errors.GalleryNotFound: Kind(404, "There is no such gallery"),
@@ -46,6 +48,8 @@ LIBRARY: Mapping[type[errors.VisavisError], Kind] = {
     errors.VersionMismatch: Kind(412, "The subject has changed"),
     errors.ModelMissing: Kind(500, "The server is not set up correctly"),
     errors.ModelCorrupt: Kind(500, "The server is not set up correctly"),
+    errors.LicenceNotAccepted: Kind(500, "The server is not set up correctly"),
+    errors.PullFailed: Kind(500, "The server is not set up correctly"),
     errors.RuntimeMissing: Kind(500, "The server is not set up correctly"),
     errors.RuntimeFailed: Kind(500, "The server is not set up correctly"),
     errors.KeysUnusable: Kind(500, "The server is not set up correctly"),
@@ -73,6 +77,7 @@ HTTP: Mapping[str, Kind] = {
     "unsupported_media_type": Kind(415, "The content type is not supported"),
     "rate_limited": Kind(429, "Too many requests"),
     "internal": Kind(500, "Something went wrong in the server"),
+    "unsupported_pack": Kind(501, "The server's models cannot answer this"),
     "overloaded": Kind(503, "The server is busy"),
 }
 """What the server adds to them."""
@@ -86,6 +91,11 @@ _SAYABLE: Mapping[type[errors.VisavisError], tuple[str, Mapping[str, str]]] = {
     errors.StoreUnavailable: ("it does not answer, or is too busy; try again later", {"Retry-After": "5"}),
     errors.StoreFull: ("there is no room left; nothing was stored", {}),
 }
+# What is missing from a server that runs can only be an optional part: without the others it does not start.
+_PART_MISSING = (
+    "a part of the server's pack that this needs is not installed there; /v1/models tells which parts are, and visavis "
+    "models pull, on the server, fetches the others"
+)
 _SOURCE = re.compile(r"^<[a-zA-Z ]+>: ")  # how the library's messages call an image that is no file
 
 
@@ -144,7 +154,13 @@ class Problem(Exception):
 
 
 def from_library(error: errors.VisavisError, field: str | None = None) -> Problem:
-    """Return the problem that an error of the library is; set-up errors keep their code, and their cause to the log."""
+    """Return the problem that an error of the library is.
+
+    Set-up errors keep their code, and their cause to the log; but a part of the pack that is not installed is, to the
+    caller, nothing that the server can do.
+    """
+    if isinstance(error, errors.ModelMissing):
+        return Problem("unsupported_pack", _PART_MISSING, field=field)
     status = LIBRARY[type(error)].status
     if status < 500:  # noqa: PLR2004  # HTTP
         return Problem(error.code, _detail(error), field=field)

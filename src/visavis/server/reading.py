@@ -1,6 +1,7 @@
 """From the parts of a request to values that were checked: bodies, queries, and what paths name."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -16,7 +17,7 @@ ELSEWHERE: Mapping[str, str] = {"base64": ""}
 
 _JSON = ("", "application/json")
 _NUMBERS = frozenset({"min_face", "threshold", "limit"})
-_FLAGS = frozenset({"quality", "allow_conflict"})
+_FLAGS = frozenset({"quality", "allow_conflict", "require_live"})
 _FLAG = {"true": True, "false": False}
 _MOST_DIGITS = 18  # so that every store can hold the number
 
@@ -141,6 +142,11 @@ def _typed(name: str, text: str) -> object:
         except ValueError:
             raise Problem("invalid_request", f"{name}: must be a number", field=name) from None
         return int(number) if name == "limit" and number.is_integer() else number
+    if name == "fmr":
+        with suppress(ValueError):  # else it may be a name
+            return float(text)
+    if name == "attributes":
+        return [part.strip() for part in text.split(",")] if text else []
     if name in _FLAGS:
         if text not in _FLAG:
             raise Problem("invalid_request", f"{name}: must be true or false", field=name)

@@ -9,11 +9,12 @@ from fastapi import APIRouter, Depends, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from visavis.models.catalogue import PACKS, Pack
 from visavis.server import work
 from visavis.server.auth import require
 from visavis.server.inputs import Body, Encoded, Source, check, read_form, source_of
+from visavis.server.model_schemas import ModelsResponse
 from visavis.server.openapi import FOR_EVERY_CALL, document, json_body, problem_answers
+from visavis.server.packs import packs_in_plain
 from visavis.server.reading import ELSEWHERE, FORM, json_value, read_images, typed
 from visavis.server.runner import run
 from visavis.server.schemas import (
@@ -21,11 +22,9 @@ from visavis.server.schemas import (
     DetectResponse,
     EmbedResponse,
     ImagesRequest,
-    ModelsResponse,
     Status,
-    VerifyRequest,
-    VerifyResponse,
 )
+from visavis.server.verify_schemas import VerifyRequest, VerifyResponse
 from visavis.server.work import Answer, Job
 
 _FILE = {"type": "string", "format": "binary"}
@@ -37,6 +36,7 @@ _IMAGES_FORM = {
         "faces": {"type": "string", "enum": ["all", "largest", "only"], "default": "all"},
         "min_face": _NUMBER,
         "quality": {"type": "string", "enum": ["true", "false"], "default": "false"},
+        "attributes": {"type": "string", "description": "Names with commas between them, such as liveness,pose."},
     },
     "required": ["images"],
 }
@@ -47,8 +47,10 @@ _VERIFY_FORM = {
         "b": _FILE,
         "faces": {"type": "string", "enum": ["largest", "only"], "default": "largest"},
         "threshold": _NUMBER,
-        "operating_point": {"type": "string", "enum": ["default"]},
+        "fmr": {"type": "string", "description": "A number, or strict, balanced or lenient; as in JSON."},
+        "operating_point": {"type": "string", "enum": ["default", "strict", "balanced", "lenient"]},
         "min_face": _NUMBER,
+        "require_live": {"type": "string", "enum": ["true", "false"], "default": "false"},
     },
     "required": ["a", "b"],
 }
@@ -68,7 +70,7 @@ _READ = [Depends(require("read"))]
     summary="Find faces",
     dependencies=_READ,
     openapi_extra=json_body(ImagesRequest, example=_IMAGES_EXAMPLE, form=_IMAGES_FORM),
-    **document(DetectResponse),
+    **document(DetectResponse, "unsupported_pack"),
 )
 async def detect(request: Request) -> Response:
     """Find the faces of one or more images. An image that cannot be used has an error in place of faces."""
@@ -81,7 +83,7 @@ async def detect(request: Request) -> Response:
     summary="Find faces and embed them",
     dependencies=_READ,
     openapi_extra=json_body(ImagesRequest, example=_IMAGES_EXAMPLE, form=_IMAGES_FORM),
-    **document(EmbedResponse),
+    **document(EmbedResponse, "unsupported_pack"),
 )
 async def embed(request: Request) -> Response:
     """Find the faces of one or more images, and turn each into an embedding to compare or keep."""
@@ -94,7 +96,7 @@ async def embed(request: Request) -> Response:
     summary="Tell whether two images show the same person",
     dependencies=_READ,
     openapi_extra=json_body(VerifyRequest, example=_VERIFY_EXAMPLE, form=_VERIFY_FORM),
-    **document(VerifyResponse),
+    **document(VerifyResponse, "unsupported_pack"),
 )
 async def verify(request: Request) -> Response:
     """Compare the largest face of each image, or the only one. An image that shows none is an error, 422."""
@@ -109,9 +111,11 @@ async def verify(request: Request) -> Response:
     response_model=ModelsResponse,
     responses=problem_answers(*FOR_EVERY_CALL),
 )
-async def models(request: Request) -> dict[str, Any]:
-    """List the packs with their files, licences, and thresholds by name."""
-    return {"default": request.app.state.settings.pack, "packs": [_pack(pack) for pack in PACKS.values()]}
+def models(request: Request) -> dict[str, Any]:
+    """List the packs with their files, licences, training data, and thresholds by name, and which are installed."""
+    recognizer = request.app.state.recognizer
+    packs = packs_in_plain(recognizer, request.app.state.settings.models_dir)
+    return {"default": recognizer.pack.name, "packs": packs}
 
 
 @router.head("/healthz", include_in_schema=False)
@@ -160,7 +164,7 @@ async def docs() -> HTMLResponse:
 
 def _parse_images(act: Callable[..., Answer], max_images: int, body: Body) -> Job[Answer]:
     options, sources = read_images(ImagesRequest, body, max_images)
-    return Job(sources, partial(act, faces=options.faces, min_face=options.min_face, quality=options.quality))
+    return Job(sources, lambda recognizer, found: act(recognizer, options, found))
 
 
 def _parse_verify(body: Body) -> Job[Answer]:
@@ -172,16 +176,4 @@ def _parse_verify(body: Body) -> Job[Answer]:
     else:
         options = check(VerifyRequest, json_value(body))
         sources = (source_of(options.a), source_of(options.b))
-    threshold = options.threshold if "threshold" in options.model_fields_set else None
-    act = partial(work.verify, faces=options.faces, threshold=threshold, min_face=options.min_face)
-    return Job(sources, act)
-
-
-def _pack(pack: Pack) -> dict[str, Any]:
-    names = ("name", "summary", "commercial_use", "dimension", "metric", "threshold")
-    parts = ("role", "name", "size", "sha256", "licence", "origin")
-    return {
-        **{name: getattr(pack, name) for name in names},
-        "operating_points": {"default": pack.threshold},
-        "files": [{name: getattr(file, name) for name in parts} for file in pack.files],
-    }
+    return Job(sources, lambda recognizer, found: work.verify(recognizer, options, found))

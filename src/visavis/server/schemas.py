@@ -1,12 +1,14 @@
 """What requests and answers look like: the one source of validation and of the OpenAPI document."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from visavis.core.decide import check_threshold
+from visavis.core.decide import NAMED_RATES, check_rate
+from visavis.errors import InvalidOption
 from visavis.models.finding import check_min_face
+from visavis.types import Attribute
 
 MAX_URL_LENGTH = 2048
 MOST_IMAGES = "x-most-images"
@@ -106,6 +108,28 @@ MinFace = Annotated[
         examples=[0.08],
     ),
 ]
+
+
+def _rate(value: Any) -> float | None:  # noqa: ANN401  # whatever JSON may hold
+    try:
+        return None if value is None else check_rate(value)
+    except InvalidOption:  # which repeats the value
+        raise ValueError(f"must be a rate between 0 and 1, or one of {', '.join(NAMED_RATES)}") from None
+
+
+_BETWEEN_0_AND_1 = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+_NAMES = {"type": "string", "enum": ["strict", "balanced", "lenient"]}
+Fmr = Annotated[
+    Any,  # a union would have an error for each of its kinds
+    AfterValidator(_rate),
+    Field(
+        description="The false match rate to keep, in place of a threshold: of pairs of strangers, the part that may "
+        "be taken for one person; strict is 0.0001, balanced 0.001, lenient 0.01. Which rates there are depends on "
+        "what was measured of the pack.",
+        json_schema_extra=lambda schema: schema.update(anyOf=[_BETWEEN_0_AND_1, _NAMES, {"type": "null"}]),
+        examples=[0.001],
+    ),
+]
 _FACES = "Which faces count: all; at most the largest, found faster; or only, which makes none or several an error."
 
 
@@ -116,40 +140,15 @@ class ImagesRequest(Strict):
     faces: Annotated[Literal["all", "largest", "only"], Field(description=_FACES)] = "all"
     min_face: MinFace = None
     quality: Annotated[bool, Field(description="Whether to tell how well the image shows each face.")] = False
-
-
-class VerifyRequest(Strict):
-    """Two images to compare; at most one of `threshold` and `operating_point`."""
-
-    model_config = ConfigDict(json_schema_extra={"not": {"required": ["threshold", "operating_point"]}})
-
-    a: Image
-    b: Image
-    faces: Annotated[
-        Literal["largest", "only"],
-        Field(description="Compare the largest face of each image, or insist on exactly one in each."),
-    ] = "largest"
-    threshold: Annotated[
-        float,
-        AfterValidator(check_threshold),
+    attributes: Annotated[
+        list[Attribute],
         Field(
-            default=1.0,
-            description="Faces at a smaller distance are the same person. Without it, the pack's own threshold.",
-            json_schema_extra=lambda schema: (schema.pop("default"), schema.update(exclusiveMinimum=0), None)[-1],
-            examples=[0.6],
+            max_length=len(get_args(Attribute)),
+            description="What else to tell of each face, where the server's pack can; each takes a network more. In a "
+            "form: their names with commas between them.",
+            examples=[["liveness", "pose"]],
         ),
-    ]
-    operating_point: Annotated[
-        Literal["default"],
-        Field(description="A threshold by name: see /v1/models.", json_schema_extra=lambda it: it.pop("default")),
-    ] = "default"
-    min_face: MinFace = None
-
-    @model_validator(mode="after")
-    def _at_most_one(self) -> "VerifyRequest":
-        if {"threshold", "operating_point"} <= self.model_fields_set:
-            raise ValueError("takes at most one of threshold and operating_point")
-        return self
+    ] = []
 
 
 class FieldError(BaseModel):
@@ -182,6 +181,51 @@ class QualityInfo(Strict):
     face_px: Annotated[float, Field(description="The shorter side of its box, in pixels.", examples=[212.5])]
     sharpness: Annotated[float, Field(description="Of the aligned face; 0 is a single colour.", examples=[0.26])]
     score: Annotated[float, Field(description="The detector's confidence.", examples=[1.4])]
+    yaw: Annotated[
+        float | None,
+        Field(
+            description="About how many degrees the head is turned, positive to the right of the image; not where a "
+            "face was enrolled before this was told.",
+            examples=[-12.5],
+        ),
+    ] = None
+    pitch: Annotated[
+        float | None,
+        Field(description="Likewise, roughly, up or down, positive down; not where the pack's landmarks do not tell."),
+    ] = None
+
+
+class PoseInfo(BaseModel):
+    """Where a head turns, in degrees; all are 0 for one that looks straight into the camera."""
+
+    yaw: Annotated[float, Field(description="Positive where it is turned to the right of the image.", examples=[-12.5])]
+    pitch: Annotated[float, Field(description="Positive where it looks down.", examples=[3.5])]
+    roll: Annotated[float, Field(description="Positive where it leans clockwise in the image.", examples=[1.5])]
+
+
+class GenderInfo(BaseModel):
+    """What a network takes a face for: neither identity nor legal sex."""
+
+    label: Literal["female", "male"]
+    probability: Annotated[float, Field(ge=0.5, le=1, description="Of the label.", examples=[0.97])]
+
+
+class AttributesInfo(BaseModel):
+    """What was asked about a face."""
+
+    liveness: Annotated[
+        float | None,
+        Field(
+            default=None,
+            ge=0,
+            le=1,
+            description="How much the face looks like one before the camera rather than a print or a screen.",
+            examples=[0.98],
+        ),
+    ]
+    pose: PoseInfo | None = None
+    age: Annotated[float | None, Field(default=None, description="In years.", examples=[47.5])]
+    gender: GenderInfo | None = None
 
 
 class FoundFace(BaseModel):
@@ -191,6 +235,7 @@ class FoundFace(BaseModel):
     score: Annotated[float, Field(description="The detector's confidence; its scale is the pack's.")]
     landmarks: Annotated[list[_Point], Field(description="In the order of the pack's template.")]
     quality: Annotated[QualityInfo | None, Field(default=None, description="Where it was asked for.")]
+    attributes: Annotated[AttributesInfo | None, Field(default=None, description="Where they were asked for.")]
 
 
 class EmbeddedFace(FoundFace):
@@ -231,48 +276,6 @@ class EmbedResponse(BaseModel):
     dimension: Annotated[int, Field(examples=[128])]
     metric: Annotated[str, Field(description="How embeddings are compared.", examples=["euclidean"])]
     results: list[Embedded | Failed]
-
-
-class VerifyResponse(BaseModel):
-    """Whether two images show the same person."""
-
-    pack: Annotated[str, Field(examples=["dlib"])]
-    same: Annotated[bool, Field(description="Whether the distance is below the threshold.")]
-    distance: Annotated[float, Field(examples=[0.32])]
-    threshold: Annotated[float, Field(examples=[0.6])]
-    probability: Annotated[float, Field(ge=0, le=1, description="Calibrated; both answers equally likely beforehand.")]
-    faces: Annotated[list[FoundFace], Field(min_length=2, max_length=2, description="The two that were compared.")]
-
-
-class WeightsFileInfo(BaseModel):
-    """A file of learned numbers."""
-
-    role: Annotated[str, Field(examples=["embedder"])]
-    name: str
-    size: Annotated[int, Field(description="In bytes.")]
-    sha256: str
-    licence: Annotated[str, Field(examples=["public domain"])]
-    origin: str
-
-
-class PackInfo(BaseModel):
-    """A detector, landmarks and an embedder that belong together."""
-
-    name: Annotated[str, Field(examples=["dlib"])]
-    summary: str
-    commercial_use: bool
-    dimension: Annotated[int, Field(examples=[128])]
-    metric: Annotated[str, Field(examples=["euclidean"])]
-    threshold: Annotated[float, Field(examples=[0.6])]
-    operating_points: Annotated[dict[str, float], Field(examples=[{"default": 0.6}])]
-    files: list[WeightsFileInfo]
-
-
-class ModelsResponse(BaseModel):
-    """The packs there are, and the one in use."""
-
-    default: Annotated[str, Field(description="The pack that this server uses.", examples=["dlib"])]
-    packs: list[PackInfo]
 
 
 class Status(BaseModel):

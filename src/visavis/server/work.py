@@ -4,16 +4,19 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
-from visavis.core.decide import euclidean_distance, probability_of_same
-from visavis.errors import InputError, NoFace, StateError, VisavisError
-from visavis.models.finding import FacesPolicy
+from visavis.core.decide import Rule
+from visavis.errors import InputError, InvalidOption, ModelMissing, NoFace, NotLive, StateError, VisavisError
+from visavis.models.attributes import is_live
+from visavis.models.comparing import choose_rule, compare
 from visavis.models.recognizer import Recognizer
 from visavis.server.inputs import Source, load
-from visavis.server.observability import NO_TALLY, Tally, current_request_id
-from visavis.server.problems import from_library
-from visavis.types import Face, ImageSource, Verification
+from visavis.server.observability import NO_TALLY, Tally, current_request_id, log_setup_error
+from visavis.server.problems import Problem, from_library
+from visavis.server.schemas import ImagesRequest
+from visavis.server.verify_schemas import VerifyRequest
+from visavis.types import Attribute, Face, ImageSource
 
 Faces: TypeAlias = tuple[Face, ...]
 Result = TypeVar("Result")
@@ -51,51 +54,65 @@ def to_json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def detect(
-    recognizer: Recognizer, sources: Sequence[Source], *, faces: FacesPolicy, min_face: float | None, quality: bool
-) -> Answer:
-    """Find the faces of each image."""
-    find = partial(recognizer.detect_many, faces=faces, min_face=min_face, quality=quality)
-    results = each(sources, find)
-    return _listed({"pack": recognizer.pack.name}, results)
+def detect(recognizer: Recognizer, wanted: ImagesRequest, sources: Sequence[Source]) -> Answer:
+    """Find the faces of each image.
+
+    Raises:
+        Problem: the pack, or what is installed of it, cannot tell an attribute.
+    """
+    return _listed({"pack": recognizer.pack.name}, _found(recognizer.detect_many, wanted, sources))
 
 
-def embed(
-    recognizer: Recognizer, sources: Sequence[Source], *, faces: FacesPolicy, min_face: float | None, quality: bool
-) -> Answer:
-    """Find and embed the faces of each image."""
-    find = partial(recognizer.embed_many, faces=faces, min_face=min_face, quality=quality)
-    results = each(sources, find)
+def embed(recognizer: Recognizer, wanted: ImagesRequest, sources: Sequence[Source]) -> Answer:
+    """Find and embed the faces of each image; errors as in ``detect``."""
     pack = recognizer.pack
-    return _listed({"pack": pack.name, "dimension": pack.dimension, "metric": pack.metric}, results)
+    head = {"pack": pack.name, "dimension": pack.dimension, "metric": pack.metric}
+    return _listed(head, _found(recognizer.embed_many, wanted, sources))
 
 
-def verify(
-    recognizer: Recognizer,
-    sources: Sequence[Source],
-    faces: Literal["largest", "only"],
-    threshold: float | None,
-    min_face: float | None,
-) -> Answer:
+def _found(
+    many: Callable[..., Iterator[Faces | VisavisError]], wanted: ImagesRequest, sources: Sequence[Source]
+) -> list[Faces | VisavisError]:
+    options = {name: getattr(wanted, name) for name in ("faces", "min_face", "quality", "attributes")}
+    try:
+        return each(sources, partial(many, **options))
+    except (InvalidOption, ModelMissing) as error:  # all other options were checked before
+        raise _unable(error, "attributes") from None
+
+
+def verify(recognizer: Recognizer, wanted: VerifyRequest, sources: Sequence[Source]) -> Answer:
     """Compare two images.
 
     Raises:
-        Problem: one of them cannot be used, or does not show what is needed; its ``field`` says which.
+        Problem: one of them cannot be used, or does not show what is needed, or an option is out of its range; its
+            ``field`` says which.
     """
-    results = each(sources, partial(recognizer.embed_many, faces=faces, min_face=min_face))
+    rule = _rule(recognizer, wanted)
+    attributes: tuple[Attribute, ...] = ("liveness",) if wanted.require_live else ()
+    find = partial(recognizer.embed_many, faces=wanted.faces, min_face=wanted.min_face, attributes=attributes)
+    try:
+        results = each(sources, find)
+    except (InvalidOption, ModelMissing) as error:  # all other options were checked before
+        raise _unable(error, "require_live") from None
     a, b = (_the_face(result, field) for result, field in zip(results, ("a", "b"), strict=True))
-    verification = compare(recognizer, a, b, threshold)
+    verification = compare(recognizer.pack, a, b, rule)
     return Answer(to_json({"pack": recognizer.pack.name, **verification.to_dict()}), Tally(images=2, faces=2))
 
 
-def compare(recognizer: Recognizer, a: Face, b: Face, threshold: float | None = None) -> Verification:
-    """Compare two faces that were embedded."""
-    if a.embedding is None or b.embedding is None:
-        raise AssertionError("faces to compare come with embeddings")
-    distance = euclidean_distance(a.embedding, b.embedding)
-    threshold = recognizer.threshold if threshold is None else threshold
-    probability = probability_of_same(distance, recognizer.pack.calibration)
-    return Verification(distance < threshold, distance, threshold, probability, (a, b))
+def _unable(error: InvalidOption | ModelMissing, field: str) -> Problem:
+    """Return what is said where the pack, or what is installed of it, cannot tell what a field asks for."""
+    if isinstance(error, ModelMissing):
+        log_setup_error(error)
+    return from_library(error, field)
+
+
+def _rule(recognizer: Recognizer, wanted: VerifyRequest) -> Rule:
+    threshold = wanted.threshold if "threshold" in wanted.model_fields_set else None
+    name = None if wanted.operating_point == "default" else wanted.operating_point
+    try:
+        return choose_rule(recognizer.pack, recognizer.rule, threshold=threshold, fmr=name or wanted.fmr)
+    except InvalidOption as error:
+        raise from_library(error, "operating_point" if name else "fmr") from None
 
 
 def _the_face(result: Faces | VisavisError, field: str) -> Face:
@@ -103,6 +120,8 @@ def _the_face(result: Faces | VisavisError, field: str) -> Face:
         raise from_library(result, field)
     if not result:
         raise from_library(NoFace("no face found"), field)
+    if not is_live(result[0].attributes):
+        raise from_library(NotLive("the face looks like a print or a screen"), field)
     return result[0]
 
 

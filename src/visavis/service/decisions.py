@@ -1,17 +1,29 @@
 """From what a gallery ranks to what it means: pure functions of distances, qualities and a policy."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 
-from visavis.core.decide import check_threshold, distances, probability_of_same
-from visavis.errors import FaceBlurred, FaceTooSmall, LowScore, SpaceMismatch, VisavisError
+from visavis.core.decide import Rule, distances, probability_of_same
+from visavis.errors import (
+    ExtremePose,
+    FaceBlurred,
+    FaceTooSmall,
+    InvalidOption,
+    LowScore,
+    NotLive,
+    SpaceMismatch,
+    VisavisError,
+)
 from visavis.galleries.records import Details, Gallery, Match, Policy, Sample
-from visavis.models.catalogue import Pack
+from visavis.models.attributes import is_live
+from visavis.models.catalogue import pack_of_space
+from visavis.models.comparing import choose_rule
+from visavis.models.packs import Pack, QualityLimits
 from visavis.service.results import Candidate, Identification, SubjectVerification, UnknownReason
-from visavis.types import Face, FloatArray, Quality
+from visavis.types import Attribute, Face, FloatArray, Quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,38 +31,47 @@ class Rules:
     """A gallery's policy, with the pack's own numbers where it has none.
 
     Attributes:
-        threshold: a subject nearer than this is identified.
+        rule: by which a subject near enough is identified.
         margin: by how much the next one must be farther away.
         conflict_threshold: a face nearer than this to another subject is not enrolled.
-        policy, pack: from which they come.
+        limits: to the quality of faces.
+        pack: whose embeddings the gallery holds.
     """
 
-    threshold: float
+    rule: Rule
     margin: float
     conflict_threshold: float
-    policy: Policy
+    limits: QualityLimits
     pack: Pack
 
 
-def rules_of(policy: Policy, pack: Pack, threshold: float | None = None) -> Rules:
+def rules_of(policy: Policy, pack: Pack, *, threshold: float | None = None, fmr: float | str | None = None) -> Rules:
     """Return the rules of a gallery.
 
     Args:
         policy: the gallery's.
         pack: whose embeddings it holds.
-        threshold: in place of both.
+        threshold: a subject nearer than this is identified, in place of what both say.
+        fmr: the false match rate to keep instead, of one comparison.
 
     Raises:
-        InvalidOption: the threshold is not a finite number above 0.
+        InvalidOption: both are given, or one is out of its range; or nobody has measured the pack's rates.
     """
-    own = None if threshold is None else check_threshold(threshold)
+    default = Rule.at(_first(policy.threshold, pack.identify_threshold))
     return Rules(
-        threshold=_first(own, policy.threshold, pack.identify_threshold),
+        rule=choose_rule(pack, default, threshold=threshold, fmr=fmr),
         margin=_first(policy.margin, pack.identify_margin),
         conflict_threshold=_first(policy.conflict_threshold, pack.conflict_threshold),
-        policy=policy,
+        limits=limits_of(policy, pack),
         pack=pack,
     )
+
+
+def limits_of(policy: Policy, pack: Pack) -> QualityLimits:
+    """Return the limits to the quality of faces: the policy's, and the pack's own where it has none."""
+    named = (limit.name for limit in fields(QualityLimits) if limit.name != "provenance")
+    given = {name: getattr(policy, name) for name in named}
+    return replace(pack.quality, **{name: limit for name, limit in given.items() if limit is not None})
 
 
 def candidates_of(matches: Sequence[Match], pack: Pack) -> tuple[Candidate, ...]:
@@ -84,7 +105,8 @@ def identify(candidates: Sequence[Candidate], rules: Rules, face: Face | None, l
         match=None if unknown else candidates[0],
         unknown=unknown,
         candidates=tuple(candidates[:limit]),
-        threshold=rules.threshold,
+        threshold=rules.rule.threshold,
+        fmr=rules.rule.fmr,
         face=face,
     )
 
@@ -92,12 +114,12 @@ def identify(candidates: Sequence[Candidate], rules: Rules, face: Face | None, l
 def _why_unknown(candidates: Sequence[Candidate], rules: Rules, face: Face | None) -> UnknownReason | None:
     if not candidates:
         return "empty_gallery"
-    policy, nearest = rules.policy, candidates[0]
-    if face is not None and face.quality is not None:
-        limits = policy.probe_min_face_px, policy.probe_min_sharpness, policy.probe_min_score
-        if shortcomings(face.quality, *limits):
-            return "low_quality"
-    if not nearest.distance < rules.threshold:
+    nearest = candidates[0]
+    if face is not None and not is_live(face.attributes):
+        return "not_live"
+    if face is not None and face.quality is not None and probe_shortcomings(face.quality, rules.limits):
+        return "low_quality"
+    if not nearest.distance < rules.rule.threshold:
         return "below_threshold"
     if nearest.margin is not None and nearest.margin < rules.margin:
         return "low_margin"
@@ -105,7 +127,7 @@ def _why_unknown(candidates: Sequence[Candidate], rules: Rules, face: Face | Non
 
 
 def verify(
-    probe: FloatArray, face: Face | None, samples: Sequence[Sample], pack: Pack, threshold: float | None
+    probe: FloatArray, face: Face | None, samples: Sequence[Sample], pack: Pack, rule: Rule
 ) -> SubjectVerification:
     """Decide whether a probe (D,) is a subject.
 
@@ -114,23 +136,21 @@ def verify(
         face: that it was embedded from, or None.
         samples: of the subject, at least one.
         pack: whose space it is.
-        threshold: a sample nearer than this is the same person; None for the pack's.
-
-    Raises:
-        InvalidOption: the threshold is not a finite number above 0.
+        rule: by which a sample near enough is the same person.
     """
-    threshold = pack.threshold if threshold is None else check_threshold(threshold)
     found = distances(pack.metric, probe, np.stack([sample.embedding for sample in samples]))
     nearest = int(found.argmin())
     distance = float(found[nearest])
     return SubjectVerification(
-        same=distance < threshold,
+        same=distance < rule.threshold,
         distance=distance,
-        threshold=threshold,
+        threshold=rule.threshold,
         probability=probability_of_same(distance, pack.calibration),
         subject=samples[nearest].subject,
         sample=samples[nearest].id,
         face=face,
+        decision=rule.decide(distance),
+        fmr=rule.fmr,
     )
 
 
@@ -141,10 +161,31 @@ def check_space(gallery: Gallery, space: str) -> None:
         SpaceMismatch: these are of another.
     """
     if gallery.space.id != space:
-        raise SpaceMismatch(
-            f"gallery {gallery.name!r} holds embeddings of the space {gallery.space.id}, and these are of {space}: "
-            "use the pack that it was made with, or enrol the images again in a new gallery"
-        )
+        if gallery.samples:
+            raise mismatch(f"gallery {gallery.name!r} holds", gallery.space.id, space)
+        error = mismatch(f"gallery {gallery.name!r} is empty, but for", gallery.space.id, space)
+        raise SpaceMismatch(f"{error}; visavis gallery forget {gallery.name} removes the empty one")
+
+
+def mismatch(holder: str, held: str, given: str) -> SpaceMismatch:
+    """Say that embeddings of one space are not for what holds those of another, and what to do about it.
+
+    Args:
+        holder: what holds embeddings, in words and with a verb.
+        held: the ID of their space.
+        given: the ID of the other one.
+    """
+    pack = pack_of_space(held)
+    use = f"use the pack {pack.name!r} (--pack {pack.name})" if pack else "use the pack that it was made with"
+    return SpaceMismatch(
+        f"{holder} embeddings of {_named(held)}, with which those of {_named(given)} cannot be compared: {use}, "
+        "or enrol the images again in a new gallery (visavis gallery create, visavis enrol)"
+    )
+
+
+def _named(space: str) -> str:
+    pack = pack_of_space(space)
+    return f"the pack {pack.name!r} (space {space})" if pack else f"the space {space}"
 
 
 def within_retention(details: Details, policy: Policy, at: datetime) -> Details:
@@ -155,23 +196,55 @@ def within_retention(details: Details, policy: Policy, at: datetime) -> Details:
     return replace(details, expires_at=min(details.expires_at, latest))
 
 
-def shortcomings(
-    quality: Quality, min_face_px: float, min_sharpness: float, min_score: float
-) -> tuple[VisavisError, ...]:
-    """Return what a face lacks, each as the error that refuses it."""
-    lacks: list[VisavisError] = []
-    if quality.face_px < min_face_px:
-        lacks.append(FaceTooSmall(f"the face is {quality.face_px:.0f} pixels wide; {min_face_px:g} are needed"))
-    if quality.sharpness < min_sharpness:
-        lacks.append(FaceBlurred(f"the face's sharpness is {quality.sharpness:.3g}; {min_sharpness:g} is needed"))
-    if quality.score < min_score:
-        lacks.append(LowScore(f"the detector's score of the face is {quality.score:.3g}; {min_score:g} is needed"))
+def shortcomings(quality: Quality, limits: QualityLimits) -> tuple[VisavisError, ...]:
+    """Return what a face lacks to be enrolled, each as the error that refuses it; unknown angles are passed over."""
+    lacks = [*_too_little(quality, limits.min_face_px, limits.min_sharpness, limits.min_score)]
+    turns = (("sideways", quality.yaw, limits.max_yaw), ("up or down", quality.pitch, limits.max_pitch))
+    for way, angle, most in turns:
+        if angle is not None and abs(angle) > most:
+            lacks.append(
+                ExtremePose(f"the head is turned {way} by about {abs(angle):.0f} degrees; {most:g} are allowed")
+            )
     return tuple(lacks)
 
 
-def enrolment_shortcomings(quality: Quality, policy: Policy) -> tuple[VisavisError, ...]:
-    """Return what a face lacks to be enrolled."""
-    return shortcomings(quality, policy.min_face_px, policy.min_sharpness, policy.min_score)
+def probe_shortcomings(quality: Quality, limits: QualityLimits) -> tuple[VisavisError, ...]:
+    """Return what a face lacks to be identified."""
+    return tuple(_too_little(quality, limits.probe_min_face_px, limits.probe_min_sharpness, limits.probe_min_score))
+
+
+def _too_little(quality: Quality, min_face_px: float, min_sharpness: float, min_score: float) -> Iterator[VisavisError]:
+    if quality.face_px < min_face_px:
+        yield FaceTooSmall(f"the face is {quality.face_px:.0f} pixels wide; {min_face_px:g} are needed")
+    if quality.sharpness < min_sharpness:
+        yield FaceBlurred(f"the face's sharpness is {quality.sharpness:.3g}; {min_sharpness:g} is needed")
+    if quality.score < min_score:
+        yield LowScore(f"the detector's score of the face is {quality.score:.3g}; {min_score:g} is needed")
+
+
+def wanted_attributes(*, require_live: bool) -> tuple[Attribute, ...]:
+    """Return what else must be told of faces to decide about them."""
+    return ("liveness",) if require_live else ()
+
+
+def check_live(face: Face) -> None:
+    """Insist on a face that looks live, where anybody looked.
+
+    Raises:
+        NotLive: it looks like a print or a screen.
+    """
+    if not is_live(face.attributes):
+        raise NotLive("the face looks like a print or a screen, and a live one is required")
+
+
+def check_policy(policy: Policy, pack: Pack) -> None:
+    """Insist on a policy that can be followed with a pack.
+
+    Raises:
+        InvalidOption: it wants live faces, and the pack cannot tell.
+    """
+    if policy.require_live and not pack.has("liveness"):
+        raise InvalidOption(f"require_live: the pack {pack.name!r} has no part that tells whether a face is live")
 
 
 def _first(*values: float | None) -> float:

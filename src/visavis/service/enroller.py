@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -17,7 +18,14 @@ from visavis.errors import ConsentMissing, KeyReused, NoFace, SubjectConflict, V
 from visavis.galleries.base import Store
 from visavis.galleries.checks import check_embedding, check_key, check_subject_id
 from visavis.galleries.records import Gallery, NewSample, Origin, Stored
-from visavis.service.decisions import Rules, candidates_of, enrolment_shortcomings, within_retention
+from visavis.service.decisions import (
+    Rules,
+    candidates_of,
+    check_live,
+    shortcomings,
+    wanted_attributes,
+    within_retention,
+)
 from visavis.service.enrolment import IMAGES_AT_ONCE, EnrolFaces, Enrolment
 from visavis.service.eyes import Eyes
 from visavis.service.pictures import encoded_chip, encoded_picture
@@ -90,7 +98,9 @@ class Enroller:
         keep = self.gallery.policy.keep
         pictured = [_pictured(each, self.eyes) if keep == "images" else each for each in batch]
         images = [each.image for each in pictured if not isinstance(each, VisavisError) and each.image is not None]
-        observed = self.eyes.observe_many(images, faces=self.faces, min_face=self.min_face) if images else iter(())
+        attributes = wanted_attributes(require_live=self.gallery.policy.require_live)
+        look = partial(self.eyes.observe_many, faces=self.faces, min_face=self.min_face, attributes=attributes)
+        observed = look(images) if images else iter(())
         for each in pictured:
             if isinstance(each, VisavisError):
                 yield each
@@ -122,9 +132,11 @@ class Enroller:
                 picture=each.picture,
                 key=each.key,
             )
+            if face is not None:
+                check_live(face)
         except VisavisError as error:
             return error
-        if quality is not None and (lacks := enrolment_shortcomings(quality, policy)):
+        if quality is not None and (lacks := shortcomings(quality, self.rules.limits)):
             return lacks[0]
         return _Ready(sample, face)
 

@@ -1,14 +1,14 @@
 """What the service needs of a Recognizer, and no more."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from visavis.core.image import ImageLimits
 from visavis.errors import VisavisError
-from visavis.models.catalogue import Pack
+from visavis.models.batching import Observed
 from visavis.models.finding import FacesPolicy
-from visavis.models.recognizer import Observed
-from visavis.types import ImageSource
+from visavis.models.packs import Pack
+from visavis.types import Attribute, ImageSource
 
 
 class Eyes(Protocol):
@@ -23,6 +23,11 @@ class Eyes(Protocol):
         """On images."""
 
     def observe_many(
-        self, images: Iterable[ImageSource], *, faces: FacesPolicy = "all", min_face: float | None = None
+        self,
+        images: Iterable[ImageSource],
+        *,
+        faces: FacesPolicy = "all",
+        min_face: float | None = None,
+        attributes: Sequence[Attribute] = (),
     ) -> Iterator[tuple[Observed, ...] | VisavisError]:
         """Return for each image the faces with embedding, quality and chip, or why there are none."""

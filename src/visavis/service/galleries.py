@@ -8,6 +8,7 @@ from pathlib import Path
 from visavis.errors import GalleryNotFound
 from visavis.galleries.base import Store
 from visavis.galleries.records import Gallery, LogEntry, Origin, Policy
+from visavis.service.decisions import check_policy
 from visavis.service.eyes import Eyes
 from visavis.service.gallery import OpenGallery
 from visavis.service.results import Receipt
@@ -57,8 +58,10 @@ class Galleries:
         Raises:
             GalleryExists: there is one of that name.
             GalleryLocked: encryption is asked for, and there is no key.
-            InvalidOption: the name is not allowed, or the store cannot encrypt.
+            InvalidOption: the name is not allowed, the store cannot encrypt, or the policy wants live faces and the
+                pack cannot tell.
         """
+        check_policy(policy, self.eyes.pack)
         return self.store.create(name, self.eyes.pack.space, policy, self._origin(), encrypted=encrypted)
 
     def all(self) -> tuple[Gallery, ...]:

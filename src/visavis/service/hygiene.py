@@ -8,7 +8,7 @@ from visavis.core.decide import distances, probability_of_same
 from visavis.errors import StoreUnavailable
 from visavis.galleries.base import Store
 from visavis.galleries.records import Gallery, Match, Sample
-from visavis.service.decisions import Rules, enrolment_shortcomings
+from visavis.service.decisions import Rules, shortcomings
 from visavis.service.reports import AuditReport, LowQuality, Outlier, SubjectPair
 from visavis.service.transfer import all_samples, all_subjects
 
@@ -49,14 +49,14 @@ class _Findings:
         """Look at the samples of one subject, each with the nearest other subject."""
         vectors = np.stack([sample.embedding for sample in samples])
         for place, (sample, other) in enumerate(zip(samples, nearest, strict=True)):
-            if other is not None and other.distance < self._rules.threshold:
+            if other is not None and other.distance < self._rules.rule.threshold:
                 self._add_pair(sample, other)
             if len(samples) > 1:
                 among_own = distances(self._metric, sample.embedding, vectors)
                 among_own[place] = np.inf
                 own = among_own.min()
                 if own >= self._rules.pack.threshold:
-                    near = other is not None and other.distance < self._rules.threshold
+                    near = other is not None and other.distance < self._rules.rule.threshold
                     self._outliers.append(
                         Outlier(
                             subject=sample.subject,
@@ -65,7 +65,7 @@ class _Findings:
                             nearest=other.subject if other is not None and near else None,
                         )
                     )
-            if sample.quality and (lacks := enrolment_shortcomings(sample.quality, self._rules.policy)):
+            if sample.quality and (lacks := shortcomings(sample.quality, self._rules.limits)):
                 reasons = tuple(lack.code for lack in lacks)
                 self._low_quality.append(LowQuality(subject=sample.subject, sample=sample.id, reasons=reasons))
 

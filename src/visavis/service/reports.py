@@ -19,7 +19,7 @@ class SubjectPair:
     b: str
     samples: tuple[int, int]
     distance: float
-    probability: float
+    probability: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

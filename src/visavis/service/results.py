@@ -5,10 +5,11 @@ from datetime import datetime, timezone
 from typing import Any, Literal, TypeAlias
 
 from visavis.galleries.records import Gallery, LogEntry, Sample, Subject
-from visavis.types import Face
+from visavis.types import Decision, Face
 
-UnknownReason: TypeAlias = Literal["below_threshold", "low_margin", "low_quality", "empty_gallery"]
-"""Why a face is nobody: none is near enough; two subjects are about as near; the probe is poor; nobody is enrolled."""
+UnknownReason: TypeAlias = Literal["below_threshold", "low_margin", "low_quality", "not_live", "empty_gallery"]
+"""Why a face is nobody: none is near enough; two subjects are about as near; the probe is poor; it looks like a print
+or a screen, where live ones are required; nobody is enrolled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,7 @@ class Candidate:
     name: str | None
     sample: int
     distance: float
-    probability: float
+    probability: float | None
     margin: float | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -49,6 +50,7 @@ class Identification:
         candidates: the nearest subjects, nearest first, whether they are near enough or not.
         threshold: the one that was used.
         face: that was found, with its quality, or None where an embedding was given.
+        fmr: the false match rate of the threshold, in one comparison, where one was asked for.
     """
 
     match: Candidate | None
@@ -56,6 +58,7 @@ class Identification:
     candidates: tuple[Candidate, ...]
     threshold: float
     face: Face | None
+    fmr: float | None = None
 
     def __bool__(self) -> bool:
         return self.match is not None
@@ -67,6 +70,7 @@ class Identification:
             "unknown": self.unknown,
             "candidates": [candidate.to_dict() for candidate in self.candidates],
             "threshold": self.threshold,
+            "fmr": self.fmr,
             "face": _face(self.face),
         }
 
@@ -103,32 +107,35 @@ class Enrolled:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SubjectVerification:
-    """The answer to "is this the subject?". Its truth is the decision.
+    """The answer to "is this the subject?". Its truth is ``same``.
 
     Attributes:
-        same: the decision: ``distance < threshold``.
+        same: ``distance < threshold``.
         distance: to the nearest sample of the subject.
         threshold: the one that was used.
         probability: as in ``Verification``.
         subject: its ID.
         sample: the ID of the nearest sample.
         face: that was found, or None where an embedding was given.
+        decision, fmr: as in ``Verification``.
     """
 
     same: bool
     distance: float
     threshold: float
-    probability: float
+    probability: float | None
     subject: str
     sample: int
     face: Face | None
+    decision: Decision
+    fmr: float | None = None
 
     def __bool__(self) -> bool:
         return self.same
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON; the face comes without its embedding."""
-        names = ("same", "distance", "threshold", "probability", "subject", "sample")
+        names = ("same", "distance", "threshold", "probability", "decision", "fmr", "subject", "sample")
         return {**{name: getattr(self, name) for name in names}, "face": _face(self.face)}
 
 

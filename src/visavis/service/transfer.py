@@ -24,6 +24,8 @@ _FIELDS = frozenset(
         "created_at",  # which is of the sample that was exported, and not of the one that is made
     }
 )
+_MEASURES = frozenset({"face_px", "sharpness", "score"})
+_ANGLES = frozenset({"yaw", "pitch"})
 _Value = TypeVar("_Value")
 
 
@@ -232,9 +234,10 @@ def _moment(value: object) -> datetime:
 
 def _quality(value: object) -> Quality:
     numbers = _object(value)
-    if set(numbers) != {"face_px", "sharpness", "score"}:
-        raise ValueError("must have face_px, sharpness and score")
-    return Quality(**{name: _number(numbers[name]) for name in numbers})
+    if not _MEASURES <= set(numbers) <= _MEASURES | _ANGLES:
+        raise ValueError("must have face_px, sharpness and score, may have yaw and pitch, and nothing else")
+    known = {name: number for name, number in numbers.items() if name in _MEASURES or number is not None}
+    return Quality(**{name: _number(number) for name, number in known.items()})
 
 
 def _number(value: object) -> float:

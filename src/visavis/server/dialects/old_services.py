@@ -3,142 +3,46 @@
 The face embedding service: ``/face-embedding/url`` answers with the key ``face_embedding``, its later forms ``/img``
 and ``/array`` with the key ``embedding``. The face verification function: ``POST /`` with ``truth`` and ``check``.
 Bad input, which was a fault of theirs, is a 4xx here. Nested arrays may be faces that are already cut out: where none
-is found in them, the array is the face.
+is found in them, the array is the face. Embeddings are 128 numbers: packs that make others do not answer with them.
 """
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any
 
 import cv2
 import numpy as np
 from fastapi import APIRouter, Depends, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.responses import HTMLResponse, Response
 
-from visavis.core.decide import euclidean_distance
+from visavis.core.decide import distance_of
 from visavis.core.image import read_image
 from visavis.errors import InputError, NoFace
+from visavis.models.catalogue import PACKS
 from visavis.models.recognizer import Recognizer
 from visavis.server.auth import require
+from visavis.server.dialects.old_schemas import (
+    ArrayRequest,
+    ImgRequest,
+    MatchRequest,
+    MatchResponse,
+    UrlRequest,
+    UrlResponse,
+    VectorResponse,
+)
 from visavis.server.inputs import Base64, Body, Encoded, Pixels, Source, Url, check, load, read_json
 from visavis.server.observability import Tally
 from visavis.server.openapi import document, json_body
 from visavis.server.problems import Problem, from_library
 from visavis.server.runner import run
-from visavis.server.schemas import ARRAY_SCHEMA, MAX_URL_LENGTH, MOST_IMAGES, check_array
 from visavis.server.work import Answer, Job, to_json
 from visavis.types import FloatArray
 
 _BAD_REQUEST = 400
 _CREATED = 201
+_DIMENSION = 128
 _PAGE = "<h1>Face Embedding API</h1>"
 _CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Methods": "GET,POST"}
 _PREFLIGHT = {**_CORS, "Access-Control-Allow-Headers": "Content-Type", "Access-Control-Max-Age": "3600"}
-_BYTE_VALUES = range(256)
-_BYTE = {"type": "integer", "minimum": 0, "maximum": 255}
-_BYTES = {"type": "array", "items": _BYTE, "minItems": 1}
-_BATCH = {"type": "array", "items": dict(ARRAY_SCHEMA), "minItems": 1, "maxItems": 1}
-_ARRAYS = (dict(ARRAY_SCHEMA), _BATCH)
-
-
-def _pixels(value: object) -> object:
-    """Return rows of pixels, without a leading axis of 1."""
-    try:
-        return check_array(value)
-    except ValueError:
-        if isinstance(value, list) and len(value) == 1:
-            return check_array(value[0])
-        raise
-
-
-def _image(value: object) -> object:
-    return value if isinstance(value, str) else _pixels(value)
-
-
-def _files(value: object) -> list[bytes]:
-    """Return the files that lists of their bytes are: one, or several."""
-    if not isinstance(value, list) or not value:
-        raise ValueError("must be the bytes of an encoded image as a list of numbers, or several such lists")
-    return list(map(_file, value if isinstance(value[0], list) else [value]))
-
-
-def _file(numbers: object) -> bytes:
-    if not isinstance(numbers, list) or not numbers or not set(map(type, numbers)) <= {int, float}:
-        raise ValueError("the bytes of an encoded image must be a list of whole numbers")
-    whole = numbers if float not in map(type, numbers) else [int(n) if n in _BYTE_VALUES else -1 for n in numbers]
-    if not (min(whole) >= 0 and max(whole) < len(_BYTE_VALUES)):
-        raise ValueError("the bytes of an encoded image must be whole numbers from 0 to 255")
-    return bytes(whole)
-
-
-_Crop = Annotated[Any, AfterValidator(_pixels), Field(json_schema_extra={"anyOf": [*_ARRAYS]})]
-
-
-class _Lenient(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-
-class UrlRequest(_Lenient):
-    """An image by its URL."""
-
-    url: Annotated[str, Field(min_length=1, max_length=MAX_URL_LENGTH, examples=["https://example.com/portrait.jpg"])]
-
-
-class ImgRequest(_Lenient):
-    """An image in base64, as a data URI, or as rows of pixels."""
-
-    img: Annotated[Any, AfterValidator(_image), Field(json_schema_extra={"anyOf": [{"type": "string"}, *_ARRAYS]})]
-
-
-class ArrayRequest(_Lenient):
-    """The bytes of an encoded image as a list of numbers; or several such lists, of one person."""
-
-    array: Annotated[
-        Any,
-        AfterValidator(_files),
-        Field(
-            json_schema_extra={"anyOf": [_BYTES, {"type": "array", "items": _BYTES, "minItems": 1, MOST_IMAGES: True}]}
-        ),
-    ]
-
-
-class MatchRequest(_Lenient):
-    """Two faces as rows of pixels, with or without a leading axis of 1."""
-
-    truth: _Crop
-    check: _Crop
-
-
-class UrlVector(BaseModel):
-    """An embedding and where its image came from."""
-
-    url: str
-    vector: list[float]
-
-
-class Vector(BaseModel):
-    """An embedding."""
-
-    vector: list[float]
-
-
-class UrlResponse(BaseModel):
-    """The first version's answer."""
-
-    face_embedding: UrlVector
-
-
-class VectorResponse(BaseModel):
-    """The later version's answer."""
-
-    embedding: Vector
-
-
-class MatchResponse(BaseModel):
-    """Whether the two are the same person."""
-
-    Match: Annotated[str, Field(json_schema_extra={"enum": ["Yes", "No"]})]
 
 
 async def _answer_with_cors(request: Request) -> None:
@@ -146,10 +50,27 @@ async def _answer_with_cors(request: Request) -> None:
     request.state.answer_headers = _CORS
 
 
+async def _insist_on_old_length(request: Request) -> None:
+    """Refuse to answer with embeddings of another length than clients of the old service store and compare.
+
+    Raises:
+        Problem: the pack makes such.
+    """
+    pack = request.app.state.recognizer.pack
+    if pack.dimension != _DIMENSION:
+        fitting = " or ".join(other.name for other in PACKS.values() if other.dimension == _DIMENSION)
+        raise Problem(
+            "unsupported_pack",
+            f"embeddings are {_DIMENSION} numbers here, and the server's pack {pack.name} makes {pack.dimension}: ask "
+            f"/v1/embed, or serve with VISAVIS_PACK={fitting}",
+        )
+
+
 REQUESTS = (UrlRequest, ImgRequest, ArrayRequest, MatchRequest)
 
 router = APIRouter(tags=["old services"])
 _READ = [Depends(require("read"))]
+_EMBEDDING = [*_READ, Depends(_insist_on_old_length)]
 
 
 @router.head("/", include_in_schema=False)
@@ -164,9 +85,9 @@ async def page() -> HTMLResponse:
 @router.post(
     "/face-embedding/url",
     summary="Embed the face of an image by URL",
-    dependencies=_READ,
+    dependencies=_EMBEDDING,
     openapi_extra=json_body(UrlRequest),
-    **document(UrlResponse, status=_CREATED),
+    **document(UrlResponse, "unsupported_pack", status=_CREATED),
 )
 async def embed_url(request: Request) -> Response:
     """Answer with the embedding of the largest face, in the first version's shape."""
@@ -176,9 +97,9 @@ async def embed_url(request: Request) -> Response:
 @router.post(
     "/face-embedding/img",
     summary="Embed the face of an image",
-    dependencies=_READ,
+    dependencies=_EMBEDDING,
     openapi_extra=json_body(ImgRequest),
-    **document(VectorResponse, status=_CREATED),
+    **document(VectorResponse, "unsupported_pack", status=_CREATED),
 )
 async def embed_img(request: Request) -> Response:
     """Answer with the embedding of the largest face, in the later version's shape."""
@@ -188,9 +109,9 @@ async def embed_img(request: Request) -> Response:
 @router.post(
     "/face-embedding/array",
     summary="Embed the face of encoded images of one person",
-    dependencies=_READ,
+    dependencies=_EMBEDDING,
     openapi_extra=json_body(ArrayRequest),
-    **document(VectorResponse, status=_CREATED),
+    **document(VectorResponse, "unsupported_pack", status=_CREATED),
 )
 async def embed_array(request: Request) -> Response:
     """Answer with the mean of the embeddings of the largest faces, in the later version's shape."""
@@ -253,7 +174,7 @@ def _parse_match(body: Body) -> Job[Answer]:
         truth, other = (
             _embed(recognizer, source, name) for source, name in zip(sources, ("truth", "check"), strict=True)
         )
-        same = euclidean_distance(truth, other) < recognizer.threshold
+        same = distance_of(recognizer.pack.metric, truth, other) < recognizer.threshold
         return Answer(to_json({"Match": "Yes" if same else "No"}), Tally(images=2, faces=2))
 
     return Job((Pixels(request.truth), Pixels(request.check)), work)

@@ -1,0 +1,153 @@
+"""From comparisons to thresholds whose false match rates are known, as far as the data reach."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from visavis.core.decide import Calibration, ErrorRates, OperatingPoint, check_rate
+from visavis.errors import InvalidOption
+from visavis.evaluation.bootstrap import Estimate, Replicates, interval, resample
+from visavis.evaluation.comparisons import Comparisons, check_both_kinds
+from visavis.evaluation.logistic import fit_logistic
+from visavis.evaluation.metrics import RULE_OF_THREE, threshold_at_fmr
+from visavis.evaluation.protocols import counted
+from visavis.models.installation import Measured
+
+GRID = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+"""The false match rates that are looked for, as far as the data support them."""
+LEAST_FALSE_MATCHES = 10
+"""So many pairs of strangers must be nearer than a threshold, before its rate is believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """What the smallest false match rate depends on.
+
+    Attributes:
+        impostor: pairs of images of strangers that were compared.
+        acquaintances: pairs of people whose images these are: many images of two people say little of others.
+    """
+
+    impostor: int
+    acquaintances: int
+
+    @property
+    def least(self) -> float:
+        """The smallest false match rate that the data support."""
+        return max(LEAST_FALSE_MATCHES / max(1, self.impostor), RULE_OF_THREE / max(1, self.acquaintances))
+
+    def reaches(self, fmr: float) -> bool:
+        """Tell whether the data support a rate."""
+        return self.least <= fmr * (1 + 1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """An operating point, and what it costs.
+
+    Attributes:
+        point: with the interval of its threshold.
+        fnmr: of pairs of one person, the part that is refused at this threshold.
+    """
+
+    point: OperatingPoint
+    fnmr: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What came out of a calibration.
+
+    Attributes:
+        points: by growing false match rate.
+        unsupported: rates that were asked for, and that the data do not support.
+        support: what they do.
+        midpoint, slope: of the probability; see ``visavis.core.decide.Calibration``.
+        genuine: pairs of one person that were compared.
+        people: whose images these are.
+    """
+
+    points: tuple[Point, ...]
+    unsupported: tuple[float, ...]
+    support: Support
+    midpoint: float
+    slope: float
+    genuine: int
+    people: int
+
+    def measured(self, provenance: str) -> Measured:
+        """Return what an installation keeps of it.
+
+        Args:
+            provenance: in words, what it was measured on.
+        """
+        points = tuple(each.point for each in self.points)
+        calibration = Calibration(self.midpoint, self.slope, provenance)
+        return Measured(calibration, ErrorRates(points, provenance), self.people)
+
+
+def calibrate(comparisons: Comparisons, rates: Sequence[float] = (), *, seed: int = 0) -> Calibrated:
+    """Return thresholds with their false match rates, with intervals, and how a distance becomes a probability.
+
+    A rate is supported where at least ten pairs of images of strangers are expected to be nearer than its threshold,
+    and three pairs of people. Pairs in which an image shows no face count for nothing: they are not decided on.
+
+    Args:
+        comparisons: pairs of one person and of strangers.
+        rates: false match rates that are asked for besides those of ``GRID``.
+        seed: of the draws that the intervals come from.
+
+    Raises:
+        InvalidOption: pairs of a kind are missing or too few for any rate, a rate is none, or what should be near is
+            far, as where images are filed under the wrong people.
+    """
+    wanted = sorted({*GRID, *map(check_rate, rates)})
+    compared = comparisons.compared()
+    check_both_kinds(compared)
+    support = support_of(compared)
+    supported = [rate for rate in wanted if support.reaches(rate)]
+    if not supported:
+        raise InvalidOption(
+            f"no false match rate is supported by {counted(support.impostor)} of strangers, of "
+            f"{counted(support.acquaintances)} of people: {needs(GRID[-1])}, are the least"
+        )
+    genuine, impostor = compared.genuine, compared.impostor
+    midpoint, slope = fit_logistic(genuine, impostor)
+    thresholds = [threshold_at_fmr(impostor, rate) for rate in supported]
+    if not thresholds[0] > 0:
+        raise InvalidOption("many pairs of strangers have a distance of 0: the same photos are filed under two people")
+    replicates = resample(compared, thresholds, seed=seed)
+    return Calibrated(
+        points=tuple(_point(*each, replicates, compared) for each in zip(supported, thresholds, strict=True)),
+        unsupported=tuple(sorted({rate for rate in rates if not support.reaches(rate)})),
+        support=support,
+        midpoint=midpoint,
+        slope=slope,
+        genuine=len(genuine),
+        people=len(np.unique(compared.persons)),
+    )
+
+
+def support_of(compared: Comparisons) -> Support:
+    """Return how many strangers were compared."""
+    strangers = np.sort(compared.persons[~compared.same], axis=1)
+    # As one number, which sorts faster than two.
+    pairs = np.unique(strangers[:, 0] * (1 + compared.persons.max(initial=0)) + strangers[:, 1])
+    return Support(len(strangers), len(pairs))
+
+
+def needs(fmr: float) -> str:
+    """Return in words what a rate takes at least."""
+    pairs, acquaintances = math.ceil(LEAST_FALSE_MATCHES / fmr - 1e-6), math.ceil(RULE_OF_THREE / fmr - 1e-6)
+    people = math.ceil((1 + math.sqrt(1 + 8 * acquaintances)) / 2)
+    return f"{pairs:,} pairs of strangers, of {people:,} people"
+
+
+def _point(rate: float, threshold: float, replicates: Replicates, compared: Comparisons) -> Point:
+    found = interval(threshold, replicates.threshold_at(rate))
+    fnmr = float((compared.genuine >= threshold).mean())
+    # Rounding may leave the cosine distance of the same direction below 0.
+    point = OperatingPoint(rate, threshold, max(0.0, found.low), found.high)
+    return Point(point, interval(fnmr, replicates.fnmr_at(threshold), compared.people[0]))

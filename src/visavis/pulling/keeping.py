@@ -1,0 +1,165 @@
+"""What becomes of files that are here: checked again, or removed."""
+
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from visavis.errors import ModelMissing
+from visavis.models.catalogue import PACKS
+from visavis.models.installation import PINS, as_pinned
+from visavis.models.packs import ModelFile, Pack
+from visavis.models.weights import source_path
+from visavis.pulling.folder import ModelsFolder
+from visavis.pulling.hashing import fault_of, fingerprint
+from visavis.pulling.holdings import installed, pulled_files
+from visavis.pulling.source import file_of_archive
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was found of one file.
+
+    Attributes:
+        name: in the catalogue.
+        size: in bytes; 0 where it is missing.
+        sha256: its own, in hexadecimal; empty where it is missing.
+        pinned: whether it was checked against what was pinned here, for its publisher states no SHA-256.
+        fault: what is wrong and what helps; None where all is well.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    pinned: bool
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What a removal freed.
+
+    Attributes:
+        removed: the names of files.
+        freed: their bytes, those of partial downloads among them.
+        kept: names of files that other packs need, and the first of those packs.
+        unpinned: names of files whose pins were forgotten.
+        absent: names of packs that were not installed: there was nothing to delete.
+    """
+
+    removed: tuple[str, ...]
+    freed: int
+    kept: dict[str, str]
+    unpinned: tuple[str, ...]
+    absent: tuple[str, ...]
+
+
+def verify(packs: Iterable[Pack], folder: ModelsFolder, *, missing_is_fault: bool = True) -> Iterator[Verified]:
+    """Read every file of packs again and compare its hash, each when its result is asked for.
+
+    Args:
+        packs: of the catalogue.
+        folder: where models are kept.
+        missing_is_fault: whether to tell of needed files that are not here; optional ones need not be.
+
+    Raises:
+        ModelCorrupt: the file of pins is damaged.
+    """
+    pins = folder.pins()
+    packs = list(packs)
+    needed = {file.name for pack in packs for file in pack.files} if missing_is_fault else set()
+    for file in {file.name: file for pack in packs for file in (*pack.files, *pack.optional_files)}.values():
+        result = _verified(file, folder, pins.get(file.name))
+        if result is not None or file.name in needed:
+            yield result or Verified(file.name, 0, "", pinned=False, fault=_missing(file, packs))
+
+
+def _verified(file: ModelFile, folder: ModelsFolder, pin: str | None) -> Verified | None:
+    """Return what was found of a file; None where it is not here."""
+    try:
+        path = source_path(file, folder.path)
+    except ModelMissing:
+        return None
+    cure = f"pip install --force-reinstall {file.package}" if file.package else "pull or import it again"
+    try:
+        found = fingerprint(path)
+    except OSError as error:
+        return Verified(file.name, 0, "", pinned=False, fault=f"it cannot be read: {error.strerror or error}")
+    fault = fault_of(file, found, pin)
+    if fault is None and not (pin or file.sha256):
+        fault = "nobody has pinned its SHA-256"
+    shown = None if fault is None else f"{fault}: {cure}"
+    return Verified(file.name, found.size, found.sha256, pinned=file.sha256 is None and pin is not None, fault=shown)
+
+
+def _missing(file: ModelFile, packs: Iterable[Pack]) -> str:
+    if file.package:
+        return f"it is not installed: pip install {file.package}"
+    pack = next(pack.name for pack in packs if file in pack.files)
+    return f"it is not here: visavis models pull {pack}"
+
+
+def remove(packs: Iterable[Pack], folder: ModelsFolder, *, dry_run: bool = False, unpin: bool = False) -> Removal:
+    """Delete the files of packs that no other complete pack needs.
+
+    Args:
+        packs: of the catalogue.
+        folder: where models are kept.
+        dry_run: whether only to tell what would be done.
+        unpin: whether to forget the pinned hashes of what is deleted too, so that other files may take its place.
+
+    Raises:
+        PullFailed: a file cannot be deleted.
+        ModelCorrupt: the file of pins is damaged.
+    """
+    packs = list(packs)
+    if dry_run:
+        return _remove(packs, folder, dry_run=True, unpin=unpin)
+    with folder.locked():
+        return _remove(packs, folder, dry_run=False, unpin=unpin)
+
+
+def _remove(packs: list[Pack], folder: ModelsFolder, *, dry_run: bool, unpin: bool) -> Removal:
+    files = _files_of(packs)
+    needed = _needed_by_others(packs, folder)
+    absent = tuple(pack.name for pack in packs if _is_absent(pack, needed, folder))
+    kept = {f.name: needed[f.name] for f in files if f.name in needed and folder.place_of(f).is_file()}
+    going = [file for file in files if file.name not in needed]
+    removed = tuple(file.name for file in going if folder.place_of(file).is_file())
+    paths = [path for file in going for path in _paths_of(file, folder) if path.is_file()]
+    freed = sum(path.stat().st_size for path in set(paths))
+    if not dry_run:
+        with folder.writing():
+            for path in paths:
+                path.unlink(missing_ok=True)
+    pins = folder.pins()
+    unpinned = tuple(file.name for file in going if file.name in pins) if unpin else ()
+    if unpinned and not dry_run:
+        folder.write_json(PINS, {name: pin for name, pin in pins.items() if name not in unpinned})
+    return Removal(removed, freed, kept, unpinned, absent)
+
+
+def _files_of(packs: Iterable[Pack]) -> tuple[ModelFile, ...]:
+    return pulled_files(part for pack in packs for part in (*pack.parts, *pack.optional))
+
+
+def _is_absent(pack: Pack, needed: Container[str], folder: ModelsFolder) -> bool:
+    """Tell whether nothing of a pack is here but what others need, and that is not all of it."""
+    own = (path for file in _files_of([pack]) if file.name not in needed for path in _paths_of(file, folder))
+    return not any(path.is_file() for path in own) and installed(pack, folder) != "yes"
+
+
+def _paths_of(file: ModelFile, folder: ModelsFolder) -> tuple[Path, ...]:
+    """Return where a file is, and where parts of it may be."""
+    on_their_way = [file.name, *([file_of_archive(file.archive).name] if file.archive else [])]
+    return (folder.place_of(file), *map(folder.part_of, on_their_way))
+
+
+def _needed_by_others(packs: Iterable[Pack], folder: ModelsFolder) -> dict[str, str]:
+    """Return the files of all other packs that are complete, and of which pack each is the first."""
+    names = {pack.name for pack in packs}
+    others = [pack for pack in PACKS.values() if pack.name not in names and installed(pack, folder) == "yes"]
+    needed: dict[str, str] = {}
+    for pack in (as_pinned(pack, folder.path) for pack in others):
+        for file in (*pack.files, *pack.optional_files):
+            needed.setdefault(file.name, pack.name)
+    return needed

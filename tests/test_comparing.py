@@ -1,0 +1,174 @@
+"""From two embedded faces to a verification, and what an installation knows of a pack's error rates."""
+
+import json
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from measured import MADE_UP, POINTS, keep
+
+from visavis.core.decide import Rule
+from visavis.errors import InvalidOption, ModelCorrupt
+from visavis.models.catalogue import DLIB
+from visavis.models.comparing import choose_rule, compare
+from visavis.models.installation import Measured, as_installed
+from visavis.types import Face
+
+PACK = replace(DLIB, calibration=MADE_UP.calibration, rates=MADE_UP.rates)
+UNKNOWN = replace(DLIB, calibration=None, rates=None)
+DEFAULT = Rule.at(0.6)
+
+
+def face(*embedding: float) -> Face:
+    points = np.zeros((5, 2), np.float32)
+    return Face(np.array([0, 0, 9, 9], np.float32), 1.0, points, np.array(embedding, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({}, DEFAULT),
+        ({"threshold": 0.5}, Rule(0.5, 0.5, 0.5)),
+        ({"fmr": 1e-3}, Rule(0.40, 0.15, 0.50, 1e-3)),
+        ({"fmr": "strict"}, Rule(0.10, 0.08, 0.12, 1e-4)),
+        ({"fmr": "lenient"}, Rule(0.60, 0.55, 0.65, 1e-2)),
+    ],
+)
+def test_a_rule_is_what_was_asked_for(asked: dict[str, Any], expected: Rule) -> None:
+    assert choose_rule(PACK, DEFAULT, **asked) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"threshold": 0.5, "fmr": 1e-3}, "use one of them"),
+        ({"threshold": 0}, "threshold must be"),
+        ({"fmr": 0}, "between 0 and 1"),
+        ({"fmr": "lax"}, "strict, balanced, lenient"),
+        ({"fmr": 1e-6}, r"from 0\.0001 to 0\.01"),
+    ],
+)
+def test_what_makes_no_rule_is_refused(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidOption, match=message):
+        choose_rule(PACK, DEFAULT, **asked)
+
+
+def test_without_a_measurement_there_are_no_rates() -> None:
+    assert choose_rule(UNKNOWN, DEFAULT, threshold=0.5).threshold == 0.5
+    with pytest.raises(InvalidOption, match="visavis calibrate --pack dlib"):
+        choose_rule(UNKNOWN, DEFAULT, fmr=1e-3)
+    with pytest.raises(InvalidOption, match="between 0 and 1"):
+        choose_rule(UNKNOWN, DEFAULT, fmr=2)
+
+
+@pytest.mark.parametrize(
+    ("distance", "same", "decision"),
+    [(0.0, True, "same"), (0.3, True, "uncertain"), (0.45, False, "uncertain"), (0.6, False, "different")],
+)
+def test_the_answer_tells_the_rule(distance: float, same: bool, decision: str) -> None:  # noqa: FBT001  # expected
+    answer = compare(PACK, face(0, 0), face(distance, 0), choose_rule(PACK, DEFAULT, fmr="balanced"))
+    assert (answer.same, answer.decision, answer.threshold, answer.fmr) == (same, decision, 0.40, 1e-3)
+    assert bool(answer) is same
+    assert answer.to_dict()["decision"] == decision
+
+
+def test_the_probability_is_none_where_nobody_calibrated() -> None:
+    answer = compare(UNKNOWN, face(0, 0), face(0.1, 0), DEFAULT)
+    assert (answer.probability, answer.fmr, answer.decision) == (None, None, "same")
+    assert json.loads(json.dumps(answer.to_dict()))["probability"] is None
+
+
+def test_faces_without_embeddings_are_a_mistake_of_ours() -> None:
+    with pytest.raises(AssertionError):
+        compare(PACK, replace(face(0), embedding=None), face(0), DEFAULT)
+
+
+# --- what was measured here -----------------------------------------------------------------------------------------
+
+
+def test_without_a_calibration_the_pack_is_as_published(tmp_path: Path) -> None:
+    assert as_installed(DLIB, tmp_path) is DLIB
+    assert as_installed(DLIB, tmp_path / "nowhere") is DLIB
+    assert as_installed(DLIB, Path(os.devnull)) is DLIB  # as where a service's user has no home
+
+
+def test_a_calibration_takes_the_place_of_ours(tmp_path: Path) -> None:
+    path = keep(MADE_UP, tmp_path)
+    pack = as_installed(DLIB, tmp_path)
+    assert (pack.calibration, pack.rates) == (MADE_UP.calibration, MADE_UP.rates)
+    assert (pack.threshold, pack.space) == (DLIB.threshold, DLIB.space)
+    path.unlink()
+    assert as_installed(DLIB, tmp_path) is DLIB
+
+
+def test_a_refused_rate_names_the_measurement_and_the_way_back(tmp_path: Path) -> None:
+    with pytest.raises(InvalidOption, match=r"\(measured: all pairs of the 435 people.*smaller ones$"):
+        choose_rule(DLIB, DEFAULT, fmr=1e-9)
+    keep(MADE_UP, tmp_path)
+    with pytest.raises(InvalidOption, match=r"\(measured: made up\).*; visavis calibrate --reset --pack dlib brings"):
+        choose_rule(as_installed(DLIB, tmp_path), DEFAULT, fmr=1e-9)
+    with pytest.raises(InvalidOption, match=r"\(measured: made up\).*smaller ones$"):  # there is nothing to go back to
+        choose_rule(as_installed(UNKNOWN, tmp_path), DEFAULT, fmr=1e-9)
+
+
+def test_a_calibration_is_of_one_embedding_space(tmp_path: Path) -> None:
+    keep(MADE_UP, tmp_path)
+    other = replace(DLIB, preprocessing="another")
+    assert as_installed(other, tmp_path) is other
+
+
+PLAIN = asdict(MADE_UP)
+FIRST = asdict(POINTS[0])
+
+
+def with_points(*points: object) -> str:
+    return json.dumps({**PLAIN, "rates": {"points": points, "provenance": "made up"}})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "null",
+        "[]",
+        "{}",
+        "3",
+        "[" * 100_000,
+        MADE_UP.to_json()[:-20],
+        json.dumps({**PLAIN, "rates": None}),
+        json.dumps({**PLAIN, "rates": {"points": {}, "provenance": "made up"}}),
+        json.dumps({**PLAIN, "calibration": {**PLAIN["calibration"], "slope": float("nan")}}),
+        json.dumps({**PLAIN, "calibration": {**PLAIN["calibration"], "provenance": 7}}),
+        json.dumps({**PLAIN, "calibration": {**PLAIN["calibration"], "surprise": 1}}),
+        with_points(),
+        with_points(FIRST, FIRST),
+        with_points({**FIRST, "threshold": "0.1"}),
+        with_points({**FIRST, "threshold": float("nan")}),
+        with_points({**FIRST, "threshold": 10**400, "high": 10**400}),
+        with_points({**FIRST, "fmr": -1}),
+        with_points({"fmr": 1e-4}),
+        with_points(7),
+        json.dumps({**PLAIN, "people": "many"}),
+    ],
+)
+def test_a_damaged_calibration_is_an_error_that_says_what_to_do(tmp_path: Path, text: str) -> None:
+    keep(MADE_UP, tmp_path).write_text(text)
+    with pytest.raises(ModelCorrupt, match=r"cannot be read .*: visavis calibrate --pack dlib --reset removes it"):
+        as_installed(DLIB, tmp_path)
+
+
+def test_a_calibration_in_another_encoding_is_damaged(tmp_path: Path) -> None:
+    keep(MADE_UP, tmp_path).write_bytes(MADE_UP.to_json().encode("utf-16"))
+    with pytest.raises(ModelCorrupt):
+        as_installed(DLIB, tmp_path)
+
+
+def test_what_was_measured_reads_as_it_was_written() -> None:
+    assert Measured.from_json(MADE_UP.to_json()) == MADE_UP
+    assert Measured.from_json(replace(MADE_UP, people=45).to_json()).people == 45
+    del (older := json.loads(MADE_UP.to_json()))["people"]
+    assert Measured.from_json(json.dumps(older)) == MADE_UP
