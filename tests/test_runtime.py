@@ -123,3 +123,28 @@ def test_what_is_in_force() -> None:
     assert precision_in_force(RuntimeSpec()) in ("f32", "bf16")
     for runtime in ("openvino", "onnxruntime"):
         assert set(describe(RuntimeSpec(runtime))) == {"version", "device", "capabilities"}
+
+
+FIRST_TYPES = """
+import os, sys, threading
+from visavis.models.runtime import RuntimeSpec, describe
+describe(RuntimeSpec())
+import openvino
+sys.setswitchinterval(1e-6)
+together = threading.Barrier(8)
+def look():
+    together.wait()
+    openvino.Type.f32.to_dtype()
+threads = [threading.Thread(target=look, daemon=True) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(60)
+os._exit(any(thread.is_alive() for thread in threads))
+"""
+
+
+def test_threads_that_are_first_do_not_wait_for_each_other() -> None:
+    """OpenVINO's tables of types are made in time; without, this hung in three of four tries."""
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", FIRST_TYPES], check=True, timeout=120)

@@ -77,8 +77,8 @@ class Settings:
     log_format: LogFormat = "json"
     cache_dir: Path | None = None
     models_dir: Path | None = None
-    mirror: str | None = None
-    proxy: str | None = None
+    mirror: str | None = field(default=None, repr=False)
+    proxy: str | None = field(default=None, repr=False)
     store: str = field(default="sqlite:///visavis.db", repr=False)
     gallery_key: str | None = field(default=None, repr=False)
     gallery_key_file: Path | None = None

@@ -145,7 +145,11 @@ def _openvino() -> Any:  # noqa: ANN401  # the module has no types
     with _importing:
         hidden = "openvino" not in sys.modules and sys.modules.setdefault(_CONVERTER, _NOT_THERE) is _NOT_THERE
         try:
-            return _import_openvino()
+            openvino = _import_openvino()
+            # It makes its tables of types when they are first used, and two threads that are first at the same moment
+            # wait for each other for ever: one has Python's lock and wants the table's, the other has that.
+            openvino.Tensor(np.zeros(1, np.float32), shared_memory=True).get_element_type().to_dtype()
+            return openvino
         finally:
             if hidden:
                 del sys.modules[_CONVERTER]
