@@ -241,7 +241,6 @@ def test_a_file_for_which_the_library_wants_gigabytes() -> None:
     ("program", "message"),
     [
         ("import os; os.abort()", "crashes"),
-        ("pass", "confuses"),
         ("print('{}'); print('12345')", "confuses"),
         ("print('{\"conv\": {\"w\": [2]}}'); print('1234', end='')", "confuses"),
     ],
@@ -257,9 +256,13 @@ def test_a_reader_that_cannot_be_run(monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr(keras_weights, "_PROGRAM", "import no_such_module")
         with pytest.raises(RuntimeFailed, match="no_such_module"):
             read_keras(WHOLE)
-    monkeypatch.setattr(sys, "executable", "/no/such/python")
-    with pytest.raises(RuntimeFailed, match="no process"):
-        read_keras(WHOLE)
+        patch.setattr(keras_weights, "_PROGRAM", "pass")
+        with pytest.raises(RuntimeFailed, match="is no Python"):
+            read_keras(WHOLE)
+    for executable in ("/no/such/python", "", "/bin/true"):
+        monkeypatch.setattr(sys, "executable", executable)
+        with pytest.raises(RuntimeFailed, match="no process"):
+            read_keras(WHOLE)
 
 
 def test_a_file_that_contains_itself() -> None:
