@@ -4,7 +4,8 @@ import re
 
 import httpx
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+# Numbers of a length that a file can have: Python refuses to read those of thousands of digits.
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
 
 
 def first_byte_of(response: httpx.Response) -> int | None:

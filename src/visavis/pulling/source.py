@@ -1,6 +1,6 @@
 """Where files are fetched from: their official addresses, or a mirror."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
 
@@ -42,8 +42,8 @@ class Source:
         InvalidOption: the mirror or the proxy is no URL.
     """
 
-    mirror: str | None = None
-    proxy: str | None = None
+    mirror: str | None = field(default=None, repr=False)  # like the next, it may hold a password
+    proxy: str | None = field(default=None, repr=False)
     patience: Patience = Patience()
 
     def __post_init__(self) -> None:

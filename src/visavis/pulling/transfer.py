@@ -212,7 +212,7 @@ class _Transfer:
         schemes = ("https",) if url.scheme == "https" else ("https", "http")
         for _ in range(_MOST_REDIRECTS + 1):
             if url.scheme not in schemes:
-                raise self.failed(f"it leads from https to {shown(str(url))}")
+                raise self.failed(f"it leads from {httpx.URL(self._wanted.url).scheme} to {shown(str(url))}")
             with self._client.stream("GET", url, headers=headers) as response:
                 if not response.has_redirect_location:
                     yield response
