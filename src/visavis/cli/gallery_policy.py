@@ -22,10 +22,11 @@ from visavis.cli.options import (
 )
 from visavis.cli.policies import GivenPolicy, changed_policy, policy_facts, takes_policy
 from visavis.cli.report import readable
-from visavis.cli.stores import StoreOptions, open_galleries, open_with_its_pack
+from visavis.cli.stores import StoreOptions, open_galleries, open_with_its_pack, pack_of
 
 if TYPE_CHECKING:
     from visavis.galleries.records import Gallery
+    from visavis.models.packs import Pack
 
 EXAMPLES = """\b
 Examples:
@@ -65,7 +66,7 @@ def create(  # noqa: PLR0913  # a command's options are independent
 
         made = galleries.create(name, policy=changed_policy(Policy(), given), encrypted=encrypt)
         _log.info("made the gallery %s in %s", name, galleries.store.url)
-        _print(made, as_json=as_json)
+        _print(made, pack_of(made, models.models_folder()), as_json=as_json)
 
 
 @takes_policy
@@ -88,14 +89,14 @@ def policy(  # noqa: PLR0913  # likewise
         wanted = changed_policy(record.policy, given)
         if wanted != record.policy:
             record = opened.set_policy(wanted)
-        _print(record, as_json=as_json)
+        _print(record, pack_of(record, models.models_folder()), as_json=as_json)
 
 
-def _print(gallery: "Gallery", *, as_json: bool) -> None:
+def _print(gallery: "Gallery", pack: "Pack | None", *, as_json: bool) -> None:
     from visavis.service.results import gallery_to_dict  # noqa: PLC0415  # brings NumPy
 
     stream = results_stream()
     plain = json.dumps(gallery_to_dict(gallery), indent=2)
-    words = readable(f"policy of gallery {gallery.name}", policy_facts(gallery))
+    words = readable(f"policy of gallery {gallery.name}", policy_facts(gallery, pack))
     stream.write((plain if as_json else words) + "\n")
     stream.flush()

@@ -143,7 +143,10 @@ def _gallery_in_words(galleries: "Galleries", gallery: "OpenGallery", models_dir
         "pack": _pack_name(record, models_dir) or "unknown: of another version, or not installed here",
         "embedding space": f"{record.space.id}, {record.space.dimension} numbers, {record.space.metric}",
     }
-    parts = [readable(f"gallery {record.name}", facts), readable("policy", policy_facts(record))]
+    parts = [
+        readable(f"gallery {record.name}", facts),
+        readable("policy", policy_facts(record, pack_of(record, models_dir))),
+    ]
     subjects = list(islice(_subjects(gallery), None if everything else _SHOWN))
     width = max((len(printable(subject.id)) for subject in subjects), default=0)
     lines = [_subject_line(subject, width) for subject in subjects]

@@ -96,11 +96,9 @@ def changed_policy(policy: "Policy", given: GivenPolicy) -> "Policy":
         raise InvalidOption(f"{_option(name)} {rest}") from None
 
 
-def policy_facts(gallery: "Gallery") -> Facts:
-    """Return a policy in words, with the pack's own numbers where they count and the pack is known."""
-    from visavis.models.catalogue import pack_of_space  # noqa: PLC0415  # brings NumPy
-
-    own = _own_numbers(pack_of_space(gallery.space.id))
+def policy_facts(gallery: "Gallery", pack: "Pack | None") -> Facts:
+    """Return a policy in words, with the numbers of the gallery's pack where they count and it is known."""
+    own = _own_numbers(pack)
     facts: dict[str, str | float | bool | None] = {}
     for name, value in gallery.policy.to_dict().items():
         if name in _LIMITS and value is None:
