@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from visavis.core.crops import inner_crop, square_crop
+from visavis.core.geometry import inner_crop, square_crop
 
 
 def gradient(width: int, height: int) -> NDArray[np.uint8]:

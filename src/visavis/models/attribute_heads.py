@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from visavis.core.crops import inner_crop, square_crop
+from visavis.core.geometry import inner_crop, square_crop
 from visavis.models.installation import Installation
 from visavis.models.packs import Head, Part
 from visavis.models.runtime import Graph, InferAll, compile_graph
