@@ -26,9 +26,8 @@ from numpy.typing import NDArray
 from visavis import Recognizer, SetupError
 from visavis.core.image import read_image
 from visavis.models.attributes import LEAST_LIVENESS, AttributeModels, is_live
-from visavis.models.installation import Installation
-from visavis.models.sight import Sightings
-from visavis.models.weights import default_cache_dir, default_models_dir
+from visavis.models.detection import Sightings
+from visavis.models.installation import Installation, default_cache_dir, default_models_dir
 from visavis.types import Attribute, Attributes, Pose
 
 PHOTOS = DATA.parent / "images"

@@ -113,7 +113,7 @@ def dlib_embedding(own_boxes: bool, job: tuple[Path, NDArray[np.float32] | None]
     global _dlib  # noqa: PLW0603
     if _dlib is None:
         from visavis.models.catalogue import DLIB  # noqa: PLC0415
-        from visavis.models.weights import source_path  # noqa: PLC0415
+        from visavis.models.installation import source_path  # noqa: PLC0415
 
         _dlib = (
             dlib.cnn_face_detection_model_v1(str(source_path(DLIB.part("detector").files[0]))),

@@ -15,7 +15,7 @@ from flask import Flask, Response, jsonify, request
 from PIL import Image
 
 from visavis.models.catalogue import DLIB
-from visavis.models.weights import source_path
+from visavis.models.installation import source_path
 
 api = Flask(__name__)
 _detector = dlib.get_frontal_face_detector()

@@ -29,8 +29,8 @@ from speed import PRECISIONS, Work, medians
 
 from visavis import Recognizer
 from visavis.models.catalogue import OPEN
+from visavis.models.installation import default_models_dir, source_path
 from visavis.models.runtime import RuntimeSpec, precision_in_force
-from visavis.models.weights import default_models_dir, source_path
 
 SFACE = "face_recognition_sface_2021dec.onnx"
 LEAST_SCORE = 0.8

@@ -32,12 +32,12 @@ from portraits import astronaut_path, hopper_path
 from visavis import Recognizer
 from visavis.core.geometry import extract_chip
 from visavis.core.pyramid import plan_canvases, pyramid_levels
-from visavis.models import dlib_graphs
 from visavis.models.catalogue import DLIB
-from visavis.models.dlib_files import Network, read_network
+from visavis.models.dlib import graphs
+from visavis.models.dlib.files import Network, read_network
+from visavis.models.installation import read_source, source_path
 from visavis.models.packs import Role
 from visavis.models.runtime import RuntimeSpec, compile_network, precision_in_force
-from visavis.models.weights import read_source, source_path
 
 PRECISIONS = ("f32", "auto")
 _TURN_S = 0.1
@@ -218,10 +218,10 @@ def main() -> None:
     (canvas,) = plan_canvases(pyramid_levels((640, 480)), 0)
     operations = {
         "embedder": floating_point_operations(
-            dlib_graphs.embedder_graph(_network("embedder"), (150, 150)), [1, 150, 150, 3]
+            graphs.embedder_graph(_network("embedder"), (150, 150)), [1, 150, 150, 3]
         ),
         "detector": floating_point_operations(
-            dlib_graphs.detector_graph(_network("detector")), [1, *canvas.size_wh[::-1], 3]
+            graphs.detector_graph(_network("detector")), [1, *canvas.size_wh[::-1], 3]
         ),
     }
     report_share_of_peak(times, operations, rounds)

@@ -17,8 +17,7 @@ from store_kinds import place, postgres_server, store  # noqa: F401  # fixtures
 from visavis import Recognizer
 from visavis.models.catalogue import OPEN
 from visavis.models.catalogue.shared import AGE_GENDER
-from visavis.models.installation import PINS
-from visavis.models.weights import FILES
+from visavis.models.installation import FILES, PINS
 
 ROOT = Path(__file__).parents[1]
 TEST_DATA = Path(os.environ.get("VISAVIS_TEST_DATA", ROOT.parent / "shared" / "data"))

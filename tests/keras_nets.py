@@ -9,10 +9,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from visavis.models.inception_resnet import inception_resnet_v1
-from visavis.models.keras_graphs import keras_graph
-from visavis.models.keras_network import Network
-from visavis.models.resnet50 import vggface2_resnet50
+from visavis.models.keras.graphs import keras_graph
+from visavis.models.keras.network import Network, inception_resnet_v1, vggface2_resnet50
 from visavis.models.runtime import Infer, Runtime, RuntimeSpec, compile_network
 
 Array: TypeAlias = NDArray[np.floating]

@@ -10,8 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from visavis.models.installation import FILES
 from visavis.models.packs import InputContract, Pack, Role
-from visavis.models.weights import FILES
 
 _SIDE_OF_CELL = 16
 _CHANNELS = 4

@@ -19,8 +19,7 @@ from test_scrfd import network, random_weights
 
 from visavis import Recognizer
 from visavis.models.catalogue import AURAFACE, BUFFALO_S, OPENCV, PACKS
-from visavis.models.installation import PINS, read_pins
-from visavis.models.weights import FILES
+from visavis.models.installation import FILES, PINS, read_pins
 
 if TYPE_CHECKING:
     from visavis.types import Attribute

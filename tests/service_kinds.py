@@ -14,10 +14,10 @@ from visavis.errors import MultipleFaces, NoFace, VisavisError
 from visavis.galleries.base import Store
 from visavis.galleries.records import Policy
 from visavis.galleries.sqlite import SqliteStore
-from visavis.models.batching import Observed
 from visavis.models.catalogue import DLIB
 from visavis.models.finding import FacesPolicy
 from visavis.models.packs import Pack
+from visavis.models.recognizer import Observed
 from visavis.service.galleries import Galleries
 from visavis.service.gallery import OpenGallery
 from visavis.service.results import Enrolled

@@ -23,8 +23,8 @@ from fastapi import FastAPI
 from visavis import Face, Recognizer
 from visavis.config import Settings
 from visavis.core.image import DEFAULT_LIMITS
-from visavis.models.batching import Observed
 from visavis.models.catalogue import DLIB
+from visavis.models.recognizer import Observed
 from visavis.models.runtime import RuntimeSpec
 from visavis.server.app import create_app
 from visavis.server.listening import bind, make_server

@@ -18,10 +18,9 @@ from visavis.errors import InvalidOption, ModelCorrupt, ModelMissing, RuntimeFai
 from visavis.models.attributes import LEAST_LIVENESS, ROLE_OF_ATTRIBUTE, AttributeModels, is_live
 from visavis.models.catalogue import DLIB, OPEN
 from visavis.models.catalogue.shared import LIVENESS
-from visavis.models.installation import Installation, as_installed
+from visavis.models.detection import Sightings
+from visavis.models.installation import FILES, Installation, as_installed
 from visavis.models.runtime import RuntimeSpec
-from visavis.models.sight import Sightings
-from visavis.models.weights import FILES
 from visavis.types import Attribute, Attributes, Face, Gender, Pose
 
 IN_F32 = RuntimeSpec(precision="f32", threads=1)

@@ -13,8 +13,8 @@ from measured import MADE_UP, POINTS, keep
 from visavis.core.decide import Rule
 from visavis.errors import InvalidOption, ModelCorrupt
 from visavis.models.catalogue import DLIB
-from visavis.models.comparing import choose_rule, compare
 from visavis.models.installation import Measured, as_installed
+from visavis.models.recognizer import choose_rule, compare
 from visavis.types import Face
 
 PACK = replace(DLIB, calibration=MADE_UP.calibration, rates=MADE_UP.rates)

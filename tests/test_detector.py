@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from visavis import InvalidOption, Recognizer
 from visavis.core.geometry import iou
-from visavis.models.detectors import search_size
+from visavis.models.dlib.detector import search_size
 
 FACE = np.array([[167, 66, 266, 165]], np.float32)  # of the astronaut
 

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from visavis.errors import ModelCorrupt
 from visavis.models.catalogue import DLIB
-from visavis.models.dlib_files import Conv, read_landmark_forest, read_network
-from visavis.models.dlib_stream import DlibStream
-from visavis.models.weights import read_source
+from visavis.models.dlib.files import Conv, DlibStream, read_landmark_forest, read_network
+from visavis.models.installation import read_source
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from visavis.core.geometry import (
     suppress,
 )
 from visavis.models.catalogue import DLIB, OPEN
-from visavis.models.weights import source_path
+from visavis.models.installation import source_path
 
 
 def box(*xyxy: float) -> NDArray[np.float32]:

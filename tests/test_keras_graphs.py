@@ -12,8 +12,8 @@ from keras_nets import facenet as facenet_on
 from keras_nets import resnet50 as resnet50_on
 
 from visavis import ModelCorrupt
-from visavis.models.keras_graphs import keras_graph
-from visavis.models.keras_network import Add, Conv, Dense, Kind, MaxPool, Mean, Network, Norm, Relu, same_padding
+from visavis.models.keras.graphs import keras_graph
+from visavis.models.keras.network import Add, Conv, Dense, Kind, MaxPool, Mean, Network, Norm, Relu, same_padding
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from keras_nets import Array, LayerWeights, keras_file
 
 from visavis import ModelCorrupt, RuntimeFailed, RuntimeMissing
-from visavis.models import keras_weights
-from visavis.models.keras_reading import layers_of
-from visavis.models.keras_weights import read_keras
+from visavis.models.keras import weights as keras_weights
+from visavis.models.keras.reading import layers_of
+from visavis.models.keras.weights import read_keras
 
 LAYERS: LayerWeights = {
     "input": {},

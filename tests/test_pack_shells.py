@@ -23,8 +23,7 @@ from visavis.config import Settings
 from visavis.errors import SpaceMismatch
 from visavis.galleries.opening import open_store
 from visavis.models.catalogue import DLIB, OPEN, PACKS
-from visavis.models.installation import PINS
-from visavis.models.weights import FILES
+from visavis.models.installation import FILES, PINS
 from visavis.service.galleries import Galleries
 
 JSON = {"Content-Type": "application/json"}

@@ -18,9 +18,9 @@ from visavis.core.geometry import extract_chip
 from visavis.errors import InvalidOption, ModelCorrupt, ModelMissing, RuntimeFailed
 from visavis.models.catalogue import AURAFACE, OPENCV, PACKS
 from visavis.models.embedders import ChipEmbedder, takes_batches, to_input
+from visavis.models.installation import FILES
 from visavis.models.packs import InputContract, Pack
 from visavis.models.runtime import Graph, Runtime, RuntimeSpec, compile_graph
-from visavis.models.weights import FILES
 
 Pixels = NDArray[np.uint8]
 CONTRACTS = {

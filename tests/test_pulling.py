@@ -37,8 +37,8 @@ from tiny_packs import file_of, pack_of, sha256, some_bytes, some_hdf5
 import visavis
 from visavis.errors import InvalidOption, LicenceNotAccepted, ModelCorrupt, ModelMissing, PullFailed
 from visavis.models.catalogue import DLIB, PACKS
+from visavis.models.installation import read_source
 from visavis.models.packs import Pack
-from visavis.models.weights import read_source
 from visavis.pulling.folder import ModelsFolder
 from visavis.pulling.holdings import installed
 from visavis.pulling.licences import Restriction

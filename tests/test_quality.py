@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from visavis import ImageNotFound, InvalidOption, MultipleFaces, Recognizer, VisavisError
 from visavis.core.geometry import EYE_CORNERS_NOSE, EYES_NOSE_MOUTH, Anatomy
 from visavis.core.quality import assess, sharpness, turn
-from visavis.models.batching import Observed
+from visavis.models.recognizer import Observed
 from visavis.types import Face, FloatArray, ImageSource, Quality
 
 GREY = np.full((150, 150, 3), 128, np.uint8)

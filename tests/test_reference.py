@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from visavis import Recognizer
 from visavis.core.geometry import extract_chip, iou
 from visavis.models.catalogue import DLIB
-from visavis.models.dlib_pack import DlibDetector
-from visavis.models.landmarks import LandmarkRegressor
-from visavis.models.weights import source_path
+from visavis.models.dlib.landmarks import LandmarkRegressor
+from visavis.models.dlib.loading import DlibDetector
+from visavis.models.installation import source_path
 
 # dlib's CNN detector takes 5 seconds per megapixel.
 LONGEST_SIDE = 640

@@ -11,9 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from visavis import ModelCorrupt, RuntimeFailed
 from visavis.core.geometry import iou, suppress
-from visavis.models.anchor_free import AnchorFreeDetector
+from visavis.models.anchor_free.scrfd import ScrfdHead
+from visavis.models.anchor_free.search import AnchorFreeDetector
 from visavis.models.runtime import Graph, Runtime, RuntimeSpec, compile_graph
-from visavis.models.scrfd import ScrfdHead
 
 Array = NDArray[np.float32]
 STRIDES = (8, 16, 32)

@@ -16,8 +16,8 @@ from visavis.errors import ExtremePose, InvalidOption, NotLive
 from visavis.galleries.records import Policy
 from visavis.galleries.sqlite import SqliteStore
 from visavis.models.attributes import is_live
-from visavis.models.batching import Observed
 from visavis.models.catalogue.shared import LIVENESS
+from visavis.models.recognizer import Observed
 from visavis.service.enrolment import Enrolment
 from visavis.service.galleries import Galleries
 from visavis.types import Attributes, Quality

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch_files import a_dict, name_of, of_all, plain_tensor, storage, tensor, text, whole
 
 from visavis.errors import ModelCorrupt
-from visavis.models import torch_pickle
-from visavis.models.torch_state import read_state_dict
+from visavis.models.torch import state
+from visavis.models.torch.state import read_state_dict
 
 ARRAYS: dict[str, NDArray[np.generic]] = {
     "conv.weight": np.arange(24, dtype="<f4").reshape(2, 3, 2, 2),
@@ -187,7 +187,7 @@ def test_a_message_holds_no_control_characters() -> None:
 
 
 def test_the_number_of_opcodes_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_pickle, "_MOST_OPCODES", 1000)
+    monkeypatch.setattr(state, "_MOST_OPCODES", 1000)
     with pytest.raises(ModelCorrupt, match="more than 1000 opcodes"):
         read_state_dict(made.stream(b"]" * 2000, {}, {}))
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from visavis import ModelCorrupt, ModelMissing
-from visavis.models import weights
+from visavis.models import installation
 from visavis.models.catalogue import DLIB
-from visavis.models.weights import converted, is_cached, read_source
+from visavis.models.installation import converted, is_cached, read_source
 
 PART = DLIB.part("detector")
 FILE = PART.files[0]
@@ -64,7 +64,7 @@ def test_a_damaged_file_that_cannot_be_removed(tmp_path: Path, monkeypatch: pyte
         raise PermissionError(path)
 
     monkeypatch.setattr(Path, "unlink", refuse)
-    monkeypatch.setattr(weights, "_write_cached", refuse_to_write)
+    monkeypatch.setattr(installation, "_write_cached", refuse_to_write)
     assert converted(PART, convert, ".bin", tmp_path) == first
 
 
@@ -112,7 +112,7 @@ def test_every_source_is_pinned_and_free() -> None:
 
 def test_another_conversion_has_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     converted(PART, convert, ".bin", tmp_path)
-    monkeypatch.setattr(weights, "_CONVERSION", weights._CONVERSION + 1)  # noqa: SLF001
+    monkeypatch.setattr(installation, "_CONVERSION", installation._CONVERSION + 1)  # noqa: SLF001
     assert not is_cached(PART, ".bin", tmp_path)
 
 

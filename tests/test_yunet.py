@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from visavis import InvalidImage, InvalidOption, Recognizer
 from visavis.core.geometry import iou, suppress
 from visavis.core.pyramid import Level, Pyramid, paint, plan_alone
-from visavis.models.anchor_free import AnchorFreeDetector, plan_levels
+from visavis.models.anchor_free.search import AnchorFreeDetector, plan_levels
+from visavis.models.anchor_free.yunet import OUTPUTS, YuNetHead, load_detector
 from visavis.models.catalogue.shared import YUNET
+from visavis.models.detection import Sightings
 from visavis.models.installation import Installation
 from visavis.models.runtime import Graph, Precision, Runtime, RuntimeSpec, compile_graph
-from visavis.models.sight import Sightings
-from visavis.models.yunet import OUTPUTS, YuNetHead, load_detector
 
 UInt8 = NDArray[np.uint8]
 PHOTOS = [

@@ -202,13 +202,13 @@ def _described(part: "Part") -> str:
 
 
 def _is_there(file: "ModelFile", options: ModelOptions) -> bool:
-    from visavis.models.weights import is_installed  # noqa: PLC0415  # likewise
+    from visavis.models.installation import is_installed  # noqa: PLC0415  # likewise
 
     return is_installed(file, options.models_folder())
 
 
 def _problem_with(file: "ModelFile", options: ModelOptions) -> Problem | None:
-    from visavis.models.weights import read_source  # noqa: PLC0415  # likewise
+    from visavis.models.installation import read_source  # noqa: PLC0415  # likewise
 
     try:
         read_source(file, options.models_folder())
@@ -222,8 +222,8 @@ def _problem_with(file: "ModelFile", options: ModelOptions) -> Problem | None:
 
 def _check_cache(options: ModelOptions) -> Section:
     from visavis.models.catalogue import find_pack  # noqa: PLC0415  # likewise
+    from visavis.models.installation import default_cache_dir, is_cached  # noqa: PLC0415  # likewise
     from visavis.models.loading import CONVERTED  # noqa: PLC0415  # likewise
-    from visavis.models.weights import default_cache_dir, is_cached  # noqa: PLC0415  # likewise
 
     folder = options.cache_dir or default_cache_dir()
     reason = _why_unwritable(folder)

@@ -13,8 +13,8 @@ from visavis.cli.messages import say
 from visavis.cli.options import ModelOptions
 from visavis.core.decide import check_threshold
 from visavis.errors import VisavisError
-from visavis.models.batching import Observed
 from visavis.models.packs import QualityLimits
+from visavis.models.recognizer import Observed
 from visavis.service.clusters import check_library, group_faces
 from visavis.service.decisions import shortcomings
 from visavis.types import FloatArray

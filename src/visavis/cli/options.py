@@ -151,7 +151,7 @@ class ModelOptions:
 
     def models_folder(self) -> Path:
         """Return where pulled models are kept."""
-        from visavis.models.weights import default_models_dir  # noqa: PLC0415  # brings NumPy
+        from visavis.models.installation import default_models_dir  # noqa: PLC0415  # brings NumPy
 
         return self.models_dir or default_models_dir()
 

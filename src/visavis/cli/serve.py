@@ -201,8 +201,11 @@ def _check_pack(settings: "Settings") -> None:
         SetupError: it is not installed, or a file that tells of it is damaged.
     """
     from visavis.models.catalogue import find_pack  # noqa: PLC0415  # brings NumPy
-    from visavis.models.installation import as_installed, check_installed  # noqa: PLC0415  # likewise
-    from visavis.models.weights import default_models_dir  # noqa: PLC0415  # likewise
+    from visavis.models.installation import (  # noqa: PLC0415  # likewise
+        as_installed,
+        check_installed,
+        default_models_dir,
+    )
 
     folder = settings.models_dir or default_models_dir()
     check_installed(as_installed(find_pack(settings.pack), folder), folder)

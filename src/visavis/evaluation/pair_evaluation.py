@@ -22,8 +22,7 @@ from visavis.evaluation.embedding import Embedded, Seeing, embed_photos
 from visavis.evaluation.protocols import Grouping, Pairs, counted
 from visavis.evaluation.results import AskedFmr, AtFmr, Folds, GroupRates, Match, PairEvaluation, PairRates
 from visavis.evaluation.tables import share
-from visavis.models.comparing import choose_rule
-from visavis.models.recognizer import Rate
+from visavis.models.recognizer import Rate, choose_rule
 
 _BETWEEN = "between groups"
 

@@ -20,8 +20,7 @@ from visavis.evaluation.embedding import Embedded, Seeing, embed_photos
 from visavis.evaluation.identification import FPIRS, Answers, SearchRates, SearchReplicates, search, threshold_at_fpir
 from visavis.evaluation.protocols import Grouping, Split, people_of
 from visavis.evaluation.results import AskedFmr, AtFpir, GroupRates, Match, SearchEvaluation
-from visavis.models.comparing import choose_rule
-from visavis.models.recognizer import Rate
+from visavis.models.recognizer import Rate, choose_rule
 
 
 def evaluate_search(  # noqa: PLR0913  # independent options

@@ -11,8 +11,8 @@ from visavis.core.geometry import ChipTemplate, areas, extract_chip
 from visavis.core.image import ImageLimits, Picture, name_of, read_image
 from visavis.core.quality import assess
 from visavis.errors import InvalidOption, MultipleFaces, NoFace, VisavisError
+from visavis.models.detection import Sightings
 from visavis.models.loading import Models
-from visavis.models.sight import Sightings
 from visavis.types import Attribute, Face, FloatArray, ImageSource, SizeWH, UInt8Array
 
 FacesPolicy: TypeAlias = Literal["all", "largest", "only"]

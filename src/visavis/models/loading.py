@@ -4,16 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from visavis.errors import RuntimeFailed
-from visavis.models import attribute_heads, dlib_pack, keras_pack, scrfd, yunet
+from visavis.models import attributes as attribute_heads
+from visavis.models.anchor_free import scrfd, yunet
 from visavis.models.attributes import AttributeModels
+from visavis.models.detection import Detector
+from visavis.models.dlib import loading as dlib_loading
 from visavis.models.embedders import ChipEmbedder, takes_batches
-from visavis.models.inception_resnet import inception_resnet_v1
 from visavis.models.installation import Installation, check_installed
-from visavis.models.onnx_shapes import Shape
+from visavis.models.keras import loading as keras_loading
+from visavis.models.keras.network import inception_resnet_v1, vggface2_resnet50
 from visavis.models.packs import Head, Pack
-from visavis.models.resnet50 import vggface2_resnet50
-from visavis.models.runtime import Graph, InferAll, RuntimeSpec, compile_graph
-from visavis.models.sight import Detector
+from visavis.models.runtime import Graph, InferAll, RuntimeSpec, Shape, compile_graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,11 @@ class Models:
 
 
 CONVERTED: Mapping[Head, str] = {
-    "dlib-mmod": dlib_pack.GRAPH_SUFFIX,
-    "dlib-forest": dlib_pack.FOREST_SUFFIX,
-    "dlib-resnet": dlib_pack.GRAPH_SUFFIX,
-    "inception-resnet-v1": keras_pack.GRAPH_SUFFIX,
-    "vggface2-resnet50": keras_pack.GRAPH_SUFFIX,
+    "dlib-mmod": dlib_loading.GRAPH_SUFFIX,
+    "dlib-forest": dlib_loading.FOREST_SUFFIX,
+    "dlib-resnet": dlib_loading.GRAPH_SUFFIX,
+    "inception-resnet-v1": keras_loading.GRAPH_SUFFIX,
+    "vggface2-resnet50": keras_loading.GRAPH_SUFFIX,
     "minifasnet": attribute_heads.GRAPH_SUFFIX,
 }
 """The heads whose files are converted on first use, and the suffix of what is kept in the cache."""
@@ -54,7 +55,7 @@ def load_models(pack: Pack, installation: Installation) -> Models:
 def _load_detector(pack: Pack, installation: Installation) -> Detector:
     part = pack.part("detector")
     if part.head == "dlib-mmod":
-        return dlib_pack.load_detector(part, pack.part("landmarks"), installation)
+        return dlib_loading.load_detector(part, pack.part("landmarks"), installation)
     if part.head == "yunet":
         return yunet.load_detector(part, installation)
     if part.head == "scrfd":
@@ -72,11 +73,11 @@ def _chip_embedder(pack: Pack, installation: Installation) -> ChipEmbedder:
 def _load_embedder(pack: Pack, installation: Installation) -> InferAll:
     part, side = pack.part("embedder"), pack.template.side
     if part.head == "dlib-resnet":
-        return dlib_pack.load_embedder(part, side, installation)
+        return dlib_loading.load_embedder(part, side, installation)
     if part.head == "inception-resnet-v1":
-        return keras_pack.load_embedder(part, inception_resnet_v1(pack.dimension), installation)
+        return keras_loading.load_embedder(part, inception_resnet_v1(pack.dimension), installation)
     if part.head == "vggface2-resnet50":
-        return keras_pack.load_embedder(part, vggface2_resnet50(), installation)
+        return keras_loading.load_embedder(part, vggface2_resnet50(), installation)
     if part.head == "onnx-embedder":
         (file,) = part.files
         shape = (None, 3, side, side) if pack.input.layout == "nchw" else (None, side, side, 3)

@@ -1,25 +1,140 @@
-"""Detect, embed, verify: what a user of the library holds in the hand."""
+"""Recognizer: detection, embedding and verification of faces, one image or many."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import Literal, TypeAlias, TypedDict, get_args
+from typing import Literal, TypeAlias, TypedDict, TypeVar, get_args
 
 import numpy as np
 
-from visavis.core.decide import Rule
-from visavis.core.image import DEFAULT_LIMITS, ImageLimits
-from visavis.errors import InvalidImage, InvalidOption, VisavisError
-from visavis.models.batching import Observed, batches, faces_of, insist, observed_of, several, value_of
+from visavis.core.decide import Rule, check_rate, distance_of, probability_of_same, rule_at_rate
+from visavis.core.image import DEFAULT_LIMITS, ImageLimits, name_of
+from visavis.errors import InvalidImage, InvalidOption, NoFace, NotLive, VisavisError
+from visavis.models.attributes import is_live
 from visavis.models.catalogue import find_pack
-from visavis.models.comparing import choose_rule, compare
 from visavis.models.finding import DEFAULT_MIN_FACE, FacesPolicy, Find, Found, Search, check_min_face, make_finder
-from visavis.models.installation import Installation, as_installed
+from visavis.models.installation import Installation, as_installed, default_cache_dir, default_models_dir
 from visavis.models.loading import load_models
+from visavis.models.packs import Pack
 from visavis.models.runtime import Precision, Runtime, RuntimeSpec
-from visavis.models.weights import default_cache_dir, default_models_dir
 from visavis.types import Attribute, Face, FloatArray, ImageSource, UInt8Array, Verification
+
+# How many chips, and at most how many images, are gathered before they are embedded together.
+_BATCH = 16
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observed:
+    """A face as an image shows it.
+
+    Attributes:
+        face: with its embedding and quality.
+        chip: (S, S, 3) the aligned face that was embedded, S being the template's side.
+    """
+
+    face: Face
+    chip: UInt8Array = field(repr=False)
+
+
+def value_of(result: _Result | VisavisError) -> _Result:
+    """Return a result, or raise the error in its place."""
+    if isinstance(result, VisavisError):
+        raise result
+    return result
+
+
+def faces_of(found: Found | VisavisError) -> tuple[Face, ...] | VisavisError:
+    """Return the faces, or the error in their place."""
+    return found if isinstance(found, VisavisError) else found.faces
+
+
+def observed_of(found: Found | VisavisError) -> tuple[Observed, ...] | VisavisError:
+    """Return the faces with their chips, or the error in their place."""
+    return found if isinstance(found, VisavisError) else tuple(map(Observed, found.faces, found.chips))
+
+
+def batches(found: Iterable[Found | VisavisError]) -> Iterator[list[Found | VisavisError]]:
+    """Group results until they have enough chips, or are enough themselves."""
+    batch: list[Found | VisavisError] = []
+    chips = 0
+    for item in found:
+        batch.append(item)
+        chips += len(item.chips) if isinstance(item, Found) else 0
+        if max(chips, len(batch)) >= _BATCH:
+            yield batch
+            batch, chips = [], 0
+    if batch:
+        yield batch
+
+
+def several(images: Iterable[ImageSource]) -> Iterable[ImageSource]:
+    """Refuse a single image, whose characters or bytes would be taken for images."""
+    if isinstance(images, str | bytes | bytearray | memoryview):
+        raise InvalidOption(f"several images are wanted, as in [image, ...], not {name_of(images)}")
+    return images
+
+
+def insist(found: Found | VisavisError, place: str, image: ImageSource) -> Found | VisavisError:
+    """Turn the absence of a face, or of life where that was looked at, into an error."""
+    if isinstance(found, VisavisError):
+        return found
+    if not found.faces:
+        return NoFace(f"{name_of(image)}: no face found in the {place} image")
+    if not all(is_live(face.attributes) for face in found.faces):
+        return NotLive(f"{name_of(image)}: the face in the {place} image looks like a print or a screen")
+    return found
+
+
+def choose_rule(pack: Pack, default: Rule, *, threshold: float | None = None, fmr: float | str | None = None) -> Rule:
+    """Return the rule that is asked for.
+
+    Args:
+        pack: whose embeddings are compared.
+        default: where nothing is asked for.
+        threshold: two faces nearer than this are taken for one person.
+        fmr: the false match rate to keep instead, or its name: "strict", "balanced" or "lenient".
+
+    Raises:
+        InvalidOption: both are given, or one is out of its range; or nobody has measured the pack's rates, or this one.
+    """
+    if threshold is not None and fmr is not None:
+        raise InvalidOption("threshold and fmr are two ways to say the same: use one of them")
+    if threshold is not None:
+        return Rule.at(threshold)
+    if fmr is None:
+        return default
+    rate = check_rate(fmr)
+    if pack.rates is None:
+        raise InvalidOption(
+            f"fmr: nobody has measured the error rates of the pack {pack.name!r} here: visavis calibrate --pack "
+            f"{pack.name} does, with photos of yours"
+        )
+    try:
+        return rule_at_rate(pack.rates, rate)
+    except InvalidOption as error:
+        if not pack.rates_replaced:
+            raise
+        reset = f"visavis calibrate --reset --pack {pack.name}"
+        raise InvalidOption(f"{error}; {reset} brings back the rates that the pack came with") from None
+
+
+def compare(pack: Pack, a: Face, b: Face, rule: Rule) -> Verification:
+    """Return whether two faces, which have embeddings, are the same person."""
+    if a.embedding is None or b.embedding is None:
+        raise AssertionError("faces to compare come with embeddings")
+    distance = distance_of(pack.metric, a.embedding, b.embedding)
+    return Verification(
+        same=distance < rule.threshold,
+        distance=distance,
+        threshold=rule.threshold,
+        probability=probability_of_same(distance, pack.calibration),
+        faces=(a, b),
+        decision=rule.decide(distance),
+        fmr=rule.fmr,
+    )
+
 
 Rate: TypeAlias = float | Literal["strict", "balanced", "lenient"]
 """A false match rate: the part of pairs of strangers that may be taken for one person; or the name of one."""

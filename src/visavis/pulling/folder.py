@@ -18,9 +18,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from visavis.errors import ModelCorrupt, PullFailed, VisavisError
-from visavis.models.installation import PINS, read_pins
+from visavis.models.installation import FILES, PINS, read_pins
 from visavis.models.packs import ModelFile
-from visavis.models.weights import FILES
 from visavis.pulling.hashing import Fingerprint, disguise_of, fault_of, fingerprint, misnamed
 
 PARTIAL = "partial"

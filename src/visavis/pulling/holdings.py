@@ -5,9 +5,8 @@ from typing import Literal, TypeAlias
 
 from visavis.errors import InvalidOption, ModelMissing
 from visavis.models.catalogue import PACKS
-from visavis.models.installation import as_pinned
+from visavis.models.installation import as_pinned, source_path
 from visavis.models.packs import ModelFile, Pack, Part, Role
-from visavis.models.weights import source_path
 from visavis.pulling.folder import ModelsFolder
 
 Installed: TypeAlias = Literal["yes", "partly", "no"]

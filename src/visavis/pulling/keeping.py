@@ -6,9 +6,8 @@ from pathlib import Path
 
 from visavis.errors import ModelMissing
 from visavis.models.catalogue import PACKS
-from visavis.models.installation import PINS, as_pinned
+from visavis.models.installation import PINS, as_pinned, source_path
 from visavis.models.packs import ModelFile, Pack
-from visavis.models.weights import source_path
 from visavis.pulling.folder import ModelsFolder
 from visavis.pulling.hashing import fault_of, fingerprint
 from visavis.pulling.holdings import installed, pulled_files

@@ -10,8 +10,8 @@ from typing import TypeAlias
 import httpx
 
 from visavis.errors import ModelCorrupt, PullFailed
+from visavis.models.installation import source_path
 from visavis.models.packs import Archive, ModelFile, Pack, Part, Role
-from visavis.models.weights import source_path
 from visavis.pulling.archives import extract
 from visavis.pulling.folder import ModelsFolder
 from visavis.pulling.hashing import disguise_of, fault_of, fingerprint, is_published

@@ -7,10 +7,9 @@ from visavis.core.decide import named_rules
 from visavis.errors import ModelCorrupt, ModelMissing
 from visavis.models.attributes import ROLE_OF_ATTRIBUTE
 from visavis.models.catalogue import PACKS
-from visavis.models.installation import as_installed
+from visavis.models.installation import as_installed, default_models_dir, is_installed
 from visavis.models.packs import Pack, Part
 from visavis.models.recognizer import Recognizer
-from visavis.models.weights import default_models_dir, is_installed
 
 _FACTS = ("name", "summary", "commercial_use", "dimension", "metric", "threshold", "threshold_provenance")
 _FILE_FACTS = ("name", "size", "sha256", "licence", "origin")

@@ -9,8 +9,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from visavis.core.decide import Rule
 from visavis.errors import InputError, InvalidOption, ModelMissing, NoFace, NotLive, StateError, VisavisError
 from visavis.models.attributes import is_live
-from visavis.models.comparing import choose_rule, compare
-from visavis.models.recognizer import Recognizer
+from visavis.models.recognizer import Recognizer, choose_rule, compare
 from visavis.server.inputs import Source, load
 from visavis.server.observability import NO_TALLY, Tally, current_request_id, log_setup_error
 from visavis.server.problems import Problem, from_library

@@ -20,8 +20,8 @@ from visavis.errors import (
 from visavis.galleries.records import Details, Gallery, Match, Policy, Sample
 from visavis.models.attributes import is_live
 from visavis.models.catalogue import pack_of_space
-from visavis.models.comparing import choose_rule
 from visavis.models.packs import Pack, QualityLimits
+from visavis.models.recognizer import choose_rule
 from visavis.service.results import Candidate, Identification, SubjectVerification, UnknownReason
 from visavis.types import Attribute, Face, FloatArray, Quality
 

@@ -5,9 +5,9 @@ from typing import Protocol
 
 from visavis.core.image import ImageLimits
 from visavis.errors import VisavisError
-from visavis.models.batching import Observed
 from visavis.models.finding import FacesPolicy
 from visavis.models.packs import Pack
+from visavis.models.recognizer import Observed
 from visavis.types import Attribute, ImageSource
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from visavis.errors import InvalidOption, VisavisError
 from visavis.galleries.base import Store
 from visavis.galleries.records import NO_DETAILS, Details, Gallery, Origin, Policy
-from visavis.models.batching import value_of
+from visavis.models.recognizer import value_of
 from visavis.service import transfer
 from visavis.service.decisions import check_policy, check_space, rules_of
 from visavis.service.enroller import Enroller

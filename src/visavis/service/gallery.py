@@ -8,10 +8,8 @@ import numpy as np
 from visavis.core.decide import Rule
 from visavis.errors import InvalidOption, NoFace, SampleNotFound, VisavisError
 from visavis.galleries.checks import check_embedding, check_probes
-from visavis.models.batching import value_of
-from visavis.models.comparing import choose_rule
 from visavis.models.finding import FacesPolicy
-from visavis.models.recognizer import Rate
+from visavis.models.recognizer import Rate, choose_rule, value_of
 from visavis.service import hygiene, transfer
 from visavis.service.decisions import candidates_of, check_live, identify, rules_of, verify, wanted_attributes
 from visavis.service.filling import GalleryFilling

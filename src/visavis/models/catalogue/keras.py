@@ -6,9 +6,9 @@ import numpy as np
 
 from visavis.core.geometry import ChipTemplate
 from visavis.models.catalogue.shared import AGE_GENDER, LIVENESS, POSE, UNMEASURED, UNMEASURED_QUALITY, YUNET
-from visavis.models.inception_resnet import SIDE as FACENET_SIDE
+from visavis.models.keras.network import INCEPTION_SIDE as FACENET_SIDE
+from visavis.models.keras.network import RESNET50_SIDE as VGGFACE2_SIDE
 from visavis.models.packs import InputContract, ModelFile, Pack, Part
-from visavis.models.resnet50 import SIDE as VGGFACE2_SIDE
 
 _DEEPFACE = "https://github.com/serengil/deepface_models"
 _KERAS_VGGFACE = "https://github.com/rcmalli/keras-vggface"

@@ -14,7 +14,7 @@ import numpy as np
 
 from visavis.errors import ModelCorrupt
 from visavis.models.onnx_graphs import FLOAT, GraphWriter, Normalisation, Tensor, folded
-from visavis.models.torch_state import StateDict, read_state_dict
+from visavis.models.torch.state import StateDict, read_state_dict
 from visavis.types import FloatArray
 
 _CLASSES = 3

@@ -1,4 +1,4 @@
-"""Reads the HDF5 files in which Keras keeps weights; ``visavis.models.keras_weights`` runs it in a process of its own.
+"""Reads the HDF5 files in which Keras keeps weights; ``visavis.models.keras.weights`` runs it in a process of its own.
 
 An HDF5 file can name other files, describe data that nobody stored, and call for filters; of all that, Keras writes
 nothing and this reads nothing: plain arrays of floating-point numbers that are in the file, by plain links. A damaged
@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from visavis.errors import ModelCorrupt
-from visavis.models.keras_weights import CORRUPT
+from visavis.models.keras.weights import CORRUPT
 from visavis.types import FloatArray
 
 # Far more than any network has.

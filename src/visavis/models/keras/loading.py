@@ -3,7 +3,7 @@
 from visavis.errors import ModelCorrupt
 from visavis.models.catalogue import packs_with
 from visavis.models.installation import Installation
-from visavis.models.keras_network import Network
+from visavis.models.keras.network import Network
 from visavis.models.packs import Part
 from visavis.models.runtime import Graph, InferAll, compile_graph
 
@@ -19,10 +19,10 @@ def load_embedder(part: Part, network: Network, installation: Installation) -> I
     """
 
     def graph(data: bytes) -> bytes:
-        from visavis.models import keras_graphs  # noqa: PLC0415  # brings ONNX, which only the conversion needs
+        from visavis.models.keras import graphs  # noqa: PLC0415  # brings ONNX, which only the conversion needs
 
         try:
-            return keras_graphs.keras_graph(network, data)
+            return graphs.keras_graph(network, data)
         except ModelCorrupt as error:
             # Nobody publishes a hash of such a file: whatever came first was pinned.
             name = part.files[0].name

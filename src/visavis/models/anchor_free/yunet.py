@@ -5,11 +5,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from visavis.models.anchor_free import STRIDES, AnchorFreeDetector, cells
+from visavis.models.anchor_free.search import STRIDES, AnchorFreeDetector, cells
+from visavis.models.detection import Sightings
 from visavis.models.installation import Installation
 from visavis.models.packs import Part
 from visavis.models.runtime import Graph, InferAll, compile_graph
-from visavis.models.sight import Sightings
 from visavis.types import FloatArray, UInt8Array
 
 # At 30 pixels none of LFW's faces scores less (at 24 pixels 1 % do), at 0.9 a tenth would be missed; of the test photos

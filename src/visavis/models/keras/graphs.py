@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from visavis.errors import ModelCorrupt
-from visavis.models.keras_network import (
+from visavis.models.keras.network import (
     Add,
     Concat,
     Conv,
@@ -25,7 +25,7 @@ from visavis.models.keras_network import (
     assign,
     same_padding,
 )
-from visavis.models.keras_weights import read_keras
+from visavis.models.keras.weights import read_keras
 from visavis.models.onnx_graphs import GraphWriter, Normalisation, Tensor, folded
 from visavis.types import FloatArray
 
@@ -35,7 +35,7 @@ def keras_graph(network: Network, data: bytes) -> bytes:
 
     Args:
         network: that ends in one number per channel.
-        data: the file of its weights; see ``visavis.models.keras_weights``.
+        data: the file of its weights; see ``visavis.models.keras.weights``.
 
     Raises:
         ModelCorrupt: the file is damaged, or holds another network's weights.

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 
 from visavis.errors import ModelCorrupt
-from visavis.models.anchor_free import STRIDES, AnchorFreeDetector, cells
+from visavis.models.anchor_free.search import STRIDES, AnchorFreeDetector, cells
+from visavis.models.detection import Sightings
 from visavis.models.installation import Installation
 from visavis.models.packs import Part
 from visavis.models.runtime import Graph, InferAll, compile_graph
-from visavis.models.sight import Sightings
 from visavis.types import FloatArray, UInt8Array
 
 _LEAST_SCORE = 0.5

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from visavis.core.geometry import suppress
 from visavis.core.pyramid import Canvas, Level, Pyramid, Tile, paint, plan_canvases, plan_part, pyramid_levels
-from visavis.models import searching
+from visavis.models import detection
 from visavis.models.runtime import Infer
 from visavis.types import FloatArray, SizeWH, UInt8Array
 
@@ -50,8 +50,8 @@ _NOTHING = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.
 
 
 def search_size(size_wh: SizeWH, min_face: float) -> SizeWH:
-    """Return the size to bring an image to; see ``visavis.models.searching``."""
-    return searching.search_size(size_wh, min_face, WINDOW)
+    """Return the size to bring an image to; see ``visavis.models.detection``."""
+    return detection.search_size(size_wh, min_face, WINDOW)
 
 
 class MmodDetector:

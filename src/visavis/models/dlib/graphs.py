@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from visavis.errors import ModelCorrupt
-from visavis.models.dlib_files import AddPrevious, Affine, Conv, Dense, Layer, Network, Pool, Relu
+from visavis.models.dlib.files import AddPrevious, Affine, Conv, Dense, Layer, Network, Pool, Relu
 from visavis.models.onnx_graphs import FLOAT, GraphWriter, Tensor
 from visavis.types import FloatArray, SizeWH
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from visavis.models.dlib_files import LandmarkForest
+from visavis.models.dlib.files import LandmarkForest
 from visavis.types import FloatArray, UInt8Array
 
 _DEPTH = 4

@@ -7,13 +7,13 @@ from zipfile import BadZipFile
 import numpy as np
 
 from visavis.errors import ModelCorrupt
-from visavis.models.detectors import MmodDetector, search_size
-from visavis.models.dlib_files import LandmarkForest, Network, read_landmark_forest, read_network
+from visavis.models.detection import Sightings
+from visavis.models.dlib.detector import MmodDetector, search_size
+from visavis.models.dlib.files import LandmarkForest, Network, read_landmark_forest, read_network
+from visavis.models.dlib.landmarks import LandmarkRegressor
 from visavis.models.installation import Installation
-from visavis.models.landmarks import LandmarkRegressor
 from visavis.models.packs import ModelFile, Part
 from visavis.models.runtime import Graph, InferAll, compile_graph, compile_network
-from visavis.models.sight import Sightings
 from visavis.types import SizeWH, UInt8Array
 
 GRAPH_SUFFIX = ".onnx"
@@ -28,7 +28,7 @@ class DlibDetector:
         self._landmarks = landmarks
 
     def search_size(self, size_wh: SizeWH, min_face: float) -> SizeWH:
-        """Return the size to bring an image to; see ``visavis.models.detectors.search_size``."""
+        """Return the size to bring an image to; see ``visavis.models.dlib.detector.search_size``."""
         return search_size(size_wh, min_face)
 
     def find(self, image: UInt8Array, search_size_wh: SizeWH, *, largest: bool) -> Sightings:
@@ -47,9 +47,9 @@ def load_detector(detector: Part, landmarks: Part, installation: Installation) -
     """
 
     def graph(data: bytes) -> bytes:
-        from visavis.models import dlib_graphs  # noqa: PLC0415  # brings ONNX, which only the conversion needs
+        from visavis.models.dlib import graphs  # noqa: PLC0415  # brings ONNX, which only the conversion needs
 
-        return dlib_graphs.detector_graph(_checked_network(detector.files[0], data))
+        return graphs.detector_graph(_checked_network(detector.files[0], data))
 
     def forest(data: bytes) -> bytes:
         return _pack_forest(_checked_forest(landmarks.files[0], data))
@@ -64,9 +64,9 @@ def load_embedder(part: Part, side: int, installation: Installation) -> InferAll
     """Convert the embedder, for chips of ``side`` pixels, and compile it; errors as in ``load_detector``."""
 
     def graph(data: bytes) -> bytes:
-        from visavis.models import dlib_graphs  # noqa: PLC0415  # likewise
+        from visavis.models.dlib import graphs  # noqa: PLC0415  # likewise
 
-        return dlib_graphs.embedder_graph(_checked_network(part.files[0], data), (side, side))
+        return graphs.embedder_graph(_checked_network(part.files[0], data), (side, side))
 
     return compile_graph(Graph(installation.converted(part, graph, GRAPH_SUFFIX)), installation.spec)
 

@@ -13,7 +13,7 @@ from visavis.errors import ModelCorrupt, RuntimeFailed, RuntimeMissing
 from visavis.types import FloatArray
 
 # The process sees the modules that this one sees.
-_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from visavis.models.keras_reading import main; main()"
+_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from visavis.models.keras.reading import main; main()"
 _PYTHON_ERROR = 1
 # A file of a hundred megabytes takes a second.
 _TIME_LIMIT_S = 120.0

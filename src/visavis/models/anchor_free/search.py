@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from visavis.core.geometry import areas, iou, overlapped, suppress
 from visavis.core.pyramid import Canvas, Level, Pyramid, paint, plan_alone
-from visavis.models.searching import search_size
-from visavis.models.sight import Sightings
+from visavis.models.detection import Sightings, search_size
 from visavis.types import FloatArray, SizeWH, UInt8Array
 
 STRIDES = (8, 16, 32)
@@ -58,7 +57,7 @@ class AnchorFreeDetector:
         self._most_overlap = most_overlap
 
     def search_size(self, size_wh: SizeWH, min_face: float) -> SizeWH:
-        """Return the size to bring an image to; see ``visavis.models.searching``. Never below the coarsest level's."""
+        """Return the size to bring an image to; see ``visavis.models.detection``. Never below the coarsest level's."""
         factor = min(_COARSEST / min(size_wh), _LONGEST_ENLARGED / max(size_wh))
         coarsest = (max(1, round(factor * size_wh[0])), max(1, round(factor * size_wh[1])))
         return max(search_size(size_wh, min_face, self._window), coarsest, key=max)

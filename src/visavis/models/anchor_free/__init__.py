@@ -1,0 +1,1 @@
+"""Anchor-free detectors: SCRFD and YuNet."""

@@ -1,0 +1,1 @@
+"""dlib's networks and landmark forests."""
