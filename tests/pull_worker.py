@@ -6,11 +6,11 @@ from pathlib import Path
 
 from tiny_packs import pack_of
 
+from visavis.downloads.folder import ModelsFolder
+from visavis.downloads.pull import pull
+from visavis.downloads.transfer import Patience, Source
 from visavis.errors import VisavisError
 from visavis.models.packs import ModelFile
-from visavis.pulling.folder import ModelsFolder
-from visavis.pulling.pull import pull
-from visavis.pulling.source import Patience, Source
 
 
 def main(folder: str, mirror: str, size: str, sha256: str, largest: str = "") -> None:

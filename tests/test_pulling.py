@@ -35,15 +35,14 @@ from model_server import (
 from tiny_packs import file_of, pack_of, sha256, some_bytes, some_hdf5
 
 import visavis
+from visavis.downloads.folder import ModelsFolder
+from visavis.downloads.installed import installed
+from visavis.downloads.pull import Lacking, Pulled, Restriction, pull
+from visavis.downloads.transfer import Patience, Source
 from visavis.errors import InvalidOption, LicenceNotAccepted, ModelCorrupt, ModelMissing, PullFailed
 from visavis.models.catalogue import DLIB, PACKS
 from visavis.models.installation import read_source
 from visavis.models.packs import Pack
-from visavis.pulling.folder import ModelsFolder
-from visavis.pulling.holdings import installed
-from visavis.pulling.licences import Restriction
-from visavis.pulling.pull import Lacking, Pulled, pull
-from visavis.pulling.source import Patience, Source
 
 FIRST, SECOND, THIRD = some_bytes(300_000), some_hdf5(70_000, 1), some_bytes(900, 2)
 TINY = pack_of("tiny", file_of("first.onnx", FIRST), file_of("second.onnx", SECOND))

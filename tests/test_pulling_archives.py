@@ -12,12 +12,11 @@ import pytest
 from model_server import ModelServer, cut_after, model_server
 from tiny_packs import file_of, in_archive, pack_of, sha256, some_bytes
 
+from visavis.downloads.folder import ModelsFolder
+from visavis.downloads.pull import extract, pull
+from visavis.downloads.transfer import Patience, Source
 from visavis.errors import ModelCorrupt, PullFailed
 from visavis.models.packs import Archive, ModelFile, Pack
-from visavis.pulling.archives import extract
-from visavis.pulling.folder import ModelsFolder
-from visavis.pulling.pull import pull
-from visavis.pulling.source import Patience, Source
 
 FIRST, SECOND = some_bytes(100_000), some_bytes(40_000, 1)
 URL = "https://models.example.com/releases/download/v1/both.zip"

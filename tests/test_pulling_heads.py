@@ -3,8 +3,7 @@
 import httpx
 import pytest
 
-from visavis.pulling.heads import first_byte_of
-from visavis.pulling.source import Source
+from visavis.downloads.transfer import Source, first_byte_of
 
 
 @pytest.mark.parametrize(

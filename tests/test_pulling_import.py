@@ -12,13 +12,13 @@ import pytest
 from tiny_packs import file_of, in_archive, pack_of, sha256, some_bytes, some_hdf5
 
 from visavis import Recognizer
+from visavis.downloads.folder import ModelsFolder
+from visavis.downloads.importing import Imported, import_files
+from visavis.downloads.installed import installed
+from visavis.downloads.removing import remove, verify
 from visavis.errors import InvalidOption, LicenceNotAccepted, ModelCorrupt, PullFailed, VisavisError
 from visavis.models.catalogue import DLIB, OPEN, PACKS, packs_with
 from visavis.models.packs import Archive, Pack
-from visavis.pulling.folder import ModelsFolder
-from visavis.pulling.holdings import installed
-from visavis.pulling.importing import Imported, import_files
-from visavis.pulling.keeping import remove, verify
 
 FIRST, SECOND, THIRD, FOURTH = (some_bytes(count, seed) for seed, count in enumerate((9_000, 5_000, 700, 300)))
 

@@ -11,8 +11,8 @@ from visavis.cli.options import DEFAULT_PACK, ModelOptions, ModelsDirOption, Qui
 from visavis.cli.report import bytes_shown
 
 if TYPE_CHECKING:
+    from visavis.downloads.folder import ModelsFolder
     from visavis.models.packs import Pack
-    from visavis.pulling.folder import ModelsFolder
 
 EXAMPLES = """\b
 Examples:
@@ -67,8 +67,8 @@ def list_(
     "installed" is about what a pack needs, and so is the size; under "optional parts" are those that are here too.
     """
     with reporting(quiet=quiet, verbose=verbose):
+        from visavis.downloads.folder import ModelsFolder  # noqa: PLC0415  # likewise
         from visavis.models.catalogue import PACKS  # noqa: PLC0415  # brings NumPy
-        from visavis.pulling.folder import ModelsFolder  # noqa: PLC0415  # likewise
 
         folder = ModelsFolder(ModelOptions(models_dir=models_dir).models_folder())
         packs = [_plain(pack, folder) for pack in PACKS.values() if pack.commercial_use or not commercial]
@@ -87,8 +87,8 @@ app.command("remove", short_help="Delete the files of packs.", epilog=models_kee
 
 
 def _plain(pack: "Pack", folder: "ModelsFolder") -> dict[str, Any]:
+    from visavis.downloads.installed import installed, parts_here  # noqa: PLC0415  # likewise
     from visavis.models.installation import as_pinned  # noqa: PLC0415  # brings NumPy
-    from visavis.pulling.holdings import installed, parts_here  # noqa: PLC0415  # likewise
 
     pack = as_pinned(pack, folder.path)
     pins = folder.pins()

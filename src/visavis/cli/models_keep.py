@@ -13,9 +13,9 @@ from visavis.cli.report import bytes_shown
 from visavis.errors import InvalidOption
 
 if TYPE_CHECKING:
+    from visavis.downloads.folder import ModelsFolder
+    from visavis.downloads.removing import Removal, Verified
     from visavis.models.packs import Pack
-    from visavis.pulling.folder import ModelsFolder
-    from visavis.pulling.keeping import Removal, Verified
 
 VERIFY_EXAMPLES = """\b
 Exit codes:
@@ -50,11 +50,11 @@ def verify(
 ) -> None:
     """Read every file again and compare its hash with the published or pinned one. Needs no network."""
     with reporting(quiet=quiet, verbose=verbose):
-        from visavis.pulling import keeping  # noqa: PLC0415  # brings NumPy
+        from visavis.downloads import removing  # noqa: PLC0415  # brings NumPy
 
         packs = _packs(names or [])
         results = []
-        for result in keeping.verify(packs, _folder(models_dir), missing_is_fault=bool(names)):
+        for result in removing.verify(packs, _folder(models_dir), missing_is_fault=bool(names)):
             results.append(result)
             if not as_json:
                 _print(_readable(result))
@@ -80,14 +80,14 @@ def remove(  # noqa: PLR0913  # a command's options are independent
     What was converted from them stays in the cache of converted models, where nothing uses it without them.
     """
     with reporting(quiet=quiet, verbose=verbose):
-        from visavis.pulling import keeping  # noqa: PLC0415  # brings NumPy
+        from visavis.downloads import removing  # noqa: PLC0415  # brings NumPy
 
         packs = _packs(names)
         for pack in packs:
             if all(file.package for file in (*pack.files, *pack.optional_files)):
                 packages = ", ".join(dict.fromkeys(file.package for file in pack.files))
                 raise InvalidOption(f"the pack {pack.name!r} comes with the PyPI package {packages}: nothing to delete")
-        removal = keeping.remove(packs, _folder(models_dir), dry_run=dry_run, unpin=unpin)
+        removal = removing.remove(packs, _folder(models_dir), dry_run=dry_run, unpin=unpin)
         _print(json.dumps(asdict(removal), indent=2) if as_json else _told(removal, dry_run=dry_run))
 
 
@@ -98,7 +98,7 @@ def _packs(names: list[str]) -> "list[Pack]":
 
 
 def _folder(models_dir: Path | None) -> "ModelsFolder":
-    from visavis.pulling.folder import ModelsFolder  # noqa: PLC0415  # brings NumPy
+    from visavis.downloads.folder import ModelsFolder  # noqa: PLC0415  # brings NumPy
 
     return ModelsFolder(ModelOptions(models_dir=models_dir).models_folder())
 

@@ -15,10 +15,9 @@ from visavis.cli.progress import transfer_bar
 from visavis.errors import InvalidOption
 
 if TYPE_CHECKING:
+    from visavis.downloads.importing import Imported
+    from visavis.downloads.pull import Accept, Lacking, Pulled, Restriction
     from visavis.models.packs import Role
-    from visavis.pulling.importing import Imported
-    from visavis.pulling.licences import Accept, Restriction
-    from visavis.pulling.pull import Lacking, Pulled
 
 PULL_EXAMPLES = """\b
 Exit codes:
@@ -103,10 +102,10 @@ def pull(  # noqa: PLR0913  # a command's options are independent
     What is here already is not fetched again, and a download that was cut off goes on where it ended.
     """
     with reporting(quiet=quiet, verbose=verbose):
+        from visavis.downloads import pull as pulling  # noqa: PLC0415  # brings httpx
+        from visavis.downloads.folder import ModelsFolder  # noqa: PLC0415  # likewise
+        from visavis.downloads.transfer import Source  # noqa: PLC0415  # likewise
         from visavis.models.catalogue import find_pack  # noqa: PLC0415  # brings NumPy
-        from visavis.pulling import pull as pulling  # noqa: PLC0415  # brings httpx
-        from visavis.pulling.folder import ModelsFolder  # noqa: PLC0415  # likewise
-        from visavis.pulling.source import Source  # noqa: PLC0415  # likewise
 
         packs = [find_pack(name) for name in dict.fromkeys(names)]
         source = Source(mirror=mirror or None, proxy=proxy or None)
@@ -153,8 +152,8 @@ def import_(  # noqa: PLR0913  # likewise
     They are recognised by their hashes or, where their publishers state none, by their names; and copied.
     """
     with reporting(quiet=quiet, verbose=verbose):
-        from visavis.pulling.folder import ModelsFolder  # noqa: PLC0415  # brings NumPy
-        from visavis.pulling.importing import import_files  # noqa: PLC0415  # likewise
+        from visavis.downloads.folder import ModelsFolder  # noqa: PLC0415  # brings NumPy
+        from visavis.downloads.importing import import_files  # noqa: PLC0415  # likewise
 
         folder = ModelsFolder(ModelOptions(models_dir=models_dir).models_folder())
         results = []

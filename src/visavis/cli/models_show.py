@@ -12,8 +12,8 @@ from visavis.cli.options import DEFAULT_PACK, ModelOptions, ModelsDirOption, Qui
 from visavis.cli.report import FactValue, readable
 
 if TYPE_CHECKING:
+    from visavis.downloads.folder import ModelsFolder
     from visavis.models.packs import ModelFile, Pack, Part
-    from visavis.pulling.folder import ModelsFolder
 
 _NUMBERS = ("threshold", "identify_threshold", "identify_margin", "conflict_threshold", "cluster_threshold")
 _PROVENANCES = ("threshold_provenance", "identify_provenance", "cluster_provenance")
@@ -32,9 +32,9 @@ def show(
     Exit codes: 0 shown, 2 there is no such pack.
     """
     with reporting(quiet=quiet, verbose=verbose):
+        from visavis.downloads.folder import ModelsFolder  # noqa: PLC0415  # likewise
         from visavis.models.catalogue import find_pack  # noqa: PLC0415  # brings NumPy
         from visavis.models.installation import as_installed  # noqa: PLC0415  # likewise
-        from visavis.pulling.folder import ModelsFolder  # noqa: PLC0415  # likewise
 
         folder = ModelsFolder(ModelOptions(models_dir=models_dir).models_folder())
         plain = _plain(as_installed(find_pack(name), folder.path), folder)
@@ -65,8 +65,8 @@ def plain_file(file: "ModelFile", pins: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _plain(pack: "Pack", folder: "ModelsFolder") -> dict[str, Any]:
+    from visavis.downloads.installed import installed  # noqa: PLC0415  # likewise
     from visavis.models.installation import calibration_path  # noqa: PLC0415  # brings NumPy
-    from visavis.pulling.holdings import installed  # noqa: PLC0415  # likewise
 
     known = all(file.sha256 for file in pack.part("embedder").files)
     template = pack.template
@@ -94,7 +94,7 @@ def _plain(pack: "Pack", folder: "ModelsFolder") -> dict[str, Any]:
 
 
 def _plain_part(part: "Part", folder: "ModelsFolder", *, needed: bool) -> dict[str, Any]:
-    from visavis.pulling.holdings import parts_here  # noqa: PLC0415  # brings NumPy
+    from visavis.downloads.installed import parts_here  # noqa: PLC0415  # brings NumPy
 
     pins = folder.pins()
     return {

@@ -1,13 +1,13 @@
-"""Which files of packs are here, and which of the catalogue's packs a file belongs to."""
+"""Installed packs and parts: all of their files, some, or none."""
 
 from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
+from visavis.downloads.folder import ModelsFolder
 from visavis.errors import InvalidOption, ModelMissing
 from visavis.models.catalogue import PACKS
 from visavis.models.installation import as_pinned, source_path
 from visavis.models.packs import ModelFile, Pack, Part, Role
-from visavis.pulling.folder import ModelsFolder
 
 Installed: TypeAlias = Literal["yes", "partly", "no"]
 

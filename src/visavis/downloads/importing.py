@@ -7,15 +7,22 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from visavis.downloads.folder import (
+    LARGEST,
+    Fingerprint,
+    ModelsFolder,
+    disguise_of,
+    fault_of,
+    fingerprint,
+    is_published,
+    misnamed,
+)
+from visavis.downloads.installed import all_files
+from visavis.downloads.pull import Accept, Restriction, is_accepted, refuse, require, restriction_of, take_members
+from visavis.downloads.transfer import file_of_archive
 from visavis.errors import InvalidOption, ModelCorrupt, VisavisError
 from visavis.models.catalogue import packs_with
 from visavis.models.packs import Archive, ModelFile, Pack
-from visavis.pulling.folder import ModelsFolder
-from visavis.pulling.hashing import LARGEST, Fingerprint, disguise_of, fault_of, fingerprint, is_published, misnamed
-from visavis.pulling.holdings import all_files
-from visavis.pulling.licences import Accept, Restriction, is_accepted, require, restriction_of
-from visavis.pulling.pull import refuse, take_members
-from visavis.pulling.source import file_of_archive
 
 
 @dataclass(frozen=True, slots=True)

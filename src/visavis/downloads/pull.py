@@ -1,26 +1,204 @@
-"""Pulling packs: from their official addresses, or a mirror, into the folder of models."""
+"""Download of packs into the folder of models: licences, files and members of zip archives."""
 
+import errno
+import json
 import logging
-from collections.abc import Callable, Iterable
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from itertools import groupby
-from pathlib import Path
-from typing import TypeAlias
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, TypeAlias
 
 import httpx
 
-from visavis.errors import ModelCorrupt, PullFailed
+import visavis
+from visavis.downloads.folder import LARGEST, ModelsFolder, disguise_of, fault_of, fingerprint, is_published
+from visavis.downloads.installed import chosen_parts, pulled_files
+from visavis.downloads.transfer import Report, Source, Wanted, download, file_of_archive, open_client, shown
+from visavis.errors import LicenceNotAccepted, ModelCorrupt, PullFailed
 from visavis.models.installation import source_path
 from visavis.models.packs import Archive, ModelFile, Pack, Part, Role
-from visavis.pulling.archives import extract
-from visavis.pulling.folder import ModelsFolder
-from visavis.pulling.hashing import disguise_of, fault_of, fingerprint, is_published
-from visavis.pulling.holdings import chosen_parts, pulled_files
-from visavis.pulling.licences import Accept, require, restriction_of
-from visavis.pulling.source import Source, file_of_archive, shown
-from visavis.pulling.transfer import Report, Wanted, download, open_client
 
-_log = logging.getLogger(__name__)
+_CHUNK = 1 << 20
+# Others ask for memory as the archive says.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED = 0x1
+# Weights hardly shrink; what shrinks so much is there to fill a disk.
+_MOST_SHRUNK = 100
+_SMALL = 1_000_000
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OverflowError,
+    struct.error,
+    # What the standard library raises for methods that it does not know, and for offsets and names that make no sense.
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+
+
+def extract(archive: Path, file: ModelFile, target: Path) -> None:
+    """Write the member of an archive that is a file of the catalogue; it is not checked against any hash.
+
+    Args:
+        archive: a zip.
+        file: what to take out of it.
+        target: where to write it.
+
+    Raises:
+        ModelCorrupt: the archive is damaged, encrypted or hostile, or has no such member.
+        OSError: it cannot be read, or the file not be written.
+    """
+    with _errors_translated(archive), zipfile.ZipFile(archive) as opened:
+        member = _find(opened, file.member)
+        _check(member, file)
+        with opened.open(member) as source, target.open("wb") as sink:
+            _copy(source, sink, member.file_size)
+
+
+@contextmanager
+def _errors_translated(archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except ModelCorrupt as error:
+        raise ModelCorrupt(f"{archive.name.removesuffix('.part')}: {error}") from None
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which is what a senseless offset gives
+            raise
+        name = archive.name.removesuffix(".part")
+        raise ModelCorrupt(f"{name} is not a zip archive that can be read, or is damaged: {error}") from error
+
+
+def _find(archive: zipfile.ZipFile, wanted: str) -> zipfile.ZipInfo:
+    """Return the member of that name; or else the one whose last part is the same."""
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    exact = [member for member in members if member.filename == wanted]
+    last = PurePosixPath(wanted).name
+    found = exact or [member for member in members if PurePosixPath(member.filename).name == last]
+    if len(found) != 1:
+        raise ModelCorrupt(f"it holds {'no' if not found else 'more than one'} {wanted}")
+    return found[0]
+
+
+def _check(member: zipfile.ZipInfo, file: ModelFile) -> None:
+    if member.flag_bits & _ENCRYPTED:
+        raise ModelCorrupt(f"{file.member} is encrypted")
+    if member.compress_type not in _METHODS:
+        raise ModelCorrupt(f"{file.member} is compressed by another method than archives of models are")
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise ModelCorrupt(f"{file.member} is a link, not a file")
+    if file.size not in (None, member.file_size):
+        raise ModelCorrupt(f"{file.member} is another file: {member.file_size:,} bytes instead of {file.size:,}")
+    if member.file_size > LARGEST or member.file_size > _MOST_SHRUNK * member.compress_size + _SMALL:
+        raise ModelCorrupt(f"{file.member} would grow from {member.compress_size:,} to {member.file_size:,} bytes")
+
+
+def _copy(source: IO[bytes], sink: IO[bytes], size: int) -> None:
+    left = size
+    while chunk := source.read(_CHUNK):
+        left -= len(chunk)
+        if left < 0:
+            raise ModelCorrupt(f"a member is larger than the {size:,} bytes that it says")
+        sink.write(chunk)
+    if left:
+        raise ModelCorrupt(f"a member is smaller than the {size:,} bytes that it says")
+
+
+LICENCES = "licences.json"
+"""The file, among the models, that holds what was accepted, by pack."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restriction:
+    """What the licences of a pack's parts forbid: commercial use.
+
+    Attributes:
+        pack: its name.
+        licences: of the parts that may not be used commercially.
+        origins: where they can be read.
+    """
+
+    pack: str
+    licences: tuple[str, ...]
+    origins: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"the pack {self.pack!r} is not for commercial use; its licence is {', '.join(self.licences)}: see "
+            f"{', '.join(self.origins)}"
+        )
+
+
+Accept: TypeAlias = Callable[[Restriction], bool]
+"""Asked once for each pack: whether its licence is accepted."""
+
+
+def restriction_of(pack: Pack, parts: Iterable[Part]) -> Restriction | None:
+    """Return what forbids commercial use of these parts; None where nothing does."""
+    files = [file for part in parts if not part.commercial_use for file in part.files]
+    if not files:
+        return None
+    licences, origins = (
+        tuple(dict.fromkeys(texts)) for texts in ([f.licence for f in files], [f.origin for f in files])
+    )
+    return Restriction(pack.name, licences, origins)
+
+
+def is_accepted(restriction: Restriction, folder: ModelsFolder) -> bool:
+    """Tell whether somebody accepted just these licences here.
+
+    Raises:
+        ModelCorrupt: the record is damaged.
+    """
+    licences = _read(folder).get(restriction.pack, {}).get("licences", [])
+    return set(restriction.licences) <= set(licences)
+
+
+def require(restrictions: Iterable[Restriction], folder: ModelsFolder, accept: Accept) -> None:
+    """Go on where each licence is accepted, now or before; what is accepted now is recorded.
+
+    Raises:
+        LicenceNotAccepted: one is not.
+        ModelCorrupt: the record is damaged.
+        PullFailed: the record cannot be written.
+    """
+    open_ones = [restriction for restriction in restrictions if not is_accepted(restriction, folder)]
+    for restriction in open_ones:
+        if not accept(restriction):
+            raise LicenceNotAccepted(f"{restriction}. Whoever has read it and keeps to it says --accept-licence")
+    if open_ones:
+        with folder.locked():
+            records = _read(folder)
+            for restriction in open_ones:
+                before = records.get(restriction.pack, {}).get("licences", [])
+                records[restriction.pack] = {
+                    "licences": list(dict.fromkeys((*before, *restriction.licences))),
+                    "accepted_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                    "visavis": visavis.__version__,
+                }
+            folder.write_json(LICENCES, records)
+
+
+def _read(folder: ModelsFolder) -> dict[str, dict[str, Any]]:
+    path = folder.path / LICENCES
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+        return {str(pack): {**record, "licences": list(record["licences"])} for pack, record in records.items()}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
+        raise ModelCorrupt(f"{path} cannot be read ({error}): remove it and accept the licences again") from error
+
+
+_log = logging.getLogger("visavis.pulling.pull")
 _OFFICIAL = Source()
 
 

@@ -1,17 +1,16 @@
-"""What becomes of files that are here: checked again, or removed."""
+"""Verification and removal of installed files."""
 
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from visavis.downloads.folder import ModelsFolder, fault_of, fingerprint
+from visavis.downloads.installed import installed, pulled_files
+from visavis.downloads.transfer import file_of_archive
 from visavis.errors import ModelMissing
 from visavis.models.catalogue import PACKS
 from visavis.models.installation import PINS, as_pinned, source_path
 from visavis.models.packs import ModelFile, Pack
-from visavis.pulling.folder import ModelsFolder
-from visavis.pulling.hashing import fault_of, fingerprint
-from visavis.pulling.holdings import installed, pulled_files
-from visavis.pulling.source import file_of_archive
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,0 @@
-"""Models that are not there yet: pulled from their publishers or a mirror, imported, verified, removed."""
