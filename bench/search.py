@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visavis.galleries.records import NewSample, Origin, Policy
-from visavis.galleries.sqlite import SqliteStore
+from visavis.galleries.sqlite.store import SqliteStore
 from visavis.types import EmbeddingSpace
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -247,7 +247,7 @@ def commit_and_checkpoint(connection: sqlite3.Connection) -> None:
 
 def report_hnsw(vectors: Vectors, url: str, rounds: int) -> None:
     """Print recall and speed of a PostgreSQL store's approximate search, for several beams."""
-    from visavis.galleries.postgres import PostgresStore  # noqa: PLC0415  # its driver need not be installed
+    from visavis.galleries.postgres.store import PostgresStore  # noqa: PLC0415  # its driver need not be installed
 
     space = EmbeddingSpace("bench", vectors.shape[1], "euclidean")
     exact = PostgresStore(url)

@@ -19,8 +19,8 @@ from postgres_server import PostgresServer
 from store_kinds import GALLERY, Place, make, vectors
 from store_oracle import check_search
 
-from visavis.galleries.base import Store
 from visavis.galleries.records import Match, Sample
+from visavis.galleries.store import Store
 from visavis.types import FloatArray
 
 _WORKER = Path(__file__).with_name("kill_worker.py")

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from store_kinds import GALLERY, enrol, open_kind, origin, vectors
 
 from visavis.errors import StoreUnavailable
-from visavis.galleries.base import Store
 from visavis.galleries.records import Details, NewSample
+from visavis.galleries.store import Store
 
 DIMENSION = 32
 SUBJECTS = 40

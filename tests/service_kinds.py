@@ -11,9 +11,9 @@ import PIL.Image
 
 from visavis.core.image import DEFAULT_LIMITS, ImageLimits, read_encoded
 from visavis.errors import MultipleFaces, NoFace, VisavisError
-from visavis.galleries.base import Store
 from visavis.galleries.records import Policy
-from visavis.galleries.sqlite import SqliteStore
+from visavis.galleries.sqlite.store import SqliteStore
+from visavis.galleries.store import Store
 from visavis.models.catalogue import DLIB
 from visavis.models.finding import FacesPolicy
 from visavis.models.packs import Pack

@@ -13,9 +13,9 @@ from postgres_server import PostgresServer, running_server
 from store_model import StoreModel
 
 from visavis.errors import VisavisError
-from visavis.galleries.base import Store
 from visavis.galleries.opening import open_store
 from visavis.galleries.records import Gallery, Keep, NewSample, Origin, Policy, Sample, Stored
+from visavis.galleries.store import Store
 from visavis.types import EmbeddingSpace, FloatArray, Metric
 
 KEY = bytes(range(32))  # of the encrypted stores

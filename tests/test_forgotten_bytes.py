@@ -19,9 +19,9 @@ import pytest
 from numpy.typing import NDArray
 from store_kinds import GALLERY, KEY, NOON, Place, enrol, make, new_samples, origin, vectors
 
-from visavis.galleries.base import Store
 from visavis.galleries.records import Details, Erased, NewSample
-from visavis.galleries.sqlite import SqliteStore
+from visavis.galleries.sqlite.store import SqliteStore
+from visavis.galleries.store import Store
 
 DIMENSION = 128
 PIECE = 16  # bytes

@@ -27,7 +27,7 @@ from visavis.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
-from visavis.galleries.base import Store
+from visavis.galleries.store import Store
 from visavis.server.app import create_app
 from visavis.server.galleries import check_store, gallery_store, keep_expiring
 from visavis.service.galleries import Galleries

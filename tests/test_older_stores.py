@@ -13,7 +13,7 @@ from store_kinds import GALLERY, REAL_KINDS, Place, enrol, make, new_samples, or
 
 from visavis.errors import ExtremePose, LowScore
 from visavis.galleries.records import NewSample, Policy
-from visavis.galleries.sqlite_schema import VERSION
+from visavis.galleries.sqlite.schema import VERSION
 from visavis.service.decisions import limits_of
 from visavis.service.galleries import Galleries
 from visavis.types import EmbeddingSpace, Quality

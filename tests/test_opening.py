@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from visavis.errors import InvalidOption, VisavisError
 from visavis.galleries.opening import open_store, read_key
-from visavis.galleries.sqlite import SqliteStore
+from visavis.galleries.sqlite.store import SqliteStore
 
 KEY = bytes(range(32))
 

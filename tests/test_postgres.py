@@ -32,9 +32,9 @@ from visavis.types import EmbeddingSpace, FloatArray
 
 pytest.importorskip("psycopg", exc_type=ImportError)
 
-from visavis.galleries.postgres import PostgresStore
-from visavis.galleries.postgres_connection import Connection
-from visavis.galleries.postgres_schema import VERSION
+from visavis.galleries.postgres.connection import Connection
+from visavis.galleries.postgres.schema import VERSION
+from visavis.galleries.postgres.store import PostgresStore
 
 SPACE = EmbeddingSpace("space-1", 4, "euclidean")
 BRIEFLY = 0.5  # of patience, where it is to end

@@ -15,7 +15,7 @@ from visavis.types import FloatArray, Metric
 
 pytest.importorskip("psycopg", exc_type=ImportError)
 
-from visavis.galleries.postgres import PostgresStore
+from visavis.galleries.postgres.store import PostgresStore
 
 COUNT, DIMENSION, PER_SUBJECT = 1500, 16, 3
 SUBJECTS = [f"subject {at // PER_SUBJECT}" for at in range(COUNT)]

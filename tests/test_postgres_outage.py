@@ -16,7 +16,7 @@ from visavis.galleries.records import NewSample
 
 pytest.importorskip("psycopg", exc_type=ImportError)
 
-from visavis.galleries.postgres import PostgresStore
+from visavis.galleries.postgres.store import PostgresStore
 
 PATIENCE_S = 2.0
 AT_MOST_S = 3 * PATIENCE_S + 3  # a free connection, a statement, and a busy machine

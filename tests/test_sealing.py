@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from visavis.errors import GalleryLocked, InvalidOption
 from visavis.galleries.checks import KEY_BYTES
 from visavis.galleries.sealing import Sealer, new_wrapped_key, unwrap
-from visavis.galleries.sqlite import SqliteStore
+from visavis.galleries.sqlite.store import SqliteStore
 
 KEY = bytes(range(32))
 

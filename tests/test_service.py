@@ -32,9 +32,10 @@ from visavis.errors import (
     VersionMismatch,
     VisavisError,
 )
-from visavis.galleries import sqlite_changes, sqlite_search
 from visavis.galleries.records import NEVER, Details, Policy
-from visavis.galleries.sqlite import SqliteStore
+from visavis.galleries.sqlite import gallery as sqlite_changes
+from visavis.galleries.sqlite import memory
+from visavis.galleries.sqlite.store import SqliteStore
 from visavis.service.enrolment import Enrolment
 from visavis.service.galleries import Galleries
 from visavis.service.gallery import OpenGallery
@@ -657,7 +658,7 @@ def test_a_load_that_fails_leaves_what_was_loaded(world: World, monkeypatch: pyt
     who(world, 0)
     (loaded,) = store._memory._loaded.values()  # noqa: SLF001  # the failure is to happen inside
     before = loaded.last_sample
-    monkeypatch.setattr(sqlite_search, "_ROWS_AT_ONCE", 10)
+    monkeypatch.setattr(memory, "_ROWS_AT_ONCE", 10)
     with monkeypatch.context() as broken:
         calls: list[int] = []
 
@@ -667,8 +668,8 @@ def test_a_load_that_fails_leaves_what_was_loaded(world: World, monkeypatch: pyt
                 raise MemoryError
             add(*arguments)  # type: ignore[arg-type]  # as they come
 
-        add = sqlite_search._add  # noqa: SLF001  # as above
-        broken.setattr(sqlite_search, "_add", fail_later)
+        add = memory._add  # noqa: SLF001  # as above
+        broken.setattr(memory, "_add", fail_later)
         with pytest.raises(MemoryError):
             store._memory._load(store.gallery("people"), loaded)  # noqa: SLF001  # as above
     assert loaded.last_sample == before

@@ -32,7 +32,7 @@ from visavis.errors import (
     VisavisError,
 )
 from visavis.galleries.records import NEVER, Details, Policy
-from visavis.galleries.sqlite import SqliteStore
+from visavis.galleries.sqlite.store import SqliteStore
 from visavis.service.enrolment import Enrolment
 from visavis.service.galleries import Galleries
 from visavis.service.results import Enrolled

@@ -14,7 +14,7 @@ from visavis import Recognizer
 from visavis.core.decide import ErrorRates, OperatingPoint
 from visavis.errors import ExtremePose, InvalidOption, NotLive
 from visavis.galleries.records import Policy
-from visavis.galleries.sqlite import SqliteStore
+from visavis.galleries.sqlite.store import SqliteStore
 from visavis.models.attributes import is_live
 from visavis.models.catalogue.shared import LIVENESS
 from visavis.models.recognizer import Observed

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from visavis.galleries.sharing import SharedLock
+from visavis.galleries.index import SharedLock
 
 PATIENCE_S = 30
 

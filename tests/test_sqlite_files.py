@@ -34,9 +34,9 @@ from visavis.errors import (
     StoreUnavailable,
     VisavisError,
 )
-from visavis.galleries.base import Store
 from visavis.galleries.records import Details
-from visavis.galleries.sqlite import SqliteStore
+from visavis.galleries.sqlite.store import SqliteStore
+from visavis.galleries.store import Store
 from visavis.server.keys import KeyStore
 
 Call = Callable[[Store], object]
@@ -365,7 +365,7 @@ import resource, sys
 from pathlib import Path
 from store_kinds import enrol, new_samples, vectors
 from visavis.errors import StoreFull, StoreUnavailable
-from visavis.galleries.sqlite import SqliteStore
+from visavis.galleries.sqlite.store import SqliteStore
 path = Path(sys.argv[1])
 limit = path.stat().st_size + 300_000
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -516,7 +516,7 @@ def test_others_write_while_a_forgetting_waits_for_a_reader(filled: SqliteStore,
 def test_a_process_that_comes_and_goes_takes_nothing_away(filled: SqliteStore, path: Path) -> None:
     """Where the locks of this process are lost, another one takes the log away when it closes the file."""
     look = (
-        "import sys; from pathlib import Path; from visavis.galleries.sqlite import SqliteStore\n"
+        "import sys; from pathlib import Path; from visavis.galleries.sqlite.store import SqliteStore\n"
         "store = SqliteStore(Path(sys.argv[1])); print(len(store.entries(limit=1000))); store.close()"
     )
     with closing(SqliteStore(path)) as second:

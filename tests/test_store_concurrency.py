@@ -24,8 +24,8 @@ from store_kinds import GALLERY, REAL_KINDS, Place, enrol, make, new_samples, op
 from store_oracle import TOLERANCE, true_distances
 
 from visavis.errors import GalleryExists, GalleryNotFound, VersionMismatch
-from visavis.galleries.base import Store
 from visavis.galleries.records import Details, Match, NewSample
+from visavis.galleries.store import Store
 from visavis.types import FloatArray
 
 DIMENSION = 8

@@ -34,8 +34,8 @@ from visavis.errors import (
     VersionMismatch,
     VisavisError,
 )
-from visavis.galleries.base import Store
 from visavis.galleries.records import NEVER, Details, Erased, Keep, LogEntry, NewSample, Policy
+from visavis.galleries.store import Store
 from visavis.types import EmbeddingSpace, Metric, Quality
 
 POLICY = Policy(

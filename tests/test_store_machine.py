@@ -26,7 +26,6 @@ from store_model import StoreModel
 from store_oracle import check_search
 
 from visavis.errors import VisavisError
-from visavis.galleries.base import Store
 from visavis.galleries.records import (
     NEVER,
     Details,
@@ -40,6 +39,7 @@ from visavis.galleries.records import (
     Stored,
     Subject,
 )
+from visavis.galleries.store import Store
 from visavis.types import EmbeddingSpace, FloatArray, Quality
 
 T = TypeVar("T")

@@ -8,8 +8,8 @@ from store_kinds import GALLERY, Place, enrol, make, new_samples, origin, vector
 from store_oracle import check_search, true_distances
 
 from visavis.errors import InvalidEmbedding
-from visavis.galleries.base import Store
 from visavis.galleries.records import NewSample
+from visavis.galleries.store import Store
 from visavis.types import FloatArray, Metric
 
 LIMITS = (1, 5, 1000)

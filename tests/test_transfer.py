@@ -16,7 +16,7 @@ from service_kinds import GOOD, NOON, PACK, FakeEyes, World, at, code_of, enroll
 
 from visavis.errors import InvalidOption, SpaceMismatch, SubjectNotFound, VisavisError
 from visavis.galleries.records import Details, Policy
-from visavis.galleries.sqlite import SqliteStore
+from visavis.galleries.sqlite.store import SqliteStore
 from visavis.service.galleries import Galleries
 from visavis.service.results import Enrolled
 from visavis.service.transfer import enrolment_from_line, has_face

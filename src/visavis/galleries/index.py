@@ -1,9 +1,11 @@
-"""Exact search in memory: a few large matrices, one product with the probe, and a careful selection.
+"""Exact search in memory: matrices, one product with the probe, and the lock that readers share.
 
 Rows are added at the end, or where one was removed; nothing is ever moved, so that a change costs what it changes.
 """
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,8 +13,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visavis.core.decide import distances
-from visavis.galleries.sharing import SharedLock
 from visavis.types import FloatArray, Metric
+
+
+class SharedLock:
+    """Any number of readers, or one writer."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._readers = 0
+        self._writing = False
+        self._writers_waiting = 0
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Hold the lock together with other readers."""
+        with self._condition:
+            self._condition.wait_for(lambda: not self._writing and not self._writers_waiting)
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._readers -= 1
+                self._condition.notify_all()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the lock alone."""
+        with self._condition:
+            self._writers_waiting += 1
+            try:
+                self._condition.wait_for(lambda: not self._writing and not self._readers)
+            finally:
+                self._writers_waiting -= 1
+            self._writing = True
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._writing = False
+                self._condition.notify_all()
+
 
 IntArray = NDArray[np.int64]
 

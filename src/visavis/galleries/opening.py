@@ -7,8 +7,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from visavis.errors import DriverMissing, InvalidOption
-from visavis.galleries.base import Store
 from visavis.galleries.checks import KEY_BYTES
+from visavis.galleries.store import Store
 
 _EXAMPLES = "sqlite:///faces.db (in this folder), sqlite:////var/lib/faces.db, postgresql://user@host/database"
 
@@ -54,7 +54,7 @@ def read_key(text: str) -> bytes:
 
 
 def _open_sqlite(url: str, key: bytes | None) -> Store:
-    from visavis.galleries.sqlite import SqliteStore  # noqa: PLC0415  # the other kind does without
+    from visavis.galleries.sqlite.store import SqliteStore  # noqa: PLC0415  # the other kind does without
 
     match = re.fullmatch(r"sqlite:///([^?#]+)", url, re.IGNORECASE)
     path = unquote(match.group(1)) if match else ""
@@ -67,7 +67,7 @@ def _open_postgres(url: str, key: bytes | None) -> Store:
     if key is not None:
         raise InvalidOption("a store in PostgreSQL encrypts nothing: leave the key of the galleries out")
     try:
-        from visavis.galleries.postgres import PostgresStore  # noqa: PLC0415  # brings an optional library
+        from visavis.galleries.postgres.store import PostgresStore  # noqa: PLC0415  # brings an optional library
     except ImportError as error:
         raise DriverMissing("a store in PostgreSQL needs its driver: pip install 'visavis[postgres]'") from error
     plain, *options = url.split("?", 1)

@@ -10,8 +10,8 @@ import anyio.to_thread
 
 from visavis.config import PREFIX, Settings
 from visavis.errors import InvalidOption, VisavisError
-from visavis.galleries.base import Store
 from visavis.galleries.opening import open_store, read_key
+from visavis.galleries.store import Store
 from visavis.service.eyes import Eyes
 from visavis.service.galleries import Galleries
 

@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from visavis.galleries.records import LONGEST_RETENTION_DAYS, NEVER, Details, Keep, Policy
-from visavis.galleries.values import LONGEST_TEXT
+from visavis.galleries.records import LONGEST_RETENTION_DAYS, LONGEST_TEXT, NEVER, Details, Keep, Policy
 from visavis.server.reading import Query
 from visavis.server.schemas import MinFace, Strict
 

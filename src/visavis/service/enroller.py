@@ -15,9 +15,9 @@ import PIL.Image
 from visavis.core.decide import distances
 from visavis.core.image import name_of
 from visavis.errors import ConsentMissing, KeyReused, NoFace, SubjectConflict, VisavisError
-from visavis.galleries.base import Store
 from visavis.galleries.checks import check_embedding, check_key, check_subject_id
 from visavis.galleries.records import Gallery, NewSample, Origin, Stored
+from visavis.galleries.store import Store
 from visavis.service.decisions import (
     Rules,
     candidates_of,

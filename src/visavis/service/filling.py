@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from visavis.errors import InvalidOption, VisavisError
-from visavis.galleries.base import Store
 from visavis.galleries.records import NO_DETAILS, Details, Gallery, Origin, Policy
+from visavis.galleries.store import Store
 from visavis.models.recognizer import value_of
 from visavis.service import transfer
 from visavis.service.decisions import check_policy, check_space, rules_of

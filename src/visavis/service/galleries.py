@@ -6,8 +6,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from visavis.errors import GalleryNotFound
-from visavis.galleries.base import Store
 from visavis.galleries.records import Gallery, LogEntry, Origin, Policy
+from visavis.galleries.store import Store
 from visavis.service.decisions import check_policy
 from visavis.service.eyes import Eyes
 from visavis.service.gallery import OpenGallery

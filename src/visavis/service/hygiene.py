@@ -6,8 +6,8 @@ import numpy as np
 
 from visavis.core.decide import distances, probability_of_same
 from visavis.errors import StoreUnavailable
-from visavis.galleries.base import Store
 from visavis.galleries.records import Gallery, Match, Sample
+from visavis.galleries.store import Store
 from visavis.service.decisions import Rules, shortcomings
 from visavis.service.reports import AuditReport, LowQuality, Outlier, SubjectPair
 from visavis.service.transfer import all_samples, all_subjects

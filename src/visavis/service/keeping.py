@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from visavis.errors import SampleNotFound, SubjectNotFound
-from visavis.galleries.base import Store
 from visavis.galleries.records import Details, Erased, Gallery, LogEntry, Origin, Policy, Sample, Subject
+from visavis.galleries.store import Store
 from visavis.service import transfer
 from visavis.service.decisions import within_retention
 from visavis.service.results import Receipt

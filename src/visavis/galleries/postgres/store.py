@@ -24,19 +24,20 @@ from visavis.errors import (
     VisavisError,
 )
 from visavis.galleries.checks import check_gallery_name, check_limit, check_probes
-from visavis.galleries.postgres_changes import Change, add_to_log, check_version, new_gallery
-from visavis.galleries.postgres_connection import Connections
-from visavis.galleries.postgres_enrol import enrol
-from visavis.galleries.postgres_index import make_index, make_missing_indexes
-from visavis.galleries.postgres_look import Look, find_gallery, list_galleries, log_entries
-from visavis.galleries.postgres_schema import (
-    LARGEST_DIMENSION,
-    is_current,
-    lock_log,
-    migrate,
-    missing,
+from visavis.galleries.postgres.connection import Connections
+from visavis.galleries.postgres.gallery import (
+    Change,
+    Look,
+    add_to_log,
+    check_version,
+    enrol,
+    find_gallery,
+    list_galleries,
+    log_entries,
+    new_gallery,
 )
-from visavis.galleries.postgres_search import search
+from visavis.galleries.postgres.schema import LARGEST_DIMENSION, is_current, lock_log, migrate, missing
+from visavis.galleries.postgres.search import make_index, make_missing_indexes, search
 from visavis.galleries.records import (
     Details,
     Erased,

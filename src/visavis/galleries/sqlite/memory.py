@@ -12,9 +12,9 @@ from visavis.errors import GalleryNotFound
 from visavis.galleries.index import ExactIndex, Hit
 from visavis.galleries.records import Gallery
 from visavis.galleries.sealing import Sealer
-from visavis.galleries.sqlite_file import SqliteFile
-from visavis.galleries.sqlite_keys import GalleryKeys
-from visavis.galleries.sqlite_rows import to_vectors
+from visavis.galleries.sqlite.file import SqliteFile
+from visavis.galleries.sqlite.keys import GalleryKeys
+from visavis.galleries.sqlite.rows import to_vectors
 from visavis.types import FloatArray
 
 _ROWS_AT_ONCE = 8192

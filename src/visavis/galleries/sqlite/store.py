@@ -26,12 +26,19 @@ from visavis.galleries.records import (
     Stored,
     Subject,
 )
-from visavis.galleries.sqlite_changes import Change, add_to_log, check_version
-from visavis.galleries.sqlite_file import SqliteFile
-from visavis.galleries.sqlite_keys import GalleryKeys
-from visavis.galleries.sqlite_look import Look, find_gallery, list_galleries, log_entries
-from visavis.galleries.sqlite_rows import to_integer
-from visavis.galleries.sqlite_search import Memory
+from visavis.galleries.sqlite.file import SqliteFile
+from visavis.galleries.sqlite.gallery import (
+    Change,
+    Look,
+    add_to_log,
+    check_version,
+    find_gallery,
+    list_galleries,
+    log_entries,
+)
+from visavis.galleries.sqlite.keys import GalleryKeys
+from visavis.galleries.sqlite.memory import Memory
+from visavis.galleries.sqlite.rows import to_integer
 from visavis.types import EmbeddingSpace, FloatArray
 
 _NOTHING = Erased(subjects=(), samples=0, overwritten=True)

@@ -8,7 +8,7 @@ its row.
 from psycopg import errors, sql
 
 from visavis.errors import StoreForeign, StoreOutdated, VisavisError
-from visavis.galleries.postgres_connection import Connection, know_vectors
+from visavis.galleries.postgres.connection import Connection, know_vectors
 
 _MIGRATING = 0x76697376_0001  # advisory locks are known by a number, which a database's users share
 _LOGGING = 0x76697376_0002

@@ -1,4 +1,4 @@
-"""A SQLite file, opened with care: one connection that writes, one that reads, and errors that say what to do."""
+"""SQLite file: one connection that writes, one that reads, and errors that say what to do."""
 
 import logging
 import os
@@ -10,10 +10,80 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from visavis.errors import InvalidOption, StoreDamaged, StoreForeign, StoreUnavailable, VisavisError
-from visavis.galleries.sqlite_errors import translated
-from visavis.galleries.sqlite_paths import identity_of, name_anew
-from visavis.galleries.sqlite_schema import is_current, migrate, switch_log_on
+from visavis.errors import (
+    InvalidOption,
+    StoreDamaged,
+    StoreForeign,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnavailable,
+    VisavisError,
+)
+from visavis.galleries.sqlite.schema import is_current, migrate, switch_log_on
+
+# How SQLite says what went wrong, which Python 3.10 does not tell by number.
+_KINDS: tuple[tuple[str, type[VisavisError], str], ...] = (
+    ("malformed", StoreDamaged, "is damaged; restore a backup"),
+    ("locked", StoreUnavailable, "was kept busy by another process for too long; try again"),
+    ("readonly", StoreReadOnly, "cannot be written; check its permissions, and its folder's"),
+    ("unable to open", StoreReadOnly, "cannot be opened; check its permissions, and its folder's"),
+    ("full", StoreFull, "did not fit on its disk: nothing was stored; make room and try again"),
+    ("too big", StoreFull, "did not fit on its disk: nothing was stored; make room and try again"),
+    ("disk i/o error", StoreUnavailable, "could not be read or written; check its disk and its room, and try again"),
+)
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raise what goes wrong with a file as an error of ours."""
+    try:
+        yield
+    except VisavisError:  # some of which are errors of the system too
+        raise
+    except sqlite3.Error as error:
+        raise _translation(path, str(error).lower()) from error
+    except PermissionError as error:
+        raise StoreReadOnly(f"{path} cannot be opened: {error.strerror}") from error
+    except (LookupError, TypeError, ValueError) as error:  # rows, or SQLite's own message, are not what they should be
+        raise StoreDamaged(f"{path} is damaged; restore a backup") from error
+    except OSError as error:
+        raise StoreUnavailable(f"{path} cannot be opened: {error.strerror or error}") from error
+
+
+def _translation(path: Path, message: str) -> VisavisError:
+    if "not a database" in message:
+        # Which of the two only a look into the file would tell, and closing it would undo the locks of this process.
+        return StoreForeign(f"{path} is no SQLite file, or its head is damaged; name another file, or restore a backup")
+    for words, kind, advice in _KINDS:
+        if words in message:
+            return kind(f"{path} {advice}")
+    return StoreDamaged(f"{path} is not as it should be: {message}")
+
+
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from all others, or None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def name_anew(part: Path, target: Path) -> None:
+    """Rename a file, but never over another one.
+
+    Raises:
+        FileExistsError: there is one.
+    """
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise
+    except OSError:  # there are file systems without links
+        if target.exists():
+            raise FileExistsError from None
+        part.rename(target)
+
 
 _log = logging.getLogger("visavis.galleries")
 

@@ -1,0 +1,1 @@
+"""SQLite store: one file, exact search in memory."""
