@@ -10,7 +10,7 @@ from store_kinds import Place
 
 from visavis.errors import StoreUnavailable
 from visavis.galleries.records import Policy
-from visavis.service.reports import LowQuality, Outlier, SubjectPair
+from visavis.service.results import LowQuality, Outlier, SubjectPair
 from visavis.types import Quality
 
 

@@ -25,7 +25,7 @@ from visavis.cli.options import ModelOptions
 from visavis.galleries.opening import open_store
 from visavis.galleries.records import Details, Policy
 from visavis.models.catalogue import DLIB
-from visavis.service.enrolment import Enrolment
+from visavis.service.enroller import Enrolment
 from visavis.service.galleries import Galleries
 from visavis.service.gallery import OpenGallery
 from visavis.service.results import Enrolled

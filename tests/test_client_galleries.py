@@ -18,14 +18,17 @@ from answering import URL, Answers, Server, parts, problem, without_pauses
 from visavis import AsyncClient, Client, errors
 from visavis.client import AsyncGalleryClient, GalleryClient, bulk
 from visavis.galleries.records import NEVER, Details, Gallery, LogEntry, Policy, Subject
-from visavis.service.enrolment import Enrolment
+from visavis.service.enroller import Enrolment
 from visavis.service.gallery import OpenGallery
-from visavis.service.reports import AuditReport, LowQuality, Outlier, SubjectPair
 from visavis.service.results import (
+    AuditReport,
     Candidate,
     Enrolled,
     Identification,
+    LowQuality,
+    Outlier,
     Receipt,
+    SubjectPair,
     SubjectVerification,
     gallery_to_dict,
     log_entry_to_dict,

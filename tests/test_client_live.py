@@ -18,7 +18,7 @@ from visavis.config import Settings
 from visavis.galleries.opening import open_store
 from visavis.galleries.records import NEVER, Details, Policy
 from visavis.galleries.store import Store
-from visavis.service.enrolment import Enrolment
+from visavis.service.enroller import Enrolment
 from visavis.service.galleries import Galleries
 from visavis.service.results import Enrolled
 from visavis.types import Quality

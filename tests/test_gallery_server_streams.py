@@ -32,7 +32,7 @@ from visavis import FetchFailed, Recognizer, errors
 from visavis.config import Settings
 from visavis.fetch import FetchPolicy
 from visavis.server.limits import Memory
-from visavis.service import hygiene
+from visavis.service import audit
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 HEAD = """\
@@ -583,7 +583,7 @@ def test_an_audit_keeps_nobody_from_anything_and_ends_with_its_client(
         ended.set()
         raise errors.StoreUnavailable("broken off")
 
-    monkeypatch.setattr(hygiene, "audit", endless)
+    monkeypatch.setattr(audit, "audit", endless)
     call = "GET /v1/galleries/team/audit HTTP/1.1\nHost: x\n\n"
     first = live.connect(call)
     assert begun.wait(PATIENCE_S)

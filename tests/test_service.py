@@ -36,7 +36,7 @@ from visavis.galleries.records import NEVER, Details, Policy
 from visavis.galleries.sqlite import gallery as sqlite_changes
 from visavis.galleries.sqlite import memory
 from visavis.galleries.sqlite.store import SqliteStore
-from visavis.service.enrolment import Enrolment
+from visavis.service.enroller import Enrolment
 from visavis.service.galleries import Galleries
 from visavis.service.gallery import OpenGallery
 from visavis.service.results import Identification

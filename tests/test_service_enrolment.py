@@ -33,7 +33,7 @@ from visavis.errors import (
 )
 from visavis.galleries.records import NEVER, Details, Policy
 from visavis.galleries.sqlite.store import SqliteStore
-from visavis.service.enrolment import Enrolment
+from visavis.service.enroller import Enrolment
 from visavis.service.galleries import Galleries
 from visavis.service.results import Enrolled
 from visavis.types import FloatArray, Quality

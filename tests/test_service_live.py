@@ -18,7 +18,7 @@ from visavis.galleries.sqlite.store import SqliteStore
 from visavis.models.attributes import is_live
 from visavis.models.catalogue.shared import LIVENESS
 from visavis.models.recognizer import Observed
-from visavis.service.enrolment import Enrolment
+from visavis.service.enroller import Enrolment
 from visavis.service.galleries import Galleries
 from visavis.types import Attributes, Quality
 

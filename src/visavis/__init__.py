@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from visavis.galleries.opening import open_store
     from visavis.galleries.records import Details, Policy
     from visavis.models.recognizer import Recognizer
-    from visavis.service.enrolment import Enrolment
+    from visavis.service.enroller import Enrolment
     from visavis.service.galleries import Galleries
     from visavis.service.gallery import OpenGallery
     from visavis.types import Face, ImageSource, Quality, Verification
@@ -143,7 +143,7 @@ _LOADED_WHEN_USED = {
     "AsyncGalleryClient": "visavis.client",
     "Client": "visavis.client",
     "Details": "visavis.galleries.records",
-    "Enrolment": "visavis.service.enrolment",
+    "Enrolment": "visavis.service.enroller",
     "Face": "visavis.types",
     "Galleries": "visavis.service.galleries",
     "GalleryClient": "visavis.client",

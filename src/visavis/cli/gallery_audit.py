@@ -26,7 +26,7 @@ from visavis.cli.tally import counted
 
 if TYPE_CHECKING:
     from visavis.service.gallery import OpenGallery
-    from visavis.service.reports import AuditReport, LowQuality, Outlier, SubjectPair
+    from visavis.service.results import AuditReport, LowQuality, Outlier, SubjectPair
 
 _SHOWN = 20
 _Finding = TypeVar("_Finding")

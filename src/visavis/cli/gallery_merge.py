@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from visavis.galleries.records import Sample
-    from visavis.service.enrolment import Enrolment
+    from visavis.service.enroller import Enrolment
     from visavis.service.gallery import OpenGallery
 
 EXAMPLES = """\b
@@ -88,7 +88,7 @@ def _move(gallery: "OpenGallery", samples: "tuple[Sample, ...]", into: str) -> N
     """
 
     def enrolments() -> "Iterator[Enrolment]":
-        from visavis.service.enrolment import Enrolment  # noqa: PLC0415  # brings NumPy
+        from visavis.service.enroller import Enrolment  # noqa: PLC0415  # brings NumPy
 
         for sample in samples:
             yield Enrolment(

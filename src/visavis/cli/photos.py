@@ -14,7 +14,7 @@ from visavis.errors import VisavisError
 
 if TYPE_CHECKING:
     from visavis.galleries.records import Details
-    from visavis.service.enrolment import Enrolment
+    from visavis.service.enroller import Enrolment
     from visavis.service.gallery import OpenGallery
     from visavis.service.results import Enrolled
 
@@ -88,7 +88,7 @@ def enrol_portraits(portraits: Sequence[Portrait], gallery: "OpenGallery", how: 
 
 def _enrolment(source: Source, subject: str, how: How) -> "Enrolment":
     """Read an image once, for its key and for its face; one that cannot be read is left to fail where that is told."""
-    from visavis.service.enrolment import Enrolment  # noqa: PLC0415  # brings NumPy and OpenCV
+    from visavis.service.enroller import Enrolment  # noqa: PLC0415  # brings NumPy and OpenCV
 
     image, key = source.image, None
     with suppress(OSError, ValueError):

@@ -11,9 +11,8 @@ from visavis.client.gallery_conversation import GalleryConversation
 from visavis.client.gallery_options import About, EnrolOptions, SearchOptions
 from visavis.errors import VisavisError
 from visavis.galleries.records import NO_DETAILS, Details, Gallery, LogEntry, Policy, Subject
-from visavis.service.enrolment import Enrolment
-from visavis.service.reports import AuditReport
-from visavis.service.results import Enrolled, Identification, Receipt, SubjectVerification
+from visavis.service.enroller import Enrolment
+from visavis.service.results import AuditReport, Enrolled, Identification, Receipt, SubjectVerification
 from visavis.types import FloatArray, ImageSource, Quality
 
 if TYPE_CHECKING:

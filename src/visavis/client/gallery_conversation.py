@@ -23,9 +23,8 @@ from visavis.client.report_answers import audit_report
 from visavis.errors import GalleryNotFound, InvalidOption, ServerError, SubjectNotFound, VersionMismatch, VisavisError
 from visavis.galleries.checks import check_gallery_name, check_subject_id, may_be_gallery
 from visavis.galleries.records import Details, Gallery, LogEntry, Policy, Subject
-from visavis.service.enrolment import Enrolment
-from visavis.service.reports import AuditReport
-from visavis.service.results import Enrolled, Identification, Receipt, SubjectVerification
+from visavis.service.enroller import Enrolment
+from visavis.service.results import AuditReport, Enrolled, Identification, Receipt, SubjectVerification
 from visavis.types import ImageSource, Quality
 
 if TYPE_CHECKING:

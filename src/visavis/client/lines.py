@@ -9,7 +9,7 @@ from typing import Any
 from visavis.client.bodies import details_json, given, image_json, to_json, vector_json
 from visavis.client.images import load
 from visavis.errors import InputError, InvalidOption, VisavisError
-from visavis.service.enrolment import Enrolment
+from visavis.service.enroller import Enrolment
 from visavis.service.transfer import has_face
 
 # As many as a server stores at a time: more would only be waited for longer.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from visavis.client.reading import every, if_any, number, text, whole
-from visavis.service.reports import AuditReport, LowQuality, Outlier, SubjectPair
+from visavis.service.results import AuditReport, LowQuality, Outlier, SubjectPair
 
 
 def audit_report(value: Mapping[str, Any]) -> AuditReport:

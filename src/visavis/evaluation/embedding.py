@@ -18,7 +18,7 @@ from visavis.evaluation.protocols import Photo
 from visavis.models.finding import DEFAULT_MIN_FACE, FacesPolicy
 from visavis.models.recognizer import Recognizer
 from visavis.models.runtime import RuntimeSpec
-from visavis.service.eyes import Eyes
+from visavis.service.observer import Eyes
 from visavis.types import Face, FloatArray, ImageSource, SizeWH
 
 Choice: TypeAlias = Literal["largest", "only", "central"]

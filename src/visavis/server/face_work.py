@@ -15,7 +15,7 @@ from visavis.server.inputs import Source, load
 from visavis.server.observability import Tally
 from visavis.server.problems import Problem, from_library
 from visavis.server.work import Answer, each, failure, load_or_fail, spread, to_json
-from visavis.service.enrolment import Enrolment
+from visavis.service.enroller import Enrolment
 from visavis.service.gallery import OpenGallery
 from visavis.service.results import Enrolled, Identification, subject_to_dict
 from visavis.types import FloatArray, Quality

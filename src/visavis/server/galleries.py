@@ -12,8 +12,8 @@ from visavis.config import PREFIX, Settings
 from visavis.errors import InvalidOption, VisavisError
 from visavis.galleries.opening import open_store, read_key
 from visavis.galleries.store import Store
-from visavis.service.eyes import Eyes
 from visavis.service.galleries import Galleries
+from visavis.service.observer import Eyes
 
 _log = logging.getLogger("visavis.server")
 

@@ -18,7 +18,7 @@ from visavis.server.problems import Problem, from_library
 from visavis.server.schemas import Image, Strict
 from visavis.server.work import Job, to_json
 from visavis.service.decisions import check_space
-from visavis.service.enrolment import Enrolment
+from visavis.service.enroller import Enrolment
 from visavis.service.gallery import OpenGallery
 from visavis.service.results import Enrolled
 from visavis.service.transfer import enrolment_from_line, has_face, is_header, space_of_header

@@ -1,22 +1,23 @@
-"""From an image or an embedding to a sample that is stored, or to the reason why it is not."""
+"""Enrolment of images and embeddings: samples that are stored, or reasons why they are not."""
 
 import hashlib
 import io
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
+import cv2
 import numpy as np
 import PIL.Image
 
 from visavis.core.decide import distances
-from visavis.core.image import name_of
-from visavis.errors import ConsentMissing, KeyReused, NoFace, SubjectConflict, VisavisError
+from visavis.core.image import ImageLimits, name_of, read_encoded, read_image
+from visavis.errors import ConsentMissing, InvalidOption, KeyReused, NoFace, SubjectConflict, VisavisError
 from visavis.galleries.checks import check_embedding, check_key, check_subject_id
-from visavis.galleries.records import Gallery, NewSample, Origin, Stored
+from visavis.galleries.records import NO_DETAILS, Details, Gallery, NewSample, Origin, Stored
 from visavis.galleries.store import Store
 from visavis.service.decisions import (
     Rules,
@@ -26,11 +27,78 @@ from visavis.service.decisions import (
     wanted_attributes,
     within_retention,
 )
-from visavis.service.enrolment import IMAGES_AT_ONCE, EnrolFaces, Enrolment
-from visavis.service.eyes import Eyes
-from visavis.service.pictures import encoded_chip, encoded_picture
+from visavis.service.observer import Eyes
 from visavis.service.results import Candidate, Enrolled
-from visavis.types import Face, FloatArray
+from visavis.types import Face, FloatArray, ImageSource, Quality, UInt8Array
+
+EnrolFaces: TypeAlias = Literal["only", "largest"]
+"""Which face of an image is enrolled: the only one, several being an error; or the largest."""
+
+IMAGES_AT_ONCE = 16
+_EMBEDDINGS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Enrolment:
+    """A face to be enrolled, as an image or as an embedding.
+
+    Attributes:
+        subject: whose it is: an ID, made if there is none of it yet; None for a new one with an ID made up.
+        image: that shows the face; or
+        embedding: (D,) of it.
+        details: of the subject.
+        quality: of the face, where an embedding is given.
+        source: a label of where it comes from.
+        key: an idempotency key: the same key for the same subject enrols once. It lives as long as its sample.
+        picture: an encoded image to be stored, where an embedding is given.
+    """
+
+    subject: str | None = None
+    image: "ImageSource | None" = field(default=None, repr=False)
+    embedding: FloatArray | None = field(default=None, repr=False)
+    details: Details = NO_DETAILS
+    quality: Quality | None = None
+    source: str | None = None
+    key: str | None = None
+    picture: bytes | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if (self.image is None) == (self.embedding is None):
+            raise InvalidOption("an enrolment needs an image or an embedding, and not both")
+
+
+def batches(enrolments: Iterable[Enrolment | VisavisError]) -> Iterator[list[Enrolment | VisavisError]]:
+    """Group enrolments into what is looked at, and stored, together."""
+    batch: list[Enrolment | VisavisError] = []
+    images = 0
+    for each in enrolments:
+        if not isinstance(each, Enrolment | VisavisError):
+            raise InvalidOption(f"enrolments are wanted, or errors in their places, not {type(each).__name__}")
+        batch.append(each)
+        images += isinstance(each, Enrolment) and each.image is not None
+        if images >= IMAGES_AT_ONCE or len(batch) >= _EMBEDDINGS_AT_ONCE:
+            yield batch
+            batch, images = [], 0
+    if batch:
+        yield batch
+
+
+def encoded_chip(chip: UInt8Array) -> bytes:
+    """Return an RGB image (H, W, 3) as PNG, which loses nothing."""
+    _, data = cv2.imencode(".png", np.ascontiguousarray(chip[..., ::-1]))
+    return data.tobytes()
+
+
+def encoded_picture(image: "ImageSource", limits: ImageLimits) -> bytes:
+    """Return an image as it is encoded, and an array or a Pillow image, which are not, as PNG.
+
+    Raises:
+        InputError: it cannot be read, or is beyond the limits.
+    """
+    if isinstance(image, np.ndarray | PIL.Image.Image):
+        return encoded_chip(read_image(image, limits=limits).pixels)
+    return read_encoded(image, limits)
+
 
 _ID_BYTES = 8
 _Outcome: TypeAlias = Enrolled | VisavisError

@@ -9,8 +9,8 @@ from visavis.errors import GalleryNotFound
 from visavis.galleries.records import Gallery, LogEntry, Origin, Policy
 from visavis.galleries.store import Store
 from visavis.service.decisions import check_policy
-from visavis.service.eyes import Eyes
 from visavis.service.gallery import OpenGallery
+from visavis.service.observer import Eyes
 from visavis.service.results import Receipt
 
 _DEFAULT_POLICY = Policy()

@@ -1,21 +1,340 @@
-"""One gallery: enrol, identify, verify, forget."""
+"""One gallery: enrol, identify, verify, forget, and its records."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
 from visavis.core.decide import Rule
-from visavis.errors import InvalidOption, NoFace, SampleNotFound, VisavisError
+from visavis.errors import InvalidOption, NoFace, SampleNotFound, SubjectNotFound, VisavisError
 from visavis.galleries.checks import check_embedding, check_probes
+from visavis.galleries.records import NO_DETAILS, Details, Erased, Gallery, LogEntry, Origin, Policy, Sample, Subject
+from visavis.galleries.store import Store
 from visavis.models.finding import FacesPolicy
 from visavis.models.recognizer import Rate, choose_rule, value_of
-from visavis.service import hygiene, transfer
-from visavis.service.decisions import candidates_of, check_live, identify, rules_of, verify, wanted_attributes
-from visavis.service.filling import GalleryFilling
-from visavis.service.reports import AuditReport
-from visavis.service.results import Identification, SubjectVerification
-from visavis.types import Face, FloatArray, ImageSource
+from visavis.service import audit as hygiene
+from visavis.service import transfer
+from visavis.service.decisions import (
+    candidates_of,
+    check_live,
+    check_policy,
+    check_space,
+    identify,
+    rules_of,
+    verify,
+    wanted_attributes,
+    within_retention,
+)
+from visavis.service.enroller import EnrolFaces, Enroller, Enrolment, batches
+from visavis.service.observer import Eyes
+from visavis.service.results import AuditReport, Enrolled, Identification, Receipt, SubjectVerification
+from visavis.types import Face, FloatArray, ImageSource, Quality
+
+
+class GalleryKeeping:
+    """The records of a gallery by its name."""
+
+    def __init__(self, store: Store, name: str, origin: Callable[[], Origin]) -> None:
+        """Name a gallery; use ``Galleries.open``."""
+        self.name = name
+        self._store = store
+        self._origin = origin
+
+    @property
+    def record(self) -> Gallery:
+        """What is known of the gallery as a whole."""
+        return self._store.gallery(self.name)
+
+    def set_policy(self, policy: Policy) -> Gallery:
+        """Replace the policy; what is enrolled already stays."""
+        return self._store.set_policy(self.name, policy, self._origin())
+
+    def subjects(self, *, after: int = 0, limit: int = 100) -> tuple[Subject, ...]:
+        """Return the next subjects after a number, in the order of their numbers, which is that of their enrolment."""
+        self._expire()
+        return self._store.subjects(self.name, after=after, limit=limit)
+
+    def subject(self, subject: str) -> Subject:
+        """Return a subject.
+
+        Raises:
+            SubjectNotFound: there is none of that ID.
+        """
+        self._expire()
+        return self._subject(subject)
+
+    def samples(self, subject: str) -> tuple[Sample, ...]:
+        """Return the samples of a subject, oldest first.
+
+        Raises:
+            SubjectNotFound: there is none of that ID.
+        """
+        self.subject(subject)
+        return tuple(transfer.all_samples(self._store, self.name, subject))
+
+    def update(self, subject: str, details: Details, *, version: int | None = None) -> Subject:
+        """Change what is known of a subject.
+
+        Args:
+            subject: its ID.
+            details: what to change.
+            version: that the caller knows; where the subject has another by now, nothing is changed.
+
+        Raises:
+            SubjectNotFound: there is none of that ID.
+            VersionMismatch: it has changed meanwhile.
+        """
+        self._expire()
+        origin = self._origin()
+        details = within_retention(details, self.record.policy, origin.at)
+        return self._store.update(self.name, subject, details, origin, version=version)
+
+    def picture(self, subject: str, sample: int) -> bytes:
+        """Return the encoded image, or chip, that is stored with a sample.
+
+        Raises:
+            SubjectNotFound: there is no subject of that ID.
+            SampleNotFound: the subject has no such sample, or nothing is stored with it.
+        """
+        self._expire()
+        number = self._sample_of(subject, sample).number
+        picture = self._store.picture(self.name, sample)
+        if picture is None:
+            raise SampleNotFound(f"nothing is stored of the image of sample {sample}")
+        self._store.log("picture", self.name, self._origin(), subjects=(number,), count=1)
+        return picture
+
+    def forget_sample(self, subject: str, sample: int) -> Receipt:
+        """Forget a sample; its subject stays.
+
+        Raises:
+            SubjectNotFound: there is no subject of that ID.
+            SampleNotFound: it has no such sample.
+        """
+        gallery = self.record
+        self._sample_of(subject, sample)
+        origin = self._origin()
+        erased = self._store.forget_samples(self.name, [sample], origin)
+        if not erased.samples:  # somebody else was faster
+            raise SampleNotFound(f"subject {subject!r} has no sample {sample}")
+        return _receipt(gallery, subject, erased, origin)
+
+    def forget_subject(self, subject: str, *, version: int | None = None) -> Receipt:
+        """Forget a subject with all its samples and all that is known of it.
+
+        Args:
+            subject: its ID.
+            version: that the caller knows; where the subject has another by now, nothing is forgotten.
+
+        Raises:
+            SubjectNotFound: there is none of that ID.
+            VersionMismatch: it has changed meanwhile.
+        """
+        gallery, origin = self.record, self._origin()
+        erased = self._store.forget_subjects(self.name, [subject], origin, version=version)
+        if not erased.subjects:
+            raise SubjectNotFound(f"gallery {self.name!r} has no subject {subject!r}")
+        return _receipt(gallery, subject, erased, origin)
+
+    def forget(self) -> Receipt:
+        """Forget the gallery with everybody in it; where it is encrypted, destroy its key."""
+        gallery, origin = self.record, self._origin()
+        return _receipt(gallery, None, self._store.drop(self.name, origin), origin)
+
+    def export(self, *, pictures: bool = False) -> Iterator[dict[str, Any]]:
+        """Return a header and a line for each sample, ready for JSON; ``import_lines`` takes them.
+
+        Args:
+            pictures: whether to include what is stored of images, in base64.
+        """
+        self._expire()
+        gallery, origin = self.record, self._origin()
+        self._store.log("export", self.name, origin, count=gallery.samples)
+        return transfer.export_lines(self._store, gallery, origin.at, pictures=pictures)
+
+    def export_subject(self, subject: str) -> dict[str, Any]:
+        """Return all that is stored of a subject, with pictures and its entries in the log: for the person itself.
+
+        Raises:
+            SubjectNotFound: there is none of that ID.
+        """
+        found = self.subject(subject)
+        self._store.log("export", self.name, self._origin(), subjects=(found.number,), count=found.samples)
+        return transfer.subject_export(self._store, self.record, found)
+
+    def entries(self, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
+        """Return the next entries of the gallery's log after a number."""
+        return self._store.entries(self.name, after=after, limit=limit)
+
+    def _expire(self) -> None:
+        """Forget those whose time is over before anything else is done."""
+        self._store.expire(self.name, self._origin())
+
+    def _subject(self, subject: str) -> Subject:
+        found = self._store.subject(self.name, subject)
+        if found is None:
+            raise SubjectNotFound(f"gallery {self.name!r} has no subject {subject!r}")
+        return found
+
+    def _sample_of(self, subject: str, sample: int) -> Subject:
+        """Return the subject, which has the sample."""
+        found = self._subject(subject)
+        samples = self._store.samples(self.name, subject=subject, after=sample - 1, limit=1)
+        if not samples or samples[0].id != sample:
+            raise SampleNotFound(f"subject {subject!r} has no sample {sample}")
+        return found
+
+
+def _receipt(gallery: Gallery, subject: str | None, erased: Erased, origin: Origin) -> Receipt:
+    return Receipt(
+        gallery=gallery.name,
+        gallery_number=gallery.number,
+        subject=subject,
+        subjects=erased.subjects,
+        samples=erased.samples,
+        forgotten_at=origin.at,
+        actor=origin.actor,
+        overwritten=erased.overwritten,
+    )
+
+
+class GalleryFilling(GalleryKeeping):
+    """A gallery by its name, with eyes to fill it."""
+
+    def __init__(self, store: Store, eyes: Eyes, name: str, origin: Callable[[], Origin]) -> None:
+        """Name a gallery; use ``Galleries.open``."""
+        super().__init__(store, name, origin)
+        self._eyes = eyes
+
+    def set_policy(self, policy: Policy) -> Gallery:
+        """Replace the policy; what is enrolled already stays.
+
+        Raises:
+            InvalidOption: it wants live faces, and the pack, which is the gallery's, cannot tell.
+        """
+        if policy.require_live and self.record.space == self._eyes.pack.space:
+            check_policy(policy, self._eyes.pack)
+        return super().set_policy(policy)
+
+    def enrol(  # noqa: PLR0913  # independent options
+        self,
+        image: ImageSource,
+        subject: str | None = None,
+        *,
+        details: Details = NO_DETAILS,
+        source: str | None = None,
+        key: str | None = None,
+        faces: EnrolFaces = "only",
+        min_face: float | None = None,
+        allow_conflict: bool = False,
+    ) -> Enrolled:
+        """Enrol the face of an image.
+
+        Args:
+            image: as in ``Recognizer.detect``.
+            subject: whose face it is: an ID, made if there is none of it yet; None for a new subject.
+            details: of the subject, to be set with it.
+            source: a label of where the image comes from.
+            key: an idempotency key: the same key for the same subject enrols once, for as long as its sample is there.
+            faces: "only" insists on exactly one face, "largest" takes the largest.
+            min_face: the smallest face to look for, in place of the Recognizer's.
+            allow_conflict: enrol the face although it already is another subject.
+
+        Raises:
+            NoFace, MultipleFaces, NotLive, FaceTooSmall, FaceBlurred, LowScore, ExtremePose: the image is not fit to be
+                enrolled from.
+            SubjectConflict: the face already is another subject.
+            ConsentMissing: the policy wants a note of consent.
+            KeyReused: the key was used for another subject.
+            SpaceMismatch: the gallery holds embeddings of another pack.
+            InputError: the image cannot be used, or an argument is out of its range.
+        """
+        enrolment = Enrolment(subject=subject, image=image, details=details, source=source, key=key)
+        outcomes = self.enrol_many([enrolment], faces=faces, min_face=min_face, allow_conflict=allow_conflict)
+        return value_of(next(outcomes))
+
+    def enrol_embedding(  # noqa: PLR0913  # independent options
+        self,
+        embedding: FloatArray,
+        subject: str | None = None,
+        *,
+        details: Details = NO_DETAILS,
+        quality: Quality | None = None,
+        source: str | None = None,
+        key: str | None = None,
+        allow_conflict: bool = False,
+    ) -> Enrolled:
+        """Enrol a face that was embedded before; everything else as in ``enrol``.
+
+        Raises:
+            InvalidEmbedding: it is none of the gallery's space.
+        """
+        enrolment = Enrolment(
+            subject=subject, embedding=embedding, details=details, quality=quality, source=source, key=key
+        )
+        return value_of(next(self.enrol_many([enrolment], allow_conflict=allow_conflict)))
+
+    def enrol_many(
+        self,
+        enrolments: Iterable[Enrolment | VisavisError],
+        *,
+        faces: EnrolFaces = "only",
+        min_face: float | None = None,
+        allow_conflict: bool = False,
+    ) -> Iterator[Enrolled | VisavisError]:
+        """Return for each enrolment, in order, what became of it, or the error that refuses it.
+
+        Enrolments are taken from the iterable a batch at a time, 16 images or 500 embeddings, and stored together;
+        whatever is returned is stored for good. An error in the place of an enrolment is handed on. What other calls
+        enrol at the same moment is no conflict: ``audit`` finds who was enrolled twice in that way.
+        """
+        if faces not in ("only", "largest"):
+            raise InvalidOption(f"faces must be only or largest, not {faces!r}")
+        return self._enrol_batches(enrolments, faces, min_face, allow_conflict=allow_conflict)
+
+    def import_lines(
+        self, lines: Iterable[Mapping[str, Any]], *, allow_conflict: bool = True
+    ) -> Iterator[Enrolled | VisavisError]:
+        """Enrol what an export holds: one result for each line but the header, in order.
+
+        Args:
+            lines: with the fields of an export's lines; the header may be missing, as may all but the embedding.
+            allow_conflict: as in ``enrol``.
+
+        Raises:
+            SpaceMismatch: the header names another space than the gallery's.
+            InvalidOption: the header is none that is understood here.
+        """
+        enrolments = transfer.enrolments_of(lines, lambda space: check_space(self.record, space))
+        return self.enrol_many(enrolments, allow_conflict=allow_conflict)
+
+    def _bound(self) -> Gallery:
+        """Return the gallery after forgetting whose time is over.
+
+        Raises:
+            SpaceMismatch: the Recognizer's embeddings are of another space.
+        """
+        self._expire()
+        gallery = self.record
+        check_space(gallery, self._eyes.pack.space.id)
+        return gallery
+
+    def _enrol_batches(
+        self,
+        enrolments: Iterable[Enrolment | VisavisError],
+        faces: EnrolFaces,
+        min_face: float | None,
+        *,
+        allow_conflict: bool,
+    ) -> Iterator[Enrolled | VisavisError]:
+        for batch in batches(enrolments):
+            gallery = self._bound()
+            rules = rules_of(gallery.policy, self._eyes.pack)
+            enroller = Enroller(
+                self._store, self._eyes, gallery, rules, self._origin(), faces, min_face, allow_conflict
+            )
+            yield from enroller.enrol(batch)
+
 
 _MOST_CANDIDATES = 1000
 

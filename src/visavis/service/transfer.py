@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from visavis.errors import InvalidOption, VisavisError
 from visavis.galleries.records import Details, Gallery, Sample, Subject
 from visavis.galleries.store import Store
-from visavis.service.enrolment import Enrolment
+from visavis.service.enroller import Enrolment
 from visavis.service.results import iso, log_entry_to_dict, sample_to_dict, subject_to_dict
 from visavis.types import ImageSource, Quality
 

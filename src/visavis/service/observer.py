@@ -1,4 +1,4 @@
-"""What the service needs of a Recognizer, and no more."""
+"""Interface that the service needs of a Recognizer."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol

@@ -9,7 +9,7 @@ from visavis.errors import StoreUnavailable
 from visavis.galleries.records import Gallery, Match, Sample
 from visavis.galleries.store import Store
 from visavis.service.decisions import Rules, shortcomings
-from visavis.service.reports import AuditReport, LowQuality, Outlier, SubjectPair
+from visavis.service.results import AuditReport, LowQuality, Outlier, SubjectPair
 from visavis.service.transfer import all_samples, all_subjects
 
 
