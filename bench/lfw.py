@@ -27,7 +27,7 @@ from PIL import Image
 from visavis import Face, Recognizer, VisavisError
 from visavis.core.decide import distance_of
 from visavis.core.geometry import iou
-from visavis.evaluation.logistic import fit_logistic
+from visavis.evaluation.calibration import fit_logistic
 from visavis.models.runtime import Precision
 from visavis.types import Metric
 

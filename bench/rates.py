@@ -18,8 +18,7 @@ from visavis import Recognizer
 from visavis.evaluation.calibration import Calibrated, calibrate
 from visavis.evaluation.comparisons import compare_pairs
 from visavis.evaluation.embedding import Seeing, embed_photos
-from visavis.evaluation.protocols import Photo
-from visavis.evaluation.sampling import pair_people
+from visavis.evaluation.protocols import Photo, pair_people
 from visavis.models.runtime import precision_in_force
 
 MIN_FACE = 40

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from visavis.core.decide import Calibration, probability_of_same, rule_at_rate
 from visavis.errors import InvalidOption
-from visavis.evaluation.calibration import GRID, Calibrated, calibrate, needs, support_of
+from visavis.evaluation.calibration import GRID, Calibrated, calibrate, fit_logistic, needs, support_of
 from visavis.evaluation.comparisons import Comparisons
-from visavis.evaluation.logistic import fit_logistic
 from visavis.evaluation.metrics import rates_at
 from visavis.models.installation import Measured
 

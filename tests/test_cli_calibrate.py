@@ -19,7 +19,7 @@ from command_line import Outcome, Shell
 from measured import MADE_UP, keep
 
 from visavis.core.decide import ErrorRates, OperatingPoint
-from visavis.evaluation.keeping import Shelf, Sight, key_of
+from visavis.evaluation.embedding import Shelf, Sight, key_of
 from visavis.models.catalogue import DLIB
 from visavis.models.installation import Measured, as_installed, calibration_path
 from visavis.models.runtime import RuntimeSpec

@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, auc, confusion_matrix, roc_curve
 
 from visavis import Recognizer, Verification
 from visavis.cli import measuring
-from visavis.evaluation.sampling import MOST_PAIRS
+from visavis.evaluation.protocols import MOST_PAIRS
 
 
 @pytest.fixture

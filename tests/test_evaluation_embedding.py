@@ -17,8 +17,7 @@ import pytest
 from visavis import InvalidOption, Recognizer, VisavisError
 from visavis.core.image import DEFAULT_LIMITS, ImageLimits
 from visavis.errors import RuntimeFailed
-from visavis.evaluation.embedding import Choice, Seeing, embed_photos, most_central
-from visavis.evaluation.keeping import Shelf, Sight
+from visavis.evaluation.embedding import Choice, Seeing, Shelf, Sight, embed_photos, most_central
 from visavis.evaluation.protocols import Photo
 from visavis.models.packs import Pack
 from visavis.types import Face

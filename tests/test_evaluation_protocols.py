@@ -9,10 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visavis import InvalidOption
-from visavis.evaluation.groups import read_groups
-from visavis.evaluation.pairs_files import read_pairs_file
-from visavis.evaluation.protocols import Pairs, Photo, Split, people_of
-from visavis.evaluation.sampling import pair_people, split_people, without
+from visavis.evaluation.protocols import (
+    Pairs,
+    Photo,
+    Split,
+    pair_people,
+    people_of,
+    read_groups,
+    read_pairs_file,
+    split_people,
+    without,
+)
 
 
 def photos(*counts: int) -> list[Photo]:

@@ -17,16 +17,13 @@ from conftest import read_pixels
 from visavis import InvalidOption, Recognizer
 from visavis.errors import DriverMissing
 from visavis.evaluation.bootstrap import Estimate
-from visavis.evaluation.describing import thinned
 from visavis.evaluation.embedding import Seeing
 from visavis.evaluation.metrics import Curve
-from visavis.evaluation.page import thumbnail, write_page
-from visavis.evaluation.pair_evaluation import evaluate_pairs
-from visavis.evaluation.plots import plots_of
-from visavis.evaluation.protocols import Grouping, Photo
-from visavis.evaluation.results import PairEvaluation, SearchEvaluation, Shown
-from visavis.evaluation.sampling import pair_people, split_people
-from visavis.evaluation.search_evaluation import evaluate_search
+from visavis.evaluation.page import plots_of, thumbnail, write_page
+from visavis.evaluation.pairs import evaluate_pairs
+from visavis.evaluation.protocols import Grouping, Photo, pair_people, split_people
+from visavis.evaluation.results import PairEvaluation, SearchEvaluation, Shown, thinned
+from visavis.evaluation.search import evaluate_search
 from visavis.evaluation.tables import share, share_with_interval, tables_of, title_of
 
 HOSTILE = "<script>alert(1)</script>\"'&\u202e\x1b[31m"

@@ -6,8 +6,7 @@ import pytest
 from visavis.core.decide import distances
 from visavis.evaluation.embedding import Embedded
 from visavis.evaluation.identification import Answers, SearchReplicates, search, threshold_at_fpir
-from visavis.evaluation.protocols import Photo, Split, people_of
-from visavis.evaluation.sampling import split_people
+from visavis.evaluation.protocols import Photo, Split, people_of, split_people
 from visavis.types import Metric
 
 

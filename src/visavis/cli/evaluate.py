@@ -190,7 +190,7 @@ def _check(request: Request, output: Path | None) -> None:
     if output is None:
         return
     if output.suffix.lower() in _PAGES:
-        from visavis.evaluation.plots import check_installed  # noqa: PLC0415  # brings NumPy
+        from visavis.evaluation.page import check_installed  # noqa: PLC0415  # brings NumPy
 
         check_installed()
     elif output.suffix.lower() != ".json":
@@ -198,10 +198,9 @@ def _check(request: Request, output: Path | None) -> None:
 
 
 def _measure(request: Request) -> "PairEvaluation | SearchEvaluation":
-    from visavis.evaluation.groups import read_groups  # noqa: PLC0415  # brings NumPy
-    from visavis.evaluation.pair_evaluation import evaluate_pairs  # noqa: PLC0415  # likewise
-    from visavis.evaluation.sampling import split_people  # noqa: PLC0415  # likewise
-    from visavis.evaluation.search_evaluation import evaluate_search  # noqa: PLC0415  # likewise
+    from visavis.evaluation.pairs import evaluate_pairs  # noqa: PLC0415  # brings NumPy
+    from visavis.evaluation.protocols import read_groups, split_people  # noqa: PLC0415  # likewise
+    from visavis.evaluation.search import evaluate_search  # noqa: PLC0415  # likewise
 
     seed, threshold, fmr = request.inputs.seed, request.threshold, rate_of(request.fmr)
     if request.identify:

@@ -94,12 +94,12 @@ def read_pairs(inputs: Inputs) -> "Pairs":
     check_paths([inputs.path])
     check_existence([inputs.path])
     if inputs.is_folder:
-        from visavis.evaluation.sampling import pair_people  # noqa: PLC0415  # brings NumPy
+        from visavis.evaluation.protocols import pair_people  # noqa: PLC0415  # brings NumPy
 
         people = read_photos(inputs)
         pairs = pair_people(people.photos, most=inputs.pairs, seed=inputs.seed)
         return replace(pairs, about=f"{pairs.about}; {people.named}", left_out=people.left_out)
-    from visavis.evaluation.pairs_files import read_pairs_file  # noqa: PLC0415  # likewise
+    from visavis.evaluation.protocols import read_pairs_file  # noqa: PLC0415  # likewise
 
     if inputs.pairs != DEFAULT_PAIRS:
         raise InvalidOption("--pairs says how many pairs of a folder are drawn; those of a file are all taken")
@@ -181,7 +181,7 @@ def _complete(pairs: "Pairs", inputs: Inputs) -> "Pairs":
         none_there = count == len(missing)
         way_out = "--images DIR says where they are" if none_there else "--skip-missing leaves their pairs out"
         raise InvalidOption(f"{told}; {way_out}")
-    from visavis.evaluation.sampling import without  # noqa: PLC0415  # brings NumPy
+    from visavis.evaluation.protocols import without  # noqa: PLC0415  # brings NumPy
 
     left = without(pairs, missing, "not there")
     _log.warning("%s; %d of %d pairs are left", told, len(left.same), len(pairs.same))

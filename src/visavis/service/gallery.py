@@ -12,8 +12,7 @@ from visavis.galleries.records import NO_DETAILS, Details, Erased, Gallery, LogE
 from visavis.galleries.store import Store
 from visavis.models.finding import FacesPolicy
 from visavis.models.recognizer import Rate, choose_rule, value_of
-from visavis.service import audit as hygiene
-from visavis.service import transfer
+from visavis.service import audit, transfer
 from visavis.service.decisions import (
     candidates_of,
     check_live,
@@ -478,7 +477,7 @@ class OpenGallery(GalleryFilling):
         """
         gallery = self._bound()
         self._store.log("audit", self.name, self._origin(), count=gallery.samples)
-        return hygiene.audit(self._store, gallery, rules_of(gallery.policy, self._eyes.pack), going_on)
+        return audit.audit(self._store, gallery, rules_of(gallery.policy, self._eyes.pack), going_on)
 
     def _identify(
         self,

@@ -8,8 +8,17 @@ from visavis.core.decide import Rule
 from visavis.evaluation import metrics
 from visavis.evaluation.bootstrap import Estimate, Replicates, interval, resample
 from visavis.evaluation.comparisons import Bools, Comparisons, check_both_kinds, compare_pairs
-from visavis.evaluation.describing import (
+from visavis.evaluation.embedding import Embedded, Seeing, embed_photos
+from visavis.evaluation.protocols import Grouping, Pairs, counted
+from visavis.evaluation.results import (
     MOST_SHOWN,
+    AskedFmr,
+    AtFmr,
+    Folds,
+    GroupRates,
+    Match,
+    PairEvaluation,
+    PairRates,
     circumstances,
     counts_in_group,
     failures_of,
@@ -18,9 +27,6 @@ from visavis.evaluation.describing import (
     notes_of,
     thinned,
 )
-from visavis.evaluation.embedding import Embedded, Seeing, embed_photos
-from visavis.evaluation.protocols import Grouping, Pairs, counted
-from visavis.evaluation.results import AskedFmr, AtFmr, Folds, GroupRates, Match, PairEvaluation, PairRates
 from visavis.evaluation.tables import share
 from visavis.models.recognizer import Rate, choose_rule
 

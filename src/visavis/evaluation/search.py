@@ -6,8 +6,16 @@ from visavis.core.decide import Rule
 from visavis.errors import InvalidOption
 from visavis.evaluation import metrics
 from visavis.evaluation.comparisons import Bools
-from visavis.evaluation.describing import (
+from visavis.evaluation.embedding import Embedded, Seeing, embed_photos
+from visavis.evaluation.identification import FPIRS, Answers, SearchRates, SearchReplicates, search, threshold_at_fpir
+from visavis.evaluation.protocols import Grouping, Split, people_of
+from visavis.evaluation.results import (
     MOST_SHOWN,
+    AskedFmr,
+    AtFpir,
+    GroupRates,
+    Match,
+    SearchEvaluation,
     circumstances,
     counts_in_group,
     failures_of,
@@ -16,10 +24,6 @@ from visavis.evaluation.describing import (
     notes_of,
     thinned,
 )
-from visavis.evaluation.embedding import Embedded, Seeing, embed_photos
-from visavis.evaluation.identification import FPIRS, Answers, SearchRates, SearchReplicates, search, threshold_at_fpir
-from visavis.evaluation.protocols import Grouping, Split, people_of
-from visavis.evaluation.results import AskedFmr, AtFpir, GroupRates, Match, SearchEvaluation
 from visavis.models.recognizer import Rate, choose_rule
 
 
