@@ -11,9 +11,8 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from visavis.errors import KeysUnusable
-from visavis.server.auth import AccessRefused, require
+from visavis.server.auth import AccessRefused, Rate, RateLimiter, require
 from visavis.server.keys import KeyRecord, KeyStore, Scope
-from visavis.server.rate import Rate, RateLimiter
 
 BOOTSTRAP = "correct-horse-battery-staple"
 

@@ -494,17 +494,17 @@ class TestExportLive:
             body = ndjson(*lines[start : start + 4])
             told = from_ndjson(live.call("POST", "/v1/galleries/team/import", body, NDJSON).body)
             assert told[-1]["enrolled"] == 4
-        from visavis.server import exporting  # noqa: PLC0415  # to look inside
+        from visavis.server.api import bulk  # noqa: PLC0415  # to look inside
 
         made: list[int] = []
-        page = exporting._Pages.next  # noqa: SLF001  # likewise
+        page = bulk._Pages.next  # noqa: SLF001  # likewise
 
         def counted(pages: Any) -> bytes:  # noqa: ANN401  # likewise
             data = page(pages)
             made.append(len(data))
             return data
 
-        monkeypatch.setattr(exporting._Pages, "next", counted)  # noqa: SLF001  # likewise
+        monkeypatch.setattr(bulk._Pages, "next", counted)  # noqa: SLF001  # likewise
         return lambda: sum(made)
 
     def test_it_is_made_as_fast_as_it_is_taken(self, live: Listening, full: Callable[[], int]) -> None:
@@ -532,16 +532,16 @@ class TestExportLive:
     def test_one_that_breaks_off_does_not_look_whole(
         self, live: Listening, full: Callable[[], int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from visavis.server import exporting  # noqa: PLC0415  # to look inside
+        from visavis.server.api import bulk  # noqa: PLC0415  # to look inside
 
-        page = exporting._Pages.next  # noqa: SLF001  # likewise
+        page = bulk._Pages.next  # noqa: SLF001  # likewise
 
         def fail(pages: Any) -> bytes:  # noqa: ANN401  # likewise
             if full() > 1_000_000:
                 raise OSError("the disk is gone")
             return page(pages)
 
-        monkeypatch.setattr(exporting._Pages, "next", fail)  # noqa: SLF001  # likewise
+        monkeypatch.setattr(bulk._Pages, "next", fail)  # noqa: SLF001  # likewise
         answer = read_all(live.connect("GET /v1/galleries/team/export HTTP/1.1\nHost: a\n\n"))
         assert answer.startswith(b"HTTP/1.1 200")
         assert not answer.endswith(b"0\r\n\r\n")

@@ -14,8 +14,8 @@ from serving import Caller, from_ndjson, in_base64, problem, sqlite_url, vector
 
 from visavis import Recognizer
 from visavis.config import Settings
-from visavis.server.cursors import from_cursor, to_cursor
-from visavis.server.gallery_work import media_type_of
+from visavis.server.api.gallery_work import media_type_of
+from visavis.server.conditions import from_cursor, to_cursor
 from visavis.server.problems import Problem
 
 _numbers = itertools.count(1)

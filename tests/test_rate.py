@@ -3,7 +3,7 @@
 import pytest
 
 from visavis.errors import InvalidOption
-from visavis.server.rate import Rate, RateLimiter, caller_at, retry_after
+from visavis.server.auth import Rate, RateLimiter, caller_at, retry_after
 
 
 class Clock:

@@ -23,16 +23,16 @@ from visavis.core.image import ImageLimits
 from visavis.errors import SetupError, VisavisError
 from visavis.fetch import FetchPolicy
 from visavis.models.recognizer import Recognizer
-from visavis.server import face_routes, gallery_routes, openapi, routes, subject_routes
-from visavis.server.auth import AccessRefused
-from visavis.server.dialects import old_services
+from visavis.server import openapi
+from visavis.server.api import faces, galleries, recognition, subjects
+from visavis.server.auth import AccessRefused, Rate, RateLimiter
+from visavis.server.dialects import seeds
 from visavis.server.galleries import served_galleries
 from visavis.server.keys import KeyStore, default_keys_file
 from visavis.server.limits import BodyLimits
 from visavis.server.observability import Metrics, Observed, current_request_id, log_setup_error
 from visavis.server.pool import Overloaded, WorkerPool
 from visavis.server.problems import Problem, from_library
-from visavis.server.rate import Rate, RateLimiter
 from visavis.server.runner import ClientGone
 
 _FETCHERS = 8
@@ -41,7 +41,7 @@ _SHARE_OF_EXPORTS = 2  # of the workers, one in so many makes pages of exports
 _FETCHES_WAITING = 64
 _CLIENT_GONE = 499  # for the log: nobody reads it
 
-_PARTS = (routes, face_routes, gallery_routes, subject_routes, old_services)
+_PARTS = (faces, recognition, galleries, subjects, seeds)
 _SHARE_OF_IMPORTS = 2  # together they may keep one of so many workers busy
 
 _DESCRIPTION = """\

@@ -13,9 +13,9 @@ from starlette.types import Receive
 from visavis.errors import InputError
 from visavis.fetch import FetchPolicy, fetch
 from visavis.models.recognizer import Recognizer
-from visavis.server.inputs import Body, Encoded, Source, Unusable, Url
+from visavis.server.api.work import Answer, Job
 from visavis.server.pool import WorkerPool
-from visavis.server.work import Answer, Job
+from visavis.server.reading import Body, Encoded, Source, Unusable, Url
 
 _Result = TypeVar("_Result")
 

@@ -6,23 +6,15 @@ from functools import partial
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from visavis.server import gallery_work as work
+from visavis.server.answers import AuditResponse, GalleriesResponse, GalleryInfo, LogResponse, ReceiptInfo
+from visavis.server.api import gallery_work as work
+from visavis.server.api.gallery_work import answer, answer_of, galleries_of, job, key_of, open_gallery
+from visavis.server.api.work import Answer, Job
 from visavis.server.auth import check_covers, require
-from visavis.server.gallery_answers import (
-    AuditResponse,
-    GalleriesResponse,
-    GalleryInfo,
-    LogResponse,
-    ReceiptInfo,
-)
-from visavis.server.gallery_calls import answer, answer_of, galleries_of, job, key_of, open_gallery
-from visavis.server.gallery_docs import LOCATION, answers, inputs
-from visavis.server.gallery_requests import GalleryChange, NewGallery, Page
-from visavis.server.inputs import Body, check
-from visavis.server.openapi import document, json_body
-from visavis.server.reading import Query, json_value, read_query
+from visavis.server.openapi import LOCATION, answers, document, inputs, json_body
+from visavis.server.reading import Body, check, json_value, read_query
+from visavis.server.requests import GalleryChange, NewGallery, Page, Query
 from visavis.server.runner import run
-from visavis.server.work import Answer, Job
 
 _ALL = "/v1/galleries"
 _ONE = "/v1/galleries/{gallery}"

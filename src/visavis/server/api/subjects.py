@@ -6,18 +6,16 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from visavis.server import gallery_work as work
+from visavis.server.answers import ReceiptInfo, SubjectDetail, SubjectExport, SubjectInfo, SubjectsResponse
+from visavis.server.api import gallery_work as work
+from visavis.server.api.gallery_work import answer_of, job, open_gallery, subject_in_path
+from visavis.server.api.work import Answer, Job
 from visavis.server.auth import require
 from visavis.server.conditions import Conditions
-from visavis.server.gallery_answers import ReceiptInfo, SubjectDetail, SubjectExport, SubjectInfo, SubjectsResponse
-from visavis.server.gallery_calls import answer_of, job, open_gallery, subject_in_path
-from visavis.server.gallery_docs import ETAG, IF_MATCH, IF_NONE_MATCH, answers, errors, inputs
-from visavis.server.gallery_requests import Page, SubjectChange
-from visavis.server.inputs import Body, check
-from visavis.server.openapi import document, json_body
-from visavis.server.reading import Query, json_value, number_in_path, read_query
+from visavis.server.openapi import ETAG, IF_MATCH, IF_NONE_MATCH, answers, document, errors, inputs, json_body
+from visavis.server.reading import Body, check, json_value, number_in_path, read_query
+from visavis.server.requests import Page, Query, SubjectChange
 from visavis.server.runner import run
-from visavis.server.work import Answer, Job
 
 _SUBJECTS = "/v1/galleries/{gallery}/subjects"
 _SUBJECT = "/v1/galleries/{gallery}/subjects/{subject}"

@@ -9,23 +9,35 @@ from fastapi import APIRouter, Depends, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from visavis.server import work
+from visavis.server.answers import ModelsResponse
+from visavis.server.api import work
+from visavis.server.api.models import packs_in_plain
+from visavis.server.api.work import Answer, Job
 from visavis.server.auth import require
-from visavis.server.inputs import Body, Encoded, Source, check, read_form, source_of
-from visavis.server.model_schemas import ModelsResponse
 from visavis.server.openapi import FOR_EVERY_CALL, document, json_body, problem_answers
-from visavis.server.packs import packs_in_plain
-from visavis.server.reading import ELSEWHERE, FORM, json_value, read_images, typed
-from visavis.server.runner import run
-from visavis.server.schemas import (
+from visavis.server.reading import (
+    ELSEWHERE,
+    FORM,
+    Body,
+    Encoded,
+    Source,
+    check,
+    json_value,
+    read_form,
+    read_images,
+    source_of,
+    typed,
+)
+from visavis.server.requests import (
     MOST_IMAGES,
     DetectResponse,
     EmbedResponse,
     ImagesRequest,
     Status,
+    VerifyRequest,
+    VerifyResponse,
 )
-from visavis.server.verify_schemas import VerifyRequest, VerifyResponse
-from visavis.server.work import Answer, Job
+from visavis.server.runner import run
 
 _FILE = {"type": "string", "format": "binary"}
 _NUMBER = {"type": "string", "description": "A number; as in JSON."}
