@@ -413,7 +413,7 @@ def test_a_complete_cache_need_not_be_writable(
     cli: Run, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert recognizer  # so that all is converted
-    monkeypatch.setattr("visavis.cli.checks._why_unwritable", lambda _folder: "Permission denied")
+    monkeypatch.setattr("visavis.cli.commands.doctor._why_unwritable", lambda _folder: "Permission denied")
     report = json.loads(cli("doctor", "--json").out)
     assert (report["cache"]["writable"], report["problems"]) == (False, [])
 

@@ -20,8 +20,8 @@ from command_line import Shell
 import visavis
 from visavis import ImageLimits
 from visavis.cli import options
-from visavis.cli.eyes import LateEyes
 from visavis.cli.options import ModelOptions
+from visavis.cli.recognizers import LateEyes
 from visavis.galleries.opening import open_store
 from visavis.galleries.records import Details, Policy
 from visavis.models.catalogue import DLIB

@@ -17,8 +17,8 @@ from command_line import SETTINGS, Shell
 
 import visavis
 from visavis import Recognizer
-from visavis.cli.eyes import LateEyes
 from visavis.cli.options import ModelOptions
+from visavis.cli.recognizers import LateEyes
 from visavis.galleries.opening import open_store
 from visavis.galleries.records import Details
 from visavis.service.galleries import Galleries

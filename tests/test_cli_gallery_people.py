@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from visavis.cli.inputs import Source
+from visavis.cli.files import Source
 from visavis.cli.people import Naming, describe_naming, name_people, one_person
 from visavis.errors import InvalidOption
 

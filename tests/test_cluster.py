@@ -18,9 +18,9 @@ from conftest import many_faces
 from numpy.typing import NDArray
 
 from visavis import InvalidOption, Recognizer
-from visavis.cli.contact_sheet import write_contact_sheet
-from visavis.cli.groups import Groups, Sighting
+from visavis.cli.drawing import write_contact_sheet
 from visavis.cli.main import main
+from visavis.cli.outputs import Groups, Sighting
 from visavis.errors import DriverMissing, InvalidEmbedding
 from visavis.service import clusters
 from visavis.service.clusters import group_faces

@@ -17,8 +17,8 @@ from command_line import Shell
 from serving import PATIENCE_S, Caller, Listening, in_base64, ndjson, problem, sqlite_url, vector
 
 from visavis import Recognizer
-from visavis.cli.eyes import LateEyes
 from visavis.cli.options import ModelOptions
+from visavis.cli.recognizers import LateEyes
 from visavis.config import Settings
 from visavis.errors import SpaceMismatch
 from visavis.galleries.opening import open_store

@@ -6,21 +6,21 @@ from typing import Annotated
 import typer
 
 from visavis import __version__
-from visavis.cli import (
+from visavis.cli.commands import (
     calibrate,
     cluster,
     doctor,
     enrol,
     evaluate,
     faces,
-    gallery,
     identify,
     keys,
     models,
     serve,
     verify,
 )
-from visavis.cli.messages import results_stream, say
+from visavis.cli.commands.gallery import app as gallery
+from visavis.cli.terminal import results_stream, say
 from visavis.config import unknown_variables
 
 _EXAMPLES = """\b

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
-from visavis.cli.inputs import check_existence, check_paths, find_sources
+from visavis.cli.files import check_existence, check_paths, find_sources
 from visavis.cli.options import ModelOptions
 from visavis.cli.people import describe_naming, name_people
-from visavis.cli.progress import progress_bar
+from visavis.cli.terminal import progress_bar
 from visavis.errors import InvalidOption
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def looking(
     options: ModelOptions, photos: "tuple[Photo, ...]", faces: Faces, cache: Path | None, *, quiet: bool
 ) -> "Iterator[Seeing]":
     """Give what looks at photos, and shows a progress bar meanwhile."""
-    from visavis.cli.eyes import LateEyes  # noqa: PLC0415  # brings what sees
+    from visavis.cli.recognizers import LateEyes  # noqa: PLC0415  # brings what sees
     from visavis.evaluation.embedding import Seeing  # noqa: PLC0415  # likewise
     from visavis.models.runtime import RuntimeSpec  # noqa: PLC0415  # likewise
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from visavis.cli.inputs import STANDARD_INPUT, Source
+from visavis.cli.files import STANDARD_INPUT, Source
 from visavis.errors import InvalidOption
 
 Naming: TypeAlias = Literal["auto", "folder", "file"]

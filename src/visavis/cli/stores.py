@@ -52,7 +52,7 @@ def open_galleries(
         InvalidOption: there is no such kind of store, no such pack, or the key is none.
         SetupError: the store cannot be used.
     """
-    from visavis.cli.eyes import LateEyes  # noqa: PLC0415  # brings NumPy and OpenCV
+    from visavis.cli.recognizers import LateEyes  # noqa: PLC0415  # brings NumPy and OpenCV
     from visavis.galleries.opening import open_store  # noqa: PLC0415  # likewise
     from visavis.service.galleries import Galleries  # noqa: PLC0415  # likewise
 
@@ -79,7 +79,7 @@ def open_with_its_pack(galleries: "Galleries", name: str, models: ModelOptions) 
     Raises:
         GalleryNotFound: as ``open_gallery`` does.
     """
-    from visavis.cli.eyes import LateEyes  # noqa: PLC0415  # brings NumPy and OpenCV
+    from visavis.cli.recognizers import LateEyes  # noqa: PLC0415  # brings NumPy and OpenCV
     from visavis.service.galleries import Galleries  # noqa: PLC0415  # likewise
 
     opened = open_gallery(galleries, name)
