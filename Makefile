@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Compare networks with the frameworks that they come from.
-GRAPH_TESTS := tests/test_minifasnet.py tests/test_torch_state.py tests/test_keras_tensorflow.py
+GRAPH_TESTS := tests/models/test_minifasnet.py tests/models/test_torch_state.py tests/models/test_keras_tensorflow.py
 
 .PHONY: help demo serve test test-graphs check format bench bench-server bench-galleries clean
 

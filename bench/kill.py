@@ -14,7 +14,7 @@ from collections import Counter
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from kill_rounds import Kill, Outcome, Rounds, killing  # from the folder named above
 from postgres_server import running_server  # likewise

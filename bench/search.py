@@ -32,7 +32,7 @@ from visavis.galleries.records import NewSample, Origin, Policy
 from visavis.galleries.sqlite.store import SqliteStore
 from visavis.types import EmbeddingSpace
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 Vectors = NDArray[np.float32]
 Search = Callable[[Vectors], list[int]]

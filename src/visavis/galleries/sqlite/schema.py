@@ -1,7 +1,7 @@
 """The tables of a SQLite store, and how older ones become newer ones.
 
 When SQLite balances its trees it moves cells, and leaves a copy in the unused middle of a page, where deleting the
-row later does not reach it, with ``secure_delete`` neither (tests/test_forgotten_bytes.py looks for such copies). So
+row later does not reach it, with ``secure_delete`` neither (test_forgotten_bytes.py looks for such copies). So
 cells that hold what is personal are never moved: their rows are added at the end of a table, never made longer and
 never deleted, but nulled when they are forgotten, which overwrites them; and no index holds more than numbers and keyed
 hashes. The stubs that remain are removed by a compaction, which writes the whole file anew.

@@ -388,7 +388,7 @@ def test_doctor_finds_nothing_wrong(cli: Run, cache_dir: Path, recognizer: Recog
 
 def test_doctor_tells_of_every_extra_for_users_and_where_models_are(cli: Run, tmp_path: Path) -> None:
     report = json.loads(cli("doctor", "--json", "--models-dir", tmp_path).out)
-    project = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
     (section,) = re.findall(r"\[project\.optional-dependencies\]\n(.*?)\n\[", project, re.DOTALL)
     offered = set(re.findall(r"^(\w+) = \[", section, re.MULTILINE))
     assert set(report["extras"]) == offered - {"demo", "test", "graphs", "bench", "check"}

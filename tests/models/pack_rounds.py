@@ -1,6 +1,6 @@
 """Loads, uses and drops every pack that is there, again and again, and says how much memory the process has then.
 
-    python tests/pack_rounds.py MODELS CACHE IMAGE ROUNDS
+    PYTHONPATH=tests/support python tests/models/pack_rounds.py MODELS CACHE IMAGE ROUNDS
 
 MODELS holds all files of the pack ``open``; packs whose weights cannot be had here get made-up networks.
 """

@@ -15,7 +15,7 @@ from model_server import ModelServer, chunked, model_server, serve, stall_after
 from tiny_packs import sha256, some_bytes
 
 CONTENT = some_bytes(3_000_000)
-WORKER = Path(__file__).parent / "pull_worker.py"
+WORKER = Path(__file__).parents[1] / "support" / "pull_worker.py"
 PATIENCE_S = 60.0
 
 

@@ -20,7 +20,7 @@ from visavis.models.catalogue import DLIB, OPEN, PACKS
 from visavis.models.installation import Measured, calibration_path
 from visavis.models.packs import Pack
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FIRST, SECOND = some_bytes(30_000), some_hdf5(20_000, 1)
 TINY = pack_of("tiny", file_of("first.onnx", FIRST), file_of("second.onnx", SECOND))
 OLD = pack_of("old", file_of("first.onnx", FIRST), file_of("second.h5", SECOND, published=False))

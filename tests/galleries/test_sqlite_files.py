@@ -386,7 +386,7 @@ def test_files_that_may_not_grow_lose_nothing(filled: SqliteStore, path: Path) -
     before = [sample.id for sample in filled.samples(GALLERY, limit=1000)]
     filled.close()
     command = [sys.executable, "-c", FILLS_UP, str(path)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "support")}
     child = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert child.returncode == 0, child.stderr
     acknowledged = [int(word) for word in child.stdout.split()]

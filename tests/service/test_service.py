@@ -573,7 +573,9 @@ with open_world(pathlib.Path(sys.argv[1])) as world:
 def test_a_forked_process_needs_a_store_of_its_own(tmp_path: Path) -> None:
     # Python warns of forks where libraries have threads.
     command = [sys.executable, "-W", "ignore", "-c", FORKED, str(tmp_path)]
-    done = subprocess.run(command, cwd=Path(__file__).parent, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[1] / "support", check=True, capture_output=True, text=True
+    )
     refused, subjects = done.stdout.splitlines()
     assert "forked" in refused
     assert subjects == "2"

@@ -19,9 +19,10 @@ def test_loading_and_dropping_all_packs_again_takes_no_more_memory(
     models = tmp_path / "models"
     shutil.copytree(all_models, models)
     program = Path(__file__).with_name("pack_rounds.py")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VISAVIS_")}
     outcome = subprocess.run(
         [sys.executable, str(program), str(models), str(tmp_path / "cache"), str(astronaut), str(ROUNDS)],
-        env={name: value for name, value in os.environ.items() if not name.startswith("VISAVIS_")},
+        env={**environment, "PYTHONPATH": str(Path(__file__).parents[1] / "support")},
         capture_output=True,
         text=True,
         timeout=300,
