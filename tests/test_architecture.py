@@ -1,22 +1,23 @@
-"""Holds the lines that DESIGN draws: who may import whom, and what `import visavis` may load."""
+"""Layers, homes of libraries, the shape of folders and modules, and what `import visavis` may load."""
 
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "visavis"
-FILES = sorted(PACKAGE.rglob("*.py"))
+TREES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
 
 # The level of each part: imports point down, or stay within one folder.
 LEVELS = {
-    **dict.fromkeys(("errors", "types"), 0),
+    **dict.fromkeys(("errors", "types", "options", "records"), 0),
     "core": 1,
     **dict.fromkeys(("models", "galleries"), 2),
-    **dict.fromkeys(("fetch", "pulling", "service"), 3),
+    **dict.fromkeys(("fetch", "downloads", "service"), 3),
     **dict.fromkeys(("config", "evaluation"), 4),
     **dict.fromkeys(("server", "client"), 5),
     "cli": 6,
@@ -25,69 +26,92 @@ LEVELS = {
 HOME_OF_LIBRARY: dict[str, str | tuple[str, ...]] = {
     "openvino": "models/runtime.py",
     "onnxruntime": "models/runtime.py",
-    "onnx": ("models/onnx_graphs.py", "models/onnx_shapes.py"),
-    "h5py": "models/keras_reading.py",
+    "onnx": ("models/onnx_graphs.py", "models/runtime.py"),
+    "h5py": "models/keras/reading.py",
     "pillow_heif": "core/decoding.py",
     "typer": "cli/",
     "rich": "cli/",
     "click": "cli/",
-    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "pydantic", "pydantic_core"), "server/"),
-    "httpx": ("client/", "pulling/"),
-    "filelock": "pulling/",
-    "cryptography": "galleries/sealing.py",
-    "psycopg": "galleries/postgres",
-    "scipy": "service/clusters.py",
-    "matplotlib": "evaluation/plots.py",
-    "httpcore": "fetch.py",
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn"), "server/"),
     **dict.fromkeys(("h11", "python_multipart", "prometheus_client"), "server/"),
+    **dict.fromkeys(("pydantic", "pydantic_core"), ("server/", "client/", "types.py", "options.py", "records.py")),
+    "httpx": ("client/", "downloads/"),
+    "filelock": "downloads/",
+    "cryptography": "galleries/sealing.py",
+    "psycopg": "galleries/postgres/",
+    "scipy": "service/clusters.py",
+    "matplotlib": "evaluation/page.py",
+    "httpcore": "fetch.py",
 }
-LARGEST_FILE = 300
+# These may be imported from anywhere within functions: results become JSON where that is asked for.
+LAZY_ANYWHERE = {"pydantic", "pydantic_core"}
+MOST_MODULES = 12  # in a folder, besides __init__
+MOST_LINES = 700  # of a module whose docstring does not say why it has more ("... because ...")
+# What breaks these rules still, with what it has now. The numbers may only fall; what keeps the rules leaves the lists.
+CROWDED = {"client": 20, "server": 16}
+LONG = {"server/requests.py": 729}
+FAMILIES = {"client": {"async", "gallery"}}
 
 
-def imports_of(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports_of(tree: ast.Module, *, nested: bool = True) -> Iterator[str]:
+    for node in ast.walk(tree) if nested else tree.body:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: a relative import"
+            assert node.level == 0, f"a relative import of {node.module}"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def part_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def part_of(path: str) -> str:
+    return path.split("/", maxsplit=1)[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_down(path: Path) -> None:
-    part = part_of(path)
-    if part == "__init__":
-        return
-    for name in imports_of(path):
-        names = name.split(".")
-        if names[0] == "visavis" and names[1:] and names[1] != part:
-            # What is not a part is a name of the package itself, which stands above the library and below the shells.
-            assert LEVELS.get(names[1], 3) < LEVELS[part], f"{path.name} imports {name}"
+def points_down(part: str, name: str) -> bool:
+    names = name.split(".")
+    if names[0] != "visavis" or not names[1:] or names[1] == part:
+        return True
+    # What is not a part is a name of the package itself, which stands above the library and below the shells.
+    return LEVELS.get(names[1], 3) < LEVELS[part]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_libraries_stay_at_home(path: Path) -> None:
-    relative = path.relative_to(PACKAGE).as_posix()
-    for name in imports_of(path):
-        home = HOME_OF_LIBRARY.get(name.split(".")[0])
-        assert home is None or relative.startswith(home), f"{relative} imports {name}"
+def test_imports_point_down() -> None:
+    parts = {path: tree for path, tree in TREES.items() if path != "__init__.py"}
+    assert {part_of(path) for path in parts} <= LEVELS.keys()
+    wrong = [(path, name) for path, tree in parts.items() for name in imports_of(tree)]
+    assert [(path, name) for path, name in wrong if not points_down(part_of(path), name)] == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_the_environment_is_read_by_the_shell_only(path: Path) -> None:
-    if part_of(path) in ("cli", "__main__"):
-        return
-    reads = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)]
-    assert not [node for node in reads if node.attr in ("environ", "getenv")]
+def test_libraries_stay_at_home() -> None:
+    wrong = []
+    for path, tree in TREES.items():
+        for name in imports_of(tree):
+            library = name.split(".")[0]
+            if library in HOME_OF_LIBRARY and not path.startswith(HOME_OF_LIBRARY[library]):
+                lazy = library in LAZY_ANYWHERE and name not in imports_of(tree, nested=False)
+                wrong += [] if lazy else [(path, name)]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_files_stay_short(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= LARGEST_FILE
+def test_the_environment_is_read_by_the_shell_only() -> None:
+    below = {path: tree for path, tree in TREES.items() if part_of(path) not in ("cli", "__main__")}
+    reads = [(path, node) for path, tree in below.items() for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    assert [path for path, node in reads if node.attr in ("environ", "getenv")] == []
+
+
+def test_folders_and_modules_keep_their_shape() -> None:
+    modules = [Path(path) for path in TREES if not path.endswith("__init__.py")]
+    folders = Counter(path.parent.as_posix() for path in modules)
+    assert {name for name, count in folders.items() if count > MOST_MODULES} == CROWDED.keys()
+    assert [name for name, most in CROWDED.items() if folders[name] > most] == []
+
+    lines = {path: len((PACKAGE / path).read_text().splitlines()) for path in TREES}
+    unexplained = [path for path, tree in TREES.items() if "because" not in (ast.get_docstring(tree) or "")]
+    assert {path for path in unexplained if lines[path] > MOST_LINES} == LONG.keys()
+    assert [path for path, most in LONG.items() if lines[path] > most] == []
+
+    prefixed = Counter((path.parent.as_posix(), path.stem.split("_")[0]) for path in modules if "_" in path.stem[1:])
+    families = {(folder, prefix) for (folder, prefix), count in prefixed.items() if prefix and count > 1}
+    assert families == {(folder, prefix) for folder, prefixes in FAMILIES.items() for prefix in prefixes}
 
 
 def loaded_by(statement: str) -> set[str]:
