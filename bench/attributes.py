@@ -28,7 +28,8 @@ from visavis.core.image import read_image
 from visavis.models.attributes import LEAST_LIVENESS, AttributeModels, is_live
 from visavis.models.detection import Sightings
 from visavis.models.installation import Installation, default_cache_dir, default_models_dir
-from visavis.types import Attribute, Attributes, Pose
+from visavis.options import Attribute
+from visavis.types import Attributes, Pose
 
 PHOTOS = DATA.parent / "images"
 LONGEST = 1600

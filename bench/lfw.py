@@ -28,7 +28,7 @@ from visavis import Face, Recognizer, VisavisError
 from visavis.core.decide import distance_of
 from visavis.core.geometry import iou
 from visavis.evaluation.calibration import fit_logistic
-from visavis.models.runtime import Precision
+from visavis.options import Precision
 from visavis.types import Metric
 
 ROOT = Path(__file__).parents[1]

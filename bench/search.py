@@ -28,8 +28,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from visavis.galleries.records import NewSample, Origin, Policy
+from visavis.galleries.records import NewSample, Origin
 from visavis.galleries.sqlite.store import SqliteStore
+from visavis.options import Policy
 from visavis.types import EmbeddingSpace
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))

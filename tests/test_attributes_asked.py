@@ -17,7 +17,8 @@ from visavis import AsyncClient, Client, Face, Recognizer
 from visavis.client.answers import read_face
 from visavis.config import Settings
 from visavis.errors import InvalidOption, ServerError
-from visavis.types import Attribute, Gender, Pose
+from visavis.options import Attribute
+from visavis.types import Gender, Pose
 
 ALL = get_args(Attribute)
 LISTED = ",".join(ALL)

@@ -61,8 +61,9 @@ if TYPE_CHECKING:
     from visavis.client import AsyncClient, AsyncGalleryClient, Client, GalleryClient
     from visavis.core.image import ImageLimits
     from visavis.galleries.opening import open_store
-    from visavis.galleries.records import Details, Policy
+    from visavis.galleries.records import Details
     from visavis.models.recognizer import Recognizer
+    from visavis.options import Policy
     from visavis.service.enroller import Enrolment
     from visavis.service.galleries import Galleries
     from visavis.service.gallery import OpenGallery
@@ -150,7 +151,7 @@ _LOADED_WHEN_USED = {
     "ImageLimits": "visavis.core.image",
     "ImageSource": "visavis.types",
     "OpenGallery": "visavis.service.gallery",
-    "Policy": "visavis.galleries.records",
+    "Policy": "visavis.options",
     "Quality": "visavis.types",
     "Recognizer": "visavis.models.recognizer",
     "Verification": "visavis.types",

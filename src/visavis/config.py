@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 from visavis.errors import InvalidOption
+from visavis.options import Precision, Runtime
 
 PREFIX = "VISAVIS_"
 
-Runtime: TypeAlias = Literal["openvino", "onnxruntime"]
-Precision: TypeAlias = Literal["auto", "f32"]
 Auth: TypeAlias = Literal["auto", "on", "off"]
 LogFormat: TypeAlias = Literal["json", "text"]
 NamedRate: TypeAlias = Literal["strict", "balanced", "lenient"]

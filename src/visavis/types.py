@@ -1,20 +1,24 @@
-"""Array conventions and the results that the library returns.
+"""Arrays, and the records that the library returns.
 
 Images are (H, W, 3) uint8 RGB, upright. Boxes are float32 ``xyxy`` in pixels of the upright original,
 landmarks float32 (5, 2) ``xy`` in the same pixels; (0, 0) is the centre of the top-left pixel.
-Results are immutable, and their arrays are read-only.
+Records are immutable, and their arrays are read-only.
 """
 
-from dataclasses import asdict, dataclass, field
-from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from visavis.record import WITHOUT_EMBEDDING, Record
 
 if TYPE_CHECKING:
     import os
 
     import PIL.Image
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
 UInt8Array: TypeAlias = NDArray[np.uint8]
 FloatArray: TypeAlias = NDArray[np.float32]
@@ -36,116 +40,115 @@ def read_only(array: NDArray[Any]) -> FloatArray:
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddingSpace:
-    """What makes embeddings comparable: only those of one space have a distance that means something.
+class Shape:
+    """The axes of an array in a record, for readers of JSON and for the OpenAPI document.
 
     Attributes:
-        id: the same for two spaces exactly where weights, preprocessing, alignment and dimension are.
-        dimension: of an embedding.
-        metric: how two are compared: "euclidean", or "cosine" for one minus the cosine of their angle.
+        lengths: of the axes; 0 for any.
     """
+
+    lengths: tuple[int, ...]
+
+    def __get_pydantic_core_schema__(self, source: object, handler: "GetCoreSchemaHandler") -> "CoreSchema":
+        from pydantic_core import core_schema  # noqa: PLC0415  # the library alone does without pydantic
+
+        schema: CoreSchema = core_schema.float_schema(allow_inf_nan=False)
+        for length in reversed(self.lengths):
+            schema = core_schema.list_schema(schema, min_length=length or None, max_length=length or None)
+        return core_schema.no_info_after_validator_function(read_only, schema)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSpace(Record):
+    """What makes embeddings comparable: only those of one space have a distance that means something."""
 
     id: str
+    """The same for two spaces exactly where weights, preprocessing, alignment and dimension are."""
     dimension: int
+    """Of an embedding."""
     metric: Metric
+    """How two are compared: "euclidean", or "cosine" for one minus the cosine of their angle."""
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
-    """How well an image shows a face.
+class Quality(Record):
+    """How well an image shows a face."""
 
-    Attributes:
-        face_px: the shorter side of the face's box, in pixels of the original.
-        sharpness: of the aligned chip; see ``visavis.core.quality``. 0 is a single colour.
-        score: the detector's confidence, as in ``Face``.
-        yaw, pitch: where the head turns, in degrees as in ``Pose``, estimated from the landmarks; None where a face was
-            enrolled before these were told.
-    """
+    sparse = True
 
     face_px: float
+    """The shorter side of the face's box, in pixels of the original."""
     sharpness: float
+    """Of the aligned chip; see ``visavis.core.quality``. 0 is a single colour."""
     score: float
+    """The detector's confidence, as in ``Face``."""
     yaw: float | None = None
+    """Where the head turns, in degrees as in ``Pose``, estimated from the landmarks; None where a face was enrolled
+    before these were told.
+    """
     pitch: float | None = None
-
-    def to_dict(self) -> dict[str, float]:
-        """Return plain Python values, ready for JSON; what is None is left out."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
-
-
-Attribute: TypeAlias = Literal["liveness", "pose", "age", "gender"]
-"""What can be told of a face besides, where the pack has a part for it; see ``Attributes``."""
+    """Where the head turns, in degrees as in ``Pose``, estimated from the landmarks; None where a face was enrolled
+    before these were told.
+    """
 
 
 @dataclass(frozen=True, slots=True)
-class Pose:
-    """Where a head turns, in degrees; all are 0 for one that looks straight into the camera.
-
-    Attributes:
-        yaw: positive where the head is turned to the right of the image.
-        pitch: positive where it looks down.
-        roll: positive where it leans clockwise in the image.
-    """
+class Pose(Record):
+    """Where a head turns, in degrees; all are 0 for one that looks straight into the camera."""
 
     yaw: float
+    """Positive where the head is turned to the right of the image."""
     pitch: float
+    """Positive where it looks down."""
     roll: float
+    """Positive where it leans clockwise in the image."""
 
 
 @dataclass(frozen=True, slots=True)
-class Gender:
-    """What a network takes a face for: neither identity nor legal sex.
-
-    Attributes:
-        label: "female" or "male".
-        probability: of the label, 0.5 to 1, as the network says it.
-    """
+class Gender(Record):
+    """What a network takes a face for: neither identity nor legal sex."""
 
     label: Literal["female", "male"]
+    """female or male."""
     probability: float
+    """Of the label, 0.5 to 1, as the network says it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Attributes:
-    """What was asked about a face; what was not asked is None.
+class Attributes(Record):
+    """What was asked about a face; what was not asked is None."""
 
-    Attributes:
-        liveness: 0 to 1, how much the face looks like one before the camera rather than a print or a screen.
-        pose: where the head turns.
-        age: in years; off by about ten on average.
-        gender: what the network takes the face for.
-    """
+    sparse = True
 
     liveness: float | None = None
+    """0 to 1, how much the face looks like one before the camera rather than a print or a screen."""
     pose: Pose | None = None
+    """Where the head turns."""
     age: float | None = None
+    """In years; off by about ten on average."""
     gender: Gender | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain Python values, ready for JSON; what is None is left out."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+    """What the network takes the face for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Face:
-    """One face found in an image.
+class Face(Record):
+    """One face found in an image."""
 
-    Attributes:
-        box_xyxy: (4,) left, top, right, bottom in pixels; may reach beyond the image when the face does.
-        score: the detector's confidence; its scale belongs to the detector (dlib's: above 0 is a face).
-        landmarks: (5, 2) points in pixels, in the order of the pack's alignment template: its ``anatomy`` says which is
-            what.
-        embedding: (D,) vector in the pack's embedding space, or None where only detection was asked for.
-        quality: how well the image shows it, or None where it was not asked for.
-        attributes: what else was asked, or None where nothing was.
-    """
+    sparse = True
 
-    box_xyxy: FloatArray
+    box_xyxy: Annotated[FloatArray, Shape((4,))]
+    """(4,) left, top, right, bottom in pixels; may reach beyond the image when the face does."""
     score: float
-    landmarks: FloatArray = field(repr=False)
-    embedding: FloatArray | None = field(default=None, repr=False)  # personal data: not in logs by accident
+    """The detector's confidence; its scale belongs to the detector (dlib's: above 0 is a face)."""
+    landmarks: Annotated[FloatArray, Shape((5, 2))] = field(repr=False)
+    """(5, 2) points in pixels, in the order of the pack's alignment template: its ``anatomy`` says which is what."""
+    # Personal data: not in logs by accident.
+    embedding: Annotated[FloatArray, Shape((0,))] | None = field(default=None, repr=False)
+    """(D,) vector in the pack's embedding space, or None where only detection was asked for."""
     quality: Quality | None = None
+    """How well the image shows it, or None where it was not asked for."""
     attributes: Attributes | None = None
+    """What else was asked, or None where nothing was."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "box_xyxy", read_only(self.box_xyxy))
@@ -154,62 +157,31 @@ class Face:
         if self.embedding is not None:
             object.__setattr__(self, "embedding", read_only(self.embedding))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain Python values, ready for JSON; what is None is left out."""
-        plain: dict[str, Any] = {
-            "box_xyxy": self.box_xyxy.tolist(),
-            "score": self.score,
-            "landmarks": self.landmarks.tolist(),
-        }
-        if self.embedding is not None:
-            plain["embedding"] = self.embedding.tolist()
-        if self.quality is not None:
-            plain["quality"] = self.quality.to_dict()
-        if self.attributes is not None:
-            plain["attributes"] = self.attributes.to_dict()
-        return plain
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Verification:
-    """The answer to "do these two images show the same person?".
-
-    Attributes:
-        same: ``distance < threshold``.
-        distance: between the two embeddings, in the metric of their space.
-        threshold: the one that was used.
-        probability: calibrated chance, 0 to 1, that the two are the same person when both answers are
-            equally likely beforehand; see the pack's calibration for where it was measured. None for a pack that nobody
-            has calibrated: see ``visavis calibrate``.
-        faces: the two faces compared, in the order of the arguments, with their embeddings.
-        decision: "same" or "different"; "uncertain" where a false match rate was asked for and the distance is within
-            the confidence interval of the threshold that has it.
-        fmr: the false match rate of the threshold, where one was asked for.
-    """
+class Verification(Record):
+    """The answer to "do these two images show the same person?"."""
 
     same: bool
+    """``distance < threshold``."""
     distance: float
+    """Between the two embeddings, in the metric of their space."""
     threshold: float
+    """The one that was used."""
     probability: float | None
-    faces: tuple[Face, Face]
+    """Calibrated chance, 0 to 1, that the two are the same person when both answers are equally likely beforehand; see
+    the pack's calibration for where it was measured. None for a pack that nobody has calibrated: see ``visavis
+    calibrate``.
+    """
+    faces: tuple[Face, Face] = field(metadata=WITHOUT_EMBEDDING)
+    """The two faces compared, in the order of the arguments, with their embeddings."""
     decision: Decision
+    """same or different; uncertain where a false match rate was asked for and the distance is within the
+    confidence interval of the threshold that has it.
+    """
     fmr: float | None = None
+    """The false match rate of the threshold, where one was asked for."""
 
     def __bool__(self) -> bool:
         """Return the decision, so that ``if recognizer.verify(a, b)`` means what it seems to."""
         return self.same
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain Python values, ready for JSON; the faces come without their embeddings."""
-        faces = [face.to_dict() for face in self.faces]
-        for face in faces:
-            face.pop("embedding", None)
-        return {
-            "same": self.same,
-            "distance": self.distance,
-            "threshold": self.threshold,
-            "probability": self.probability,
-            "decision": self.decision,
-            "fmr": self.fmr,
-            "faces": faces,
-        }

@@ -24,8 +24,8 @@ from visavis.cli import options
 from visavis.cli.main import main
 from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
 from visavis.models.catalogue import DLIB
-from visavis.models.finding import DEFAULT_MIN_FACE
 from visavis.models.installation import Measured, calibration_path
+from visavis.options import DEFAULT_MIN_FACE
 
 LIMIT_S = 60
 

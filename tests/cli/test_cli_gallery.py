@@ -23,8 +23,9 @@ from visavis.cli import options
 from visavis.cli.options import ModelOptions
 from visavis.cli.recognizers import LateEyes
 from visavis.galleries.opening import open_store
-from visavis.galleries.records import Details, Policy
+from visavis.galleries.records import Details
 from visavis.models.catalogue import DLIB
+from visavis.options import Policy
 from visavis.service.enroller import Enrolment
 from visavis.service.galleries import Galleries
 from visavis.service.gallery import OpenGallery

@@ -17,7 +17,8 @@ from answering import URL, Answers, Server, parts, problem, without_pauses
 
 from visavis import AsyncClient, Client, errors
 from visavis.client import AsyncGalleryClient, GalleryClient, bulk
-from visavis.galleries.records import NEVER, Details, Gallery, LogEntry, Policy, Subject
+from visavis.galleries.records import NEVER, Details, Gallery, LogEntry, Subject
+from visavis.options import Policy
 from visavis.service.enroller import Enrolment
 from visavis.service.gallery import OpenGallery
 from visavis.service.results import (
@@ -30,9 +31,6 @@ from visavis.service.results import (
     Receipt,
     SubjectPair,
     SubjectVerification,
-    gallery_to_dict,
-    log_entry_to_dict,
-    subject_to_dict,
 )
 from visavis.service.transfer import has_face
 from visavis.types import EmbeddingSpace, Face, Quality
@@ -189,14 +187,14 @@ def same(found: object, expected: object) -> None:
 
 
 def test_galleries(side: Side) -> None:
-    server = Server(ok({"galleries": [gallery_to_dict(GALLERY)]}))
+    server = Server(ok({"galleries": [GALLERY.to_dict()]}))
     assert side.do(lambda client: client.galleries(), server) == (GALLERY,)
     assert str(server.requests[0].url) == f"{URL}/v1/galleries"
     assert side.do(lambda client: client.galleries(), Server(ok({"galleries": []}))) == ()
 
 
 def test_create(side: Side) -> None:
-    server = Server(ok(gallery_to_dict(GALLERY), 201))
+    server = Server(ok(GALLERY.to_dict(), 201))
     policy = Policy(threshold=0.5)
     assert side.do(lambda client: client.create_gallery("people", policy=policy, encrypted=False), server) == GALLERY
     side.do(lambda client: client.create_gallery("people"), server)
@@ -221,7 +219,7 @@ def test_names_that_no_gallery_has_are_not_sent(side: Side, name: str) -> None:
 
 
 def test_record_policy_and_forget(side: Side) -> None:
-    server = Server(ok(gallery_to_dict(GALLERY)))
+    server = Server(ok(GALLERY.to_dict()))
     assert side.gallery("record", answers=server) == GALLERY
     assert side.gallery("set_policy", GALLERY.policy, answers=server) == GALLERY
     assert [request.method for request in server.requests] == ["GET", "PATCH"]
@@ -234,7 +232,7 @@ def test_record_policy_and_forget(side: Side) -> None:
 
 
 def test_a_policy_of_the_future_or_the_past(side: Side) -> None:
-    plain = gallery_to_dict(GALLERY)
+    plain = GALLERY.to_dict()
     plain["policy"] = {"threshold": 0.25, "liveness": True}
     assert side.gallery("record", answers=Server(ok(plain))).policy == Policy(threshold=0.25)
 
@@ -712,7 +710,7 @@ def test_what_an_older_server_does_not_say(side: Side) -> None:
     {"min_score": 0.5},
 ])  # fmt: skip
 def test_limits_that_are_the_packs_own(side: Side, policy: dict[str, Any]) -> None:
-    plain = gallery_to_dict(GALLERY) | {"policy": policy}
+    plain = GALLERY.to_dict() | {"policy": policy}
     assert side.gallery("record", answers=Server(ok(plain))).policy == Policy(min_score=0.5)
 
 
@@ -743,13 +741,13 @@ def paged(name: str, items: list[Any], size: int) -> Answers:
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4])
 def test_subjects_come_by_pages(side: Side, count: int) -> None:
-    everyone = [subject_to_dict(ADA) | {"id": f"{number}"} for number in range(count)]
+    everyone = [ADA.to_dict() | {"id": f"{number}"} for number in range(count)]
     found = side.gallery("subjects", answers=paged("subjects", everyone, 3))
     assert [one.id for one in found] == [f"{number}" for number in range(count)]
 
 
 def test_logs_come_by_pages(side: Side) -> None:
-    plain = list(map(log_entry_to_dict, ENTRIES))
+    plain = [each.to_dict() for each in ENTRIES]
     assert side.gallery("entries", answers=paged("entries", plain, 1)) == ENTRIES
     assert side.do(lambda client: client.entries(), paged("entries", plain, 1)) == ENTRIES
     server = Server(ok({"entries": [], "next_cursor": None}))
@@ -759,7 +757,7 @@ def test_logs_come_by_pages(side: Side) -> None:
 
 
 def test_pages_are_asked_for_when_they_are_needed() -> None:
-    server = Server(ok({"subjects": [subject_to_dict(ADA)] * 3, "next_cursor": "x"}))
+    server = Server(ok({"subjects": [ADA.to_dict()] * 3, "next_cursor": "x"}))
     with Client(URL, transport=httpx.MockTransport(server)) as client:
         subjects = client.gallery("people").subjects()
         assert server.requests == []
@@ -770,7 +768,7 @@ def test_pages_are_asked_for_when_they_are_needed() -> None:
     assert len(server.requests) == 2
 
 
-SUBJECT = {**subject_to_dict(ADA), "sample_list": [SAMPLE, {**SAMPLE, "id": 13, "quality": None, "source": "door"}]}
+SUBJECT = {**ADA.to_dict(), "sample_list": [SAMPLE, {**SAMPLE, "id": 13, "quality": None, "source": "door"}]}
 
 
 def test_subject_and_samples(side: Side) -> None:
@@ -823,7 +821,7 @@ def test_samples_have_numbers(side: Side, sample: Any) -> None:  # noqa: ANN401 
 
 
 def test_update(side: Side) -> None:
-    server = Server(ok(subject_to_dict(ADA)))
+    server = Server(ok(ADA.to_dict()))
     assert side.gallery("update", "ada", Details(name="", consent="yes"), answers=server) == ADA
     (request,) = server.requests
     assert (request.method, request.url.path) == ("PATCH", "/v1/galleries/people/subjects/ada")
@@ -873,7 +871,7 @@ def test_audit_and_subject_access(side: Side) -> None:
     assert side.gallery("audit", answers=Server(ok(json.loads(json.dumps(REPORT.to_dict()))))) == REPORT
     everything = {
         "gallery": "people",
-        **subject_to_dict(ADA),
+        **ADA.to_dict(),
         "sample_list": [{**SAMPLE, "embedding": [0.5]}],
         "log": [],
     }
@@ -997,14 +995,14 @@ def altered(value: Any) -> Iterator[Any]:  # noqa: ANN401  # JSON
 
 
 READABLE: list[tuple[Act, Any]] = [
-    (lambda client: client.galleries(), {"galleries": [gallery_to_dict(GALLERY)]}),
+    (lambda client: client.galleries(), {"galleries": [GALLERY.to_dict()]}),
     (lambda client: client.gallery("people").samples("ada"), SUBJECT),
     (lambda client: client.gallery("people").forget(), RECEIPT.to_dict()),
     (lambda client: client.gallery("people").audit(), REPORT.to_dict()),
     (
         lambda client: client.gallery("people").enrol(b"image"),
         {
-            "subject": subject_to_dict(ADA),
+            "subject": ADA.to_dict(),
             "results": [{"sample": 1, "repeated": False, "face": FACE.to_dict(), "conflict": CANDIDATE.to_dict()}],
         },
     ),
@@ -1012,11 +1010,11 @@ READABLE: list[tuple[Act, Any]] = [
     (lambda client: client.gallery("people").verify(b"image", "ada"), VERIFIED.to_dict()),
     (
         lambda client: list(client.gallery("people").entries()),
-        {"entries": list(map(log_entry_to_dict, ENTRIES)), "next_cursor": None},
+        {"entries": [each.to_dict() for each in ENTRIES], "next_cursor": None},
     ),
     (
         lambda client: list(client.gallery("people").subjects()),
-        {"subjects": [subject_to_dict(ADA)], "next_cursor": None},
+        {"subjects": [ADA.to_dict()], "next_cursor": None},
     ),
 ]
 

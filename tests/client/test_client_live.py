@@ -16,8 +16,9 @@ from serving import listening
 from visavis import AsyncClient, Client, Recognizer, VisavisError, errors
 from visavis.config import Settings
 from visavis.galleries.opening import open_store
-from visavis.galleries.records import NEVER, Details, Policy
+from visavis.galleries.records import NEVER, Details
 from visavis.galleries.store import Store
+from visavis.options import Policy
 from visavis.service.enroller import Enrolment
 from visavis.service.galleries import Galleries
 from visavis.service.results import Enrolled

@@ -12,8 +12,9 @@ from service_kinds import PACK, Clock, FakeEyes, at
 from store_kinds import GALLERY, REAL_KINDS, Place, enrol, make, new_samples, origin, place_of, vectors
 
 from visavis.errors import ExtremePose, LowScore
-from visavis.galleries.records import NewSample, Policy
+from visavis.galleries.records import NewSample
 from visavis.galleries.sqlite.schema import VERSION
+from visavis.options import Policy
 from visavis.service.decisions import limits_of
 from visavis.service.galleries import Galleries
 from visavis.types import EmbeddingSpace, Quality

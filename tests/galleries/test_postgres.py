@@ -27,7 +27,8 @@ from visavis.errors import (
     StoreUnavailable,
     VisavisError,
 )
-from visavis.galleries.records import Details, NewSample, Policy
+from visavis.galleries.records import Details, NewSample
+from visavis.options import Policy
 from visavis.types import EmbeddingSpace, FloatArray
 
 pytest.importorskip("psycopg", exc_type=ImportError)

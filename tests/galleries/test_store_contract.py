@@ -34,8 +34,9 @@ from visavis.errors import (
     VersionMismatch,
     VisavisError,
 )
-from visavis.galleries.records import NEVER, Details, Erased, Keep, LogEntry, NewSample, Policy
+from visavis.galleries.records import NEVER, Details, Erased, LogEntry, NewSample
 from visavis.galleries.store import Store
+from visavis.options import Keep, Policy
 from visavis.types import EmbeddingSpace, Metric, Quality
 
 POLICY = Policy(

@@ -34,12 +34,12 @@ from visavis.galleries.records import (
     LogEntry,
     NewSample,
     Origin,
-    Policy,
     Sample,
     Stored,
     Subject,
 )
 from visavis.galleries.store import Store
+from visavis.options import Policy
 from visavis.types import EmbeddingSpace, FloatArray, Quality
 
 T = TypeVar("T")

@@ -22,7 +22,7 @@ from visavis.models.catalogue import AURAFACE, BUFFALO_S, OPENCV, PACKS
 from visavis.models.installation import FILES, PINS, read_pins
 
 if TYPE_CHECKING:
-    from visavis.types import Attribute
+    from visavis.options import Attribute
 
 MADE_UP = (OPENCV, AURAFACE, BUFFALO_S)
 

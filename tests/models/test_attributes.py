@@ -21,7 +21,8 @@ from visavis.models.catalogue.shared import LIVENESS
 from visavis.models.detection import Sightings
 from visavis.models.installation import FILES, Installation, as_installed
 from visavis.models.runtime import RuntimeSpec
-from visavis.types import Attribute, Attributes, Face, Gender, Pose
+from visavis.options import Attribute
+from visavis.types import Attributes, Face, Gender, Pose
 
 IN_F32 = RuntimeSpec(precision="f32", threads=1)
 NOBODY = Sightings(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))

@@ -16,7 +16,7 @@ from visavis.models.installation import PINS, as_installed, is_cached
 from visavis.models.keras import graphs
 from visavis.models.keras.network import Network
 from visavis.models.packs import Pack
-from visavis.models.runtime import Runtime
+from visavis.options import Runtime
 
 KERAS_PACKS = (FACENET, FACENET512, VGGFACE2)
 RUNTIMES: tuple[Runtime, ...] = ("openvino", "onnxruntime")

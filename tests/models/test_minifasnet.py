@@ -12,9 +12,10 @@ import torch_files
 from numpy.typing import NDArray
 
 from visavis.errors import ModelCorrupt
-from visavis.models.runtime import Runtime, RuntimeSpec, compile_network
+from visavis.models.runtime import RuntimeSpec, compile_network
 from visavis.models.torch.minifasnet import liveness_graph
 from visavis.models.torch.state import read_state_dict
+from visavis.options import Runtime
 
 State = Mapping[str, NDArray[np.generic]]
 SIDE = 80

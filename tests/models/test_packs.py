@@ -20,7 +20,8 @@ from visavis.models.catalogue import AURAFACE, OPENCV, PACKS
 from visavis.models.embedders import ChipEmbedder, takes_batches, to_input
 from visavis.models.installation import FILES
 from visavis.models.packs import InputContract, Pack
-from visavis.models.runtime import Graph, Runtime, RuntimeSpec, compile_graph
+from visavis.models.runtime import Graph, RuntimeSpec, compile_graph
+from visavis.options import Runtime
 
 Pixels = NDArray[np.uint8]
 CONTRACTS = {

@@ -13,7 +13,8 @@ from visavis import ModelCorrupt, RuntimeFailed
 from visavis.core.geometry import iou, suppress
 from visavis.models.anchor_free.scrfd import ScrfdHead
 from visavis.models.anchor_free.search import AnchorFreeDetector
-from visavis.models.runtime import Graph, Runtime, RuntimeSpec, compile_graph
+from visavis.models.runtime import Graph, RuntimeSpec, compile_graph
+from visavis.options import Runtime
 
 Array = NDArray[np.float32]
 STRIDES = (8, 16, 32)

@@ -21,7 +21,8 @@ from visavis.models.anchor_free.yunet import OUTPUTS, YuNetHead, load_detector
 from visavis.models.catalogue.shared import YUNET
 from visavis.models.detection import Sightings
 from visavis.models.installation import Installation
-from visavis.models.runtime import Graph, Precision, Runtime, RuntimeSpec, compile_graph
+from visavis.models.runtime import Graph, RuntimeSpec, compile_graph
+from visavis.options import Precision, Runtime
 
 UInt8 = NDArray[np.uint8]
 PHOTOS = [

@@ -19,7 +19,7 @@ from serving import Caller, in_base64, problem, sqlite_url, vector
 
 from visavis import Recognizer
 from visavis.config import Settings
-from visavis.galleries.records import Policy
+from visavis.options import Policy
 
 Pixels = NDArray[np.uint8]
 _numbers = itertools.count(1)

@@ -9,7 +9,7 @@ from service_kinds import GOOD, World, at, open_world
 from store_kinds import Place
 
 from visavis.errors import StoreUnavailable
-from visavis.galleries.records import Policy
+from visavis.options import Policy
 from visavis.service.results import LowQuality, Outlier, SubjectPair
 from visavis.types import Quality
 

@@ -10,9 +10,10 @@ from service_kinds import GOOD, NOON, PACK, at, face_at
 
 from visavis.core.decide import ErrorRates, OperatingPoint, Rule
 from visavis.errors import InvalidOption
-from visavis.galleries.records import Match, Policy, Sample
+from visavis.galleries.records import Match, Sample
 from visavis.models.catalogue import OPEN
 from visavis.models.packs import QualityLimits
+from visavis.options import Policy
 from visavis.service.decisions import (
     candidates_of,
     check_policy,

@@ -32,10 +32,11 @@ from visavis.errors import (
     VersionMismatch,
     VisavisError,
 )
-from visavis.galleries.records import NEVER, Details, Policy
+from visavis.galleries.records import NEVER, Details
 from visavis.galleries.sqlite import gallery as sqlite_changes
 from visavis.galleries.sqlite import memory
 from visavis.galleries.sqlite.store import SqliteStore
+from visavis.options import Policy
 from visavis.service.enroller import Enrolment
 from visavis.service.galleries import Galleries
 from visavis.service.gallery import OpenGallery

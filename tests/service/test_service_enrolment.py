@@ -31,8 +31,9 @@ from visavis.errors import (
     UnsupportedFormat,
     VisavisError,
 )
-from visavis.galleries.records import NEVER, Details, Policy
+from visavis.galleries.records import NEVER, Details
 from visavis.galleries.sqlite.store import SqliteStore
+from visavis.options import Policy
 from visavis.service.enroller import Enrolment
 from visavis.service.galleries import Galleries
 from visavis.service.results import Enrolled

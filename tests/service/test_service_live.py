@@ -13,11 +13,11 @@ from service_kinds import PACK, World, at, code_of, enrolled, face_at, open_worl
 from visavis import Recognizer
 from visavis.core.decide import ErrorRates, OperatingPoint
 from visavis.errors import ExtremePose, InvalidOption, NotLive
-from visavis.galleries.records import Policy
 from visavis.galleries.sqlite.store import SqliteStore
 from visavis.models.attributes import is_live
 from visavis.models.catalogue.shared import LIVENESS
 from visavis.models.recognizer import Observed
+from visavis.options import Policy
 from visavis.service.enroller import Enrolment
 from visavis.service.galleries import Galleries
 from visavis.types import Attributes, Quality

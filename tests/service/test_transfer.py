@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from service_kinds import GOOD, NOON, PACK, FakeEyes, World, at, code_of, enrolled, face_at, open_world
 
 from visavis.errors import InvalidOption, SpaceMismatch, SubjectNotFound, VisavisError
-from visavis.galleries.records import Details, Policy
+from visavis.galleries.records import Details
 from visavis.galleries.sqlite.store import SqliteStore
+from visavis.options import Policy
 from visavis.service.galleries import Galleries
 from visavis.service.results import Enrolled
 from visavis.service.transfer import enrolment_from_line, has_face

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from visavis.models.keras.graphs import keras_graph
 from visavis.models.keras.network import Network, inception_resnet_v1, vggface2_resnet50
-from visavis.models.runtime import Infer, Runtime, RuntimeSpec, compile_network
+from visavis.models.runtime import Infer, RuntimeSpec, compile_network
+from visavis.options import Runtime
 
 Array: TypeAlias = NDArray[np.floating]
 Value: TypeAlias = Any

@@ -11,17 +11,16 @@ import PIL.Image
 
 from visavis.core.image import DEFAULT_LIMITS, ImageLimits, read_encoded
 from visavis.errors import MultipleFaces, NoFace, VisavisError
-from visavis.galleries.records import Policy
 from visavis.galleries.sqlite.store import SqliteStore
 from visavis.galleries.store import Store
 from visavis.models.catalogue import DLIB
-from visavis.models.finding import FacesPolicy
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed
+from visavis.options import Attribute, FacesPolicy, Policy
 from visavis.service.galleries import Galleries
 from visavis.service.gallery import OpenGallery
 from visavis.service.results import Enrolled
-from visavis.types import Attribute, Face, FloatArray, ImageSource, Quality
+from visavis.types import Face, FloatArray, ImageSource, Quality
 
 NOON = datetime(2024, 5, 17, 12, tzinfo=timezone.utc)
 GOOD = Quality(face_px=200.0, sharpness=0.25, score=1.0)

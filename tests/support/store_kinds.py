@@ -14,8 +14,9 @@ from store_model import StoreModel
 
 from visavis.errors import VisavisError
 from visavis.galleries.opening import open_store
-from visavis.galleries.records import Gallery, Keep, NewSample, Origin, Policy, Sample, Stored
+from visavis.galleries.records import Gallery, NewSample, Origin, Sample, Stored
 from visavis.galleries.store import Store
+from visavis.options import Keep, Policy
 from visavis.types import EmbeddingSpace, FloatArray, Metric
 
 KEY = bytes(range(32))  # of the encrypted stores

@@ -32,11 +32,11 @@ from visavis.galleries.records import (
     Match,
     NewSample,
     Origin,
-    Policy,
     Sample,
     Stored,
     Subject,
 )
+from visavis.options import Policy
 from visavis.types import EmbeddingSpace, FloatArray
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from visavis import ImageLimits, Recognizer
-    from visavis.models.recognizer import Rate
+    from visavis.options import Rate
 
 # The library's own defaults, repeated here so that --help need not load it; a test compares them.
 DEFAULT_PACK = "dlib"

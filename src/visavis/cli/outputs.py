@@ -15,8 +15,8 @@ from visavis.errors import InvalidOption, VisavisError
 
 if TYPE_CHECKING:
     from visavis import Face
+    from visavis.options import Attribute
     from visavis.service.results import Candidate, Identification
-    from visavis.types import Attribute
 
 
 _Cell: TypeAlias = "float | str | None"

@@ -13,11 +13,11 @@ from visavis.cli.options import ModelOptions
 from visavis.core.image import ImageLimits
 from visavis.errors import VisavisError
 from visavis.models.catalogue import find_pack
-from visavis.models.finding import FacesPolicy
 from visavis.models.installation import as_installed
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed, Recognizer
-from visavis.types import Attribute, ImageSource
+from visavis.options import Attribute, FacesPolicy
+from visavis.types import ImageSource
 
 _MOST_STREAMS = 8  # each has buffers of its own
 _BATCH = 16  # images that galleries hand over together

@@ -13,8 +13,9 @@ from visavis.cli.options import ModelOptions
 from visavis.errors import GalleryExists, GalleryNotFound, InvalidOption, ModelCorrupt, ModelMissing
 
 if TYPE_CHECKING:
-    from visavis.galleries.records import Gallery, Policy
+    from visavis.galleries.records import Gallery
     from visavis.models.packs import Pack
+    from visavis.options import Policy
     from visavis.service.galleries import Galleries
     from visavis.service.gallery import OpenGallery
 

@@ -13,14 +13,14 @@ from visavis.client.drivers import AsyncDriver
 from visavis.client.pack_answers import ServedPack
 from visavis.client.wire import headers_for, patience_with
 from visavis.errors import VisavisError
-from visavis.galleries.records import Gallery, LogEntry, Policy
-from visavis.types import Attribute, Face, ImageSource, Verification
+from visavis.galleries.records import Gallery, LogEntry
+from visavis.options import Attribute, Policy
+from visavis.types import Face, ImageSource, Verification
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from visavis.models.finding import FacesPolicy
-    from visavis.models.recognizer import Rate
+    from visavis.options import FacesPolicy, Rate
 
 
 class AsyncClient:

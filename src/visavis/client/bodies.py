@@ -12,7 +12,7 @@ from visavis.client.exchange import Call
 from visavis.client.images import Link, Upload
 from visavis.errors import InvalidEmbedding, InvalidOption
 from visavis.galleries.records import Details
-from visavis.service.results import iso
+from visavis.record import plain
 
 Options: TypeAlias = Mapping[str, Any]
 """Members of a request that are no images; plain Python values."""
@@ -90,7 +90,7 @@ def details_json(details: Details) -> dict[str, Any]:
         name=details.name,
         metadata=None if details.metadata is None else dict(details.metadata),
         consent=details.consent,
-        expires_at=details.expires_at and iso(details.expires_at),
+        expires_at=plain(details.expires_at),
     )
 
 

@@ -10,10 +10,11 @@ from visavis.client.bodies import Options, call_with, given
 from visavis.client.exchange import Call, Each, Patience, Steps, exchange
 from visavis.client.pack_answers import ServedPack, read_packs
 from visavis.errors import InvalidOption, VisavisError
-from visavis.types import Attribute, Face, ImageSource, Verification
+from visavis.options import Attribute
+from visavis.types import Face, ImageSource, Verification
 
 if TYPE_CHECKING:
-    from visavis.models.finding import FacesPolicy
+    from visavis.options import FacesPolicy
 
 
 @dataclass(frozen=True, slots=True)

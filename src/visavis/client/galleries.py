@@ -10,14 +10,14 @@ from visavis.client.gallery_answers import ServedSample
 from visavis.client.gallery_conversation import GalleryConversation
 from visavis.client.gallery_options import About, EnrolOptions, SearchOptions
 from visavis.errors import VisavisError
-from visavis.galleries.records import NO_DETAILS, Details, Gallery, LogEntry, Policy, Subject
+from visavis.galleries.records import NO_DETAILS, Details, Gallery, LogEntry, Subject
+from visavis.options import Policy
 from visavis.service.enroller import Enrolment
 from visavis.service.results import AuditReport, Enrolled, Identification, Receipt, SubjectVerification
 from visavis.types import FloatArray, ImageSource, Quality
 
 if TYPE_CHECKING:
-    from visavis.models.finding import FacesPolicy
-    from visavis.models.recognizer import Rate
+    from visavis.options import FacesPolicy, Rate
 
 
 class GalleryClient:

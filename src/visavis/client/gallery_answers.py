@@ -22,7 +22,8 @@ from visavis.client.reading import (
     whole,
 )
 from visavis.errors import ServerError
-from visavis.galleries.records import Gallery, Keep, LogEntry, Policy, Subject
+from visavis.galleries.records import Gallery, LogEntry, Subject
+from visavis.options import Keep, Policy
 from visavis.service.results import (
     Candidate,
     Enrolled,

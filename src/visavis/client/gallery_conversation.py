@@ -22,13 +22,14 @@ from visavis.client.reading import every
 from visavis.client.report_answers import audit_report
 from visavis.errors import GalleryNotFound, InvalidOption, ServerError, SubjectNotFound, VersionMismatch, VisavisError
 from visavis.galleries.checks import check_gallery_name, check_subject_id, may_be_gallery
-from visavis.galleries.records import Details, Gallery, LogEntry, Policy, Subject
+from visavis.galleries.records import Details, Gallery, LogEntry, Subject
+from visavis.options import Policy
 from visavis.service.enroller import Enrolment
 from visavis.service.results import AuditReport, Enrolled, Identification, Receipt, SubjectVerification
 from visavis.types import ImageSource, Quality
 
 if TYPE_CHECKING:
-    from visavis.models.recognizer import Rate
+    from visavis.options import Rate
 
 _GALLERIES = "v1/galleries"
 _PAGE = "200"

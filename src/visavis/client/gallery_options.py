@@ -10,7 +10,7 @@ from visavis.errors import InvalidOption
 from visavis.galleries.records import NO_DETAILS, Details
 
 if TYPE_CHECKING:
-    from visavis.models.recognizer import Rate
+    from visavis.options import Rate
 
 _KEY = re.compile("[!-~]([ -~]{0,178}[!-~])?")
 

@@ -18,10 +18,10 @@ from visavis import __version__
 from visavis.core.image import ImageLimits, read_encoded, read_image
 from visavis.errors import InvalidOption, MultipleFaces, NoFace, SetupError, VisavisError
 from visavis.evaluation.protocols import Photo
-from visavis.models.finding import DEFAULT_MIN_FACE, FacesPolicy
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Recognizer
 from visavis.models.runtime import RuntimeSpec, precision_in_force
+from visavis.options import DEFAULT_MIN_FACE, FacesPolicy
 from visavis.service.observer import Eyes
 from visavis.types import Face, FloatArray, ImageSource, SizeWH
 

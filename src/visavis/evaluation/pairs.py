@@ -28,7 +28,8 @@ from visavis.evaluation.results import (
     thinned,
 )
 from visavis.evaluation.tables import share
-from visavis.models.recognizer import Rate, choose_rule
+from visavis.models.recognizer import choose_rule
+from visavis.options import Rate
 
 _BETWEEN = "between groups"
 

@@ -24,7 +24,8 @@ from visavis.evaluation.results import (
     notes_of,
     thinned,
 )
-from visavis.models.recognizer import Rate, choose_rule
+from visavis.models.recognizer import choose_rule
+from visavis.options import Rate
 
 
 def evaluate_search(  # noqa: PLR0913  # independent options

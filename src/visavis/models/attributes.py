@@ -14,7 +14,8 @@ from visavis.models.detection import Sightings
 from visavis.models.installation import Installation
 from visavis.models.packs import Head, Pack, Part, Role
 from visavis.models.runtime import Graph, InferAll, compile_graph
-from visavis.types import Attribute, Attributes, FloatArray, Gender, Pose, UInt8Array
+from visavis.options import Attribute
+from visavis.types import Attributes, FloatArray, Gender, Pose, UInt8Array
 
 Tell: TypeAlias = Callable[[UInt8Array, FloatArray], list[Attributes]]
 """Tell of each face of an image (H, W, 3) RGB, by its box (N, 4), what the head knows. Thread-safe."""

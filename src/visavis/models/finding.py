@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -13,13 +13,8 @@ from visavis.core.quality import assess
 from visavis.errors import InvalidOption, MultipleFaces, NoFace, VisavisError
 from visavis.models.detection import Sightings
 from visavis.models.loading import Models
-from visavis.types import Attribute, Face, FloatArray, ImageSource, SizeWH, UInt8Array
-
-FacesPolicy: TypeAlias = Literal["all", "largest", "only"]
-"""Which faces of an image count: all; the largest one; or the only one, several being an error."""
-
-DEFAULT_MIN_FACE = 0.08
-"""The smallest face that is looked for, as a fraction of the image's shorter side."""
+from visavis.options import Attribute, FacesPolicy
+from visavis.types import Face, FloatArray, ImageSource, SizeWH, UInt8Array
 
 _LEAST_MIN_FACE = 10
 # A large JPEG may be decoded at a reduced scale as long as the smallest face keeps the pixels that a chip shows of it.

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import Literal, TypeAlias, TypedDict, TypeVar, get_args
+from typing import Literal, TypedDict, TypeVar, get_args
 
 import numpy as np
 
@@ -13,12 +13,13 @@ from visavis.core.image import DEFAULT_LIMITS, ImageLimits, name_of
 from visavis.errors import InvalidImage, InvalidOption, NoFace, NotLive, VisavisError
 from visavis.models.attributes import is_live
 from visavis.models.catalogue import find_pack
-from visavis.models.finding import DEFAULT_MIN_FACE, FacesPolicy, Find, Found, Search, check_min_face, make_finder
+from visavis.models.finding import Find, Found, Search, check_min_face, make_finder
 from visavis.models.installation import Installation, as_installed, default_cache_dir, default_models_dir
 from visavis.models.loading import load_models
 from visavis.models.packs import Pack
-from visavis.models.runtime import Precision, Runtime, RuntimeSpec
-from visavis.types import Attribute, Face, FloatArray, ImageSource, UInt8Array, Verification
+from visavis.models.runtime import RuntimeSpec
+from visavis.options import DEFAULT_MIN_FACE, Attribute, FacesPolicy, Precision, Rate, Runtime
+from visavis.types import Face, FloatArray, ImageSource, UInt8Array, Verification
 
 # How many chips, and at most how many images, are gathered before they are embedded together.
 _BATCH = 16
@@ -134,10 +135,6 @@ def compare(pack: Pack, a: Face, b: Face, rule: Rule) -> Verification:
         decision=rule.decide(distance),
         fmr=rule.fmr,
     )
-
-
-Rate: TypeAlias = float | Literal["strict", "balanced", "lenient"]
-"""A false match rate: the part of pairs of strangers that may be taken for one person; or the name of one."""
 
 
 class Options(TypedDict):

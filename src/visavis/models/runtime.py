@@ -5,12 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Lock
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from visavis.errors import InvalidOption, RuntimeFailed, RuntimeMissing
+from visavis.options import Precision, Runtime
 
 Shape: TypeAlias = tuple[int | None, ...]
 """Of an input; None where every size is taken."""
@@ -42,8 +43,6 @@ def reshaped(model: bytes, shape: Shape) -> bytes:
     return bytes(graph.SerializeToString())
 
 
-Runtime: TypeAlias = Literal["openvino", "onnxruntime"]
-Precision: TypeAlias = Literal["auto", "f32"]
 Infer: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float32]]
 """Run a network on one input array and return its one output, which is the caller's to keep. Thread-safe."""
 InferAll: TypeAlias = Callable[[NDArray[Any]], tuple[NDArray[np.float32], ...]]

@@ -17,13 +17,14 @@ from visavis.errors import (
     SpaceMismatch,
     VisavisError,
 )
-from visavis.galleries.records import Details, Gallery, Match, Policy, Sample
+from visavis.galleries.records import Details, Gallery, Match, Sample
 from visavis.models.attributes import is_live
 from visavis.models.catalogue import pack_of_space
 from visavis.models.packs import Pack, QualityLimits
 from visavis.models.recognizer import choose_rule
+from visavis.options import Attribute, Policy
 from visavis.service.results import Candidate, Identification, SubjectVerification, UnknownReason
-from visavis.types import Attribute, Face, FloatArray, Quality
+from visavis.types import Face, FloatArray, Quality
 
 
 @dataclass(frozen=True, slots=True)

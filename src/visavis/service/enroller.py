@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from visavis.errors import ConsentMissing, InvalidOption, KeyReused, NoFace, Sub
 from visavis.galleries.checks import check_embedding, check_key, check_subject_id
 from visavis.galleries.records import NO_DETAILS, Details, Gallery, NewSample, Origin, Stored
 from visavis.galleries.store import Store
+from visavis.options import EnrolFaces
 from visavis.service.decisions import (
     Rules,
     candidates_of,
@@ -30,9 +31,6 @@ from visavis.service.decisions import (
 from visavis.service.observer import Eyes
 from visavis.service.results import Candidate, Enrolled
 from visavis.types import Face, FloatArray, ImageSource, Quality, UInt8Array
-
-EnrolFaces: TypeAlias = Literal["only", "largest"]
-"""Which face of an image is enrolled: the only one, several being an error; or the largest."""
 
 IMAGES_AT_ONCE = 16
 _EMBEDDINGS_AT_ONCE = 500

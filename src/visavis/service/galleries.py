@@ -6,8 +6,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from visavis.errors import GalleryNotFound
-from visavis.galleries.records import Gallery, LogEntry, Origin, Policy
+from visavis.galleries.records import Gallery, LogEntry, Origin
 from visavis.galleries.store import Store
+from visavis.options import Policy
 from visavis.service.decisions import check_policy
 from visavis.service.gallery import OpenGallery
 from visavis.service.observer import Eyes

@@ -8,10 +8,10 @@ import numpy as np
 from visavis.core.decide import Rule
 from visavis.errors import InvalidOption, NoFace, SampleNotFound, SubjectNotFound, VisavisError
 from visavis.galleries.checks import check_embedding, check_probes
-from visavis.galleries.records import NO_DETAILS, Details, Erased, Gallery, LogEntry, Origin, Policy, Sample, Subject
+from visavis.galleries.records import NO_DETAILS, Details, Erased, Gallery, LogEntry, Origin, Sample, Subject
 from visavis.galleries.store import Store
-from visavis.models.finding import FacesPolicy
-from visavis.models.recognizer import Rate, choose_rule, value_of
+from visavis.models.recognizer import choose_rule, value_of
+from visavis.options import EnrolFaces, FacesPolicy, Policy, Rate
 from visavis.service import audit, transfer
 from visavis.service.decisions import (
     candidates_of,
@@ -24,7 +24,7 @@ from visavis.service.decisions import (
     wanted_attributes,
     within_retention,
 )
-from visavis.service.enroller import EnrolFaces, Enroller, Enrolment, batches
+from visavis.service.enroller import Enroller, Enrolment, batches
 from visavis.service.observer import Eyes
 from visavis.service.results import AuditReport, Enrolled, Identification, Receipt, SubjectVerification
 from visavis.types import Face, FloatArray, ImageSource, Quality

@@ -5,10 +5,10 @@ from typing import Protocol
 
 from visavis.core.image import ImageLimits
 from visavis.errors import VisavisError
-from visavis.models.finding import FacesPolicy
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed
-from visavis.types import Attribute, ImageSource
+from visavis.options import Attribute, FacesPolicy
+from visavis.types import ImageSource
 
 
 class Eyes(Protocol):

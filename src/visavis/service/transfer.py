@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from visavis.errors import InvalidOption, VisavisError
 from visavis.galleries.records import Details, Gallery, Sample, Subject
 from visavis.galleries.store import Store
+from visavis.record import plain
 from visavis.service.enroller import Enrolment
-from visavis.service.results import iso, log_entry_to_dict, sample_to_dict, subject_to_dict
 from visavis.types import ImageSource, Quality
 
 EXPORT_VERSION = 1
@@ -36,7 +36,7 @@ def export_lines(store: Store, gallery: Gallery, at: datetime, *, pictures: bool
         "gallery": gallery.name,
         "space": asdict(gallery.space),
         "policy": gallery.policy.to_dict(),
-        "exported_at": iso(at),
+        "exported_at": plain(at),
     }
     for subject in all_subjects(store, gallery.name):
         about = {
@@ -44,7 +44,7 @@ def export_lines(store: Store, gallery: Gallery, at: datetime, *, pictures: bool
             "name": subject.name,
             "metadata": dict(subject.metadata),
             "consent": subject.consent,
-            "expires_at": subject.expires_at and iso(subject.expires_at),
+            "expires_at": plain(subject.expires_at),
         }
         empty = True
         for sample in all_samples(store, gallery.name, subject.id):
@@ -55,21 +55,21 @@ def export_lines(store: Store, gallery: Gallery, at: datetime, *, pictures: bool
                 "picture": _picture(store, gallery.name, sample) if pictures else None,
             }
         if empty and store.subject(gallery.name, subject.id):  # and not forgotten meanwhile
-            yield {**about, "embedding": None, "created_at": iso(subject.created_at)}
+            yield {**about, "embedding": None, "created_at": plain(subject.created_at)}
 
 
 def subject_export(store: Store, gallery: Gallery, subject: Subject) -> dict[str, Any]:
     """Return all that is stored of a subject, for the person whom it is about."""
     samples = [
         {
-            **sample_to_dict(sample),
+            **sample.to_dict(),
             "embedding": sample.embedding.tolist(),
             "picture_data": _picture(store, gallery.name, sample),
         }
         for sample in all_samples(store, gallery.name, subject.id)
     ]
-    log = [log_entry_to_dict(entry) for entry in _log_of(store, gallery.name, subject.number)]
-    return {"gallery": gallery.name, **subject_to_dict(subject), "sample_list": samples, "log": log}
+    log = [entry.to_dict() for entry in _log_of(store, gallery.name, subject.number)]
+    return {"gallery": gallery.name, **subject.to_dict(), "sample_list": samples, "log": log}
 
 
 def all_subjects(store: Store, gallery: str) -> Iterator[Subject]:
@@ -185,7 +185,7 @@ def _sample_line(sample: Sample) -> dict[str, Any]:
         "embedding": sample.embedding.tolist(),
         "quality": sample.quality and sample.quality.to_dict(),
         "source": sample.source,
-        "created_at": iso(sample.created_at),
+        "created_at": plain(sample.created_at),
     }
 
 

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from visavis.evaluation.protocols import Pairs
     from visavis.models.installation import Measured
     from visavis.models.packs import Pack
-    from visavis.models.recognizer import Rate
+    from visavis.options import Rate
 
 
 _log = logging.getLogger("visavis.cli")

@@ -208,7 +208,7 @@ def _bar_wanted(request: Request) -> bool:
 
 
 def _open_or_make(galleries: "Galleries", request: Request) -> "OpenGallery":
-    from visavis.galleries.records import Policy  # noqa: PLC0415  # brings NumPy
+    from visavis.options import Policy  # noqa: PLC0415  # brings NumPy
 
     try:
         gallery = galleries.open(request.gallery)

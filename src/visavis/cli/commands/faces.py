@@ -35,7 +35,7 @@ from visavis.errors import VisavisError
 
 if TYPE_CHECKING:
     from visavis import Face, ImageLimits
-    from visavis.types import Attribute
+    from visavis.options import Attribute
 
 
 _log = logging.getLogger("visavis.cli")

@@ -42,7 +42,7 @@ from visavis.cli.terminal import progress_bar, reporting, results_stream, say
 from visavis.errors import VisavisError
 
 if TYPE_CHECKING:
-    from visavis.models.recognizer import Rate
+    from visavis.options import Rate
     from visavis.service.gallery import OpenGallery
 
 EXAMPLES = """\b

@@ -30,18 +30,8 @@ from visavis.galleries.postgres.rows import (
     within_integers,
 )
 from visavis.galleries.postgres.schema import drop_partition, make_partition, partition_of
-from visavis.galleries.records import (
-    Details,
-    Erased,
-    Gallery,
-    LogEntry,
-    NewSample,
-    Origin,
-    Policy,
-    Sample,
-    Stored,
-    Subject,
-)
+from visavis.galleries.records import Details, Erased, Gallery, LogEntry, NewSample, Origin, Sample, Stored, Subject
+from visavis.options import Policy
 from visavis.types import EmbeddingSpace, FloatArray, Quality
 
 _GALLERIES = f"SELECT {GALLERY} FROM visavis.galleries"  # noqa: S608  # of constants

@@ -7,7 +7,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from visavis.errors import InvalidOption
-from visavis.galleries.records import NEVER, Details, Gallery, LogEntry, Policy, Sample, Subject
+from visavis.galleries.records import NEVER, Details, Gallery, LogEntry, Sample, Subject
+from visavis.options import Policy
 from visavis.types import EmbeddingSpace, Quality
 
 Row = tuple[Any, ...]

@@ -46,11 +46,11 @@ from visavis.galleries.records import (
     Match,
     NewSample,
     Origin,
-    Policy,
     Sample,
     Stored,
     Subject,
 )
+from visavis.options import Policy
 from visavis.types import EmbeddingSpace, FloatArray
 
 _WIDEST_BEAM = 1000

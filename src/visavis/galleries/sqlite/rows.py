@@ -11,17 +11,9 @@ from typing import Any
 import numpy as np
 
 from visavis.errors import InvalidOption
-from visavis.galleries.records import (
-    NEVER,
-    Details,
-    Gallery,
-    LogEntry,
-    NewSample,
-    Policy,
-    Sample,
-    Subject,
-)
+from visavis.galleries.records import NEVER, Details, Gallery, LogEntry, NewSample, Sample, Subject
 from visavis.galleries.sealing import Sealer
+from visavis.options import Policy
 from visavis.types import EmbeddingSpace, FloatArray, Quality
 
 Row = tuple[Any, ...]

@@ -21,7 +21,6 @@ from visavis.galleries.records import (
     Match,
     NewSample,
     Origin,
-    Policy,
     Sample,
     Stored,
     Subject,
@@ -39,6 +38,7 @@ from visavis.galleries.sqlite.gallery import (
 from visavis.galleries.sqlite.keys import GalleryKeys
 from visavis.galleries.sqlite.memory import Memory
 from visavis.galleries.sqlite.rows import to_integer
+from visavis.options import Policy
 from visavis.types import EmbeddingSpace, FloatArray
 
 _NOTHING = Erased(subjects=(), samples=0, overwritten=True)

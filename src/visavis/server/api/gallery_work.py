@@ -7,7 +7,8 @@ from starlette.responses import Response
 
 from visavis.errors import GalleryLocked, GalleryNotFound, VersionMismatch
 from visavis.galleries.checks import may_be_gallery
-from visavis.galleries.records import Policy, Subject
+from visavis.galleries.records import Subject
+from visavis.options import Policy
 from visavis.server.api.work import Answer, Job, to_json
 from visavis.server.conditions import Conditions, from_cursor, tag_of, to_cursor
 from visavis.server.keys import KeyRecord
@@ -18,13 +19,7 @@ from visavis.server.requests import GalleryChange, NewGallery, Page, SubjectChan
 from visavis.server.runner import Submit, at_once, run
 from visavis.service.galleries import Galleries
 from visavis.service.gallery import OpenGallery
-from visavis.service.results import (
-    Receipt,
-    gallery_to_dict,
-    log_entry_to_dict,
-    sample_to_dict,
-    subject_to_dict,
-)
+from visavis.service.results import Receipt
 
 _CREATED = 201
 _NOT_MODIFIED = 304
@@ -42,7 +37,7 @@ _WHOLE_LOG = "log"
 
 def list_galleries(galleries: Galleries, covers: Callable[[str], bool]) -> Answer:
     """Tell of the galleries that a caller may see."""
-    seen = [gallery_to_dict(gallery) for gallery in galleries.all() if covers(gallery.name)]
+    seen = [gallery.to_dict() for gallery in galleries.all() if covers(gallery.name)]
     return Answer(to_json({"galleries": seen}))
 
 
@@ -58,17 +53,17 @@ def create(galleries: Galleries, wanted: NewGallery) -> Answer:
     except GalleryLocked:
         detail = "encrypted: this server has no key to encrypt galleries with"
         raise Problem("invalid_option", detail, field="encrypted") from None
-    return Answer(to_json(gallery_to_dict(made)), status=_CREATED, headers={"Location": f"/v1/galleries/{made.name}"})
+    return Answer(to_json(made.to_dict()), status=_CREATED, headers={"Location": f"/v1/galleries/{made.name}"})
 
 
 def show(gallery: OpenGallery) -> Answer:
     """Tell of a gallery."""
-    return Answer(to_json(gallery_to_dict(gallery.record)))
+    return Answer(to_json(gallery.record.to_dict()))
 
 
 def change(gallery: OpenGallery, wanted: GalleryChange) -> Answer:
     """Change the policy of a gallery."""
-    return Answer(to_json(gallery_to_dict(gallery.set_policy(wanted.policy.applied_to(gallery.record.policy)))))
+    return Answer(to_json(gallery.set_policy(wanted.policy.applied_to(gallery.record.policy)).to_dict()))
 
 
 def forget(gallery: OpenGallery) -> Answer:
@@ -93,7 +88,7 @@ def log(galleries: Galleries, gallery: str | None, page: Page) -> Answer:
     found = galleries.entries(gallery, after=from_cursor(page.cursor, of), limit=page.limit + 1)
     entries = found[: page.limit]
     more = to_cursor(entries[-1].number, of) if len(found) > page.limit else None
-    return Answer(to_json({"entries": list(map(log_entry_to_dict, entries)), "next_cursor": more}))
+    return Answer(to_json({"entries": [each.to_dict() for each in entries], "next_cursor": more}))
 
 
 def list_subjects(gallery: OpenGallery, page: Page) -> Answer:
@@ -102,7 +97,7 @@ def list_subjects(gallery: OpenGallery, page: Page) -> Answer:
     found = gallery.subjects(after=from_cursor(page.cursor, of), limit=page.limit + 1)
     subjects = found[: page.limit]
     more = to_cursor(subjects[-1].number, of) if len(found) > page.limit else None
-    return Answer(to_json({"subjects": list(map(subject_to_dict, subjects)), "next_cursor": more}))
+    return Answer(to_json({"subjects": [each.to_dict() for each in subjects], "next_cursor": more}))
 
 
 def show_subject(gallery: OpenGallery, id_: str, conditions: Conditions) -> Answer:
@@ -118,8 +113,8 @@ def show_subject(gallery: OpenGallery, id_: str, conditions: Conditions) -> Answ
         raise _changed(subject)
     if verdict == "not modified":
         return Answer(b"", status=_NOT_MODIFIED, headers=headers, media_type=None)
-    samples = list(map(sample_to_dict, gallery.samples(id_)))
-    return Answer(to_json({**subject_to_dict(subject), "sample_list": samples}), headers=headers)
+    samples = [each.to_dict() for each in gallery.samples(id_)]
+    return Answer(to_json({**subject.to_dict(), "sample_list": samples}), headers=headers)
 
 
 def change_subject(gallery: OpenGallery, id_: str, wanted: SubjectChange, conditions: Conditions) -> Answer:
@@ -130,7 +125,7 @@ def change_subject(gallery: OpenGallery, id_: str, wanted: SubjectChange, condit
     """
     version = _expected_version(gallery, id_, conditions)
     subject = gallery.update(id_, wanted.details, version=version)
-    return Answer(to_json(subject_to_dict(subject)), headers={"ETag": tag_of(subject)})
+    return Answer(to_json(subject.to_dict()), headers={"ETag": tag_of(subject)})
 
 
 def forget_subject(gallery: OpenGallery, id_: str, conditions: Conditions) -> Answer:

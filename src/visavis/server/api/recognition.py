@@ -49,7 +49,7 @@ from visavis.server.requests import (
 from visavis.server.runner import run
 from visavis.service.enroller import Enrolment
 from visavis.service.gallery import OpenGallery
-from visavis.service.results import Enrolled, Identification, subject_to_dict
+from visavis.service.results import Enrolled, Identification
 from visavis.types import FloatArray, Quality
 
 _OK, _CREATED = 200, 201
@@ -79,7 +79,7 @@ def answer_enrol(
         raise _refusal([result for result in results if isinstance(result, VisavisError)], field)
     stored = sum(not result.repeated for result in done)
     found = sum(result.face is not None for result in done)
-    body = to_json({"subject": subject_to_dict(done[-1].subject), "results": items})
+    body = to_json({"subject": done[-1].subject.to_dict(), "results": items})
     return Answer(body, Tally(len(sources), found, enrolled=stored), status=_CREATED if stored else _OK)
 
 

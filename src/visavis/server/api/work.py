@@ -10,11 +10,12 @@ from visavis.core.decide import Rule
 from visavis.errors import InputError, InvalidOption, ModelMissing, NoFace, NotLive, StateError, VisavisError
 from visavis.models.attributes import is_live
 from visavis.models.recognizer import Recognizer, choose_rule, compare
+from visavis.options import Attribute
 from visavis.server.observability import NO_TALLY, Tally, current_request_id, log_setup_error
 from visavis.server.problems import Problem, from_library
 from visavis.server.reading import Source, load
 from visavis.server.requests import ImagesRequest, VerifyRequest
-from visavis.types import Attribute, Face, ImageSource
+from visavis.types import Face, ImageSource
 
 Faces: TypeAlias = tuple[Face, ...]
 Result = TypeVar("Result")

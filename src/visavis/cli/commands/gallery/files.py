@@ -33,7 +33,7 @@ from visavis.cli.terminal import Tally, counted, progress_bar, reporting, result
 from visavis.errors import GalleryNotFound, InvalidOption, VisavisError
 
 if TYPE_CHECKING:
-    from visavis.galleries.records import Policy
+    from visavis.options import Policy
     from visavis.service.galleries import Galleries
     from visavis.service.gallery import OpenGallery
     from visavis.service.results import Enrolled
@@ -110,7 +110,7 @@ def _open_or_make(galleries: "Galleries", name: str, first: _Line) -> "OpenGalle
 
 def _policy(galleries: "Galleries", first: _Line) -> "Policy":
     """Return the policy that a header names; the usual one where there is no header."""
-    from visavis.galleries.records import Policy  # noqa: PLC0415  # brings NumPy
+    from visavis.options import Policy  # noqa: PLC0415  # brings NumPy
     from visavis.service.decisions import mismatch  # noqa: PLC0415  # likewise
     from visavis.service.transfer import is_header, space_of_header  # noqa: PLC0415  # likewise
 

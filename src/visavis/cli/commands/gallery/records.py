@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from visavis.galleries.records import Gallery, LogEntry, Policy, Sample, Subject
+    from visavis.galleries.records import Gallery, LogEntry, Sample, Subject
     from visavis.models.packs import Pack
+    from visavis.options import Policy
     from visavis.service.enroller import Enrolment
     from visavis.service.galleries import Galleries
     from visavis.service.gallery import OpenGallery
@@ -232,12 +233,10 @@ def log(  # noqa: PLR0913  # likewise
     The log only ever grows, and outlives what it tells of. It calls subjects by number, as visavis gallery show does.
     """
     with reporting(quiet=quiet, verbose=verbose), open_galleries(StoreOptions(store, key_file)) as galleries:
-        from visavis.service.results import log_entry_to_dict  # noqa: PLC0415  # brings NumPy
-
         stream = results_stream()
         entries: Iterable[LogEntry] = _entries(galleries, gallery)
         for entry in entries if show_all else deque(entries, maxlen=_SHOWN):
-            stream.write((json.dumps(log_entry_to_dict(entry)) if as_json else _entry_line(entry)) + "\n")
+            stream.write((json.dumps(entry.to_dict()) if as_json else _entry_line(entry)) + "\n")
         stream.flush()
 
 
@@ -292,9 +291,8 @@ def _pack_name(gallery: "Gallery", models_dir: "Path") -> str | None:
 
 
 def _gallery_to_dict(gallery: "Gallery", models_dir: "Path") -> dict[str, object]:
-    from visavis.service.results import gallery_to_dict  # noqa: PLC0415  # brings NumPy
 
-    return {**gallery_to_dict(gallery), "pack": _pack_name(gallery, models_dir)}
+    return {**gallery.to_dict(), "pack": _pack_name(gallery, models_dir)}
 
 
 def _subject_line(subject: "Subject", width: int) -> str:
@@ -303,9 +301,8 @@ def _subject_line(subject: "Subject", width: int) -> str:
 
 
 def _gallery_as_json(gallery: "OpenGallery", models_dir: "Path") -> str:
-    from visavis.service.results import subject_to_dict  # noqa: PLC0415  # brings NumPy
 
-    subjects = [subject_to_dict(subject) for subject in _subjects(gallery)]
+    subjects = [subject.to_dict() for subject in _subjects(gallery)]
     return json.dumps({**_gallery_to_dict(gallery.record, models_dir), "subject_list": subjects}, indent=2)
 
 
@@ -331,10 +328,9 @@ def _sample_line(sample: "Sample") -> str:
 
 
 def _subject_as_json(gallery: "OpenGallery", id_: str) -> str:
-    from visavis.service.results import sample_to_dict, subject_to_dict  # noqa: PLC0415  # brings NumPy
 
-    samples = [sample_to_dict(sample) for sample in gallery.samples(id_)]
-    return json.dumps({**subject_to_dict(gallery.subject(id_)), "sample_list": samples}, indent=2)
+    samples = [sample.to_dict() for sample in gallery.samples(id_)]
+    return json.dumps({**gallery.subject(id_).to_dict(), "sample_list": samples}, indent=2)
 
 
 def _entry_line(entry: "LogEntry") -> str:
@@ -559,7 +555,7 @@ def create(  # noqa: PLR0913  # a command's options are independent
     """Make a gallery, for the embeddings of one pack; options that are not given take their usual values."""
     models = ModelOptions(pack, models_dir=models_dir)
     with reporting(quiet=quiet, verbose=verbose), open_galleries(StoreOptions(store, key_file), models) as galleries:
-        from visavis.galleries.records import Policy  # noqa: PLC0415  # brings NumPy
+        from visavis.options import Policy  # noqa: PLC0415  # brings NumPy
 
         made = galleries.create(name, policy=changed_policy(Policy(), given), encrypted=encrypt)
         _log.info("made the gallery %s in %s", name, galleries.store.url)
@@ -590,10 +586,9 @@ def policy(  # noqa: PLR0913  # likewise
 
 
 def _print_policy(gallery: "Gallery", pack: "Pack | None", *, as_json: bool) -> None:
-    from visavis.service.results import gallery_to_dict  # noqa: PLC0415  # brings NumPy
 
     stream = results_stream()
-    plain = json.dumps(gallery_to_dict(gallery), indent=2)
+    plain = json.dumps(gallery.to_dict(), indent=2)
     words = readable(f"policy of gallery {gallery.name}", policy_facts(gallery, pack))
     stream.write((plain if as_json else words) + "\n")
     stream.flush()

@@ -1,0 +1,388 @@
+"""Options of the library, the command line, HTTP and the client: each declared once, with its text.
+
+A set of options is a ``TypedDict`` whose fields carry an ``Option``. Functions take one as ``**options: Unpack[Set]``
+and are decorated with ``takes(Set)``; commands, forms, request models and settings are made from ``options_of(Set)``.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial, wraps
+from os import PathLike
+from textwrap import fill
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast, get_args, get_origin, get_type_hints
+
+from typing_extensions import TypedDict
+
+from visavis.errors import InvalidOption
+from visavis.record import Record
+
+FacesPolicy: TypeAlias = Literal["all", "largest", "only"]
+"""Which faces of an image count: all; the largest one; or the only one, several being an error."""
+OneFace: TypeAlias = Literal["largest", "only"]
+"""Which face of an image is compared: the largest one, or the only one, several being an error."""
+EnrolFaces: TypeAlias = Literal["only", "largest"]
+"""Which face of an image is enrolled: the only one, several being an error; or the largest."""
+Attribute: TypeAlias = Literal["liveness", "pose", "age", "gender"]
+"""What can be told of a face besides, where the pack has a part for it; see ``Attributes``."""
+Rate: TypeAlias = float | Literal["strict", "balanced", "lenient"]
+"""A false match rate: the part of pairs of strangers that may be taken for one person; or the name of one."""
+Runtime: TypeAlias = Literal["openvino", "onnxruntime"]
+Precision: TypeAlias = Literal["auto", "f32"]
+
+DEFAULT_PACK = "dlib"
+DEFAULT_MIN_FACE = 0.08
+DEFAULT_MAX_BYTES = 20_000_000
+DEFAULT_MAX_PIXELS = 50_000_000
+MOST_CANDIDATES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What is known of an option besides its name and type.
+
+    Attributes:
+        text: what it is for, in sentences, for docstrings, ``--help`` and the OpenAPI document.
+        default: what it is where it is not given.
+        unset: what None stands for, in words.
+        metavar: what stands for its value in ``--help``, such as N.
+        above, at_least, at_most: bounds of a number.
+    """
+
+    text: str
+    default: object = None
+    unset: str | None = None
+    metavar: str | None = None
+    above: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def check(self, name: str, kind: object, value: object) -> None:
+        """Insist on one of the choices that there are, or on a whole number in its bounds.
+
+        Raises:
+            InvalidOption: it is neither.
+        """
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            raise InvalidOption(f"{name} must be one of {', '.join(get_args(kind))}, not {value!r}")
+        if kind is int and not (type(value) is int and (self.at_least or 0) <= value <= (self.at_most or value)):
+            raise InvalidOption(f"{name} must be a whole number from {self.at_least} to {self.at_most}, not {value!r}")
+
+
+class Smallest(TypedDict, total=False):
+    """How small faces are looked for."""
+
+    min_face: Annotated[
+        float | None,
+        Option(
+            "Smallest face to look for: from 1 on in pixels, at least 10; below 1 as a fraction of the image's shorter "
+            "side. Half the size takes four times as long.",
+            unset="that of the Recognizer or server",
+            metavar="N",
+        ),
+    ]
+
+
+class Find(Smallest, total=False):
+    """Which faces of an image count."""
+
+    faces: Annotated[
+        FacesPolicy,
+        Option(
+            "Which faces count: all; at most the largest, found faster; or only, which makes none or several an error.",
+            default="all",
+        ),
+    ]
+
+
+class Describe(Find, total=False):
+    """What is told of faces."""
+
+    quality: Annotated[
+        bool,
+        Option("Whether to tell how well the image shows each face: size, sharpness, score, angles.", default=False),
+    ]
+    attributes: Annotated[
+        Sequence[Attribute],
+        Option(
+            "What else to tell of each face, where the pack can: liveness, pose, age, gender. Each is a network more.",
+            default=(),
+            metavar="LIST",
+        ),
+    ]
+
+
+class Observe(Find, total=False):
+    """What is told of faces that are enrolled or identified."""
+
+    attributes: Annotated[Sequence[Attribute], Option("What else to tell of each face.", default=())]
+
+
+class Threshold(TypedDict, total=False):
+    """Where a distance becomes a decision; at most one of both."""
+
+    threshold: Annotated[
+        float | None,
+        Option(
+            "Distance below which two faces are the same person, above 0.",
+            unset="that of the pack, or of the gallery",
+            metavar="X",
+        ),
+    ]
+    fmr: Annotated[
+        Rate | None,
+        Option(
+            "False match rate of one comparison, to keep in place of a threshold: a number between 0 and 1, or strict "
+            "(1e-4), balanced (1e-3) or lenient (1e-2).",
+            metavar="RATE",
+        ),
+    ]
+
+
+class Decide(Threshold, total=False):
+    """How faces of images are decided about."""
+
+    require_live: Annotated[
+        bool,
+        Option(
+            "Whether to refuse faces that look like a print or a screen; needs a pack that can tell, such as open.",
+            default=False,
+        ),
+    ]
+
+
+class Verify(Smallest, Decide, total=False):
+    """How two faces are compared."""
+
+    faces: Annotated[
+        OneFace,
+        Option("Whether to compare the largest face of each image, or to insist on exactly one.", default="largest"),
+    ]
+
+
+class IdentifyEmbeddings(Threshold, total=False):
+    """How a gallery is searched."""
+
+    limit: Annotated[
+        int,
+        Option(
+            "How many candidates to return for each face.", default=5, metavar="N", at_least=1, at_most=MOST_CANDIDATES
+        ),
+    ]
+
+
+class Identify(Find, IdentifyEmbeddings, Decide, total=False):
+    """How faces of images are looked for in a gallery."""
+
+
+class AllowConflict(TypedDict, total=False):
+    """What is enrolled although it resembles somebody else."""
+
+    allow_conflict: Annotated[
+        bool, Option("Whether to enrol a face although it already is another subject.", default=False)
+    ]
+
+
+class Enrol(Smallest, AllowConflict, total=False):
+    """How images are enrolled."""
+
+    faces: Annotated[
+        EnrolFaces,
+        Option("Whether each image must show exactly one face, or the largest counts.", default="only"),
+    ]
+
+
+class Loading(TypedDict, total=False):
+    """How models are found and run."""
+
+    runtime: Annotated[
+        Runtime, Option("What runs the networks; onnxruntime is an extra.", default="openvino", metavar="NAME")
+    ]
+    precision: Annotated[
+        Precision,
+        Option("auto: bfloat16 where the processor has it; f32: always float32.", default="auto"),
+    ]
+    threads: Annotated[
+        int | None, Option("Threads that one inference may use.", unset="all cores", metavar="N", at_least=1)
+    ]
+    cache_dir: Annotated[
+        str | PathLike[str] | None,
+        Option("Folder of converted models.", unset="the user's cache folder", metavar="DIR"),
+    ]
+    models_dir: Annotated[
+        str | PathLike[str] | None,
+        Option("Folder of pulled models and calibrations.", unset="the user's data folder", metavar="DIR"),
+    ]
+
+
+Keep: TypeAlias = Literal["nothing", "chips", "images"]
+"""What a gallery keeps of an enrolled image besides its embedding: nothing, the aligned chip, or the whole image."""
+LONGEST_RETENTION_DAYS = 100_000
+_PACK = "the pack's own"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy(Record):
+    """How a gallery enrols, decides and forgets. Where a limit is None, the pack's own counts."""
+
+    threshold: Annotated[
+        float | None, Option("Distance below which a subject is identified.", unset=_PACK, above=0)
+    ] = None
+    margin: Annotated[
+        float | None,
+        Option(
+            "By how much the next subject must be farther away than the nearest, or the face is unknown.",
+            unset=_PACK,
+            at_least=0,
+        ),
+    ] = None
+    conflict_threshold: Annotated[
+        float | None,
+        Option(
+            "Distance to another subject below which a face is not enrolled; 0 to enrol it all the same.",
+            unset=_PACK,
+            at_least=0,
+        ),
+    ] = None
+    min_face_px: Annotated[
+        float | None, Option("Fewest pixels of a face that is enrolled.", unset=_PACK, at_least=0)
+    ] = None
+    min_sharpness: Annotated[
+        float | None, Option("Least sharpness of a face that is enrolled.", unset=_PACK, at_least=0)
+    ] = None
+    min_score: Annotated[
+        float | None, Option("Least detector score of a face that is enrolled.", unset=_PACK, at_least=0)
+    ] = None
+    max_yaw: Annotated[
+        float | None,
+        Option(
+            "Most degrees by which a head that is enrolled is turned sideways; 90 for any.", unset=_PACK, at_least=0
+        ),
+    ] = None
+    max_pitch: Annotated[
+        float | None,
+        Option("Most degrees by which a head that is enrolled looks up or down; 90 for any.", unset=_PACK, at_least=0),
+    ] = None
+    probe_min_face_px: Annotated[
+        float | None, Option("Fewest pixels of a face that is identified; else it is unknown.", unset=_PACK, at_least=0)
+    ] = None
+    probe_min_sharpness: Annotated[
+        float | None,
+        Option("Least sharpness of a face that is identified; else it is unknown.", unset=_PACK, at_least=0),
+    ] = None
+    probe_min_score: Annotated[
+        float | None,
+        Option("Least detector score of a face that is identified; else it is unknown.", unset=_PACK, at_least=0),
+    ] = None
+    require_live: Annotated[
+        bool,
+        Option(
+            "Whether images must show faces that look live to be enrolled, identified or verified; needs a pack that "
+            "can tell, such as open."
+        ),
+    ] = False
+    keep: Annotated[Keep, Option("What is kept of enrolled images: nothing, aligned faces, or whole images.")] = (
+        "nothing"
+    )
+    retention_days: Annotated[
+        float | None,
+        Option(
+            "Days after its last enrolment after which a subject is forgotten.",
+            unset="never",
+            above=0,
+            at_most=LONGEST_RETENTION_DAYS,
+        ),
+    ] = None
+    consent_required: Annotated[bool, Option("Whether to enrol nobody without a note of consent.")] = False
+    log_searches: Annotated[bool, Option("Whether the log tells of every identification and verification.")] = True
+
+    def __post_init__(self) -> None:
+        for name, (kind, option) in options_of(Policy).items():
+            value = getattr(self, name)
+            if option.unset and value is not None:
+                check_number(name, value, at_least=option.at_least, above=option.above)
+            if kind is bool and not isinstance(value, bool):
+                raise InvalidOption(f"{name} must be true or false")
+            option.check(name, kind, value)
+        if (self.retention_days or 0) > LONGEST_RETENTION_DAYS:
+            raise InvalidOption(f"retention_days is at most {LONGEST_RETENTION_DAYS:,}; None for ever")
+
+
+def check_number(name: str, value: object, *, at_least: float | None = None, above: float | None = None) -> None:
+    """Insist on a finite number.
+
+    Raises:
+        InvalidOption: it is none, or less than the limit.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+    if (
+        not is_number
+        or (at_least is not None and value < at_least)  # type: ignore[operator]  # it is a number
+        or (above is not None and value <= above)  # type: ignore[operator]  # likewise
+    ):
+        limit = "" if at_least is None else f" of {at_least:g} or more"
+        limit = limit if above is None else f" above {above:g}"
+        raise InvalidOption(f"{name} must be a finite number{limit}, not {value!r}")
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@cache
+def options_of(options: type) -> Mapping[str, tuple[Any, Option]]:
+    """Return the type and the option of each field of a set, inherited ones too."""
+    hints = get_type_hints(options, include_extras=True)
+    known = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Annotated}
+    return {name: (kind, option) for name, (kind, option, *_) in known.items()}
+
+
+def defaults_of(options: type) -> dict[str, Any]:
+    """Return the default of each option of a set."""
+    return {name: option.default for name, (_, option) in options_of(options).items()}
+
+
+def takes(options: type) -> Callable[[Function], Function]:
+    """Make a function with ``**options: Unpack[Set]`` one that has each option of the set as an argument.
+
+    An option that is not given gets its default, an unknown one is a ``TypeError``. The signature names each option,
+    and the docstring tells of it in place of the line that begins with ``**options``.
+
+    Args:
+        options: the set.
+    """
+
+    def decorate(function: Function) -> Function:
+        kinds, defaults = options_of(options), defaults_of(options)
+        declared = inspect.signature(function)
+        own = [each for each in declared.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        known = {*defaults, *(each.name for each in own)}
+
+        @wraps(function)
+        def call(*args: Any, **given: Any) -> Any:  # noqa: ANN401  # whatever the function takes
+            if unknown := given.keys() - known:
+                raise TypeError(f"{function.__qualname__}() got an unexpected keyword argument {min(unknown)!r}")
+            for name in given.keys() & kinds.keys():
+                kind, option = kinds[name]
+                option.check(name, kind, given[name])
+            return function(*args, **{**defaults, **given})
+
+        taken = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=kind)
+            for name, (kind, option) in options_of(options).items()
+        ]
+        vars(call)["__signature__"] = declared.replace(parameters=[*own, *taken])
+        call.__doc__ = re.sub(r"( *)\*\*options: .*", partial(_arguments, options), function.__doc__ or "")
+        return cast("Function", call)
+
+    return decorate
+
+
+def _arguments(options: type, line: re.Match[str]) -> str:
+    """Return the lines of a docstring that tell of the options of a set."""
+    told = []
+    for name, (_, option) in options_of(options).items():
+        unset = f" None for {option.unset}." if option.unset else ""
+        text = f"{name}: {option.text}{unset}"
+        told.append(fill(text, 120, initial_indent=line[1], subsequent_indent=line[1] + "    "))
+    return "\n".join(told)
