@@ -7,7 +7,7 @@ and are decorated with ``takes(Set)``; commands, forms, request models and setti
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial, wraps
 from os import PathLike
 from textwrap import fill
@@ -66,22 +66,22 @@ class Option:
         """
         if get_origin(kind) is Literal and value not in get_args(kind):
             raise InvalidOption(f"{name} must be one of {', '.join(get_args(kind))}, not {value!r}")
-        if kind is int and not (type(value) is int and (self.at_least or 0) <= value <= (self.at_most or value)):
-            raise InvalidOption(f"{name} must be a whole number from {self.at_least} to {self.at_most}, not {value!r}")
+        if self.at_most is not None and kind is int and not (type(value) is int and 1 <= value <= self.at_most):
+            raise InvalidOption(f"{name} must be a whole number from 1 to {self.at_most}, not {value!r}")
+
+
+_MIN_FACE = Option(
+    "Smallest face to look for: from 1 on in pixels, at least 10; below 1 as a fraction of the image's shorter side. "
+    "Half the size takes four times as long.",
+    unset="that of the Recognizer or server",
+    metavar="N",
+)
 
 
 class Smallest(TypedDict, total=False):
     """How small faces are looked for."""
 
-    min_face: Annotated[
-        float | None,
-        Option(
-            "Smallest face to look for: from 1 on in pixels, at least 10; below 1 as a fraction of the image's shorter "
-            "side. Half the size takes four times as long.",
-            unset="that of the Recognizer or server",
-            metavar="N",
-        ),
-    ]
+    min_face: Annotated[float | None, _MIN_FACE]
 
 
 class Find(Smallest, total=False):
@@ -138,6 +138,9 @@ class Threshold(TypedDict, total=False):
             metavar="RATE",
         ),
     ]
+
+
+NOTHING_ASKED: Threshold = {}
 
 
 class Decide(Threshold, total=False):
@@ -324,6 +327,15 @@ def check_number(name: str, value: object, *, at_least: float | None = None, abo
         limit = "" if at_least is None else f" of {at_least:g} or more"
         limit = limit if above is None else f" above {above:g}"
         raise InvalidOption(f"{name} must be a finite number{limit}, not {value!r}")
+
+
+class Recognition(Loading, Threshold, total=False):
+    """What a Recognizer is made with."""
+
+    streams: Annotated[
+        int, Option("Inferences that run at the same time when several threads share the Recognizer.", default=1)
+    ]
+    min_face: Annotated[float, replace(_MIN_FACE, default=DEFAULT_MIN_FACE, unset=None)]
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])

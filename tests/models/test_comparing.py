@@ -4,7 +4,6 @@ import json
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from visavis.errors import InvalidOption, ModelCorrupt
 from visavis.models.catalogue import DLIB
 from visavis.models.installation import Measured, as_installed
 from visavis.models.recognizer import choose_rule, compare
+from visavis.options import Threshold
 from visavis.types import Face
 
 PACK = replace(DLIB, calibration=MADE_UP.calibration, rates=MADE_UP.rates)
@@ -37,8 +37,8 @@ def face(*embedding: float) -> Face:
         ({"fmr": "lenient"}, Rule(0.60, 0.55, 0.65, 1e-2)),
     ],
 )
-def test_a_rule_is_what_was_asked_for(asked: dict[str, Any], expected: Rule) -> None:
-    assert choose_rule(PACK, DEFAULT, **asked) == expected
+def test_a_rule_is_what_was_asked_for(asked: Threshold, expected: Rule) -> None:
+    assert choose_rule(PACK, DEFAULT, asked) == expected
 
 
 @pytest.mark.parametrize(
@@ -51,17 +51,17 @@ def test_a_rule_is_what_was_asked_for(asked: dict[str, Any], expected: Rule) -> 
         ({"fmr": 1e-6}, r"from 0\.0001 to 0\.01"),
     ],
 )
-def test_what_makes_no_rule_is_refused(asked: dict[str, Any], message: str) -> None:
+def test_what_makes_no_rule_is_refused(asked: Threshold, message: str) -> None:
     with pytest.raises(InvalidOption, match=message):
-        choose_rule(PACK, DEFAULT, **asked)
+        choose_rule(PACK, DEFAULT, asked)
 
 
 def test_without_a_measurement_there_are_no_rates() -> None:
-    assert choose_rule(UNKNOWN, DEFAULT, threshold=0.5).threshold == 0.5
+    assert choose_rule(UNKNOWN, DEFAULT, {"threshold": 0.5}).threshold == 0.5
     with pytest.raises(InvalidOption, match="visavis calibrate --pack dlib"):
-        choose_rule(UNKNOWN, DEFAULT, fmr=1e-3)
+        choose_rule(UNKNOWN, DEFAULT, {"fmr": 1e-3})
     with pytest.raises(InvalidOption, match="between 0 and 1"):
-        choose_rule(UNKNOWN, DEFAULT, fmr=2)
+        choose_rule(UNKNOWN, DEFAULT, {"fmr": 2})
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_without_a_measurement_there_are_no_rates() -> None:
     [(0.0, True, "same"), (0.3, True, "uncertain"), (0.45, False, "uncertain"), (0.6, False, "different")],
 )
 def test_the_answer_tells_the_rule(distance: float, same: bool, decision: str) -> None:  # noqa: FBT001  # expected
-    answer = compare(PACK, face(0, 0), face(distance, 0), choose_rule(PACK, DEFAULT, fmr="balanced"))
+    answer = compare(PACK, face(0, 0), face(distance, 0), choose_rule(PACK, DEFAULT, {"fmr": "balanced"}))
     assert (answer.same, answer.decision, answer.threshold, answer.fmr) == (same, decision, 0.40, 1e-3)
     assert bool(answer) is same
     assert answer.to_dict()["decision"] == decision
@@ -106,12 +106,12 @@ def test_a_calibration_takes_the_place_of_ours(tmp_path: Path) -> None:
 
 def test_a_refused_rate_names_the_measurement_and_the_way_back(tmp_path: Path) -> None:
     with pytest.raises(InvalidOption, match=r"\(measured: all pairs of the 435 people.*smaller ones$"):
-        choose_rule(DLIB, DEFAULT, fmr=1e-9)
+        choose_rule(DLIB, DEFAULT, {"fmr": 1e-9})
     keep(MADE_UP, tmp_path)
     with pytest.raises(InvalidOption, match=r"\(measured: made up\).*; visavis calibrate --reset --pack dlib brings"):
-        choose_rule(as_installed(DLIB, tmp_path), DEFAULT, fmr=1e-9)
+        choose_rule(as_installed(DLIB, tmp_path), DEFAULT, {"fmr": 1e-9})
     with pytest.raises(InvalidOption, match=r"\(measured: made up\).*smaller ones$"):  # there is nothing to go back to
-        choose_rule(as_installed(UNKNOWN, tmp_path), DEFAULT, fmr=1e-9)
+        choose_rule(as_installed(UNKNOWN, tmp_path), DEFAULT, {"fmr": 1e-9})
 
 
 def test_a_calibration_is_of_one_embedding_space(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """From distances and qualities to decisions: pure functions."""
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,21 +50,22 @@ def test_the_pack_decides_what_the_policy_leaves_open() -> None:
     assert (rules.rule, rules.margin, rules.conflict_threshold) == (Rule.at(0.5), 0.125, 0.25)
     own = rules_of(Policy(threshold=0.25, margin=0, conflict_threshold=0), PACK)
     assert (own.rule, own.margin, own.conflict_threshold) == (Rule.at(0.25), 0, 0)
-    assert rules_of(Policy(threshold=0.25), PACK, threshold=0.75).rule == Rule.at(0.75)
+    assert rules_of(Policy(threshold=0.25), PACK, {"threshold": 0.75}).rule == Rule.at(0.75)
 
 
 def test_a_rate_in_place_of_a_threshold() -> None:
-    rules = rules_of(Policy(threshold=0.25), RATED, fmr="balanced")
+    rules = rules_of(Policy(threshold=0.25), RATED, {"fmr": "balanced"})
     assert rules.rule == Rule(0.5, 0.4, 0.6, 1e-3)
-    for wrong, message in (
+    refused: list[tuple[Any, str]] = [
         ({"fmr": 1e-3, "threshold": 0.5}, "use one of them"),
         ({"fmr": 1e-9}, "visavis calibrate with more images"),
         ({"fmr": "strictest"}, "one of strict, balanced, lenient"),
-    ):
+    ]
+    for wrong, message in refused:
         with pytest.raises(InvalidOption, match=message):
-            rules_of(Policy(), RATED, **wrong)
+            rules_of(Policy(), RATED, wrong)
     with pytest.raises(InvalidOption, match="visavis calibrate --pack"):
-        rules_of(Policy(), PACK, fmr=1e-3)
+        rules_of(Policy(), PACK, {"fmr": 1e-3})
 
 
 def test_the_limits_of_the_pack_hold_where_the_policy_has_none() -> None:
@@ -79,10 +81,10 @@ def test_the_limits_of_the_pack_hold_where_the_policy_has_none() -> None:
 @pytest.mark.parametrize("threshold", [0, -1, np.nan, np.inf, "x", None])
 def test_a_threshold_is_a_finite_number_above_0(threshold: float | None) -> None:
     if threshold is None:
-        assert rules_of(Policy(), PACK, threshold=threshold).rule == Rule.at(PACK.identify_threshold)
+        assert rules_of(Policy(), PACK, {"threshold": threshold}).rule == Rule.at(PACK.identify_threshold)
         return
     with pytest.raises(InvalidOption):
-        rules_of(Policy(), PACK, threshold=threshold)
+        rules_of(Policy(), PACK, {"threshold": threshold})
 
 
 def test_margins_are_those_to_the_next() -> None:

@@ -60,7 +60,7 @@ def evaluate_pairs(  # noqa: PLR0913  # independent options
         OSError: the cache cannot be written.
     """
     pack = seeing.eyes.pack
-    rule = choose_rule(pack, Rule.at(pack.threshold), threshold=threshold, fmr=fmr)
+    rule = choose_rule(pack, Rule.at(pack.threshold), {"threshold": threshold, "fmr": fmr})
     threshold = rule.threshold
     embedded = embed_photos(seeing, pairs.photos)
     everything = compare_pairs(embedded, pairs, pack.metric, grouping)

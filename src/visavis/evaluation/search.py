@@ -54,7 +54,7 @@ def evaluate_search(  # noqa: PLR0913  # independent options
         OSError: the cache cannot be written.
     """
     pack = seeing.eyes.pack
-    rule = choose_rule(pack, Rule.at(pack.identify_threshold), threshold=threshold, fmr=fmr)
+    rule = choose_rule(pack, Rule.at(pack.identify_threshold), {"threshold": threshold, "fmr": fmr})
     threshold = rule.threshold
     embedded = embed_photos(seeing, split.photos)
     answers = search(embedded, split, pack.metric)

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from os import PathLike
 from pathlib import Path
-from typing import Literal, TypedDict, TypeVar, get_args
+from typing import TypeVar
 
 import numpy as np
+from typing_extensions import Unpack
 
 from visavis.core.decide import Rule, check_rate, distance_of, probability_of_same, rule_at_rate
 from visavis.core.image import DEFAULT_LIMITS, ImageLimits, name_of
@@ -18,7 +18,16 @@ from visavis.models.installation import Installation, as_installed, default_cach
 from visavis.models.loading import load_models
 from visavis.models.packs import Pack
 from visavis.models.runtime import RuntimeSpec
-from visavis.options import DEFAULT_MIN_FACE, Attribute, FacesPolicy, Precision, Rate, Runtime
+from visavis.options import (
+    DEFAULT_PACK,
+    Attribute,
+    Describe,
+    Observe,
+    Recognition,
+    Threshold,
+    Verify,
+    takes,
+)
 from visavis.types import Face, FloatArray, ImageSource, UInt8Array, Verification
 
 # How many chips, and at most how many images, are gathered before they are embedded together.
@@ -88,18 +97,18 @@ def insist(found: Found | VisavisError, place: str, image: ImageSource) -> Found
     return found
 
 
-def choose_rule(pack: Pack, default: Rule, *, threshold: float | None = None, fmr: float | str | None = None) -> Rule:
+def choose_rule(pack: Pack, default: Rule, asked: Threshold) -> Rule:
     """Return the rule that is asked for.
 
     Args:
         pack: whose embeddings are compared.
         default: where nothing is asked for.
-        threshold: two faces nearer than this are taken for one person.
-        fmr: the false match rate to keep instead, or its name: "strict", "balanced" or "lenient".
+        asked: a threshold, or the false match rate to keep instead.
 
     Raises:
         InvalidOption: both are given, or one is out of its range; or nobody has measured the pack's rates, or this one.
     """
+    threshold, fmr = asked.get("threshold"), asked.get("fmr")
     if threshold is not None and fmr is not None:
         raise InvalidOption("threshold and fmr are two ways to say the same: use one of them")
     if threshold is not None:
@@ -137,15 +146,6 @@ def compare(pack: Pack, a: Face, b: Face, rule: Rule) -> Verification:
     )
 
 
-class Options(TypedDict):
-    """What ``detect`` and ``embed`` are asked for."""
-
-    faces: FacesPolicy
-    min_face: float | None
-    quality: bool
-    attributes: Sequence[Attribute]
-
-
 class Recognizer:
     """Find faces, embed them, and tell whether two images show the same person.
 
@@ -153,51 +153,30 @@ class Recognizer:
     changes afterwards, and any number of threads may share it.
     """
 
-    def __init__(  # noqa: PLR0913  # independent settings, each with a sensible default
-        self,
-        pack: str = "dlib",
-        *,
-        runtime: Runtime = "openvino",
-        precision: Precision = "auto",
-        threads: int | None = None,
-        streams: int = 1,
-        min_face: float = DEFAULT_MIN_FACE,
-        threshold: float | None = None,
-        fmr: Rate | None = None,
-        limits: ImageLimits = DEFAULT_LIMITS,
-        cache_dir: str | PathLike[str] | None = None,
-        models_dir: str | PathLike[str] | None = None,
+    @takes(Recognition)
+    def __init__(
+        self, pack: str = DEFAULT_PACK, *, limits: ImageLimits = DEFAULT_LIMITS, **options: Unpack[Recognition]
     ) -> None:
         """Load a pack.
 
         Args:
             pack: its name in the catalogue.
-            runtime: "openvino", or "onnxruntime" (an extra).
-            precision: "auto" for bfloat16 where the processor has it, "f32" for float32.
-            threads: that one inference may use; None for all cores.
-            streams: how many inferences run at the same time when several threads share the Recognizer.
-            min_face: the smallest face to look for: from 1 on in pixels, below 1 as a fraction of the image's shorter
-                side. Half the size costs four times the search.
-            threshold: two faces nearer than this are the same person; None for the pack's own.
-            fmr: the false match rate to keep, in place of a threshold: a number, or "strict" (1e-4), "balanced" (1e-3)
-                or "lenient" (1e-2).
             limits: on images.
-            cache_dir: for converted models; None for the user's cache folder.
-            models_dir: for pulled models and calibrations; None for the user's data folder.
+            **options: see ``visavis.options.Recognition``.
 
         Raises:
             InvalidOption: an argument is out of its range.
             SetupError: a model or the runtime is missing or damaged.
         """
         installation = Installation(
-            RuntimeSpec(runtime, precision, threads, streams),
-            Path(cache_dir or default_cache_dir()),
-            Path(models_dir or default_models_dir()),
+            RuntimeSpec(options["runtime"], options["precision"], options["threads"], options["streams"]),
+            Path(options["cache_dir"] or default_cache_dir()),
+            Path(options["models_dir"] or default_models_dir()),
         )
         self.pack = as_installed(find_pack(pack), installation.models_dir)
         self.runtime = installation.spec
-        self.min_face = check_min_face(min_face)
-        self.rule = choose_rule(self.pack, Rule.at(self.pack.threshold), threshold=threshold, fmr=fmr)
+        self.min_face = check_min_face(options["min_face"])
+        self.rule = choose_rule(self.pack, Rule.at(self.pack.threshold), options)
         self.limits = limits
         self._models = load_models(self.pack, installation)
 
@@ -206,66 +185,47 @@ class Recognizer:
         """Two faces nearer than this are the same person."""
         return self.rule.threshold
 
+    @takes(Describe)
     def detect(
         self,
         image: ImageSource,
-        *,
-        faces: FacesPolicy = "all",
-        min_face: float | None = None,
-        quality: bool = False,
-        attributes: Sequence[Attribute] = (),
+        **options: Unpack[Describe],
     ) -> tuple[Face, ...]:
         """Find faces: largest first, without embeddings; an empty tuple where there are none.
 
         Args:
             image: a path, encoded bytes, a binary file, a Pillow image or an array.
-            faces: "all"; "largest" for at most one, found faster; or "only" for exactly one.
-            min_face: the smallest face to look for, in place of the Recognizer's.
-            quality: whether to tell how well the image shows each face; takes a little time.
-            attributes: what else to tell of each face: "liveness", "pose", "age", "gender"; each is a network more.
+            **options: see ``visavis.options.Describe``.
 
         Raises:
             NoFace, MultipleFaces: with faces="only".
             InputError: the image cannot be used, or an argument is out of its range.
             SetupError: what tells an attribute is missing or damaged.
         """
-        options: Options = {"faces": faces, "min_face": min_face, "quality": quality, "attributes": attributes}
         return value_of(next(self.detect_many([image], **options)))
 
+    @takes(Describe)
     def embed(
         self,
         image: ImageSource,
-        *,
-        faces: FacesPolicy = "all",
-        min_face: float | None = None,
-        quality: bool = False,
-        attributes: Sequence[Attribute] = (),
+        **options: Unpack[Describe],
     ) -> tuple[Face, ...]:
         """Find faces and embed them; everything else as in ``detect``."""
-        options: Options = {"faces": faces, "min_face": min_face, "quality": quality, "attributes": attributes}
         return value_of(next(self.embed_many([image], **options)))
 
-    def verify(  # noqa: PLR0913  # independent options
+    @takes(Verify)
+    def verify(
         self,
         a: ImageSource,
         b: ImageSource,
-        *,
-        faces: Literal["largest", "only"] = "largest",
-        threshold: float | None = None,
-        fmr: Rate | None = None,
-        min_face: float | None = None,
-        require_live: bool = False,
+        **options: Unpack[Verify],
     ) -> Verification:
         """Tell whether two images show the same person.
 
         Args:
             a: an image, as in ``detect``.
             b: another.
-            faces: "largest" compares the largest face of each; "only" insists on exactly one in each.
-            threshold: two faces nearer than this are the same person, in place of the Recognizer's.
-            fmr: the false match rate to keep, in place of a threshold.
-            min_face: the smallest face to look for, in place of the Recognizer's.
-            require_live: whether to refuse faces that look like a print or a screen.
+            **options: see ``visavis.options.Verify``.
 
         Raises:
             NoFace: an image shows no face; the message says which.
@@ -273,10 +233,7 @@ class Recognizer:
             MultipleFaces: with faces="only", an image shows several.
             InputError: an image cannot be used, or an argument is out of its range.
         """
-        verified = self.verify_many(
-            [(a, b)], faces=faces, threshold=threshold, fmr=fmr, min_face=min_face, require_live=require_live
-        )
-        return value_of(next(verified))
+        return value_of(next(self.verify_many([(a, b)], **options)))
 
     def embed_chips(self, chips: Sequence[UInt8Array]) -> FloatArray:
         """Return the embeddings (N, D) of faces that are already aligned as the pack's template says.
@@ -294,82 +251,62 @@ class Recognizer:
                 raise InvalidImage(f"a chip must be {expected}, not {chip.shape} {chip.dtype}")
         return self._models.embedder(chips)
 
+    @takes(Describe)
     def detect_many(
         self,
         images: Iterable[ImageSource],
-        *,
-        faces: FacesPolicy = "all",
-        min_face: float | None = None,
-        quality: bool = False,
-        attributes: Sequence[Attribute] = (),
+        **options: Unpack[Describe],
     ) -> Iterator[tuple[Face, ...] | VisavisError]:
         """Return for each image, in order, what ``detect`` returns, or the error that it would raise.
 
         Images are taken from the iterable one by one, as results are taken from the iterator.
         """
-        find = self._finder(faces, min_face, chips=False, quality=quality, attributes=attributes)
+        find = self._finder(options, chips=False)
         return map(faces_of, map(find, several(images)))
 
+    @takes(Describe)
     def embed_many(
         self,
         images: Iterable[ImageSource],
-        *,
-        faces: FacesPolicy = "all",
-        min_face: float | None = None,
-        quality: bool = False,
-        attributes: Sequence[Attribute] = (),
+        **options: Unpack[Describe],
     ) -> Iterator[tuple[Face, ...] | VisavisError]:
         """Return for each image, in order, what ``embed`` returns, or the error that it would raise.
 
         Images are taken from the iterable a few at a time, and their faces embedded together.
         """
-        find = self._finder(faces, min_face, chips=True, quality=quality, attributes=attributes)
+        find = self._finder(options, chips=True)
         return map(faces_of, self._embed_found(map(find, several(images))))
 
+    @takes(Observe)
     def observe_many(
         self,
         images: Iterable[ImageSource],
-        *,
-        faces: FacesPolicy = "all",
-        min_face: float | None = None,
-        attributes: Sequence[Attribute] = (),
+        **options: Unpack[Observe],
     ) -> Iterator[tuple[Observed, ...] | VisavisError]:
         """Return for each image what ``embed_many`` returns with quality, and the chip of each face."""
-        find = self._finder(faces, min_face, chips=True, quality=True, attributes=attributes)
+        find = self._finder({**options, "quality": True}, chips=True)
         return map(observed_of, self._embed_found(map(find, several(images))))
 
-    def verify_many(  # noqa: PLR0913  # likewise
+    @takes(Verify)
+    def verify_many(
         self,
         pairs: Iterable[tuple[ImageSource, ImageSource]],
-        *,
-        faces: Literal["largest", "only"] = "largest",
-        threshold: float | None = None,
-        fmr: Rate | None = None,
-        min_face: float | None = None,
-        require_live: bool = False,
+        **options: Unpack[Verify],
     ) -> Iterator[Verification | VisavisError]:
         """Return for each pair, in order, what ``verify`` returns, or the error that it would raise."""
-        if faces not in ("largest", "only"):
-            raise InvalidOption(f"faces must be one of largest, only, not {faces!r}")
-        find = self._finder(faces, min_face, chips=True, attributes=("liveness",) if require_live else ())
-        rule = choose_rule(self.pack, self.rule, threshold=threshold, fmr=fmr)
+        attributes: tuple[Attribute, ...] = ("liveness",) if options["require_live"] else ()
+        wanted: Describe = {"faces": options["faces"], "attributes": attributes, "quality": False}
+        find = self._finder({**wanted, "min_face": options["min_face"]}, chips=True)
+        rule = choose_rule(self.pack, self.rule, options)
         found = (insist(find(image), place, image) for a, b in pairs for place, image in (("first", a), ("second", b)))
         embedded = map(faces_of, self._embed_found(found))
         return (self._compare(a, b, rule) for a, b in zip(embedded, embedded, strict=True))
 
-    def _finder(
-        self,
-        faces: FacesPolicy,
-        min_face: float | None,
-        *,
-        chips: bool,
-        quality: bool = False,
-        attributes: Sequence[Attribute] = (),
-    ) -> Find:
-        if faces not in get_args(FacesPolicy):
-            raise InvalidOption(f"faces must be one of {', '.join(get_args(FacesPolicy))}, not {faces!r}")
-        least = self.min_face if min_face is None else check_min_face(min_face)
-        search = Search(faces, least, chips, quality, self._models.attributes.ready(attributes))
+    def _finder(self, options: Describe, *, chips: bool) -> Find:
+        """Return what finds faces as the options say, each of which is given."""
+        least = self.min_face if options["min_face"] is None else check_min_face(options["min_face"])
+        attributes = self._models.attributes.ready(options["attributes"])
+        search = Search(options["faces"], least, chips, options["quality"], attributes)
         return make_finder(self._models, self.pack.template, self.limits, search)
 
     def _embed_found(self, found: Iterable[Found | VisavisError]) -> Iterator[Found | VisavisError]:

@@ -22,7 +22,16 @@ from visavis.models.attributes import is_live
 from visavis.models.catalogue import pack_of_space
 from visavis.models.packs import Pack, QualityLimits
 from visavis.models.recognizer import choose_rule
-from visavis.options import Attribute, Policy
+from visavis.options import (
+    NOTHING_ASKED,
+    Attribute,
+    Enrol,
+    Identify,
+    Observe,
+    Policy,
+    Threshold,
+    Verify,
+)
 from visavis.service.results import Candidate, Identification, SubjectVerification, UnknownReason
 from visavis.types import Face, FloatArray, Quality
 
@@ -46,21 +55,20 @@ class Rules:
     pack: Pack
 
 
-def rules_of(policy: Policy, pack: Pack, *, threshold: float | None = None, fmr: float | str | None = None) -> Rules:
+def rules_of(policy: Policy, pack: Pack, asked: Threshold = NOTHING_ASKED) -> Rules:
     """Return the rules of a gallery.
 
     Args:
         policy: the gallery's.
         pack: whose embeddings it holds.
-        threshold: a subject nearer than this is identified, in place of what both say.
-        fmr: the false match rate to keep instead, of one comparison.
+        asked: a threshold in place of what both say, or the false match rate of one comparison to keep instead.
 
     Raises:
         InvalidOption: both are given, or one is out of its range; or nobody has measured the pack's rates.
     """
     default = Rule.at(_first(policy.threshold, pack.identify_threshold))
     return Rules(
-        rule=choose_rule(pack, default, threshold=threshold, fmr=fmr),
+        rule=choose_rule(pack, default, asked),
         margin=_first(policy.margin, pack.identify_margin),
         conflict_threshold=_first(policy.conflict_threshold, pack.conflict_threshold),
         limits=limits_of(policy, pack),
@@ -223,9 +231,10 @@ def _too_little(quality: Quality, min_face_px: float, min_sharpness: float, min_
         yield LowScore(f"the detector's score of the face is {quality.score:.3g}; {min_score:g} is needed")
 
 
-def wanted_attributes(*, require_live: bool) -> tuple[Attribute, ...]:
-    """Return what else must be told of faces to decide about them."""
-    return ("liveness",) if require_live else ()
+def looking(options: Enrol | Identify | Verify, policy: Policy, *, require_live: bool) -> Observe:
+    """Return how to look at an image: also whether a face is live, where the options or the policy ask for that."""
+    attributes: tuple[Attribute, ...] = ("liveness",) if require_live or policy.require_live else ()
+    return {"faces": options["faces"], "min_face": options["min_face"], "attributes": attributes}
 
 
 def check_live(face: Face) -> None:

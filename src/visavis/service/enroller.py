@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
 from typing import TypeAlias
 
 import cv2
@@ -19,13 +18,13 @@ from visavis.errors import ConsentMissing, InvalidOption, KeyReused, NoFace, Sub
 from visavis.galleries.checks import check_embedding, check_key, check_subject_id
 from visavis.galleries.records import NO_DETAILS, Details, Gallery, NewSample, Origin, Stored
 from visavis.galleries.store import Store
-from visavis.options import EnrolFaces
+from visavis.options import Enrol
 from visavis.service.decisions import (
     Rules,
     candidates_of,
     check_live,
+    looking,
     shortcomings,
-    wanted_attributes,
     within_retention,
 )
 from visavis.service.observer import Eyes
@@ -119,8 +118,7 @@ class Enroller:
         gallery: with the policy to follow.
         rules: its policy with the pack's own numbers.
         origin: who enrols.
-        faces, min_face: which face of an image counts.
-        allow_conflict: whether a face is enrolled that already is another subject.
+        options: each of which is given.
     """
 
     store: Store
@@ -128,9 +126,7 @@ class Enroller:
     gallery: Gallery
     rules: Rules
     origin: Origin
-    faces: EnrolFaces
-    min_face: float | None
-    allow_conflict: bool
+    options: Enrol
 
     def enrol(self, batch: Sequence[Enrolment | VisavisError]) -> list[_Outcome]:
         """Return what became of each; what is returned is stored."""
@@ -164,9 +160,8 @@ class Enroller:
         keep = self.gallery.policy.keep
         pictured = [_pictured(each, self.eyes) if keep == "images" else each for each in batch]
         images = [each.image for each in pictured if not isinstance(each, VisavisError) and each.image is not None]
-        attributes = wanted_attributes(require_live=self.gallery.policy.require_live)
-        look = partial(self.eyes.observe_many, faces=self.faces, min_face=self.min_face, attributes=attributes)
-        observed = look(images) if images else iter(())
+        look = looking(self.options, self.gallery.policy, require_live=False)
+        observed = self.eyes.observe_many(images, **look) if images else iter(())
         for each in pictured:
             if isinstance(each, VisavisError):
                 yield each
@@ -209,7 +204,9 @@ class Enroller:
     def _store(self, ready: Mapping[int, _Ready]) -> dict[int, _Outcome]:
         """Store what nothing forbids: together, but what depends on another one of the batch after that one."""
         so_far = _SoFar(np.empty((len(ready), self.gallery.space.dimension), np.float32))
-        looked_for = bool(self.rules.conflict_threshold) and not (self.allow_conflict and len(ready) > IMAGES_AT_ONCE)
+        looked_for = bool(self.rules.conflict_threshold) and not (
+            self.options["allow_conflict"] and len(ready) > IMAGES_AT_ONCE
+        )
         vectors = np.array([each.sample.embedding for each in ready.values()], np.float32)
         before = self._nearest(vectors) if ready and looked_for else [None] * len(ready)
         for (number, each), nearest in zip(ready.items(), before, strict=True):
@@ -222,7 +219,7 @@ class Enroller:
                 )
                 continue
             conflict = self._conflict(each, self._nearest_by_now(each, nearest, so_far)) if looked_for else None
-            if conflict is not None and not self.allow_conflict:
+            if conflict is not None and not self.options["allow_conflict"]:
                 so_far.outcomes[number] = SubjectConflict(
                     f"this face already is subject {conflict.subject!r} (distance {conflict.distance:.3f}); "
                     "enrol it there, or allow the conflict"

@@ -1,13 +1,15 @@
 """Interface that the service needs of a Recognizer."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Protocol
+
+from typing_extensions import Unpack
 
 from visavis.core.image import ImageLimits
 from visavis.errors import VisavisError
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed
-from visavis.options import Attribute, FacesPolicy
+from visavis.options import Observe
 from visavis.types import ImageSource
 
 
@@ -23,11 +25,6 @@ class Eyes(Protocol):
         """On images."""
 
     def observe_many(
-        self,
-        images: Iterable[ImageSource],
-        *,
-        faces: FacesPolicy = "all",
-        min_face: float | None = None,
-        attributes: Sequence[Attribute] = (),
+        self, images: Iterable[ImageSource], **options: Unpack[Observe]
     ) -> Iterator[tuple[Observed, ...] | VisavisError]:
         """Return for each image the faces with embedding, quality and chip, or why there are none."""

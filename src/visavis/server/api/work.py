@@ -109,7 +109,7 @@ def _rule(recognizer: Recognizer, wanted: VerifyRequest) -> Rule:
     threshold = wanted.threshold if "threshold" in wanted.model_fields_set else None
     name = None if wanted.operating_point == "default" else wanted.operating_point
     try:
-        return choose_rule(recognizer.pack, recognizer.rule, threshold=threshold, fmr=name or wanted.fmr)
+        return choose_rule(recognizer.pack, recognizer.rule, {"threshold": threshold, "fmr": name or wanted.fmr})
     except InvalidOption as error:
         raise from_library(error, "operating_point" if name else "fmr") from None
 
