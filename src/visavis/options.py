@@ -381,8 +381,10 @@ def takes(options: type) -> Callable[[Function], Function]:
 
         taken = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=kind)
-            for name, (kind, option) in options_of(options).items()
+            for name, (kind, option) in kinds.items()
         ]
+        call.__annotations__ = {**function.__annotations__, **{name: kind for name, (kind, _) in kinds.items()}}
+        call.__annotations__.pop("options")
         vars(call)["__signature__"] = declared.replace(parameters=[*own, *taken])
         call.__doc__ = re.sub(r"( *)\*\*options: .*", partial(_arguments, options), function.__doc__ or "")
         return cast("Function", call)

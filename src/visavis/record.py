@@ -21,14 +21,14 @@ class Record:
     __slots__ = ()
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # subclasses are dataclasses
     __pydantic_config__: ClassVar[dict[str, Any]] = {"use_attribute_docstrings": True}
-    sparse: ClassVar[bool] = False  # whether members that are None are left out of JSON
+    _sparse: ClassVar[bool] = False  # whether members that are None are left out of JSON
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON."""
         members = {}
         for each in fields(self):
             value = getattr(self, each.name)
-            if "hidden" in each.metadata or (value is None and self.sparse):
+            if "hidden" in each.metadata or (value is None and self._sparse):
                 continue
             members[each.name] = value = plain(value)
             if "without" in each.metadata:
@@ -49,11 +49,11 @@ class Record:
             if "without" in each.metadata:
                 member = _without(each.metadata["without"], member, handler)
             described["properties"][each.name] = member
-            if cls.sparse and "anyOf" in member:
+            if cls._sparse and "anyOf" in member:
                 member.update(*(kind for kind in member.pop("anyOf") if kind != {"type": "null"}))
         members = described["properties"]
         described["required"] = [
-            each.name for each in fields(cls) if each.name in members and not (cls.sparse and each.default is None)
+            each.name for each in fields(cls) if each.name in members and not (cls._sparse and each.default is None)
         ]
         return reference
 

@@ -74,7 +74,7 @@ class EmbeddingSpace(Record):
 class Quality(Record):
     """How well an image shows a face."""
 
-    sparse = True
+    _sparse = True
 
     face_px: float
     """The shorter side of the face's box, in pixels of the original."""
@@ -118,7 +118,7 @@ class Gender(Record):
 class Attributes(Record):
     """What was asked about a face; what was not asked is None."""
 
-    sparse = True
+    _sparse = True
 
     liveness: float | None = None
     """0 to 1, how much the face looks like one before the camera rather than a print or a screen."""
@@ -134,7 +134,7 @@ class Attributes(Record):
 class Face(Record):
     """One face found in an image."""
 
-    sparse = True
+    _sparse = True
 
     box_xyxy: Annotated[FloatArray, Shape((4,))]
     """(4,) left, top, right, bottom in pixels; may reach beyond the image when the face does."""
