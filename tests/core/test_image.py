@@ -561,7 +561,7 @@ def test_bytes_are_limited(tmp_path: Path, photo: UInt8Array) -> None:
 
 
 def test_a_large_file_is_refused_unread(tmp_path: Path) -> None:
-    path = tmp_path / "_sparse.png"
+    path = tmp_path / "sparse.png"
     with path.open("wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(ImageTooLarge, match=r"1,099,511,627,776 bytes"):

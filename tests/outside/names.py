@@ -39,8 +39,9 @@ def names() -> str:
 
 def errors() -> str:
     """Return every error: what it is, its code, and how it is made."""
-    lines = [f"visavis.errors: {', '.join(sorted(visavis.errors.__all__))}"]
-    for name in sorted(visavis.errors.__all__):
+    public = sorted(name for name in vars(visavis.errors) if not name.startswith("_"))
+    lines = [f"visavis.errors: {', '.join(public)}"]
+    for name in public:
         kind = getattr(visavis.errors, name)
         above = (base.__name__ for base in kind.__mro__[1:] if base not in (object, BaseException))
         lines += ["", f"{name}, {kind.code!r}: {', '.join(above)}"]
