@@ -42,7 +42,9 @@ _LOADED_WHEN_USED = {
     "open_store": "visavis.galleries.opening",
 }
 
-__all__ = ["__version__", *_LOADED_WHEN_USED, *(name for name in vars(errors) if not name.startswith("_"))]
+__all__ = [name for name in vars(errors) if not name.startswith("_")]
+__all__ += list(_LOADED_WHEN_USED)
+__all__ += ["__version__"]
 
 
 def __getattr__(name: str) -> object:
