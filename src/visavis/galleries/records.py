@@ -207,13 +207,13 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
+class Match(Record):
     """A subject near a probe."""
 
     subject: str
     """Its ID."""
     subject_number: int
-    """Its number."""
+    """Its number in the store, by which logs call it."""
     name: str | None
     """Its name, or None."""
     sample: int
@@ -238,7 +238,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Erased:
+class Erased(Record):
     """What was forgotten."""
 
     subjects: tuple[int, ...]

@@ -88,11 +88,7 @@ def candidates_of(matches: Sequence[Match], pack: Pack) -> tuple[Candidate, ...]
     further: tuple[Match | None, ...] = (*matches[1:], None)
     return tuple(
         Candidate(
-            subject=match.subject,
-            subject_number=match.subject_number,
-            name=match.name,
-            sample=match.sample,
-            distance=match.distance,
+            **match.to_dict(),
             probability=probability_of_same(match.distance, pack.calibration),
             margin=None if following is None else following.distance - match.distance,
         )

@@ -1,6 +1,7 @@
 """One gallery: enrol, identify, verify, forget, and its records."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -470,9 +471,7 @@ def _receipt(gallery: Gallery, subject: str | None, erased: Erased, origin: Orig
         gallery=gallery.name,
         gallery_number=gallery.number,
         subject=subject,
-        subjects=erased.subjects,
-        samples=erased.samples,
         forgotten_at=origin.at,
         actor=origin.actor,
-        overwritten=erased.overwritten,
+        **{each.name: getattr(erased, each.name) for each in fields(erased)},
     )

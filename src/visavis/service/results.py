@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
 
-from visavis.galleries.records import Subject
+from visavis.galleries.records import Erased, Match, Subject
 from visavis.record import WITHOUT_EMBEDDING, Record
 from visavis.types import Decision, Face
 
@@ -14,19 +14,9 @@ or a screen, where live ones are required; nobody is enrolled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate(Record):
+class Candidate(Match):
     """A subject that a probe resembles."""
 
-    subject: str
-    """Its ID."""
-    subject_number: int
-    """Its number in the store, by which logs call it."""
-    name: str | None
-    """Its name, or None."""
-    sample: int
-    """The ID of its sample that is nearest to the probe."""
-    distance: float
-    """Between the two, in the metric of the space."""
     probability: float | None
     """Calibrated chance, 0 to 1, that both are the same person, as in ``Verification``: it takes both answers to be
     equally likely beforehand, which in a large gallery they are not.
@@ -102,7 +92,7 @@ class SubjectVerification(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt(Record):
+class Receipt(Erased):
     """What was forgotten, when, and by whom: for those who must show it. It holds nothing of the face itself."""
 
     gallery: str
@@ -111,16 +101,10 @@ class Receipt(Record):
     """Its number in the store."""
     subject: str | None
     """The ID that was asked for, or None where it was a whole gallery."""
-    subjects: tuple[int, ...]
-    """The numbers, as the log has them, of the subjects that are gone."""
-    samples: int
-    """How many are gone."""
     forgotten_at: datetime
     """In UTC."""
     actor: str
     """Who asked for it."""
-    overwritten: bool
-    """Whether the store's files hold none of its bytes any more; False where a database server decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

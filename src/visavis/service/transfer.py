@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
@@ -18,14 +18,8 @@ EXPORT_VERSION = 1
 _HEADER = "visavis_export"
 _PAGE = 100
 _ECHO = 100  # characters of what somebody sent, in a message or a comparison
-_FIELDS = frozenset(
-    {
-        *("subject", "name", "metadata", "consent", "expires_at", "embedding", "quality", "source", "key", "picture"),
-        "created_at",  # which is of the sample that was exported, and not of the one that is made
-    }
-)
-_MEASURES = frozenset({"face_px", "sharpness", "score"})
-_ANGLES = frozenset({"yaw", "pitch"})
+_MEASURES = {each.name for each in fields(Quality) if each.default is MISSING}
+_ANGLES = {each.name for each in fields(Quality)} - _MEASURES
 _Value = TypeVar("_Value")
 
 
@@ -39,13 +33,7 @@ def export_lines(store: Store, gallery: Gallery, at: datetime, *, pictures: bool
         "exported_at": plain(at),
     }
     for subject in all_subjects(store, gallery.name):
-        about = {
-            "subject": subject.id,
-            "name": subject.name,
-            "metadata": dict(subject.metadata),
-            "consent": subject.consent,
-            "expires_at": plain(subject.expires_at),
-        }
+        about = {"subject": subject.id, **{name: plain(getattr(subject, name)) for name in _DETAILS}}
         empty = True
         for sample in all_samples(store, gallery.name, subject.id):
             empty = False
@@ -172,12 +160,7 @@ def details_from_line(line: Mapping[str, Any]) -> Details:
     Raises:
         InvalidOption: a field is of another kind; the message names it.
     """
-    return Details(
-        name=_text(line, "name"),
-        metadata=_read(line, "metadata", _object),
-        consent=_text(line, "consent"),
-        expires_at=_read(line, "expires_at", _moment),
-    )
+    return Details(**{name: _read(line, name, read) for name, read in _DETAILS.items()})
 
 
 def _sample_line(sample: Sample) -> dict[str, Any]:
@@ -248,3 +231,17 @@ def _number(value: object) -> float:
 
 def _from_base64(value: object) -> bytes:
     return base64.b64decode(_string(value), validate=True)
+
+
+_DETAILS: Mapping[str, Callable[[Any], Any]] = {
+    "name": _string,
+    "metadata": _object,
+    "consent": _string,
+    "expires_at": _moment,
+}
+_FIELDS = frozenset(
+    {
+        *("subject", *_DETAILS, "embedding", "quality", "source", "key", "picture"),
+        "created_at",  # which is of the sample that was exported, and not of the one that is made
+    }
+)
