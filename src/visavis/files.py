@@ -1,0 +1,102 @@
+"""Files: made for their owner alone, replaced in one step, brought to the disk."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+_OWNER_ONLY = 0o600
+_UMASK_DECIDES = 0o666
+
+
+def create_private(path: Path) -> None:
+    """Create an empty file that nobody but its owner can read at any moment.
+
+    A file that exists is not even opened: to close it would undo SQLite's locks on it for this process.
+
+    Raises:
+        FileExistsError: there is one.
+        OSError: it cannot be created.
+    """
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, _OWNER_ONLY))
+
+
+@contextmanager
+def replacing(path: Path, *, private: bool = False, durable: bool = False) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of ``path`` when the block ends well, and vanishes when it does not.
+
+    The block is to be left with the file open. A device or a pipe is written to as it is: there is nothing to replace.
+
+    Args:
+        path: of the file; where it is a link, what it leads to is replaced.
+        private: whether nobody but its owner may read it; default False, where the umask decides.
+        durable: whether content and name survive a loss of power from the end of the block on; default False.
+
+    Raises:
+        OSError: the file, which it names, cannot be written.
+    """
+    target = path.resolve()
+    if target.exists() and not target.is_file():
+        with target.open("wb") as file:
+            yield file
+        return
+    temporary = target.with_name(f".visavis-{secrets.token_hex(8)}.partial")
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)  # the last one on Windows
+    try:
+        descriptor = os.open(temporary, flags, _OWNER_ONLY if private else _UMASK_DECIDES)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(descriptor)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if durable:
+        sync_folder(target.parent)
+
+
+def rename_new(source: Path, target: Path) -> None:
+    """Rename a file, but never over another one; where that is done by a link, the source stays.
+
+    Raises:
+        FileExistsError: there is one.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # there are file systems without links
+        if target.exists():
+            raise FileExistsError from None
+        source.rename(target)
+
+
+def sync_file(path: Path) -> None:
+    """Bring the content of a file to the disk."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    with suppress(PermissionError):  # Windows opens no folders, and need not
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return what two paths to one file have in common, or None where there is no file."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
