@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from visavis import InvalidOption
-from visavis.cli import options
 from visavis.config import Settings
+from visavis.options import options_of
 
 
 def test_no_variable_no_change() -> None:
@@ -15,10 +15,14 @@ def test_no_variable_no_change() -> None:
     assert Settings.from_env({"PATH": "/bin", "VISAVIS_PORT": ""}) == Settings()
 
 
-def test_defaults_are_those_of_the_command_line() -> None:
-    settings = Settings()
-    assert (settings.pack, settings.min_face) == (options.DEFAULT_PACK, options.DEFAULT_MIN_FACE)
-    assert (settings.max_bytes, settings.max_pixels) == (options.DEFAULT_MAX_BYTES, options.DEFAULT_MAX_PIXELS)
+def test_each_setting_is_declared_with_its_text() -> None:
+    declared = options_of(Settings)
+    assert list(declared) == [setting.name for setting in fields(Settings)]
+    assert all(option.text.endswith(".") for _, option in declared.values())
+    # Secrets, and what is not the server's, are no options of the command.
+    assert {name for name, (_, option) in declared.items() if not option.metavar} == {
+        *("keys", "gallery_key", "mirror", "proxy")
+    }
 
 
 def test_every_setting_has_its_variable() -> None:

@@ -1,104 +1,125 @@
-"""Every setting of the server, read once from the environment."""
+"""Settings of the server, read once from the environment."""
 
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Annotated, Any, Literal, TypeAlias, cast, get_args, get_origin
 
 from visavis.errors import InvalidOption
-from visavis.options import Precision, Runtime
+from visavis.options import (
+    DEFAULT_MAX_BYTES,
+    DEFAULT_MAX_PIXELS,
+    DEFAULT_MIN_FACE,
+    DEFAULT_PACK,
+    Option,
+    Precision,
+    Rate,
+    Runtime,
+    options_of,
+)
 
 PREFIX = "VISAVIS_"
 
 Auth: TypeAlias = Literal["auto", "on", "off"]
 LogFormat: TypeAlias = Literal["json", "text"]
-NamedRate: TypeAlias = Literal["strict", "balanced", "lenient"]
 Scope: TypeAlias = Literal["read", "enrol", "admin"]
+Keys: TypeAlias = tuple[tuple[Scope, str], ...]
+"""Pairs of scope and secret."""
 
-_MOST_THREADS = 1024
-_LAST_PORT = 65535
+_DATA = "the user's data folder"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What a server is made from. The variable of ``max_bytes`` is ``VISAVIS_MAX_BYTES``, and so on.
 
-    Attributes:
-        host, port: where it listens.
-        pack, runtime, precision, min_face, fmr, cache_dir, models_dir: as in ``Recognizer``.
-        threads: that one inference may use; None for 1, so that each worker has a core of its own.
-        workers: how many images are processed at the same time; None for as many as there are cores.
-        processes: each with workers, a queue, rate limits and metrics of its own.
-        queue: how many calls may wait for a worker; one more is refused with 503.
-        max_bytes, max_pixels: of an image.
-        max_body_bytes: of a request.
-        max_images: in a request.
-        read_timeout_s: within which a request must have arrived.
-        fetch_allow: hosts, addresses and networks that URLs may lead to though they are private.
-        fetch_timeout_s: within which an image must have been fetched.
-        auth: whether keys are required; "auto" requires them where others than this machine can connect.
-        keys: pairs of scope and secret, besides those in the file.
-        keys_file: where keys are kept; None for the user's data folder.
-        rate: calls allowed to each key, or address without keys, such as "600/minute"; None for no limit.
-        mirror, proxy: of ``visavis models pull``, which alone downloads models.
-        cors: origins whose pages may call the API; "*" for all.
-        log_format: one JSON object a line, or text.
-        store: the URL of the galleries' store, which may hold a password.
-        gallery_key: that encrypted galleries are opened with: 64 hex digits, or base64 of 32 bytes.
-        gallery_key_file: that holds it, in place of ``gallery_key``.
+    Each setting is declared here alone. One with a metavar is an option of ``visavis serve`` too.
     """
 
-    host: str = "127.0.0.1"
-    port: int = 8000
-    pack: str = "dlib"
-    runtime: Runtime = "openvino"
-    precision: Precision = "auto"
-    threads: int | None = None
-    workers: int | None = None
-    processes: int = 1
-    queue: int = 16
-    min_face: float = 0.08
-    fmr: float | NamedRate | None = None
-    max_bytes: int = 20_000_000
-    max_pixels: int = 50_000_000
-    max_body_bytes: int = 25_000_000
-    max_images: int = 16
-    read_timeout_s: float = 30.0
-    fetch_allow: tuple[str, ...] = ()
-    fetch_timeout_s: float = 10.0
-    auth: Auth = "auto"
-    keys: tuple[tuple[Scope, str], ...] = field(default=(), repr=False)
-    keys_file: Path | None = None
-    rate: str | None = None
-    cors: tuple[str, ...] = ()
-    log_format: LogFormat = "json"
-    cache_dir: Path | None = None
-    models_dir: Path | None = None
-    mirror: str | None = field(default=None, repr=False)
-    proxy: str | None = field(default=None, repr=False)
-    store: str = field(default="sqlite:///visavis.db", repr=False)
-    gallery_key: str | None = field(default=None, repr=False)
-    gallery_key_file: Path | None = None
+    host: Annotated[str, Option("Where to listen; 0.0.0.0 is everywhere.", metavar="ADDRESS")] = "127.0.0.1"
+    port: Annotated[int, Option("The port; 0 for any that is free.", metavar="N", at_least=0, at_most=65535)] = 8000
+    pack: Annotated[str, Option("Models to use; see: visavis models.", metavar="NAME")] = DEFAULT_PACK
+    runtime: Annotated[Runtime, Option("What runs the networks, or onnxruntime.", metavar="NAME")] = "openvino"
+    precision: Annotated[Precision, Option("auto or f32.", metavar="NAME")] = "auto"
+    threads: Annotated[
+        int | None,
+        Option("Threads that an inference may use.", unset="1", metavar="N", at_least=1, at_most=1024),
+    ] = None
+    workers: Annotated[
+        int | None,
+        Option("Images processed at the same time.", unset="all cores", metavar="N", at_least=1, at_most=1024),
+    ] = None
+    processes: Annotated[
+        int, Option("Processes, each with workers and a queue of its own.", metavar="N", at_least=1)
+    ] = 1
+    queue: Annotated[int, Option("Calls that may wait for a worker; more are refused.", metavar="N", at_least=0)] = 16
+    min_face: Annotated[float, Option("Smallest face to look for, where a call does not say.", metavar="N")] = (
+        DEFAULT_MIN_FACE
+    )
+    fmr: Annotated[
+        Rate | None,
+        Option(
+            "False match rate where a call does not say: strict, 1e-3, ...",
+            unset="the pack's threshold",
+            metavar="RATE",
+        ),
+    ] = None
+    max_bytes: Annotated[int, Option("Refuse larger images.", metavar="N", at_least=1)] = DEFAULT_MAX_BYTES
+    max_pixels: Annotated[int, Option("Refuse images of more pixels.", metavar="N", at_least=1)] = DEFAULT_MAX_PIXELS
+    max_body_bytes: Annotated[int, Option("Refuse larger requests.", metavar="N", at_least=1)] = 25_000_000
+    max_images: Annotated[int, Option("Refuse requests of more images.", metavar="N", at_least=1)] = 16
+    read_timeout_s: Annotated[float, Option("Within which a request must have arrived.", metavar="N", above=0)] = 30.0
+    fetch_allow: Annotated[
+        tuple[str, ...],
+        Option("Hosts, addresses and networks that URLs may lead to though private.", unset="none", metavar="LIST"),
+    ] = ()
+    fetch_timeout_s: Annotated[float, Option("Within which an image must have been fetched.", metavar="N", above=0)] = (
+        10.0
+    )
+    auth: Annotated[Auth, Option("Whether keys are required; auto: beyond this machine.", metavar="on|off|auto")] = (
+        "auto"
+    )
+    store: Annotated[str, Option("Where galleries are kept, or postgresql://USER@HOST/DATABASE.", metavar="URL")] = (
+        field(default="sqlite:///visavis.db", repr=False)
+    )  # it may hold a password
+    gallery_key: Annotated[
+        str | None, Option("Key of encrypted galleries: 64 hex digits, or base64 of 32 bytes.", unset="none")
+    ] = field(default=None, repr=False)
+    gallery_key_file: Annotated[
+        Path | None,
+        Option(
+            "Holds the key of encrypted galleries, as openssl rand -hex 32 makes one.", unset="none", metavar="FILE"
+        ),
+    ] = None
+    keys: Annotated[Keys, Option("Keys besides those in the file: SCOPE:SECRET,SCOPE:SECRET.", unset="none")] = field(
+        default=(), repr=False
+    )
+    keys_file: Annotated[Path | None, Option("Where keys are kept.", unset=f"in {_DATA}", metavar="FILE")] = None
+    rate: Annotated[
+        str | None, Option("Calls allowed to each key or address.", unset="no limit", metavar="N/minute")
+    ] = None
+    cors: Annotated[
+        tuple[str, ...], Option("Origins whose pages may call; * for all.", unset="none", metavar="LIST")
+    ] = ()
+    log_format: Annotated[LogFormat, Option("How log lines look.", metavar="json|text")] = "json"
+    cache_dir: Annotated[
+        Path | None, Option("Where converted models are kept.", unset="the user's cache folder", metavar="DIR")
+    ] = None
+    models_dir: Annotated[Path | None, Option("Where pulled models are kept.", unset=_DATA, metavar="DIR")] = None
+    mirror: Annotated[str | None, Option("Where visavis models pull finds models instead.", unset="none")] = field(
+        default=None, repr=False
+    )
+    proxy: Annotated[str | None, Option("Proxy of visavis models pull.", unset="none")] = field(
+        default=None, repr=False
+    )
 
     def __post_init__(self) -> None:
         if not self.host:
             raise InvalidOption("host must not be empty; 0.0.0.0 or :: listens on every address")
-        _check_range("port", self.port, 0, _LAST_PORT)
-        _check_range("queue", self.queue, 0, None)
-        for name in ("threads", "workers"):
-            if getattr(self, name) is not None:
-                _check_range(name, getattr(self, name), 1, _MOST_THREADS)
-        for name in ("processes", "max_bytes", "max_pixels", "max_body_bytes", "max_images"):
-            _check_range(name, getattr(self, name), 1, None)
-        for name in ("read_timeout_s", "fetch_timeout_s"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise InvalidOption(f"{name} must be a number of seconds above 0, not {getattr(self, name)!r}")
-        _check_fmr(self.fmr)
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InvalidOption(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
+        for name, (kind, option) in options_of(Settings).items():
+            _check(name, kind, option, getattr(self, name))
         if self.gallery_key is not None and self.gallery_key_file is not None:
             raise InvalidOption("gallery_key and gallery_key_file are two ways to give one key; use one of them")
 
@@ -159,60 +180,64 @@ def _meant(unknown: Sequence[str]) -> str:
 
 
 _CLOSE = 0.7  # of 1, for the same
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "runtime": get_args(Runtime),
-    "precision": get_args(Precision),
-    "auth": get_args(Auth),
-    "log_format": get_args(LogFormat),
-}
+_NAMED_RATES = tuple(name for part in get_args(Rate) for name in get_args(part))
 
 
-def _check_range(name: str, value: int, least: int, most: int | None) -> None:
-    if value < least or (most is not None and value > most):
-        limits = f"from {least} to {most}" if most is not None else f"of {least} or more"
-        raise InvalidOption(f"{name} must be a whole number {limits}, not {value!r}")
+def _check(name: str, kind: object, option: Option, value: Any) -> None:  # noqa: ANN401  # each has its own type
+    """Insist on what a setting's declaration asks for.
 
-
-def _check_fmr(fmr: float | str | None) -> None:
-    if (isinstance(fmr, float) and 0 < fmr < 1) or fmr is None or fmr in get_args(NamedRate):
-        return
-    raise InvalidOption(f"fmr must be {_EXPECTED[_fmr]}, not {fmr!r}")
+    Raises:
+        InvalidOption: it is something else.
+    """
+    if get_origin(kind) is Literal:
+        option.check(name, kind, value)
+    elif kind == Rate | None:
+        if not (value is None or value in _NAMED_RATES or (isinstance(value, float) and 0 < value < 1)):
+            raise InvalidOption(f"{name} must be {_EXPECTED[_rate]}, not {value!r}")
+    elif option.above is not None:
+        if not option.above < value < float("inf"):
+            raise InvalidOption(f"{name} must be a number of seconds above {option.above}, not {value!r}")
+    elif option.at_least is not None and value is not None:
+        most = option.at_most
+        if value < option.at_least or (most is not None and value > most):
+            limits = f"of {option.at_least} or more" if most is None else f"from {option.at_least} to {most}"
+            raise InvalidOption(f"{name} must be a whole number {limits}, not {value!r}")
 
 
 def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _keys(text: str) -> tuple[tuple[Scope, str], ...]:
+def _keys(text: str) -> Keys:
     pairs = [part.partition(":")[::2] for part in _list(text)]
     if not all(scope in get_args(Scope) and secret for scope, secret in pairs):
         raise ValueError  # which is told without the secrets
     return tuple((cast("Scope", scope), secret) for scope, secret in pairs)
 
 
-def _fmr(text: str) -> float | str:
-    return text if text in get_args(NamedRate) else float(text)
+def _rate(text: str) -> float | str:
+    return text if text in _NAMED_RATES else float(text)
 
 
+_PARSERS: Mapping[object, Callable[[str], Any]] = {
+    **dict.fromkeys((int, int | None), int),
+    float: float,
+    Path | None: Path,
+    Rate | None: _rate,
+    tuple[str, ...]: _list,
+    Keys: _keys,
+}
 _EXPECTED: Mapping[Callable[[str], Any], str] = {
     int: "a whole number",
     float: "a number",
-    _fmr: f"a number between 0 and 1, or one of {', '.join(get_args(NamedRate))}",
-    _keys: "SCOPE:SECRET,SCOPE:SECRET, each scope one of read, enrol, admin",
-}
-_PARSERS: Mapping[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("port", "threads", "workers", "processes", "queue"), int),
-    **dict.fromkeys(("max_bytes", "max_pixels", "max_body_bytes", "max_images"), int),
-    **dict.fromkeys(("min_face", "read_timeout_s", "fetch_timeout_s"), float),
-    **dict.fromkeys(("fetch_allow", "cors"), _list),
-    **dict.fromkeys(("keys_file", "cache_dir", "models_dir", "gallery_key_file"), Path),
-    "keys": _keys,
-    "fmr": _fmr,
+    _rate: f"a number between 0 and 1, or one of {', '.join(_NAMED_RATES)}",
+    _keys: f"SCOPE:SECRET,SCOPE:SECRET, each scope one of {', '.join(get_args(Scope))}",
 }
 
 
 def _parse(name: str, text: str) -> Any:  # noqa: ANN401  # each setting has its own type
-    parser = _PARSERS.get(name, str)
+    kind, _ = options_of(Settings)[name]
+    parser = _PARSERS.get(kind, str)
     try:
         return parser(text)
     except ValueError:
