@@ -6,7 +6,7 @@ and are decorated with ``takes(Set)``; commands, forms, request models and setti
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial, wraps
 from os import PathLike
@@ -104,7 +104,7 @@ class Describe(Find, total=False):
         Option("Whether to tell how well the image shows each face: size, sharpness, score, angles.", default=False),
     ]
     attributes: Annotated[
-        Sequence[Attribute],
+        Collection[Attribute],
         Option(
             "What else to tell of each face, where the pack can: liveness, pose, age, gender. Each is a network more.",
             default=(),
@@ -370,24 +370,32 @@ def takes(options: type) -> Callable[[Function], Function]:
         own = [each for each in declared.parameters.values() if each.kind is not each.VAR_KEYWORD]
         known = {*defaults, *(each.name for each in own)}
 
-        @wraps(function)
-        def call(*args: Any, **given: Any) -> Any:  # noqa: ANN401  # whatever the function takes
+        def complete(given: Mapping[str, Any]) -> dict[str, Any]:
             if unknown := given.keys() - known:
                 raise TypeError(f"{function.__qualname__}() got an unexpected keyword argument {min(unknown)!r}")
             for name in given.keys() & kinds.keys():
                 kind, option = kinds[name]
                 option.check(name, kind, given[name])
-            return function(*args, **{**defaults, **given})
+            return {**defaults, **given}
+
+        @wraps(function)
+        def call(*args: Any, **given: Any) -> Any:  # noqa: ANN401  # whatever the function takes
+            return function(*args, **complete(given))
+
+        @wraps(function)
+        async def call_async(*args: Any, **given: Any) -> Any:  # noqa: ANN401  # likewise
+            return await function(*args, **complete(given))
 
         taken = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=kind)
             for name, (kind, option) in kinds.items()
         ]
-        call.__annotations__ = {**function.__annotations__, **{name: kind for name, (kind, _) in kinds.items()}}
-        call.__annotations__.pop("options")
-        vars(call)["__signature__"] = declared.replace(parameters=[*own, *taken])
-        call.__doc__ = re.sub(r"( *)\*\*options: .*", partial(_arguments, options), function.__doc__ or "")
-        return cast("Function", call)
+        taking: Callable[..., Any] = call_async if inspect.iscoroutinefunction(function) else call
+        taking.__annotations__ = {**function.__annotations__, **{name: kind for name, (kind, _) in kinds.items()}}
+        taking.__annotations__.pop("options")
+        vars(taking)["__signature__"] = declared.replace(parameters=[*own, *taken])
+        taking.__doc__ = re.sub(r"( *)\*\*options: .*", partial(_arguments, options), function.__doc__ or "")
+        return cast("Function", taking)
 
     return decorate
 
