@@ -16,7 +16,7 @@ help:
 	@echo "make test    run the tests"
 	@echo "make test-graphs  compare networks with PyTorch and TensorFlow (installs gigabytes in .venv-graphs)"
 	@echo "make check   run the linters and the type checker"
-	@echo "make format  format the code"
+	@echo "make format  format the code, and make the synchronous client of the other"
 	@echo "make bench   measure speed beside dlib (minutes)"
 	@echo "make bench-server  load the server, beside the design that it replaces (minutes)"
 	@echo "make bench-galleries  search, change, kill and enrol beside other stores (half an hour)"
@@ -45,6 +45,7 @@ check: $(VENV)/.check
 format: $(VENV)/.check
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+	$(BIN)/python tools/unasync.py
 
 bench: $(VENV)/.check
 	$(BIN)/python bench/speed.py

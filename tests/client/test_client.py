@@ -5,7 +5,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from functools import partial
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from visavis import AsyncClient, Client, Face, Recognizer, VisavisError, errors
 from visavis.client import ServedFile, ServedPart
-from visavis.client.exchange import retry_after_s
+from visavis.client.wire import retry_after_s
 from visavis.config import Settings
 from visavis.server.app import create_app
 from visavis.types import Quality
@@ -95,20 +95,23 @@ class Side:
         if self.kind == "sync":
             with Client(url, transport=transport, **settings) as client:
                 result = getattr(client, method)(*arguments, **options)
-                return list(result) if method.endswith("_many") else result
+                return list(result) if isinstance(result, Iterator) else result
 
         async def call() -> object:
             async with AsyncClient(url, transport=transport, **settings) as client:
-                if method.endswith("_many"):
-                    return [found async for found in getattr(client, method)(*arguments, **options)]
-                return await getattr(client, method)(*arguments, **options)
+                result = getattr(client, method)(*arguments, **options)
+                return [found async for found in result] if isinstance(result, AsyncIterator) else await result
 
         return asyncio.run(call())
 
 
-@pytest.fixture(params=["sync", "async"])
+# The synchronous client is made of the other, and compared with what it is made of: most tests need no second side.
+BOTH = pytest.mark.parametrize("side", ["sync", "async"], indirect=True)
+
+
+@pytest.fixture
 def side(request: pytest.FixtureRequest) -> Side:
-    return Side(request.param)
+    return Side(getattr(request, "param", "async"))
 
 
 @pytest.fixture
@@ -137,6 +140,7 @@ def plain(result: object) -> object:
 # --- what is sent, and what comes of it -----------------------------------------------------------------------------
 
 
+@BOTH
 def test_detect_sends_a_file_as_it_is(side: Side, tmp_path: Path) -> None:
     path = tmp_path / "Grüße.jpg"
     path.write_bytes(b"\xff\xd8 as it is")
@@ -201,6 +205,7 @@ def test_encoded_bytes_and_streams(side: Side, wrap: Callable[[bytes], Any]) -> 
     assert ("images", b"image") in [(name, content) for name, _, content in parts(server.requests[0])]
 
 
+@BOTH
 def test_verify_sends_two_files_in_a_form(side: Side) -> None:
     server = Server(httpx.Response(200, json=VERIFIED))
     answer = side.call("verify", b"first", b"second", threshold=0.5, faces="only", answers=server)
@@ -265,6 +270,7 @@ def test_models_whose_publishers_state_nothing(side: Side) -> None:
     assert (pack.default, pack.parts, pack.attributes) == (False, (), ())
 
 
+@BOTH
 def test_health(side: Side, pauses: list[float]) -> None:
     assert side.call("health", answers=Server(httpx.Response(200, json={"status": "ok"}))) is True
     assert side.call("health", answers=Server(httpx.Response(503, json={"status": "no"}))) is False
@@ -282,9 +288,22 @@ def test_a_key_goes_along_and_a_path_before_the_api_stays(side: Side) -> None:
     assert server.requests[0].url.path == "/faces/v1/models"
 
 
+def test_moments_are_of_some_time_zone_and_read_as_utc(side: Side) -> None:
+    entry = {"number": 1, "actor": "a", "action": "create", "gallery": "people", "subjects": [], "count": 0}
+    for at, expected in (("13:00:00+01:00", 12), ("12:00:00Z", 12), ("12:00:00", None)):
+        log = httpx.Response(200, json={"entries": [{**entry, "at": f"2025-01-02T{at}"}], "next_cursor": None})
+        if expected is None:
+            with pytest.raises(errors.ServerError, match="not the answer of a visavis"):
+                side.call("entries", answers=Server(log))
+        else:
+            (found,) = side.call("entries", answers=Server(log))
+            assert (found.at.hour, found.at.tzinfo) == (expected, timezone.utc)
+
+
 # --- many -----------------------------------------------------------------------------------------------------------
 
 
+@BOTH
 def test_many_images_go_in_batches_and_come_in_order(side: Side) -> None:
     requests: list[httpx.Request] = []
 
@@ -304,6 +323,7 @@ def test_no_image_no_call(side: Side) -> None:
     assert server.requests == []
 
 
+@BOTH
 def test_images_that_cannot_be_sent_are_errors_in_their_place(side: Side, tmp_path: Path) -> None:
     sources = [
         *(b"1", tmp_path / "nowhere.jpg", b"333", tmp_path, "http://a", np.zeros((2, 2, 7)), None, io.StringIO("text")),
@@ -394,6 +414,8 @@ def test_errors_are_the_librarys_own_by_code(side: Side, leaf: type[VisavisError
         (httpx.Response(200, json=[]), errors.ServerError, "server_error", "not the answer of a visavis"),
         (httpx.Response(200, json={"results": []}), errors.ServerError, "server_error", "not the answer of a visavis"),
         (faces({**FACE, "box_xyxy": [1, 2]}), errors.ServerError, "server_error", "not the answer of a visavis"),
+        (faces({**FACE, "landmarks": [1, 2, 3, 4]}), errors.ServerError, "server_error", "not the answer of a visavis"),
+        (faces({**FACE, "embedding": [[1, 2]]}), errors.ServerError, "server_error", "not the answer of a visavis"),
         (faces({**FACE, "score": None}), errors.ServerError, "server_error", "not the answer of a visavis"),
         (faces({**FACE, "score": "1"}), errors.ServerError, "server_error", "not the answer of a visavis"),
         (faces({**FACE, "quality": {}}), errors.ServerError, "server_error", "not the answer of a visavis"),
@@ -441,6 +463,7 @@ def test_an_error_about_a_url_is_told_once_and_without_its_query(side: Side) -> 
 
 
 @pytest.mark.parametrize("status", [429, 503])
+@BOTH
 def test_a_busy_server_is_given_the_time_that_it_asks_for(side: Side, pauses: list[float], status: int) -> None:
     busy = problem(status, "overloaded", {"Retry-After": "2"})
     server = Server(busy, busy, faces(FACE))
@@ -487,6 +510,7 @@ def test_a_time_that_is_too_long_is_not_waited_for(side: Side, pauses: list[floa
         httpx.ConnectTimeout("timed out"),
     ],
 )
+@BOTH
 def test_connections_that_fail_are_tried_again(side: Side, pauses: list[float], error: Exception) -> None:
     assert len(side.call("detect", b"image", answers=Server(error, error, faces(FACE)))) == 1
     assert len(pauses) == 2
@@ -648,6 +672,7 @@ def test_without_a_valid_key(side: Side, address: str, hopper: Path, key: str | 
     assert caught.value.request_id
 
 
+@BOTH
 def test_what_else_a_server_says(side: Side, address: str, recognizer: Recognizer) -> None:
     assert side.call("health", url=address) is True
     pack, *others = side.call("models", url=address, key="k" * 24)
@@ -657,6 +682,7 @@ def test_what_else_a_server_says(side: Side, address: str, recognizer: Recognize
         side.call("detect", "http://127.0.0.1/a.jpg", url=address, key="k" * 24)
 
 
+@BOTH
 def test_nobody_there(side: Side, pauses: list[float]) -> None:
     with pytest.raises(errors.ServerUnreachable, match=r"http://127\.0\.0\.1:9 cannot be reached"):
         side.call("health", url="http://127.0.0.1:9")

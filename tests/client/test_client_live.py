@@ -83,9 +83,13 @@ class Side:
         return asyncio.run(do())
 
 
-@pytest.fixture(params=["sync", "async"])
+# The synchronous client is made of the other, and compared with what it is made of: most tests need no second side.
+BOTH = pytest.mark.parametrize("side", ["sync", "async"], indirect=True)
+
+
+@pytest.fixture
 def side(request: pytest.FixtureRequest, served: Served) -> Side:
-    return Side(request.param, served.url)
+    return Side(getattr(request, "param", "async"), served.url)
 
 
 class Asked:
@@ -128,6 +132,7 @@ def embeddings(recognizer: Recognizer, count: int) -> NDArray[np.float32]:
     return unit
 
 
+@BOTH
 def test_a_gallery_from_its_beginning_to_its_end(side: Side, served: Served) -> None:
     name = f"life-{side.kind}"
     policy = Policy(threshold=0.5, keep="chips", retention_days=9.5)
@@ -253,6 +258,7 @@ def test_refusals_are_the_librarys(people: Asked, served: Served, astronaut_agai
     assert found.conflict.subject == "eileen"
 
 
+@BOTH
 def test_what_is_tried_again_is_enrolled_once(people: Asked, astronaut_again: bytes) -> None:
     first = people.enrol(astronaut_again, key="upload 1")
     second = people.enrol(astronaut_again, key="upload 1")
@@ -286,6 +292,7 @@ def test_update_and_versions(people: Asked, recognizer: Recognizer) -> None:
     assert people.forget_subject("ada").samples == 0
 
 
+@BOTH
 def test_many_go_in_and_out(people: Asked, side: Side, recognizer: Recognizer) -> None:
     rows = embeddings(recognizer, 1203)
     enrolments = [
@@ -343,6 +350,7 @@ def test_an_export_of_nobody(people: Asked, recognizer: Recognizer) -> None:
     assert people.import_lines(lines) == []
 
 
+@BOTH
 def test_scopes(people: Asked, side: Side, recognizer: Recognizer) -> None:
     row = embeddings(recognizer, 1)[0]
 

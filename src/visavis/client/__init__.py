@@ -1,15 +1,8 @@
-"""A client of a visavis server: ``Client``, and ``AsyncClient`` for asynchronous programs.
+"""A client of a visavis server: ``Client``, and ``AsyncClient`` for asynchronous programs."""
 
-What both do is written once, as generators that say which call to make or how long to wait, are told what came of it,
-and give what they find; nothing but ``drivers.py`` touches the network.
-"""
-
-from visavis.client.async_clients import AsyncClient
-from visavis.client.async_galleries import AsyncGalleryClient
-from visavis.client.clients import Client
-from visavis.client.galleries import GalleryClient
-from visavis.client.gallery_answers import ServedSample
-from visavis.client.pack_answers import ServedFile, ServedPack, ServedPart
+from visavis.client._async import AsyncClient, AsyncGalleryClient
+from visavis.client._sync import Client, GalleryClient
+from visavis.client.records import ServedFile, ServedPack, ServedPart, ServedSample
 
 __all__ = [
     "AsyncClient",

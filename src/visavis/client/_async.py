@@ -1,0 +1,672 @@
+"""Clients of a visavis server; ``_sync.py`` is made of this by ``tools/unasync.py``."""
+
+import logging
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from itertools import count
+from types import TracebackType
+from typing import Any, TypeAlias, TypeVar
+from urllib.parse import quote
+
+import anyio
+import anyio.to_thread
+import httpx
+from typing_extensions import Self, Unpack
+
+from visavis.client import records, wire
+from visavis.client.records import ServedPack, ServedSample, every, if_any, read, reader
+from visavis.client.wire import Sent, details_of, given, json_of, sample_segment, vectors
+from visavis.errors import (
+    GalleryNotFound,
+    InputError,
+    InvalidOption,
+    ServerUnreachable,
+    SubjectNotFound,
+    VersionMismatch,
+    VisavisError,
+)
+from visavis.galleries.checks import check_gallery_name, check_subject_id, may_be_gallery
+from visavis.galleries.records import NO_DETAILS, Details, Gallery, LogEntry, Subject
+from visavis.options import (
+    AllowConflict,
+    Describe,
+    Enrol,
+    Identify,
+    IdentifyEmbeddings,
+    Policy,
+    Threshold,
+    Verify,
+    takes,
+)
+from visavis.service.enroller import Enrolment
+from visavis.service.results import AuditReport, Enrolled, Identification, Receipt, SubjectVerification
+from visavis.types import Face, FloatArray, ImageSource, Quality, Verification
+
+_log = logging.getLogger("visavis")
+_Value = TypeVar("_Value")
+_Thing = TypeVar("_Thing")
+_Error = TypeVar("_Error", bound=VisavisError)
+_Request: TypeAlias = Mapping[str, Any] | None  # arguments of httpx: query, headers and body
+
+
+@dataclass(frozen=True)
+class AsyncConnection:
+    """A server, called again where that helps and does no harm."""
+
+    http: httpx.AsyncClient
+    server: str  # its address in messages
+    timeout_s: float  # the longest time that the server may ask for
+    retries: int
+
+    async def call(
+        self, method: str, path: str, request: _Request = None, *, once: bool = False, stream: bool = False
+    ) -> httpx.Response:
+        """Make a call, and again while that helps; return the last answer, or raise ``ServerUnreachable``.
+
+        With ``once``, nothing is tried again that the server may have got and not answered. With ``stream``, a good
+        answer comes without its body, which is then to be read and closed.
+        """
+        for tries in count():
+            asked_for_s = 0.0
+            try:
+                response = await self.http.send(self.http.build_request(method, path, **(request or {})), stream=stream)
+                if stream and response.status_code != wire.OK:
+                    await response.aread()
+            except httpx.RequestError as error:
+                if tries == self.retries or not isinstance(error, wire.UNSENT if once else wire.PASSING):
+                    raise self.unreachable(error) from error
+                reason = wire.reason_of(error)
+            else:
+                # A server that says that it is busy has done nothing: that call may be made again, whatever it is.
+                asked_for_s = wire.retry_after_s(response.headers.get("retry-after", ""))
+                if tries == self.retries or response.status_code not in wire.BUSY or asked_for_s > self.timeout_s:
+                    break
+                reason = f"status {response.status_code}"
+            # Scattered, so that clients that were turned away together do not come back together.
+            wait_s = asked_for_s + min(0.25 * 2.0**tries, 8.0) * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
+            _log.debug("%s: %s; trying again in %.2f s", self.server, reason, wait_s)
+            await anyio.sleep(wait_s)
+        return response
+
+    def unreachable(self, error: httpx.RequestError) -> ServerUnreachable:
+        """Return the error that a missing answer is."""
+        return ServerUnreachable(f"{self.server} cannot be reached: {wire.reason_of(error)}")
+
+    async def ask(
+        self,
+        read_json: Callable[[Any], _Value],
+        method: str,
+        path: str,
+        request: _Request = None,
+        *,
+        once: bool = False,
+    ) -> _Value:
+        """Make a call, and return what the JSON of its answer is; arguments as in ``call``."""
+        response = await self.call(method, path, request, once=once)
+        with wire.content(response) as plain:
+            return read_json(plain)
+
+    async def pages(self, kind: type[_Value], path: str, name: str) -> AsyncIterator[_Value]:
+        """Give the items of a list, asked for a page at a time."""
+        query = {"limit": "200"}
+        while True:
+            response = await self.call("GET", path, {"params": query})
+            with wire.content(response) as plain:
+                items, cursor = every(kind, plain[name]), if_any(str, plain["next_cursor"])
+            for item in items:
+                yield item
+            if cursor is None:
+                return
+            if cursor == query.get("cursor"):
+                raise wire.foreign(response, "the server's list leads back to where it was")
+            query = {**query, "cursor": cursor}
+
+    async def ask_image(
+        self, kind: type[_Value], path: str, image: ImageSource, options: Mapping[str, object]
+    ) -> tuple[_Value, ...]:
+        """Return what the faces of an image are, or raise the error that it is."""
+        (result,) = [each async for each in self.ask_images(kind, path, [image], options)]
+        if isinstance(result, VisavisError):
+            raise result
+        return result
+
+    async def ask_images(
+        self, kind: type[_Value], path: str, images: Iterable[ImageSource], options: Mapping[str, object]
+    ) -> AsyncIterator[tuple[_Value, ...] | VisavisError]:
+        """Give for each image, in order, what its faces are, or the error that it is."""
+        chosen = given(options)
+        async with aclosing(_chunks(images, wire.load, wire.MOST_IMAGES, wire.MOST_BYTES)) as chunks:
+            async for chunk in chunks:
+                results: dict[int, tuple[_Value, ...] | VisavisError] = {}
+                sent = {at: entry for at, entry in enumerate(chunk) if isinstance(entry, Sent)}
+                if sent:
+                    response = await self.call("POST", path, wire.body_of(list(sent.values()), chosen))
+                    with wire.content(response) as plain:
+                        for (at, image), result in zip(sent.items(), plain["results"], strict=True):
+                            if "error" in result:
+                                results[at] = wire.error_of(result["error"], response, image.name)
+                            else:
+                                results[at] = every(kind, result["faces"])
+                for at, entry in enumerate(chunk):
+                    yield results[at] if isinstance(entry, Sent) else entry
+
+
+async def _loaded(image: ImageSource) -> Sent:
+    sent = await anyio.to_thread.run_sync(wire.load, image)
+    if isinstance(sent, InputError):
+        raise sent
+    return sent
+
+
+async def _chunks(
+    things: Iterable[_Thing], load: Callable[[_Thing], Sent | _Error], most: int, most_bytes: int
+) -> AsyncGenerator[list[Sent | _Error], None]:
+    """Give what goes together in one call, with errors in the places of things that cannot be sent."""
+    chunk: list[Sent | _Error] = []
+    images, size, links = 0, 0, False
+    for thing in things:
+        entry = await anyio.to_thread.run_sync(load, thing)
+        if isinstance(entry, Sent):
+            # Whatever its size, one may go alone. Links go in JSON, and files in a form.
+            if (images or size) and (size + len(entry.data) > most_bytes or links != bool(entry.url)):
+                yield chunk
+                chunk, images, size = [], 0, 0
+            images, size, links = images + entry.has_image, size + len(entry.data), bool(entry.url)
+        chunk.append(entry)
+        if len(chunk) >= most or images >= wire.MOST_IMAGES:
+            yield chunk
+            chunk, images, size = [], 0, 0
+    if chunk:
+        yield chunk
+
+
+class AsyncClient:
+    """Asks a visavis server what a ``Recognizer`` would be asked.
+
+    Files are read, and images encoded, in a thread of their own. An image is whatever the library takes, or a string
+    that begins with ``http://`` or ``https://``: the server fetches that. Results are the library's own, and so are
+    errors, by their ``code``. Where the server is busy, or cannot be reached for a moment, calls are tried again,
+    unless that might do twice what should be done once.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str | None = None,
+        timeout_s: float = 30.0,
+        retries: int = 3,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """Describe the server; nothing is sent yet.
+
+        Args:
+            base_url: its address, for instance "http://localhost:8000".
+            key: an API key, where it requires one.
+            timeout_s: to wait for a connection, and then for each part of the answer.
+            retries: how often to try again; a server that names a time is given that time, up to ``timeout_s``.
+            transport: in place of a network connection: a proxy, a Unix socket, a test.
+
+        Raises:
+            InvalidOption: an argument is out of its range.
+        """
+        http = httpx.AsyncClient(**wire.settings_of(base_url, key, timeout_s, retries), transport=transport)
+        server = f"{http.base_url.scheme}://{http.base_url.netloc.decode('ascii')}"
+        self._connection = AsyncConnection(http, server, float(timeout_s), retries)
+
+    @takes(Describe)
+    async def detect(self, image: ImageSource, **options: Unpack[Describe]) -> tuple[Face, ...]:
+        """Find faces, as ``Recognizer.detect`` does.
+
+        Raises:
+            InputError: the image cannot be used, or an option is out of its range.
+            ServerError: the server refused, failed, cannot be reached or is overloaded; see its ``code``.
+        """
+        return await self._connection.ask_image(Face, "v1/detect", image, options)
+
+    @takes(Describe)
+    async def embed(self, image: ImageSource, **options: Unpack[Describe]) -> tuple[Face, ...]:
+        """Find faces and embed them, as ``Recognizer.embed`` does; errors as in ``detect``."""
+        return await self._connection.ask_image(Face, "v1/embed", image, options)
+
+    @takes(Verify)
+    async def verify(
+        self, a: ImageSource, b: ImageSource, *, operating_point: str | None = None, **options: Unpack[Verify]
+    ) -> Verification:
+        """Tell whether two images show the same person, as ``Recognizer.verify`` does.
+
+        The faces of the answer come without their embeddings. In place of a threshold, ``fmr`` is the false match rate
+        to keep, or an operating point names one of those that ``models`` lists. Errors as in ``detect``, ``NoFace``
+        where an image shows none, and with ``require_live`` ``NotLive`` where a face looks like a print or a screen.
+        """
+        chosen = given({**options, "operating_point": operating_point})
+        images = {"a": await _loaded(a), "b": await _loaded(b)}
+        response = await self._connection.call("POST", "v1/verify", wire.body_of(images, chosen))
+        with wire.content(response, {part: image.name for part, image in images.items()}) as plain:
+            return read(Verification, plain)
+
+    @takes(Describe)
+    def detect_many(
+        self, images: Iterable[ImageSource], **options: Unpack[Describe]
+    ) -> AsyncIterator[tuple[Face, ...] | VisavisError]:
+        """Return for each image, in order, what ``detect`` returns, or the error that its image is.
+
+        Images are taken from the iterable up to 16 at a time, and sent together.
+
+        Raises (the iterator):
+            VisavisError: not an image failed but a whole call: the server cannot be reached, refuses, and so on.
+        """
+        return self._connection.ask_images(Face, "v1/detect", images, options)
+
+    @takes(Describe)
+    def embed_many(
+        self, images: Iterable[ImageSource], **options: Unpack[Describe]
+    ) -> AsyncIterator[tuple[Face, ...] | VisavisError]:
+        """Return for each image, in order, what ``embed`` returns; everything else as in ``detect_many``."""
+        return self._connection.ask_images(Face, "v1/embed", images, options)
+
+    async def galleries(self) -> tuple[Gallery, ...]:
+        """Return every gallery that the key may see, by name."""
+        return await self._connection.ask(records.galleries, "GET", "v1/galleries")
+
+    async def create_gallery(
+        self, name: str, *, policy: Policy | None = None, encrypted: bool | None = None
+    ) -> Gallery:
+        """Make a gallery.
+
+        Args:
+            name: 1 to 64 of a-z, 0-9, dot, underscore and hyphen; begins with a letter or digit.
+            policy: how it is to be used; without one, the server's own.
+            encrypted: whether to encrypt embeddings and pictures; None to do so where the server has a key.
+
+        Raises:
+            GalleryExists: there is one of that name.
+            GalleryLocked: encryption is asked for, and the server has no key.
+            ServerUnreachable: where the connection broke after the call was sent, the gallery may be made or not.
+        """
+        options = {"name": check_gallery_name(name), "policy": policy and policy.to_dict(), "encrypted": encrypted}
+        body = json_of(given(options))
+        return await self._connection.ask(reader(Gallery), "POST", "v1/galleries", body, once=True)
+
+    def gallery(self, name: str) -> "AsyncGalleryClient":
+        """Return what asks about one gallery; nothing is sent yet.
+
+        Raises:
+            GalleryNotFound: no gallery can have that name.
+        """
+        return AsyncGalleryClient(name, self._connection)
+
+    def entries(self) -> AsyncIterator[LogEntry]:
+        """Return the log of all galleries, oldest first; for keys that are not limited to some galleries."""
+        return self._connection.pages(LogEntry, "v1/log", "entries")
+
+    async def models(self) -> tuple[ServedPack, ...]:
+        """Return the packs that the server knows, with their thresholds, licences and files."""
+        return await self._connection.ask(records.packs, "GET", "v1/models")
+
+    async def health(self) -> bool:
+        """Tell whether the server is ready to work: asked once, without retries.
+
+        Raises:
+            ServerUnreachable: nobody answers.
+        """
+        response = await replace(self._connection, retries=0).call("GET", "readyz")
+        if response.status_code != wire.UNAVAILABLE:
+            wire.check(response)
+        return response.status_code == wire.OK
+
+    async def close(self) -> None:
+        """Close the connections; the client cannot be used any more."""
+        await self._connection.http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class AsyncGalleryClient:
+    """Does with a gallery of a server what the library does with one opened here; made by ``AsyncClient.gallery``.
+
+    Files are read, and images encoded, in a thread of their own. Arguments, results and errors are the library's own;
+    what else the server may say is a ``ServerError``, as everywhere in the client. Every method may raise
+    ``GalleryNotFound``.
+
+    Enrolling is tried again when the connection breaks, and nothing is enrolled twice. Forgetting, and changing what
+    must have a certain version, is not: a second try would find it done. It ends in ``ServerUnreachable`` then, and
+    ``subject``, ``record`` or ``entries`` tell whether it was done.
+    """
+
+    def __init__(self, name: str, connection: AsyncConnection) -> None:
+        if not may_be_gallery(name):
+            raise GalleryNotFound("no gallery can have this name")
+        self.name = name
+        self._connection = connection
+        self._path = f"v1/galleries/{name}"
+
+    async def record(self) -> Gallery:
+        """Return the gallery as it is now."""
+        return await self._connection.ask(reader(Gallery), "GET", self._path)
+
+    async def set_policy(self, policy: Policy) -> Gallery:
+        """Replace the policy."""
+        body = json_of({"policy": policy.to_dict()})
+        return await self._connection.ask(reader(Gallery), "PATCH", self._path, body)
+
+    async def forget(self) -> Receipt:
+        """Forget the gallery with all that it holds."""
+        return await self._connection.ask(reader(Receipt), "DELETE", self._path, once=True)
+
+    @takes(Enrol)
+    async def enrol(
+        self,
+        image: ImageSource,
+        subject: str | None = None,
+        *,
+        details: Details = NO_DETAILS,
+        source: str | None = None,
+        key: str | None = None,
+        **options: Unpack[Enrol],
+    ) -> Enrolled:
+        """Enrol the face of an image.
+
+        Args:
+            image: that shows it.
+            subject: whose face it is; None for a new subject with a random ID.
+            details: of the subject.
+            source: a label of where the image came from.
+            key: an idempotency key of up to 180 printable ASCII characters: under one key, one enrolment. Without one,
+                tries of this call are one enrolment, and so the answer to a second try may be ``repeated``.
+            **options: see ``visavis.options.Enrol``.
+
+        Raises:
+            NoFace, MultipleFaces, NotLive, FaceTooSmall, FaceBlurred, LowScore, ExtremePose, ConsentMissing,
+                SubjectConflict: it is refused.
+            KeyReused: the key belongs to another enrolment.
+            InputError: the image cannot be used, or an argument is out of its range.
+        """
+        chosen = given({"subject": subject, "source": source, **details_of(details), **options})
+        headers = wire.key_header(key)
+        sent = await _loaded(image)
+        return await self._enrol(wire.body_of([sent], chosen, headers), sent.name)
+
+    @takes(AllowConflict)
+    async def enrol_embedding(  # noqa: PLR0913  # what is known of a face
+        self,
+        embedding: FloatArray,
+        subject: str | None = None,
+        *,
+        details: Details = NO_DETAILS,
+        quality: Quality | None = None,
+        source: str | None = None,
+        key: str | None = None,
+        **options: Unpack[AllowConflict],
+    ) -> Enrolled:
+        """Enrol an embedding of the gallery's space; everything else as in ``enrol``."""
+        body: dict[str, Any] = {"embeddings": vectors([embedding])}
+        body |= given({"subject": subject, "source": source, **details_of(details), **options})
+        if quality is not None:
+            body["qualities"] = [quality.to_dict()]
+        return await self._enrol(json_of(body, wire.key_header(key)))
+
+    async def _enrol(self, request: Mapping[str, Any], name: str = "") -> Enrolled:
+        response = await self._connection.call("POST", f"{self._path}/enrol", request)
+        with wire.content(response, {"images.0": name}) as plain:
+            (result,) = plain["results"]
+            refused = if_any(dict, result.get("error"))
+            if refused is None:
+                return read(Enrolled, {**result, "subject": plain["subject"]})
+        raise wire.error_of(refused, response, name)
+
+    @takes(Enrol)
+    def enrol_many(
+        self, enrolments: Iterable[Enrolment | VisavisError], **options: Unpack[Enrol]
+    ) -> AsyncIterator[Enrolled | VisavisError]:
+        """Enrol many, and return for each, in order, what became of it, or the error that refused it.
+
+        They are taken from the iterable, sent and stored together: up to 16 with images, or 500 with embeddings. An
+        error in the place of an enrolment is handed on.
+
+        Raises (the iterator):
+            VisavisError: not an enrolment failed but a whole call. What came before is enrolled.
+        """
+        return self._import(enrolments, wire.enrolment_line, options)
+
+    @takes(Identify)
+    async def identify(self, image: ImageSource, **options: Unpack[Identify]) -> tuple[Identification, ...]:
+        """Say who the faces of an image are; an empty tuple where there are none.
+
+        Args:
+            image: to be looked at.
+            **options: see ``visavis.options.Identify``.
+        """
+        return await self._connection.ask_image(Identification, f"{self._path}/identify", image, options)
+
+    @takes(Identify)
+    def identify_many(
+        self, images: Iterable[ImageSource], **options: Unpack[Identify]
+    ) -> AsyncIterator[tuple[Identification, ...] | VisavisError]:
+        """Return for each image, in order, what ``identify`` returns, or the error that its image is.
+
+        Images are taken from the iterable up to 16 at a time, and sent together.
+
+        Raises (the iterator):
+            VisavisError: not an image failed but a whole call.
+        """
+        return self._connection.ask_images(Identification, f"{self._path}/identify", images, options)
+
+    @takes(IdentifyEmbeddings)
+    async def identify_embeddings(
+        self, embeddings: FloatArray, **options: Unpack[IdentifyEmbeddings]
+    ) -> tuple[Identification, ...]:
+        """Say whose embeddings (P, D) these are; one answer for each, in order."""
+        chosen, probes = given(options), vectors(embeddings)
+        found: list[Identification] = []
+        for start in range(0, len(probes), wire.MOST_PROBES):
+            some = probes[start : start + wire.MOST_PROBES]
+            body = json_of({"embeddings": some, **chosen})
+            response = await self._connection.call("POST", f"{self._path}/identify", body)
+            with wire.content(response) as plain:
+                refused = [read(dict, result["error"]) for result in plain["results"] if "error" in result]
+                if not refused:
+                    pairs = zip(plain["results"], some, strict=True)
+                    found += [read(tuple[Identification], result["faces"])[0] for result, _ in pairs]
+            if refused:
+                raise wire.error_of(refused[0], response)
+        return tuple(found)
+
+    @takes(Verify)
+    async def verify(self, image: ImageSource, subject: str, **options: Unpack[Verify]) -> SubjectVerification:
+        """Tell whether the face of an image is a subject; options as in ``OpenGallery.verify``.
+
+        Raises:
+            NotLive: a live face is required, and this one looks like none.
+            NoFace, MultipleFaces: there is not the one face that is needed.
+            SubjectNotFound, SampleNotFound: there is no such subject, or it has no samples.
+        """
+        path, chosen = self._subject(subject, "verify"), given(options)
+        sent = await _loaded(image)
+        response = await self._connection.call("POST", path, wire.body_of({"image": sent}, chosen))
+        with wire.content(response, {"image": sent.name}) as plain:
+            return records.subject_verification(plain)
+
+    @takes(Threshold)
+    async def verify_embedding(
+        self, embedding: FloatArray, subject: str, **options: Unpack[Threshold]
+    ) -> SubjectVerification:
+        """Tell whether an embedding is a subject's; everything else as in ``verify``."""
+        (vector,) = vectors([embedding])
+        body = json_of({"embedding": vector, **given(options)})
+        path = self._subject(subject, "verify")
+        return await self._connection.ask(records.subject_verification, "POST", path, body)
+
+    def subjects(self) -> AsyncIterator[Subject]:
+        """Return the subjects, in the order of their enrolment; asked for a page at a time."""
+        return self._connection.pages(Subject, f"{self._path}/subjects", "subjects")
+
+    async def subject(self, subject: str) -> Subject:
+        """Return the subject of that ID.
+
+        Raises:
+            SubjectNotFound: there is none.
+        """
+        return await self._connection.ask(reader(Subject), "GET", self._subject(subject))
+
+    async def samples(self, subject: str) -> tuple[ServedSample, ...]:
+        """Return a subject's samples, without their embeddings: those are in exports only."""
+        return await self._connection.ask(records.samples, "GET", self._subject(subject))
+
+    async def update(self, subject: str, details: Details, *, version: int | Subject | None = None) -> Subject:
+        """Change what is known of a subject.
+
+        Args:
+            subject: its ID.
+            details: that are to be changed.
+            version: that it must still have; or the subject as it was read, which also tells it from one that was
+                forgotten and enrolled anew under the same ID.
+
+        Raises:
+            SubjectNotFound: there is none of that ID.
+            VersionMismatch: it has changed.
+        """
+        path, plain = self._subject(subject), details_of(details)
+        condition = await self._condition(subject, version)
+        body = json_of(plain, condition)
+        return await self._connection.ask(reader(Subject), "PATCH", path, body, once=bool(condition))
+
+    async def picture(self, subject: str, sample: int) -> bytes:
+        """Return what is stored of a sample's image, encoded.
+
+        Raises:
+            SubjectNotFound, SampleNotFound: there is no such sample, or nothing is stored of its image.
+        """
+        path = self._subject(subject, "samples", sample_segment(sample), "picture")
+        response = await self._connection.call("GET", path)
+        wire.check(response)
+        if not response.headers.get("content-type", "").startswith("image/"):
+            raise wire.foreign(response, "the server answered with something else than an image")
+        return response.content
+
+    async def forget_sample(self, subject: str, sample: int) -> Receipt:
+        """Forget a sample of a subject.
+
+        Raises:
+            SubjectNotFound, SampleNotFound: there is none, or not any more.
+        """
+        path = self._subject(subject, "samples", sample_segment(sample))
+        return await self._connection.ask(reader(Receipt), "DELETE", path, once=True)
+
+    async def forget_subject(self, subject: str, *, version: int | Subject | None = None) -> Receipt:
+        """Forget a subject with all samples; ``version`` and errors as in ``update``."""
+        path, condition = self._subject(subject), await self._condition(subject, version)
+        return await self._connection.ask(reader(Receipt), "DELETE", path, {"headers": condition}, once=True)
+
+    async def export(self, *, pictures: bool = False) -> AsyncIterator[dict[str, Any]]:
+        """Return the gallery as lines: a header, then one for each sample; read from the server as they are taken."""
+        query = {"params": {"pictures": "true" if pictures else "false"}}
+        response = await self._connection.call("GET", f"{self._path}/export", query, stream=True)
+        async with aclosing(response):
+            wire.check(response)
+            if not response.headers.get("content-type", "").startswith(wire.NDJSON):
+                raise wire.foreign(response)
+            rest = bytearray()
+            try:
+                async for part in response.aiter_bytes():
+                    *ended, begun = part.split(b"\n")
+                    for piece in ended:
+                        line = bytes(rest) + piece
+                        rest.clear()
+                        if line.strip():
+                            yield records.export_line(line, response)
+                    rest += begun
+                    if len(rest) > wire.LONGEST_LINE:
+                        raise wire.foreign(response, f"the server sent a line of more than {wire.LONGEST_LINE:,} bytes")
+            except httpx.RequestError as error:
+                raise self._connection.unreachable(error) from error
+            if rest.strip():
+                yield records.export_line(bytes(rest), response)
+
+    async def export_subject(self, subject: str) -> dict[str, Any]:
+        """Return all that is known of a subject, as a person may ask for it: embeddings, pictures and log included."""
+        return await self._connection.ask(records.subject_export, "GET", self._subject(subject, "export"))
+
+    def import_lines(
+        self, lines: Iterable[Mapping[str, Any]], *, allow_conflict: bool = True
+    ) -> AsyncIterator[Enrolled | VisavisError]:
+        """Enrol what ``export`` returned; a result for each line that has a face, everything else as in ``enrol_many``.
+
+        Lines that have a key may be imported again without being enrolled twice.
+
+        Raises (the iterator):
+            SpaceMismatch: the header tells of another embedding space than the gallery's.
+        """
+        return self._import(lines, wire.export_line, {"faces": "only", "allow_conflict": allow_conflict})
+
+    async def audit(self) -> AuditReport:
+        """Return what there is to mend: in a large gallery that takes longer than ``timeout_s`` may allow."""
+        return await self._connection.ask(reader(AuditReport), "GET", f"{self._path}/audit")
+
+    def entries(self) -> AsyncIterator[LogEntry]:
+        """Return the gallery's log, oldest first; asked for a page at a time."""
+        return self._connection.pages(LogEntry, f"{self._path}/log", "entries")
+
+    def _subject(self, subject: str, *below: str) -> str:
+        try:
+            segment = quote(check_subject_id(subject), safe="")
+        except InvalidOption:  # such as "." and "..", which would lead elsewhere: to another call
+            raise SubjectNotFound("no subject can have this ID") from None
+        return "/".join([self._path, "subjects", segment, *below])
+
+    async def _condition(self, subject: str, version: int | Subject | None) -> dict[str, str]:
+        """Return the header that makes a call one to that version; a number is one of the subject that is there now."""
+        if version is None:
+            return {}
+        if not isinstance(version, Subject):
+            now = await self.subject(subject)
+            if now.version != version:
+                raise VersionMismatch(f"the subject has version {now.version}, not {version}")
+            version = now
+        return {"If-Match": f'"{version.number}-{version.version}"'}
+
+    async def _import(
+        self, things: Iterable[_Thing], load: Callable[[_Thing], Sent | VisavisError], options: Mapping[str, object]
+    ) -> AsyncIterator[Enrolled | VisavisError]:
+        """Send things as lines, and give for each that asks for an enrolment, in order, what became of it.
+
+        A call is answered before the next is made: over HTTP/1.1 a client that still sends does not listen, and both
+        sides might wait for each other. Each line has an idempotency key, so that what is lost can be sent again.
+        """
+        plain = given(options)
+        query = {name: value if isinstance(value, str) else f"{value}".lower() for name, value in plain.items()}
+        async with aclosing(_chunks(things, load, wire.MOST_LINES, wire.MOST_LINE_BYTES)) as chunks:
+            async for chunk in chunks:
+                while chunk:
+                    lines = dict(enumerate((entry for entry in chunk if isinstance(entry, Sent)), 1))
+                    results, failure = await self._send(lines, query) if lines else ({}, None)
+                    numbers, reached = iter(lines), 0
+                    for entry in chunk:
+                        if isinstance(entry, VisavisError):
+                            yield entry
+                        elif (number := next(numbers)) in results:
+                            yield results[number]
+                        elif entry.has_face:
+                            break
+                        reached += 1
+                    if failure is not None:
+                        raise failure
+                    del chunk[:reached]
+
+    async def _send(
+        self, lines: Mapping[int, Sent], query: Mapping[str, str]
+    ) -> tuple[dict[int, Enrolled | VisavisError], VisavisError | None]:
+        body = b"".join(line.data + b"\n" for line in lines.values())
+        request = {"params": query, "content": body, "headers": {"Content-Type": wire.NDJSON}}
+        response = await self._connection.call("POST", f"{self._path}/import", request)
+        wire.check(response)
+        with wire.trusting(response):
+            return records.import_results(response, lines)

@@ -1,0 +1,271 @@
+"""Records of the client, and the reading of the server's JSON, trusting nothing."""
+
+import json
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from datetime import datetime, timezone
+from functools import cache, partial
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+import httpx
+import numpy as np
+
+from visavis.client.wire import Sent, error_of, foreign, trusting
+from visavis.errors import ImageTooLarge, VisavisError
+from visavis.galleries.records import Gallery, LogEntry
+from visavis.options import Keep
+from visavis.service.results import Enrolled, SubjectVerification
+from visavis.types import FloatArray, Quality, Shape
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class ServedFile:
+    """A weights file of a pack: as ``visavis models`` lists it; size and SHA-256 are None where nobody knows them."""
+
+    role: str
+    name: str
+    size: int | None
+    sha256: str | None
+    licence: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServedPart:
+    """What does one thing in a pack.
+
+    Attributes:
+        role: that thing.
+        needed: or for attributes of faces.
+        installed: whether its files are on the server.
+        training_data: what is known of the data that it was trained on.
+        commercial_use: whether the licence of its weights allows it.
+        files: their names.
+    """
+
+    role: str
+    needed: bool
+    installed: bool
+    training_data: str
+    commercial_use: bool
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedPack:
+    """A pack that the server knows.
+
+    Attributes:
+        name: by which it is called.
+        default: whether this is the one that answers.
+        summary: one line about it.
+        commercial_use: whether the licences of all its needed parts allow it.
+        installed: whether the files of all its needed parts are on the server.
+        attributes: what it tells of faces besides, by the parts that are installed there.
+        space: the ID of its embedding space; None where it is not known before the pack is installed.
+        dimension: of an embedding.
+        metric: how two embeddings are compared.
+        threshold: two faces nearer than this are the same person.
+        threshold_provenance: where the threshold comes from.
+        operating_points: thresholds by name.
+        parts: what it needs, and what it offers besides.
+        files: its weights.
+    """
+
+    name: str
+    default: bool
+    summary: str
+    commercial_use: bool
+    installed: bool
+    attributes: tuple[str, ...]
+    space: str | None
+    dimension: int
+    metric: str
+    threshold: float
+    threshold_provenance: str
+    operating_points: Mapping[str, float]
+    parts: tuple[ServedPart, ...]
+    files: tuple[ServedFile, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedSample:
+    """One enrolled face, as the server tells of it: ``Sample`` without its embedding.
+
+    Attributes:
+        id: a number that its store never gives twice.
+        subject: whose face it is: the subject's ID.
+        quality: of the image it was enrolled from, or None where an embedding was enrolled.
+        source: a label of where it came from, or None.
+        picture: what is stored of the image: "chips", "images" or "nothing".
+        created_at: in UTC.
+    """
+
+    id: int
+    subject: str
+    quality: Quality | None
+    source: str | None
+    picture: Keep
+    created_at: datetime
+
+
+def read(kind: type[_Value], plain: object) -> _Value:
+    """Return a value of JSON as what a type says, a record of the library or a part of one.
+
+    Members that a record does not have are left out, as a server of the future may send them.
+
+    Raises:
+        ArithmeticError, LookupError, TypeError, ValueError: it is something else, or lacks a member.
+    """
+    return reader(kind)(plain)
+
+
+def reader(kind: type[_Value]) -> Callable[[object], _Value]:
+    """Return what reads values of one type."""
+    reads: Callable[[object], _Value] = _reader(cast("Any", kind))
+    return reads
+
+
+def every(kind: type[_Value], plain: object) -> tuple[_Value, ...]:
+    """Return the items of a list, each read."""
+    return tuple(map(reader(kind), read(list, plain)))
+
+
+def if_any(kind: type[_Value], plain: object) -> _Value | None:
+    """Return what is read, or None where there is null."""
+    return None if plain is None else read(kind, plain)
+
+
+@cache
+def _reader(kind: Any) -> Callable[[Any], Any]:  # noqa: ANN401, PLR0911  # any type, each in a way of its own
+    origin, kinds = get_origin(kind) or kind, get_args(kind)
+    if origin is Annotated:
+        shape = next((each for each in kind.__metadata__ if isinstance(each, Shape)), None)
+        return partial(_array, shape.lengths) if shape else _reader(kinds[0])
+    if isinstance(kind, type) and is_dataclass(kind):
+        hints = get_type_hints(kind, include_extras=True)
+        members = [(each.name, _reader(hints[each.name]), each.default is MISSING) for each in fields(kind)]
+        return partial(_record, kind, members)
+    if kind in (float, datetime):
+        return _number if kind is float else _moment
+    if kind is Any:
+        return lambda plain: plain
+    if origin is Literal:
+        return partial(_among, kinds)
+    if origin is tuple and kinds[-1] is Ellipsis:
+        return partial(every, kinds[0])
+    readers = [_reader(each) for each in kinds]
+    if origin is tuple:
+        return lambda plain: tuple(each(item) for each, item in zip(readers, read(list, plain), strict=True))
+    if origin in (Union, UnionType):  # with None
+        return lambda plain: None if plain is None else readers[0](plain)
+    if origin in (dict, Mapping) and kinds:
+        return lambda plain: {name: readers[1](value) for name, value in read(dict, plain).items()}
+    return partial(_exact, kind)
+
+
+def _record(kind: type[Any], members: Iterable[tuple[str, Callable[[Any], Any], bool]], plain: Any) -> object:  # noqa: ANN401
+    _exact(dict, plain)
+    return kind(**{name: read(plain[name]) for name, read, needed in members if needed or name in plain})
+
+
+def _array(lengths: tuple[int, ...], plain: object) -> FloatArray:
+    array = np.array(plain, np.float32)
+    if array.shape != tuple(length or each for length, each in zip(lengths, array.shape, strict=True)):
+        raise ValueError
+    return array
+
+
+def _moment(plain: object) -> datetime:
+    moment = datetime.fromisoformat(read(str, plain).replace("Z", "+00:00"))
+    if moment.tzinfo is None:
+        raise ValueError
+    return moment.astimezone(timezone.utc)
+
+
+def _number(plain: object) -> float:
+    if not (type(plain) is float or type(plain) is int) or not math.isfinite(plain):
+        raise TypeError
+    return float(plain)
+
+
+def _among(choices: Collection[object], plain: object) -> object:
+    if plain not in choices:
+        raise ValueError
+    return plain
+
+
+def _exact(kind: type[_Value], plain: object) -> _Value:
+    if type(plain) is not kind:
+        raise TypeError
+    return plain
+
+
+# --- answers that are not just a record
+
+
+def galleries(plain: dict[str, Any]) -> tuple[Gallery, ...]:
+    """Return the galleries that the key may see."""
+    return every(Gallery, plain["galleries"])
+
+
+def packs(plain: dict[str, Any]) -> tuple[ServedPack, ...]:
+    """Return the packs that the server knows."""
+    return every(ServedPack, [{**pack, "default": pack["name"] == plain["default"]} for pack in plain["packs"]])
+
+
+def samples(plain: dict[str, Any]) -> tuple[ServedSample, ...]:
+    """Return the samples of a subject."""
+    return every(ServedSample, [{**sample, "subject": plain["id"]} for sample in plain["sample_list"]])
+
+
+def subject_verification(plain: dict[str, Any]) -> SubjectVerification:
+    """Return whether a face is a subject; older servers are never uncertain."""
+    return read(SubjectVerification, {"decision": "same" if plain["same"] else "different", **plain})
+
+
+def subject_export(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return all that is known of a subject, as it came."""
+    read(str, plain["id"])
+    every(dict, plain["sample_list"])
+    every(LogEntry, plain["log"])
+    return dict(plain)
+
+
+def export_line(line: bytes, response: httpx.Response) -> dict[str, Any]:
+    """Return a line of an export."""
+    with trusting(response):
+        return read(dict, json.loads(line))
+
+
+def import_results(
+    response: httpx.Response, lines: Mapping[int, Sent]
+) -> tuple[dict[int, Enrolled | VisavisError], VisavisError | None]:
+    """Return what became of each line of an import, by its number, and what broke the whole off, if anything did.
+
+    Where neither says what became of a line, it was not reached: another call may.
+    """
+    results: dict[int, Enrolled | VisavisError] = {}
+    for plain in map(json.loads, response.content.splitlines()):
+        number = if_any(int, plain.get("line"))
+        if number is not None and lines[number].has_face:
+            if "error" in plain:
+                results[number] = error_of(read(dict, plain["error"]), response, lines[number].name)
+            else:
+                results[number] = read(Enrolled, plain)
+            continue
+        missing = next((number for number, line in lines.items() if number not in results and line.has_face), None)
+        if "error" in plain:
+            name = "" if missing is None else lines[missing].name
+            failure = error_of(read(dict, plain["error"]), response, name)
+            if missing is None or not isinstance(failure, ImageTooLarge):
+                return results, failure
+            results[missing] = failure  # That line was too long, and nothing behind it was read.
+            return results, None
+        if read(bool, plain["done"]) and missing is None:
+            return results, None
+    return results, foreign(response, "the server's answer ended before it was complete")
