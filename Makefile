@@ -46,6 +46,7 @@ format: $(VENV)/.check
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/python tools/unasync.py
+	$(BIN)/python tools/tables.py
 
 bench: $(VENV)/.check
 	$(BIN)/python bench/speed.py

@@ -1,6 +1,7 @@
 """The Python blocks of the README and the docs run as they stand, in a folder with two portraits."""
 
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -39,3 +40,9 @@ def test_code_blocks(page: Path, monkeypatch: pytest.MonkeyPatch, request: pytes
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_tell_what_is_declared(page: Path) -> None:
+    renewed = runpy.run_path(str(ROOT / "tools" / "tables.py"))["renewed"]
+    assert renewed(page.read_text()) == page.read_text(), "run tools/tables.py"
