@@ -1,4 +1,4 @@
-"""The tables of options, policy fields and settings in docs/, made from their declarations: ``python tools/tables.py``."""
+"""Tables of options, policy fields and settings in docs/, made from their declarations: ``python tools/tables.py``."""
 
 import re
 from collections.abc import Callable

@@ -6,7 +6,7 @@ and are decorated with ``takes(Set)``; commands, forms, request models and setti
 
 import inspect
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial, wraps
 from os import PathLike
@@ -104,7 +104,7 @@ class Describe(Find, total=False):
         Option("Whether to tell how well the image shows each face: size, sharpness, score, angles.", default=False),
     ]
     attributes: Annotated[
-        Collection[Attribute],
+        Sequence[Attribute],
         Option(
             "What else to tell of each face, where the pack can: liveness, pose, age, gender. Each is a network more.",
             default=(),
