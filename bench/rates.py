@@ -16,8 +16,8 @@ from lfw import DATA
 
 from visavis import Recognizer
 from visavis.evaluation.calibration import Calibrated, calibrate
-from visavis.evaluation.comparisons import compare_pairs
-from visavis.evaluation.embedding import Seeing, embed_photos
+from visavis.evaluation.embedding import PhotoEmbedder, embed_photos
+from visavis.evaluation.metrics import compare_pairs
 from visavis.evaluation.protocols import Photo, pair_people
 from visavis.models.runtime import precision_in_force
 
@@ -31,7 +31,7 @@ def measure(recognizer: Recognizer, cache_dir: Path | None) -> Calibrated:
     paths = sorted((DATA / "images").rglob("*.jpg"))
     photos = [Photo(path.name, str(path), path.parent.name) for path in paths]
     pairs = pair_people(photos)
-    embedded = embed_photos(Seeing.by(recognizer, faces="central", cache_dir=cache_dir), pairs.photos)
+    embedded = embed_photos(PhotoEmbedder.of(recognizer, faces="central", cache_dir=cache_dir), pairs.photos)
     print(f"{len(photos)} images, {len(embedded.failures)} without a face; {pairs.about}", flush=True)
     return calibrate(compare_pairs(embedded, pairs, recognizer.pack.metric))
 

@@ -19,7 +19,7 @@ from command_line import Outcome, Shell
 from measured import MADE_UP, keep
 
 from visavis.core.decide import ErrorRates, OperatingPoint
-from visavis.evaluation.embedding import Shelf, Sight, key_of
+from visavis.evaluation.embedding import EmbeddingCache, PhotoResult, key_of
 from visavis.models.catalogue import DLIB
 from visavis.models.installation import Measured, as_installed, calibration_path
 from visavis.models.runtime import RuntimeSpec
@@ -58,7 +58,7 @@ def crowd(tmp_path: Path) -> Crowd:
 
     def make(people: int, images: int = 3) -> Path:
         rng = np.random.default_rng(people)
-        shelf = Shelf(tmp_path / "seen", key_of(DLIB, RuntimeSpec(precision="f32"), "largest", MIN_FACE))
+        cache = EmbeddingCache(tmp_path / "seen", key_of(DLIB, RuntimeSpec(precision="f32"), "largest", MIN_FACE))
         for person in range(people):
             folder = tmp_path / "people" / f"p{person:03d}"
             folder.mkdir(parents=True)
@@ -67,7 +67,9 @@ def crowd(tmp_path: Path) -> Crowd:
                 content = encoded(rng.integers(0, 256, (8, 8, 3), np.uint8))
                 (folder / f"{number}.png").write_bytes(content)
                 embedding = (centre + rng.normal(0, 0.035, DLIB.dimension)).astype(np.float32)
-                shelf.put(hashlib.sha256(content).hexdigest(), Sight(embedding, np.array([0, 0, 7, 7], np.float32)))
+                cache.put(
+                    hashlib.sha256(content).hexdigest(), PhotoResult(embedding, np.array([0, 0, 7, 7], np.float32))
+                )
         return tmp_path / "people"
 
     return make

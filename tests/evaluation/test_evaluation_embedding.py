@@ -17,7 +17,14 @@ import pytest
 from visavis import InvalidOption, Recognizer, VisavisError
 from visavis.core.image import DEFAULT_LIMITS, ImageLimits
 from visavis.errors import RuntimeFailed
-from visavis.evaluation.embedding import Choice, Seeing, Shelf, Sight, embed_photos, most_central
+from visavis.evaluation.embedding import (
+    EmbeddingCache,
+    FaceChoice,
+    PhotoEmbedder,
+    PhotoResult,
+    embed_photos,
+    most_central,
+)
 from visavis.evaluation.protocols import Photo
 from visavis.models.packs import Pack
 from visavis.types import Face
@@ -46,21 +53,23 @@ ALL = ("astronaut.png", "hopper.jpg", "nobody.png", "broken.jpg", "missing.jpg")
 
 
 @pytest.fixture
-def seeing(recognizer: Recognizer) -> Seeing:
-    return replace(Seeing.by(recognizer), min_face=0.15)
+def embedder(recognizer: Recognizer) -> PhotoEmbedder:
+    return replace(PhotoEmbedder.of(recognizer), min_face=0.15)
 
 
-def test_nothing_to_look_at(seeing: Seeing) -> None:
-    embedded = embed_photos(seeing, [])
+def test_nothing_to_look_at(embedder: PhotoEmbedder) -> None:
+    embedded = embed_photos(embedder, [])
     assert embedded.embeddings.shape == (0, 128)
     assert embedded.failures == {}
 
 
-def test_every_photo_has_an_embedding_or_a_reason(seeing: Seeing, folder: Path, recognizer: Recognizer) -> None:
+def test_every_photo_has_an_embedding_or_a_reason(
+    embedder: PhotoEmbedder, folder: Path, recognizer: Recognizer
+) -> None:
     calls: list[None] = []
-    embedded = embed_photos(replace(seeing, advance=lambda: calls.append(None)), photos(folder, *ALL))
+    embedded = embed_photos(replace(embedder, advance=lambda: calls.append(None)), photos(folder, *ALL))
     assert len(calls) == len(ALL)
-    assert embedded.seen.tolist() == [True, True, False, False, False]
+    assert embedded.found.tolist() == [True, True, False, False, False]
     assert {place: code for place, (code, _) in embedded.failures.items()} == {
         2: "no_face",
         3: "image_corrupt",
@@ -74,11 +83,11 @@ def test_every_photo_has_an_embedding_or_a_reason(seeing: Seeing, folder: Path, 
     assert embedded.boxes_xyxy[1].tolist() == face.box_xyxy.tolist()
 
 
-def test_which_face_counts(seeing: Seeing, folder: Path) -> None:
-    alone = embed_photos(seeing, photos(folder, "astronaut.png", "hopper.jpg"))
+def test_which_face_counts(embedder: PhotoEmbedder, folder: Path) -> None:
+    alone = embed_photos(embedder, photos(folder, "astronaut.png", "hopper.jpg"))
     found: dict[str, Any] = {}
-    for choice in get_args(Choice):
-        found[choice] = embed_photos(replace(seeing, faces=choice), photos(folder, "both.png"))
+    for choice in get_args(FaceChoice):
+        found[choice] = embed_photos(replace(embedder, faces=choice), photos(folder, "both.png"))
     assert found["only"].failures[0][0] == "multiple_faces"
     nearest = {
         choice: np.linalg.norm(alone.embeddings - found[choice].embeddings, axis=1).argmin()
@@ -86,7 +95,7 @@ def test_which_face_counts(seeing: Seeing, folder: Path) -> None:
     }
     assert nearest == {"largest": 1, "central": 0}
     with pytest.raises(InvalidOption, match="faces must be one of largest, only, central, not 'all'"):
-        embed_photos(replace(seeing, faces="all"), [])  # type: ignore[arg-type]
+        embed_photos(replace(embedder, faces="all"), [])  # type: ignore[arg-type]
 
 
 def test_the_most_central_of_none() -> None:
@@ -96,7 +105,7 @@ def test_the_most_central_of_none() -> None:
     assert most_central([far, near], (10, 10)) is near
 
 
-class CountingEyes:
+class CountingRecognizer:
     """Sees with a Recognizer, and counts the images."""
 
     def __init__(self, recognizer: Recognizer) -> None:
@@ -122,17 +131,17 @@ class CountingEyes:
 
 @pytest.mark.parametrize("choice", ["largest", "central", "only"])
 def test_what_is_kept_is_not_looked_at_again(
-    seeing: Seeing, folder: Path, recognizer: Recognizer, tmp_path: Path, choice: Choice
+    embedder: PhotoEmbedder, folder: Path, recognizer: Recognizer, tmp_path: Path, choice: FaceChoice
 ) -> None:
-    eyes = CountingEyes(recognizer)
-    cached = replace(seeing, eyes=eyes, cache_dir=tmp_path / "kept", faces=choice)
+    counting = CountingRecognizer(recognizer)
+    cached = replace(embedder, recognizer=counting, cache_dir=tmp_path / "kept", faces=choice)
     first = embed_photos(cached, photos(folder, *ALL))
-    assert eyes.images == len(ALL)
+    assert counting.images == len(ALL)
     # Under other names, and one of them is new; what failed for other reasons than its faces is tried again.
     renamed = [replace(photo, file=f"new/{photo.file}") for photo in photos(folder, *ALL, "both.png")]
     calls: list[None] = []
     second = embed_photos(replace(cached, advance=lambda: calls.append(None)), renamed)
-    assert eyes.images == len(ALL) + 3
+    assert counting.images == len(ALL) + 3
     assert second.from_cache == 3
     assert len(calls) == 6
     assert second.embeddings[:2].tolist() == first.embeddings[:2].tolist()
@@ -140,101 +149,103 @@ def test_what_is_kept_is_not_looked_at_again(
     assert second.failures[2] == ("no_face", "new/nobody.png: no face found")
     # Another smallest face may find another face.
     embed_photos(replace(cached, min_face=0.2), photos(folder, "hopper.jpg"))
-    assert eyes.images == len(ALL) + 4
+    assert counting.images == len(ALL) + 4
 
 
-def test_nothing_is_kept_unasked(seeing: Seeing, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_kept_unasked(
+    embedder: PhotoEmbedder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    embed_photos(seeing, photos(folder, "hopper.jpg"))
+    embed_photos(embedder, photos(folder, "hopper.jpg"))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(os.name != "posix", reason="rights of files are POSIX's")
-def test_what_is_kept_is_the_owners(seeing: Seeing, folder: Path, tmp_path: Path) -> None:
-    embed_photos(replace(seeing, cache_dir=tmp_path), photos(folder, "hopper.jpg"))
+def test_what_is_kept_is_the_owners(embedder: PhotoEmbedder, folder: Path, tmp_path: Path) -> None:
+    embed_photos(replace(embedder, cache_dir=tmp_path), photos(folder, "hopper.jpg"))
     (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert file.suffix == ".npz"
 
 
-def sight(value: float = 0.5) -> Sight:
-    return Sight(np.full(128, value, np.float32), np.arange(4, dtype=np.float32))
+def result(value: float = 0.5) -> PhotoResult:
+    return PhotoResult(np.full(128, value, np.float32), np.arange(4, dtype=np.float32))
 
 
 def test_damaged_files_count_as_not_there(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, "key")
-    shelf.put("ab12", sight())
+    cache = EmbeddingCache(tmp_path, "key")
+    cache.put("ab12", result())
     (file,) = tmp_path.rglob("*.npz")
     whole = file.read_bytes()
-    assert shelf.get("ab12", 128) is not None
-    assert shelf.get("ab13", 128) is None
-    assert shelf.get("ab12", 256) is None
+    assert cache.get("ab12", 128) is not None
+    assert cache.get("ab13", 128) is None
+    assert cache.get("ab12", 256) is None
     for length in range(0, len(whole), 37):
         file.write_bytes(whole[:length])
-        assert shelf.get("ab12", 128) is None
+        assert cache.get("ab12", 128) is None
     rng = np.random.default_rng(7)
     for _ in range(300):
         damaged = bytearray(whole)
         damaged[rng.integers(0, len(whole))] ^= 1 << rng.integers(0, 8)
         file.write_bytes(damaged)
-        found = shelf.get("ab12", 128)  # damage that no number depends on may go unnoticed
+        found = cache.get("ab12", 128)  # damage that no number depends on may go unnoticed
         assert found is None or found.code or found.embedding is not None
-    shelf.put("ab12", sight())
-    assert shelf.get("ab12", 128) is not None
+    cache.put("ab12", result())
+    assert cache.get("ab12", 128) is not None
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_no_numbers_count_as_not_there(value: float, tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, "key")
-    shelf.put("ab12", sight(value))
-    assert shelf.get("ab12", 128) is None
+    cache = EmbeddingCache(tmp_path, "key")
+    cache.put("ab12", result(value))
+    assert cache.get("ab12", 128) is None
 
 
 def test_pickles_are_not_read(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, "key")
-    shelf.put("ab12", sight())
+    cache = EmbeddingCache(tmp_path, "key")
+    cache.put("ab12", result())
     (file,) = tmp_path.rglob("*.npz")
     buffer = io.BytesIO()
     objects = np.array([print], object)
     np.savez(buffer, embedding=objects, box_xyxy=objects, code=objects)
     file.write_bytes(buffer.getvalue())
-    assert shelf.get("ab12", 128) is None
+    assert cache.get("ab12", 128) is None
 
 
 def test_an_interrupted_writer_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
-    shelf = Shelf(tmp_path, "key")
+    cache = EmbeddingCache(tmp_path, "key")
     monkeypatch.setattr(Path, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        shelf.put("ab12", sight())
+        cache.put("ab12", result())
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_folder_that_cannot_be_written(seeing: Seeing, folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(embedder: PhotoEmbedder, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
-        embed_photos(replace(seeing, cache_dir=tmp_path / "file"), photos(folder, "hopper.jpg"))
+        embed_photos(replace(embedder, cache_dir=tmp_path / "file"), photos(folder, "hopper.jpg"))
 
 
-def test_a_broken_installation_ends_it(seeing: Seeing, folder: Path, recognizer: Recognizer) -> None:
-    class BrokenEyes(CountingEyes):
+def test_a_broken_installation_ends_it(embedder: PhotoEmbedder, folder: Path, recognizer: Recognizer) -> None:
+    class BrokenRecognizer(CountingRecognizer):
         def observe_many(self, images: Iterable[Any], **_options: object) -> Iterator[Any]:
             failure: VisavisError = RuntimeFailed("no memory")
             return (failure for _ in images)
 
     with pytest.raises(RuntimeFailed, match="no memory"):
-        embed_photos(replace(seeing, eyes=BrokenEyes(recognizer)), photos(folder, "hopper.jpg"))
+        embed_photos(replace(embedder, recognizer=BrokenRecognizer(recognizer)), photos(folder, "hopper.jpg"))
 
 
 def test_many_may_share_a_folder(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, "key")
+    cache = EmbeddingCache(tmp_path, "key")
 
     def keep_and_find(number: int) -> bool:
-        shelf.put("ab12", sight(number))
-        found = shelf.get("ab12", 128)
+        cache.put("ab12", result(number))
+        found = cache.get("ab12", 128)
         return found is not None and found.embedding is not None and len(set(found.embedding.tolist())) == 1
 
     with ThreadPoolExecutor(8) as pool:

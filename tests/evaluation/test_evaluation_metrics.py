@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, roc_curve
 from visavis import InvalidOption
 from visavis.evaluation import metrics
 from visavis.evaluation.bootstrap import Estimate, Replicates, draws, interval, resample
-from visavis.evaluation.comparisons import Comparisons, check_both_kinds, paired_distances
+from visavis.evaluation.metrics import Comparisons, check_both_kinds, paired_distances
 
 Floats = NDArray[np.float64]
 

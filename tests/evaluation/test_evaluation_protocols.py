@@ -33,10 +33,7 @@ def photos(*counts: int) -> list[Photo]:
 
 
 def pairs_of(protocol: Pairs) -> set[frozenset[str]]:
-    return {
-        frozenset((protocol.photos[a].file, protocol.photos[b].file))
-        for a, b in zip(protocol.first, protocol.second, strict=True)
-    }
+    return {frozenset(protocol.photos[place].file for place in pair) for pair in protocol.places}
 
 
 def read(folder: Path, text: str | bytes, name: str = "pairs.txt") -> Pairs:
@@ -201,8 +198,9 @@ def test_pairs_of_people(counts: list[int], most: int, seed: int) -> None:
     assert len(names) == len(counts)
     # Each pair once, none of an image with itself, and as many as were asked for.
     assert len(pairs_of(protocol)) == len(protocol.same) == min(most, total)
-    assert (protocol.first != protocol.second).all()
-    assert (protocol.same == (numbers[protocol.first] == numbers[protocol.second])).all()
+    first, second = protocol.places.T
+    assert (first != second).all()
+    assert (protocol.same == (numbers[first] == numbers[second])).all()
     assert 0 < protocol.same.sum() < len(protocol.same)
     again = pair_people(everything, most=most, seed=seed)
     assert pairs_of(again) == pairs_of(protocol)
@@ -215,7 +213,7 @@ def test_a_large_folder_is_sampled_without_listing_its_pairs() -> None:
     assert len(pairs_of(protocol)) == 1000
     assert "500 of 870,000 pairs of one person" in protocol.about
     # Drawn evenly: as many from the first half as from the second, but for chance.
-    assert 0.4 < np.mean(protocol.first[protocol.same] < 30_000) < 0.6
+    assert 0.4 < np.mean(protocol.places[protocol.same, 0] < 30_000) < 0.6
 
 
 @pytest.mark.parametrize("counts", [(), (3,)])

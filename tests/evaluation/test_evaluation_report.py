@@ -17,12 +17,12 @@ from conftest import read_pixels
 from visavis import InvalidOption, Recognizer
 from visavis.errors import DriverMissing
 from visavis.evaluation.bootstrap import Estimate
-from visavis.evaluation.embedding import Seeing
+from visavis.evaluation.embedding import PhotoEmbedder
 from visavis.evaluation.metrics import Curve
 from visavis.evaluation.page import plots_of, thumbnail, write_page
 from visavis.evaluation.pairs import evaluate_pairs
 from visavis.evaluation.protocols import Grouping, Photo, pair_people, split_people
-from visavis.evaluation.results import PairEvaluation, SearchEvaluation, Shown, thinned
+from visavis.evaluation.results import PairEvaluation, SearchEvaluation, ShownFace, thinned
 from visavis.evaluation.search import evaluate_search
 from visavis.evaluation.tables import share, share_with_interval, tables_of, title_of
 
@@ -49,22 +49,22 @@ def photos(tmp_path_factory: pytest.TempPathFactory, astronaut: Path, hopper: Pa
 
 
 @pytest.fixture(scope="module")
-def seeing(recognizer: Recognizer, tmp_path_factory: pytest.TempPathFactory) -> Seeing:
-    return Seeing(recognizer, recognizer.runtime, min_face=0.2, cache_dir=tmp_path_factory.mktemp("kept"))
+def embedder(recognizer: Recognizer, tmp_path_factory: pytest.TempPathFactory) -> PhotoEmbedder:
+    return PhotoEmbedder(recognizer, recognizer.runtime, min_face=0.2, cache_dir=tmp_path_factory.mktemp("kept"))
 
 
 @pytest.fixture(scope="module")
-def pairs(seeing: Seeing, photos: list[Photo]) -> PairEvaluation:
+def pairs(embedder: PhotoEmbedder, photos: list[Photo]) -> PairEvaluation:
     protocol = pair_people(photos)
     groups = np.array([0 if photo.person == "collins" else 1 for photo in protocol.photos])
-    return evaluate_pairs(seeing, protocol, grouping=Grouping(("a", HOSTILE), groups))
+    return evaluate_pairs(embedder, protocol, grouping=Grouping(("a", HOSTILE), groups))
 
 
 @pytest.fixture(scope="module")
-def found(seeing: Seeing, photos: list[Photo]) -> SearchEvaluation:
+def found(embedder: PhotoEmbedder, photos: list[Photo]) -> SearchEvaluation:
     split = split_people(photos)
     groups = np.array([0 if photo.person == "collins" else -1 for photo in split.photos])
-    return evaluate_search(seeing, split, grouping=Grouping(("a",), groups))
+    return evaluate_search(embedder, split, grouping=Grouping(("a",), groups))
 
 
 def test_pairs_are_counted(pairs: PairEvaluation) -> None:
@@ -126,21 +126,21 @@ def test_json_is_plain(pairs: PairEvaluation, found: SearchEvaluation) -> None:
         assert set(plain["nearest_strangers"][0]["first"]) == {"file", "person"}
 
 
-def test_an_evaluation_is_the_same_again(seeing: Seeing, photos: list[Photo], pairs: PairEvaluation) -> None:
-    again = evaluate_pairs(seeing, pair_people(photos))
+def test_an_evaluation_is_the_same_again(embedder: PhotoEmbedder, photos: list[Photo], pairs: PairEvaluation) -> None:
+    again = evaluate_pairs(embedder, pair_people(photos))
     assert again.about.from_cache == len(photos)
     assert again.compared == pairs.compared
-    assert evaluate_pairs(seeing, pair_people(photos), threshold=0.1).compared.fmr.value < pairs.compared.fmr.value
+    assert evaluate_pairs(embedder, pair_people(photos), threshold=0.1).compared.fmr.value < pairs.compared.fmr.value
     with pytest.raises(InvalidOption, match="threshold"):
-        evaluate_pairs(seeing, pair_people(photos), threshold=-1.0)
+        evaluate_pairs(embedder, pair_people(photos), threshold=-1.0)
 
 
-def test_without_faces_there_is_nothing_to_measure(seeing: Seeing, photos: list[Photo]) -> None:
+def test_without_faces_there_is_nothing_to_measure(embedder: PhotoEmbedder, photos: list[Photo]) -> None:
     nobody = [Photo(f"{n}.png", photos[6].path, f"p{n // 2}") for n in range(4)]
     with pytest.raises(InvalidOption, match="of 0 pairs whose images show faces"):
-        evaluate_pairs(seeing, pair_people(nobody))
+        evaluate_pairs(embedder, pair_people(nobody))
     with pytest.raises(InvalidOption, match="no face was found of anybody"):
-        evaluate_search(seeing, split_people(nobody))
+        evaluate_search(embedder, split_people(nobody))
 
 
 class Reader(HTMLParser):
@@ -187,8 +187,8 @@ def test_a_page_needs_nothing_but_itself(pairs: PairEvaluation, found: SearchEva
     assert "<script>alert(1)</script>" in "".join(page_of(pairs, images=False)[1].texts).replace("\u200b", "")
 
 
-def test_without_strangers_there_is_no_curve(seeing: Seeing, photos: list[Photo]) -> None:
-    found = evaluate_search(seeing, split_people(photos[:6]))
+def test_without_strangers_there_is_no_curve(embedder: PhotoEmbedder, photos: list[Photo]) -> None:
+    found = evaluate_search(embedder, split_people(photos[:6]))
     assert found.curve is None
     assert found.compared.fpir is None
     assert page_of(found, images=False)[1].tags.count("svg") == 1
@@ -210,7 +210,7 @@ def test_a_page_takes_matplotlib(pairs: PairEvaluation, monkeypatch: pytest.Monk
 
 
 def test_a_face_at_the_border_is_shown(photos: list[Photo]) -> None:
-    shown = Shown("a", "a", photos[0].path, np.array([-20, -20, 60, 80], np.float32))
+    shown = ShownFace("a", "a", photos[0].path, np.array([-20, -20, 60, 80], np.float32))
     assert thumbnail(shown).startswith(b"\xff\xd8\xff")
 
 

@@ -18,7 +18,7 @@ from visavis.errors import InvalidOption
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from visavis.evaluation.embedding import Seeing
+    from visavis.evaluation.embedding import PhotoEmbedder
     from visavis.evaluation.protocols import Pairs, Photo
 
 MeasuredArgument = Annotated[
@@ -156,16 +156,16 @@ def read_photos(inputs: Inputs) -> People:
 @contextmanager
 def looking(
     options: ModelOptions, photos: "tuple[Photo, ...]", faces: Faces, cache: Path | None, *, quiet: bool
-) -> "Iterator[Seeing]":
+) -> "Iterator[PhotoEmbedder]":
     """Give what looks at photos, and shows a progress bar meanwhile."""
     from visavis.cli.recognizers import LateEyes  # noqa: PLC0415  # brings what sees
-    from visavis.evaluation.embedding import Seeing  # noqa: PLC0415  # likewise
+    from visavis.evaluation.embedding import PhotoEmbedder  # noqa: PLC0415  # likewise
     from visavis.models.runtime import RuntimeSpec  # noqa: PLC0415  # likewise
 
     eyes = LateEyes(options, images=len(photos))
     runtime = RuntimeSpec(options.runtime, options.precision, options.threads)
     with progress_bar(len(photos), shown=not quiet and sys.stderr.isatty()) as advance:
-        yield Seeing(eyes, runtime, faces, options.min_face, cache, advance)
+        yield PhotoEmbedder(eyes, runtime, faces, options.min_face, cache, advance)
 
 
 def _complete(pairs: "Pairs", inputs: Inputs) -> "Pairs":

@@ -1,8 +1,7 @@
-"""How sure the rates are: what they would be with other people of the same kind.
+"""Confidence intervals of rates, by drawing people anew.
 
-Pairs that share a person are not independent: someone who looks like many others errs in many pairs. So people are
-drawn anew, not pairs. A person drawn twice counts twice; a pair of strangers counts as often as both of them together,
-the product of the two. Where pairs are all but independent, this errs on the side of wide intervals.
+Pairs that share a person are not independent: someone who looks like many others errs in many pairs. A person drawn
+twice counts twice, a pair of strangers as the product of both. This errs on the side of wide intervals.
 
 Sources: T. A. B. Snijders, S. P. Borgatti, "Non-parametric standard errors and tests for network statistics",
 Connections, 1999; A. B. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics, 2007.
@@ -16,19 +15,19 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from visavis.evaluation.comparisons import Bools, Comparisons, Floats
-from visavis.evaluation.metrics import bound_without_errors
+from visavis.evaluation.metrics import Bools, Comparisons, Floats, bound_without_errors, equal_errors
 from visavis.evaluation.protocols import Indices
+from visavis.record import Record
 
 REPLICATES = 1000
 CONFIDENCE = 0.95
 _GRID = 1000  # thresholds of each kind of pairs
-_FEWEST_DRAWN = 10  # of people, for draws of them to tell anything
+_FEWEST_DRAWN = 10  # people, for draws of them to mean anything
 _BLOCK = 1024  # pairs weighed at a time: what fits the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Record):
     """A rate, or a threshold, and the interval that holds the true one with 95 % confidence."""
 
     value: float
@@ -53,23 +52,20 @@ class Replicates:
     genuine: Floats
 
     def fmr_at(self, threshold: float) -> Floats:
-        """Return the false match rates (R,) at a threshold; the one below it, if it is none of ``thresholds``."""
+        """Return the false match rates (R,) at a threshold, or at the next of ``thresholds`` below it."""
         return self.fmr[:, self._place(threshold)]
 
     def fnmr_at(self, threshold: float) -> Floats:
-        """Return the false non-match rates (R,), likewise."""
+        """Return the false non-match rates (R,) at a threshold, chosen as in ``fmr_at``."""
         return self.fnmr[:, self._place(threshold)]
 
     def accuracy_at(self, threshold: float) -> Floats:
-        """Return which part of all decisions is right (R,), likewise."""
+        """Return the shares of decisions that are right (R,) at a threshold, chosen as in ``fmr_at``."""
         right = self.impostor * (1 - self.fmr_at(threshold)) + self.genuine * (1 - self.fnmr_at(threshold))
         return right / (self.impostor + self.genuine)
 
     def threshold_at(self, fmr: float) -> Floats:
-        """Return the largest thresholds (R,) at which no more than this part of strangers is taken for one person.
-
-        NaN for draws without strangers.
-        """
+        """Return the largest thresholds (R,) with no higher false match rate; NaN for draws without strangers."""
         return np.where(np.isnan(self.fmr[:, 0]), np.nan, self.thresholds[self._places_at(fmr)])
 
     def fnmr_at_fmr(self, fmr: float) -> Floats:
@@ -78,17 +74,9 @@ class Replicates:
         return np.where(np.isnan(self.fmr[:, 0]), np.nan, rates)
 
     def equal_error(self) -> Floats:
-        """Return the rates (R,) at which both are equal, interpolated as in ``metrics.equal_error``."""
-        after = np.argmax(self.fmr >= self.fnmr, axis=1)[:, None]
-        before = np.maximum(0, after - 1)
-        fmr, fnmr = (
-            [np.take_along_axis(rates, at, 1)[:, 0] for at in (before, after)] for rates in (self.fmr, self.fnmr)
-        )
-        gap_before, gap_after = fnmr[0] - fmr[0], fmr[1] - fnmr[1]
-        both = gap_before + gap_after
-        part = np.divide(gap_before, both, out=np.zeros_like(both), where=both > 0)
-        known = ~np.isnan(self.fmr[:, 0] + self.fnmr[:, 0])
-        return np.where(known, fmr[0] + part * (fmr[1] - fmr[0]), np.nan)
+        """Return the rates (R,) at which both are equal; NaN for draws without pairs of a kind."""
+        rates, _ = equal_errors(self.fmr, self.fnmr)
+        return np.where(np.isnan(self.fnmr[:, 0]), np.nan, rates)
 
     def _place(self, threshold: float) -> int:
         return max(0, int(np.searchsorted(self.thresholds, threshold, side="right")) - 1)
@@ -101,40 +89,41 @@ class Replicates:
 def resample(
     comparisons: Comparisons, thresholds: Sequence[float], *, replicates: int = REPLICATES, seed: int = 0
 ) -> Replicates:
-    """Return the error rates with people drawn anew.
-
-    Args:
-        comparisons: of which there are some of both kinds.
-        thresholds: at which rates must be exact; elsewhere they are known at a thousand or so.
-        replicates: how many draws.
-        seed: of the draws.
-    """
-    grid = _grid(comparisons, thresholds)
+    """Return the error rates with people drawn anew: exact at the thresholds, and known at some thousand others."""
+    impostor, genuine = comparisons.impostor, comparisons.genuine
+    near_first = np.geomspace(1, max(1, len(impostor)), _GRID).astype(np.int64) - 1  # where strangers are nearest
+    evenly = np.linspace(0, max(0, len(genuine) - 1), _GRID).astype(np.int64)
+    own = [ordered[places[places < len(ordered)]] for ordered, places in ((impostor, near_first), (genuine, evenly))]
+    grid = np.unique(np.concatenate([[0.0, np.inf], thresholds, *own]))
     people, numbers = np.unique(comparisons.persons, return_inverse=True)
     numbers = numbers.reshape(comparisons.persons.shape)
     weights = draws(len(people), replicates, np.random.default_rng(seed))
-    impostor = _weights_below(comparisons, ~comparisons.same, numbers, weights, grid)
-    genuine = _weights_below(comparisons, comparisons.same, numbers[:, :1], weights, grid)
+    others = _weights_below(comparisons, ~comparisons.same, numbers, weights, grid)
+    same = _weights_below(comparisons, comparisons.same, numbers[:, :1], weights, grid)
     with np.errstate(invalid="ignore"):  # a draw without pairs of a kind: its rate is none, NaN
-        fmr, fnmr = impostor[:-1] / impostor[-1], 1.0 - genuine[:-1] / genuine[-1]
-    return Replicates(grid, fmr.T, fnmr.T, impostor[-1], genuine[-1])
+        fmr, fnmr = others[:-1] / others[-1], 1.0 - same[:-1] / same[-1]
+    return Replicates(grid, fmr.T, fnmr.T, others[-1], same[-1])
 
 
 def interval(value: float, replicated: Floats, trials: int | None = None) -> Estimate:
-    """Return a value with the interval in which 95 % of the replicated ones (R,) lie.
+    """Return a measured value with the interval in which 95 % of the replicated ones (R,) lie.
 
     Args:
         value: as it was measured.
-        replicated: NaN for those that are none.
-        trials: for a rate, how many independent ones it is of: people, or pairs of people. Where all have the same
-            outcome, draws tell of no other, and the rule of three bounds it; where they are fewer than ten, draws tell
-            too little, and it is the interval of a share of so many.
+        replicated: NaN for draws without one.
+        trials: of a rate, its people, or pairs of people. Where all have the same outcome, draws show no other, and the
+            rule of three bounds it; below ten, it is the interval of a share of so many.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA, 1927: the share.
     """
     if trials is not None and value in (0.0, 1.0):
         bound = bound_without_errors(trials)
         return Estimate(value, 0.0, bound) if value == 0.0 else Estimate(value, 1.0 - bound, 1.0)
     if trials is not None and trials < _FEWEST_DRAWN:
-        return _share_of(value, trials)
+        square = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) ** 2
+        middle = value * trials + square / 2
+        half = math.sqrt(square * (trials * value * (1 - value) + square / 4))
+        return Estimate(value, (middle - half) / (trials + square), (middle + half) / (trials + square))
     known = replicated[~np.isnan(replicated)]
     if not len(known):
         return Estimate(value, np.nan, np.nan)
@@ -143,33 +132,12 @@ def interval(value: float, replicated: Floats, trials: int | None = None) -> Est
     return Estimate(value, min(value, float(low)), max(value, float(high)))
 
 
-def _share_of(value: float, trials: int) -> Estimate:
-    """Return a share with its interval.
-
-    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA, 1927.
-    """
-    square = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) ** 2
-    middle = value * trials + square / 2
-    half = math.sqrt(square * (trials * value * (1 - value) + square / 4))
-    return Estimate(value, (middle - half) / (trials + square), (middle + half) / (trials + square))
-
-
 def draws(people: int, replicates: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Return how often each person is drawn (people, replicates), as many being drawn as there are."""
     weights = np.empty((people, replicates), np.uint8)
     for column in range(replicates):
         weights[:, column] = np.bincount(rng.integers(0, people, people), minlength=people)
     return weights
-
-
-def _grid(comparisons: Comparisons, thresholds: Sequence[float]) -> Floats:
-    """Return the thresholds asked for, and others, close together where strangers are nearest."""
-    impostor, genuine = comparisons.impostor, comparisons.genuine
-    near_first = np.geomspace(1, max(1, len(impostor)), _GRID).astype(np.int64) - 1
-    evenly = np.linspace(0, max(0, len(genuine) - 1), _GRID).astype(np.int64)
-    own = [ordered[places[places < len(ordered)]] for ordered, places in ((impostor, near_first), (genuine, evenly))]
-    values = np.concatenate([[0.0, np.inf], thresholds, *own])
-    return np.unique(values)
 
 
 def _weights_below(

@@ -9,88 +9,21 @@ import numpy as np
 from visavis.core.decide import Calibration, ErrorRates, OperatingPoint, check_rate
 from visavis.errors import InvalidOption
 from visavis.evaluation.bootstrap import Estimate, Replicates, interval, resample
-from visavis.evaluation.comparisons import Comparisons, Floats, check_both_kinds
-from visavis.evaluation.metrics import RULE_OF_THREE, threshold_at_fmr
+from visavis.evaluation.metrics import RULE_OF_THREE, Comparisons, Floats, check_both_kinds, threshold_at_fmr
 from visavis.evaluation.protocols import counted
 from visavis.models.installation import Measured
 
+GRID = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+"""The false match rates that are measured, as far as the data support them."""
+LEAST_FALSE_MATCHES = 10
+"""So many pairs of strangers are nearer than a threshold whose rate is supported."""
 _MOST_STEPS = 200
 _ENOUGH = 1e-10  # of a change, where distances have a deviation of 1
 
 
-def fit_logistic(genuine: Floats, impostor: Floats) -> tuple[float, float]:
-    """Return midpoint and slope of the most likely logistic function, both kinds of pairs weighing the same.
-
-    Where no stranger is as near as anyone is to themselves, the likeliest function would be a step, which promises
-    more than so few pairs know; there, each kind is taken to hold one pair more, of the other answer.
-
-    Args:
-        genuine: (G,) finite distances of pairs of one person, at least one.
-        impostor: (I,) of strangers, likewise.
-
-    Raises:
-        InvalidOption: pairs of one person are no nearer than strangers.
-
-    Source: J. Platt, "Probabilistic Outputs for Support Vector Machines", 1999, which takes the same targets; Newton's
-    method as in H.-T. Lin, C.-J. Lin, R. C. Weng, "A note on Platt's probabilistic outputs", 2007.
-    """
-    distances = np.concatenate([genuine, impostor])
-    middle, spread = float(distances.mean()), float(distances.std())
-    if genuine.mean() >= impostor.mean() or not spread:
-        raise InvalidOption(
-            "images of one person are no more alike than those of strangers: are they filed under the right people?"
-        )
-    separate = genuine.max() < impostor.min()
-    targets = [1 - 1 / (len(genuine) + 2), 1 / (len(impostor) + 2)] if separate else [1.0, 0.0]
-    target = np.repeat(targets, [len(genuine), len(impostor)])
-    weight = np.repeat([0.5 / len(genuine), 0.5 / len(impostor)], [len(genuine), len(impostor)])
-    offset, slope = _fitted((middle - distances) / spread, target, weight)
-    return middle + spread * offset / slope, slope / spread
-
-
-def _fitted(nearness: Floats, target: Floats, weight: Floats) -> tuple[float, float]:
-    """Return offset and slope of the log odds over the nearness."""
-    columns = np.stack([np.ones_like(nearness), nearness])
-    found = np.zeros(2)
-    loss = _loss(found, columns, target, weight)
-    for _ in range(_MOST_STEPS):
-        probability = _probability(found @ columns)
-        gradient = columns @ (weight * (target - probability))
-        curvature = (columns * (weight * probability * (1 - probability))) @ columns.T
-        step = np.linalg.solve(curvature + 1e-12 * np.eye(2), gradient)
-        # Newton's step leads too far where the function is nearly flat: half of it, until that is better.
-        while (better := _loss(found + step, columns, target, weight)) > loss and np.abs(step).max() > _ENOUGH:
-            step /= 2
-        found, loss = found + step, better
-        if np.abs(step).max() <= _ENOUGH * max(1.0, float(np.abs(found).max())):
-            break
-    return float(found[0]), float(found[1])
-
-
-def _loss(found: Floats, columns: Floats, target: Floats, weight: Floats) -> float:
-    log_odds = found @ columns
-    return float(weight @ (np.logaddexp(0.0, log_odds) - target * log_odds))
-
-
-def _probability(log_odds: Floats) -> Floats:
-    probability: Floats = 1.0 / (1.0 + np.exp(-np.clip(log_odds, -700.0, 700.0)))
-    return probability
-
-
-GRID = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-"""The false match rates that are looked for, as far as the data support them."""
-LEAST_FALSE_MATCHES = 10
-"""So many pairs of strangers must be nearer than a threshold, before its rate is believed."""
-
-
 @dataclass(frozen=True, slots=True)
 class Support:
-    """What the smallest false match rate depends on.
-
-    Attributes:
-        impostor: pairs of images of strangers that were compared.
-        acquaintances: pairs of people whose images these are: many images of two people say little of others.
-    """
+    """Pairs of images of strangers, and of people (acquaintances): many images of two people say little of others."""
 
     impostor: int
     acquaintances: int
@@ -101,18 +34,13 @@ class Support:
         return max(LEAST_FALSE_MATCHES / max(1, self.impostor), RULE_OF_THREE / max(1, self.acquaintances))
 
     def reaches(self, fmr: float) -> bool:
-        """Tell whether the data support a rate."""
+        """Return whether the data support a rate."""
         return self.least <= fmr * (1 + 1e-9)
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """An operating point, and what it costs.
-
-    Attributes:
-        point: with the interval of its threshold.
-        fnmr: of pairs of one person, the part that is refused at this threshold.
-    """
+class CalibratedPoint:
+    """An operating point, and the share of pairs of one person that is refused at its threshold."""
 
     point: OperatingPoint
     fnmr: Estimate
@@ -120,18 +48,18 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """What came out of a calibration.
+    """The result of a calibration.
 
     Attributes:
         points: by growing false match rate.
         unsupported: rates that were asked for, and that the data do not support.
         support: what they do.
-        midpoint, slope: of the probability; see ``visavis.core.decide.Calibration``.
-        genuine: pairs of one person that were compared.
-        people: whose images these are.
+        midpoint, slope: as in ``visavis.core.decide.Calibration``.
+        genuine: pairs of one person.
+        people: in all pairs.
     """
 
-    points: tuple[Point, ...]
+    points: tuple[CalibratedPoint, ...]
     unsupported: tuple[float, ...]
     support: Support
     midpoint: float
@@ -140,42 +68,32 @@ class Calibrated:
     people: int
 
     def measured(self, provenance: str) -> Measured:
-        """Return what an installation keeps of it.
-
-        Args:
-            provenance: in words, what it was measured on.
-        """
-        points = tuple(each.point for each in self.points)
-        calibration = Calibration(self.midpoint, self.slope, provenance)
-        return Measured(calibration, ErrorRates(points, provenance), self.people)
+        """Return what an installation keeps of it; the provenance says in words what it was measured on."""
+        rates = ErrorRates(tuple(each.point for each in self.points), provenance)
+        return Measured(Calibration(self.midpoint, self.slope, provenance), rates, self.people)
 
 
 def calibrate(comparisons: Comparisons, rates: Sequence[float] = (), *, seed: int = 0) -> Calibrated:
     """Return thresholds with their false match rates, with intervals, and how a distance becomes a probability.
 
-    A rate is supported where at least ten pairs of images of strangers are expected to be nearer than its threshold,
-    and three pairs of people. Pairs in which an image shows no face count for nothing: they are not decided on.
-
-    Args:
-        comparisons: pairs of one person and of strangers.
-        rates: false match rates that are asked for besides those of ``GRID``.
-        seed: of the draws that the intervals come from.
+    A rate, of ``GRID`` or those asked for, is supported where at least ten pairs of images of strangers, and three
+    pairs of people, are expected to be nearer than its threshold. Pairs without an embedding count for nothing.
 
     Raises:
-        InvalidOption: pairs of a kind are missing or too few for any rate, a rate is none, or what should be near is
-            far, as where images are filed under the wrong people.
+        InvalidOption: pairs of a kind are missing or too few for any rate, a rate is not between 0 and 1, or images
+            seem to be filed under the wrong people.
     """
     wanted = sorted({*GRID, *map(check_rate, rates)})
     compared = comparisons.compared()
     check_both_kinds(compared)
-    support = support_of(compared)
+    genuine, impostor = compared.genuine, compared.impostor
+    support = Support(len(impostor), compared.people[1])
     supported = [rate for rate in wanted if support.reaches(rate)]
     if not supported:
         raise InvalidOption(
             f"no false match rate is supported by {counted(support.impostor)} of strangers, of "
             f"{counted(support.acquaintances)} of people: {needs(GRID[-1])}, are the least"
         )
-    genuine, impostor = compared.genuine, compared.impostor
     midpoint, slope = fit_logistic(genuine, impostor)
     thresholds = [threshold_at_fmr(impostor, rate) for rate in supported]
     if not thresholds[0] > 0:
@@ -192,24 +110,61 @@ def calibrate(comparisons: Comparisons, rates: Sequence[float] = (), *, seed: in
     )
 
 
-def support_of(compared: Comparisons) -> Support:
-    """Return how many strangers were compared."""
-    strangers = np.sort(compared.persons[~compared.same], axis=1)
-    # As one number, which sorts faster than two.
-    pairs = np.unique(strangers[:, 0] * (1 + compared.persons.max(initial=0)) + strangers[:, 1])
-    return Support(len(strangers), len(pairs))
-
-
 def needs(fmr: float) -> str:
-    """Return in words what a rate takes at least."""
+    """Return in words the data that a rate takes at least."""
     pairs, acquaintances = math.ceil(LEAST_FALSE_MATCHES / fmr - 1e-6), math.ceil(RULE_OF_THREE / fmr - 1e-6)
     people = math.ceil((1 + math.sqrt(1 + 8 * acquaintances)) / 2)
     return f"{pairs:,} pairs of strangers, of {people:,} people"
 
 
-def _point(rate: float, threshold: float, replicates: Replicates, compared: Comparisons) -> Point:
+def _point(rate: float, threshold: float, replicates: Replicates, compared: Comparisons) -> CalibratedPoint:
     found = interval(threshold, replicates.threshold_at(rate))
     fnmr = float((compared.genuine >= threshold).mean())
     # Rounding may leave the cosine distance of the same direction below 0.
     point = OperatingPoint(rate, threshold, max(0.0, found.low), found.high)
-    return Point(point, interval(fnmr, replicates.fnmr_at(threshold), compared.people[0]))
+    return CalibratedPoint(point, interval(fnmr, replicates.fnmr_at(threshold), compared.people[0]))
+
+
+def fit_logistic(genuine: Floats, impostor: Floats) -> tuple[float, float]:
+    """Return midpoint and slope of the most likely logistic function over finite distances (G,) and (I,).
+
+    Both kinds weigh the same. Where they do not overlap, the likeliest function would be a step, which promises more
+    than so few pairs show; there, each kind is taken to hold one pair more, of the other answer.
+
+    Raises:
+        InvalidOption: pairs of one person are no nearer than strangers.
+
+    Source: J. Platt, "Probabilistic Outputs for Support Vector Machines", 1999, which takes the same targets; Newton's
+    method as in H.-T. Lin, C.-J. Lin, R. C. Weng, "A note on Platt's probabilistic outputs", 2007.
+    """
+    distances = np.concatenate([genuine, impostor])
+    middle, spread = float(distances.mean()), float(distances.std())
+    if genuine.mean() >= impostor.mean() or not spread:
+        raise InvalidOption(
+            "images of one person are no more alike than those of strangers: are they filed under the right people?"
+        )
+    counts = len(genuine), len(impostor)
+    separate = genuine.max() < impostor.min()
+    targets = [1 - 1 / (counts[0] + 2), 1 / (counts[1] + 2)] if separate else [1.0, 0.0]
+    target, weight = np.repeat(targets, counts), np.repeat([0.5 / counts[0], 0.5 / counts[1]], counts)
+    columns = np.stack([np.ones_like(distances), (middle - distances) / spread])
+    found = np.zeros(2)  # offset and slope of the log odds over the nearness
+    loss = _loss(found, columns, target, weight)
+    for _ in range(_MOST_STEPS):
+        probability = 1.0 / (1.0 + np.exp(-np.clip(found @ columns, -700.0, 700.0)))
+        gradient = columns @ (weight * (target - probability))
+        curvature = (columns * (weight * probability * (1 - probability))) @ columns.T
+        step = np.linalg.solve(curvature + 1e-12 * np.eye(2), gradient)
+        # Newton's step leads too far where the function is nearly flat: half of it, until that is better.
+        while (better := _loss(found + step, columns, target, weight)) > loss and np.abs(step).max() > _ENOUGH:
+            step /= 2
+        found, loss = found + step, better
+        if np.abs(step).max() <= _ENOUGH * max(1.0, float(np.abs(found).max())):
+            break
+    offset, slope = found.tolist()
+    return middle + spread * offset / slope, slope / spread
+
+
+def _loss(found: Floats, columns: Floats, target: Floats, weight: Floats) -> float:
+    log_odds = found @ columns
+    return float(weight @ (np.logaddexp(0.0, log_odds) - target * log_odds))

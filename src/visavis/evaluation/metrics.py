@@ -1,34 +1,120 @@
-"""From distances to error rates. Two images count as one person where their distance is below a threshold.
+"""Distances of pairs, and their error rates: two images count as one person where their distance is below a threshold.
 
-The words are those of ISO/IEC 19795-1: of pairs of strangers the false match rate (FMR) is taken for one person, of
-pairs of one person the false non-match rate (FNMR) is not.
+The words are those of ISO/IEC 19795-1: the false match rate (FMR) is the share of pairs of strangers that is taken for
+one person, the false non-match rate (FNMR) the share of pairs of one person that is not.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from visavis.evaluation.comparisons import Bools, Comparisons, Floats
-from visavis.evaluation.protocols import Indices
+from visavis.errors import InvalidOption
+from visavis.evaluation.embedding import EmbeddedPhotos
+from visavis.evaluation.protocols import Indices, Pairs, people_of
+from visavis.record import Record
+from visavis.types import FloatArray, Metric
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 FMRS = (1e-2, 1e-3, 1e-4, 1e-5)
-"""The false match rates at which the false non-match rate is told."""
+"""The false match rates at which the false non-match rate is reported."""
 RULE_OF_THREE = 3.0
-"""No error in N trials says, with 95 % confidence, that the rate is below this divided by N.
+"""No error in N trials shows, with 95 % confidence, that the rate is below this divided by N.
 
 Source: B. D. Jovanovic, P. S. Levy, "A look at the rule of three", The American Statistician, 1997.
 """
+_BLOCK = 1 << 16  # pairs whose embeddings are compared at a time
+
+
+class Rows:
+    """Base of dataclasses of arrays of equal length, or None."""
+
+    __slots__ = ()
+
+    def where(self, chosen: Bools) -> "Self":
+        """Return the rows that are chosen (N,)."""
+        columns = (getattr(self, each.name) for each in fields(self))  # type: ignore[arg-type]  # a dataclass
+        return type(self)(*(None if column is None else column[chosen] for column in columns))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Curve:
-    """Both error rates at every threshold at which one of them changes, by growing threshold.
+class Comparisons(Rows):
+    """Pairs of images that were compared.
 
     Attributes:
-        thresholds: (T,) the last is infinity, at which everything is taken for one person.
-        fmr, fnmr: (T,) the rates.
+        distances: (N,) infinity where an image has no embedding.
+        same: (N,) whether the two are one person.
+        persons: (N, 2) the number of the person that each image shows.
+        photos: (N, 2) the images, by their place in the protocol.
+        folds: (N,) the number of each pair's fold, or None.
     """
+
+    distances: Floats
+    same: Bools
+    persons: Indices
+    photos: Indices
+    folds: Indices | None = None
+
+    @property
+    def genuine(self) -> Floats:
+        """The distances of pairs of one person, sorted."""
+        return np.sort(self.distances[self.same])
+
+    @property
+    def impostor(self) -> Floats:
+        """The distances of pairs of strangers, sorted."""
+        return np.sort(self.distances[~self.same])
+
+    @property
+    def people(self) -> tuple[int, int]:
+        """The people with pairs of their own, and the pairs of people among strangers: the independent trials."""
+        own, others = self.persons[self.same, 0], np.sort(self.persons[~self.same], axis=1)
+        return len(np.unique(own)), len(np.unique(others[:, 0] << 32 | others[:, 1]))
+
+    def compared(self) -> "Comparisons":
+        """Return those of which both images have an embedding."""
+        return self.where(np.isfinite(self.distances))
+
+
+def compare_pairs(embedded: EmbeddedPhotos, pairs: Pairs, metric: Metric) -> Comparisons:
+    """Return the comparisons of a protocol by its embedded photos."""
+    distances = np.empty(len(pairs.places))
+    for start in range(0, len(distances), _BLOCK):
+        block = pairs.places[start : start + _BLOCK]
+        distances[start : start + _BLOCK] = paired_distances(metric, *embedded.embeddings[block.T])
+    distances[np.isnan(distances)] = np.inf
+    _, numbers = people_of(pairs.photos)
+    return Comparisons(distances, pairs.same, numbers[pairs.places], pairs.places, pairs.folds)
+
+
+def paired_distances(metric: Metric, a: FloatArray, b: FloatArray) -> Floats:
+    """Return the distance of each embedding (N, D) and the one at its place in the other (N, D), in float64."""
+    a64, b64 = a.astype(np.float64), b.astype(np.float64)
+    if metric == "euclidean":
+        lengths: Floats = np.linalg.norm(a64 - b64, axis=1)
+        return lengths
+    cosines: Floats = np.einsum("nd,nd->n", a64, b64) / (np.linalg.norm(a64, axis=1) * np.linalg.norm(b64, axis=1))
+    return 1.0 - cosines
+
+
+def check_both_kinds(comparisons: Comparisons) -> None:
+    """Raise InvalidOption unless there are pairs of one person and pairs of strangers."""
+    for kind, count in (("one person", comparisons.same.sum()), ("strangers", (~comparisons.same).sum())):
+        if not count:
+            total = len(comparisons.same)
+            raise InvalidOption(f"of {total:,} pairs whose images show faces, none is of {kind}: nothing to measure")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve(Record):
+    """Both error rates (T,) at growing thresholds (T,), the last of which is infinity."""
 
     thresholds: Floats
     fmr: Floats
@@ -36,7 +122,7 @@ class Curve:
 
 
 def match_rates(ordered: Floats, thresholds: Floats | float) -> Floats:
-    """Return for each threshold which part of the distances, which are sorted, is below; 0 of no distances."""
+    """Return for each threshold the share of the sorted distances that is below; 0 of no distances."""
     below: Floats = np.searchsorted(ordered, thresholds, side="left") / max(1, len(ordered))
     return below
 
@@ -51,36 +137,35 @@ def curve_of(comparisons: Comparisons) -> Curve:
     """Return both error rates at all thresholds that matter."""
     finite = comparisons.distances[np.isfinite(comparisons.distances)]
     thresholds = np.append(np.unique(finite), np.inf)
-    genuine, impostor = comparisons.genuine, comparisons.impostor
     # Infinite distances, of faces that were not found, are below no threshold, and infinity is none that they reach.
-    return Curve(thresholds, match_rates(impostor, thresholds), 1.0 - match_rates(genuine, thresholds))
+    fmr, matches = (match_rates(kind, thresholds) for kind in (comparisons.impostor, comparisons.genuine))
+    return Curve(thresholds, fmr, 1.0 - matches)
+
+
+def equal_errors(fmr: Floats, fnmr: Floats) -> tuple[Floats, Indices]:
+    """Return the interpolated rates (R,) at which curves (R, T) meet, else the last FNMR, and the places (R,) there."""
+    after = np.where((fmr >= fnmr).any(axis=1), np.argmax(fmr >= fnmr, axis=1), fmr.shape[1] - 1)
+    near = np.stack([np.maximum(0, after - 1), after], axis=1)
+    low, high = (np.take_along_axis(rates, near, axis=1).T for rates in (fmr, fnmr))
+    gaps = np.abs(high - low)
+    part = np.divide(gaps[0], gaps.sum(axis=0), out=np.zeros(len(fmr)), where=gaps.sum(axis=0) > 0)
+    rates = low[0] + part * (low[1] - low[0])
+    return np.where(low[1] < high[1], high[1], rates), after
 
 
 def equal_error(curve: Curve) -> tuple[float, float]:
-    """Return the rate at which FMR and FNMR are equal, interpolated on the curve, and the threshold next to it.
-
-    Where faces are missing the two may never meet; then it is the last FNMR.
-    """
-    after = int(np.searchsorted(curve.fmr - curve.fnmr, 0.0, side="left"))
-    if after == len(curve.fmr):
-        return float(curve.fnmr[-1]), float(curve.thresholds[-1])
-    before = max(0, after - 1)
-    gaps = curve.fnmr[before] - curve.fmr[before], curve.fmr[after] - curve.fnmr[after]
-    part = 0.0 if sum(gaps) <= 0 else gaps[0] / sum(gaps)
-    rate = curve.fmr[before] + part * (curve.fmr[after] - curve.fmr[before])
-    return float(rate), float(curve.thresholds[after])
+    """Return the rate at which FMR and FNMR are equal, and the threshold next to it."""
+    rates, after = equal_errors(curve.fmr[None], curve.fnmr[None])
+    return float(rates[0]), float(curve.thresholds[after[0]])
 
 
 def accuracy_at(comparisons: Comparisons, threshold: float) -> float:
-    """Return which part of all decisions is right."""
+    """Return the share of decisions that is right."""
     return _mean((comparisons.distances < threshold) == comparisons.same)
 
 
 def best_accuracy(comparisons: Comparisons) -> tuple[float, float]:
-    """Return the highest accuracy of all thresholds, and the strictest threshold that has it.
-
-    It is chosen on the very pairs that it is measured on, and so too good to expect of others.
-    """
+    """Return the highest accuracy of all thresholds, too good to expect of other pairs, and the strictest threshold."""
     found = np.isfinite(comparisons.distances)
     order = np.argsort(comparisons.distances[found])
     ordered, same = comparisons.distances[found][order], comparisons.same[found][order]
@@ -98,31 +183,24 @@ def best_accuracy(comparisons: Comparisons) -> tuple[float, float]:
 
 
 def cross_validated(comparisons: Comparisons, folds: Indices) -> Floats:
-    """Return the accuracy on each fold at the threshold that is best on all others.
-
-    Source: G. B. Huang et al., "Labeled Faces in the Wild", 2007, view 2.
-    """
-    accuracies = []
-    for fold in np.unique(folds):
-        inside = folds == fold
-        _, threshold = best_accuracy(comparisons.where(~inside))
-        accuracies.append(accuracy_at(comparisons.where(inside), threshold))
-    return np.array(accuracies)
+    """Return the accuracy on each fold at the threshold that is best on all others, as on LFW, view 2."""
+    parts = [(comparisons.where(folds == fold), comparisons.where(folds != fold)) for fold in np.unique(folds)]
+    return np.array([accuracy_at(inside, best_accuracy(others)[1]) for inside, others in parts])
 
 
 def threshold_at_fmr(impostor: Floats, fmr: float) -> float:
-    """Return the largest threshold at which no more than this part of the distances, which are sorted, is below."""
+    """Return the largest threshold with no more than this share of the sorted distances below."""
     allowed = math.floor(fmr * len(impostor) * (1 + 1e-12))
     return float(impostor[allowed]) if allowed < len(impostor) else math.inf
 
 
 def supports(trials: int, rate: float) -> bool:
-    """Tell whether so many trials can show a rate this small: without an error, they would by the rule of three."""
+    """Return whether so many trials, without an error, show a rate this small by the rule of three."""
     return trials * rate >= RULE_OF_THREE * (1 - 1e-9)
 
 
 def bound_without_errors(trials: int) -> float:
-    """Return the rate that is not exceeded, with 95 % confidence, where so many trials show no error."""
+    """Return the rate that is not exceeded, with 95 % confidence, where so many trials have no error."""
     return min(1.0, RULE_OF_THREE / trials) if trials else 1.0
 
 

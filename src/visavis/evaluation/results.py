@@ -1,309 +1,21 @@
-"""Results of an evaluation: frozen records ready for JSON, and how they are composed."""
+"""Results of an evaluation: frozen records ready for JSON, and the parts that pairs and searches share."""
 
-import dataclasses
-import math
+import json
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from visavis import __version__
 from visavis.evaluation.bootstrap import REPLICATES, Estimate
-from visavis.evaluation.comparisons import Floats
-from visavis.evaluation.embedding import Embedded, Seeing
-from visavis.evaluation.identification import SearchRates
-from visavis.evaluation.metrics import Curve
+from visavis.evaluation.embedding import EmbeddedPhotos, PhotoEmbedder
+from visavis.evaluation.metrics import Curve, Floats
 from visavis.evaluation.protocols import Grouping, Indices, Pairs, Photo, Split, counted, people_of
 from visavis.models.runtime import describe, precision_in_force
+from visavis.record import HIDDEN, Record
 from visavis.types import FloatArray
-
-
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What was measured, and with what.
-
-    Attributes:
-        protocol: what was compared with what, in words.
-        images, people: how many there were.
-        pack, space: the models, and the ID of the embedding space.
-        runtime, precision: what ran them, with its version, and the number format that it computed in.
-        faces, min_face: which face of an image counted, and the smallest looked for.
-        seed, replicates: of the intervals; the seed also drew pairs or strangers where some were drawn.
-        from_cache: images whose embeddings were kept from an earlier measurement.
-        visavis, python, numpy: versions.
-    """
-
-    protocol: str
-    images: int
-    people: int
-    pack: str
-    space: str
-    runtime: str
-    precision: str
-    faces: str
-    min_face: float
-    seed: int
-    replicates: int
-    from_cache: int
-    visavis: str
-    python: str
-    numpy: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An image without an embedding, and why."""
-
-    file: str
-    person: str
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Shown:
-    """A face as a photo shows it; ``box_xyxy`` and ``path`` stay out of JSON."""
-
-    file: str
-    person: str
-    path: str
-    box_xyxy: FloatArray
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Match:
-    """Two faces, and their distance."""
-
-    first: Shown
-    second: Shown
-    distance: float
-
-
-@dataclass(frozen=True, slots=True)
-class PairRates:
-    """How often decisions on pairs are wrong at a threshold.
-
-    Attributes:
-        threshold: faces nearer than this are taken for one person.
-        fmr: of pairs of strangers, which part is.
-        fnmr: of pairs of one person, which part is not.
-        accuracy: which part of all decisions is right.
-    """
-
-    threshold: float
-    fmr: Estimate
-    fnmr: Estimate
-    accuracy: Estimate
-
-
-@dataclass(frozen=True, slots=True)
-class AskedFmr:
-    """The false match rate that the threshold was to keep, and whether it does here.
-
-    Attributes:
-        found: what was measured "agrees" where the rate is within its interval, or is "higher" or "lower"; "too_few"
-            pairs could not show so small a rate; None for a gallery, where another rate is measured.
-    """
-
-    fmr: float
-    found: Literal["agrees", "higher", "lower", "too_few"] | None
-
-
-@dataclass(frozen=True, slots=True)
-class AtFmr:
-    """What it costs to keep a false match rate.
-
-    Attributes:
-        fmr: the rate.
-        pairs_of_people: how many the strangers are.
-        bound: the rate that so many can just show, by the rule of three.
-        threshold, fnmr: the largest threshold that keeps the rate, and the false non-match rate there; None where the
-            pairs are too few to show it.
-    """
-
-    fmr: float
-    pairs_of_people: int
-    bound: float
-    threshold: Estimate | None
-    fnmr: Estimate | None
-
-
-@dataclass(frozen=True, slots=True)
-class AtFpir:
-    """What it costs to keep a false positive identification rate.
-
-    Attributes:
-        fpir: the rate.
-        strangers: how many people they are.
-        bound: the rate that so many can just show, by the rule of three.
-        rates: at the largest threshold that keeps the rate; None where strangers are too few to show it.
-    """
-
-    fpir: float
-    strangers: int
-    bound: float
-    rates: SearchRates | None
-
-
-@dataclass(frozen=True, slots=True)
-class GroupRates:
-    """The rates of a group at the threshold of all.
-
-    Attributes:
-        name: of the group.
-        images, failures: how many there are, and how many of them have no embedding.
-        strangers, own: how many pairs of strangers within the group were compared, and pairs of one person; or, in a
-            gallery, probes of strangers, and of people who are enrolled.
-        false_positives: of the strangers, which part is taken for one person (FMR), or for somebody (FPIR).
-        false_negatives: of the others, which part is not (FNMR), or does not find its person (FNIR).
-    """
-
-    name: str
-    images: int
-    failures: int
-    strangers: int
-    own: int
-    false_positives: Estimate | None
-    false_negatives: Estimate | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Folds:
-    """Accuracy on each fold at the threshold that is best on the others, their mean, and its standard error."""
-
-    accuracies: Floats
-    mean: float
-    standard_error: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Histogram:
-    """How many distances of each kind lie between two edges: (B,) of (B + 1,)."""
-
-    edges: Floats
-    genuine: Indices
-    impostor: Indices
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PairEvaluation:
-    """How right decisions on pairs are.
-
-    Attributes:
-        about: the circumstances.
-        genuine, impostor: how many pairs of one person, and of strangers, were compared.
-        without_face: how many of each could not be, because an image has no embedding.
-        asked: the false match rate that was asked for, or None where a threshold decided.
-        compared: the rates of those that were compared.
-        counted: the rates where a pair that could not be counts as "not the same person".
-        eer: the rate at which FMR and FNMR are equal, of those that were compared; likewise all below.
-        eer_threshold: where that is.
-        best_accuracy, best_threshold: at the threshold that suits these very pairs best: too good to expect elsewhere.
-        folds: accuracy by cross-validation, where the protocol has folds.
-        at_fmr: what it costs to keep a false match rate.
-        groups: the same for groups, where there are some.
-        curve, histogram: for plots.
-        failures: the images that have no embedding.
-        nearest_strangers, farthest_same: the pairs that are nearest to being wrong, or are.
-        left_out, notes: what was not measured, and what to mind.
-    """
-
-    about: Circumstances
-    genuine: int
-    impostor: int
-    without_face: tuple[int, int]
-    asked: AskedFmr | None
-    compared: PairRates
-    counted: PairRates
-    eer: Estimate
-    eer_threshold: float
-    best_accuracy: float
-    best_threshold: float
-    folds: Folds | None
-    at_fmr: tuple[AtFmr, ...]
-    groups: tuple[GroupRates, ...]
-    curve: Curve
-    histogram: Histogram
-    failures: tuple[Failure, ...]
-    nearest_strangers: tuple[Match, ...]
-    farthest_same: tuple[Match, ...]
-    left_out: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain Python values, ready for JSON; what is no number is None."""
-        return {"kind": "pairs", **_fields(self)}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SearchEvaluation:
-    """How right a gallery is.
-
-    Attributes:
-        about: the circumstances.
-        enrolled: how many people were enrolled.
-        not_enrolled: how many were to be, and have no image with a face.
-        mated, strangers: how many probes are of people of the gallery, and of others.
-        without_face: how many of each have no embedding.
-        rank1: of probes of enrolled people that show a face, for which part the nearest person is the right one.
-        asked: as in ``PairEvaluation``, where it is that of single pairs.
-        compared: the rates at the pack's threshold and margin, of probes that show a face and people who are enrolled.
-        counted: the rates of all probes: one without a face finds nobody, and nor does one of a person whose enrolment
-            failed.
-        at_fpir: what it costs to keep a false positive identification rate, of those in ``compared``.
-        groups: ``compared`` for groups, where there are some.
-        curve: FPIR as ``fmr`` and FNIR as ``fnmr`` over the threshold, with the pack's margin; None without strangers.
-        histogram: of the nearest distances of probes: of the right person, and of strangers.
-        failures, left_out, notes: as in ``PairEvaluation``.
-        nearest_strangers: the probes of strangers that come nearest to somebody.
-        taken_for_others: the probes of enrolled people that are nearest to somebody else.
-    """
-
-    about: Circumstances
-    enrolled: int
-    not_enrolled: int
-    mated: int
-    strangers: int
-    without_face: tuple[int, int]
-    rank1: Estimate
-    asked: AskedFmr | None
-    compared: SearchRates
-    counted: SearchRates
-    at_fpir: tuple[AtFpir, ...]
-    groups: tuple[GroupRates, ...]
-    curve: Curve | None
-    histogram: Histogram
-    failures: tuple[Failure, ...]
-    nearest_strangers: tuple[Match, ...]
-    taken_for_others: tuple[Match, ...]
-    left_out: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain Python values, ready for JSON; what is no number is None."""
-        return {"kind": "search", **_fields(self)}
-
-
-def _fields(record: Any) -> dict[str, Any]:  # noqa: ANN401  # any dataclass
-    hidden = ("path", "box_xyxy") if isinstance(record, Shown) else ()
-    names = (field.name for field in dataclasses.fields(record) if field.name not in hidden)
-    return {name: _plain(getattr(record, name)) for name in names}
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401  # whatever the records hold
-    if dataclasses.is_dataclass(value):
-        return _fields(value)
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return [_plain(item) for item in value.tolist()]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
-
 
 MOST_SHOWN = 24
 """Pairs of a kind that a report shows."""
@@ -313,19 +25,262 @@ _CURVE_POINTS = 500
 _BINS = 80
 
 
-def circumstances(seeing: Seeing, protocol: Pairs | Split, embedded: Embedded, seed: int) -> Circumstances:
+@dataclass(frozen=True, slots=True)
+class Circumstances(Record):
+    """What was measured, and with what."""
+
+    protocol: str
+    """What was compared with what, in words."""
+    images: int
+    people: int
+    pack: str
+    space: str
+    """ID of the embedding space."""
+    runtime: str
+    precision: str
+    """Number format of the networks."""
+    faces: str
+    """Which face of an image counted."""
+    min_face: float
+    seed: int
+    """Of the intervals, and of pairs or strangers where some were drawn."""
+    replicates: int
+    """Draws of the intervals."""
+    from_cache: int
+    """Images whose embeddings were kept from an earlier measurement."""
+    visavis: str
+    python: str
+    numpy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure(Record):
+    """An image without an embedding, and why."""
+
+    file: str
+    person: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShownFace(Record):
+    """A face of a photo."""
+
+    file: str
+    person: str
+    path: str = field(metadata=HIDDEN)
+    box_xyxy: FloatArray = field(metadata=HIDDEN)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShownPair(Record):
+    """Two faces, and their distance."""
+
+    first: ShownFace
+    second: ShownFace
+    distance: float
+
+
+@dataclass(frozen=True, slots=True)
+class PairRates(Record):
+    """Error rates of decisions on pairs: faces nearer than the threshold are taken for one person."""
+
+    threshold: float
+    fmr: Estimate
+    fnmr: Estimate
+    accuracy: Estimate
+    """Share of decisions that is right."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRates(Record):
+    """Error rates of a gallery: a person nearer than the threshold is found if the next is farther by the margin."""
+
+    threshold: float
+    margin: float
+    fnir: Estimate
+    """Share of probes of enrolled people that does not find its person."""
+    misidentified: Estimate
+    """Share of probes of enrolled people that is taken for another person."""
+    fpir: Estimate | None
+    """Share of probes of strangers that is taken for a person; None without strangers."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedFmr(Record):
+    """The false match rate that the threshold was to keep, and whether the one measured agrees."""
+
+    fmr: float
+    found: Literal["agrees", "higher", "lower", "too_few"] | None
+    """"agrees" where the interval holds the rate; "too_few" pairs cannot show it; None for a gallery."""
+
+
+@dataclass(frozen=True, slots=True)
+class AtFmr(Record):
+    """The cost of a false match rate: threshold and FNMR, None where the pairs are too few to show the rate."""
+
+    fmr: float
+    pairs_of_people: int
+    bound: float
+    """The rate that so many can just show, by the rule of three."""
+    threshold: Estimate | None
+    fnmr: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class AtFpir(Record):
+    """The cost of a false positive identification rate, None where strangers are too few to show it."""
+
+    fpir: float
+    strangers: int
+    """People, not probes."""
+    bound: float
+    """The rate that so many can just show, by the rule of three."""
+    rates: SearchRates | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRates(Record):
+    """The rates of a group at the threshold of all: of pairs, or of probes of a gallery."""
+
+    name: str
+    images: int
+    failures: int
+    """Images without an embedding."""
+    strangers: int
+    own: int
+    """Pairs of one person, or probes of people who are enrolled."""
+    false_positives: Estimate | None
+    """FMR or FPIR."""
+    false_negatives: Estimate | None
+    """FNMR or FNIR."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Folds(Record):
+    """Accuracy on each fold at the threshold that is best on the others, their mean, and its standard error."""
+
+    accuracies: Floats
+    mean: float
+    standard_error: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Histogram(Record):
+    """Counts of distances of each kind between two edges: (B,) of (B + 1,)."""
+
+    edges: Floats
+    genuine: Indices
+    impostor: Indices
+
+
+class _Evaluation(Record):
+    """Base of both evaluations."""
+
+    __slots__ = ()
+    kind: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain Python values, ready for JSON; what is no finite number is None."""
+        plain: dict[str, Any] = {"kind": self.kind, **super().to_dict()}
+        finite: dict[str, Any] = json.loads(json.dumps(plain), parse_constant=lambda _: None)
+        return finite
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairEvaluation(_Evaluation):
+    """Error rates of decisions on pairs."""
+
+    kind = "pairs"
+
+    about: Circumstances
+    genuine: int
+    """Pairs of one person that were compared."""
+    impostor: int
+    """Pairs of strangers that were compared."""
+    without_face: tuple[int, int]
+    """Pairs of one person, and of strangers, that were not, because an image has no embedding."""
+    asked: AskedFmr | None
+    compared: PairRates
+    """Of the pairs that were compared."""
+    counted: PairRates
+    """Of all pairs, where one that was not compared counts as "not the same person"."""
+    eer: Estimate
+    """The rate at which FMR and FNMR are equal, of the pairs that were compared, as is all below."""
+    eer_threshold: float
+    best_accuracy: float
+    """At the threshold that suits these very pairs best: too good to expect elsewhere."""
+    best_threshold: float
+    folds: Folds | None
+    at_fmr: tuple[AtFmr, ...]
+    groups: tuple[GroupRates, ...]
+    curve: Curve
+    histogram: Histogram
+    failures: tuple[Failure, ...]
+    nearest_strangers: tuple[ShownPair, ...]
+    farthest_same: tuple[ShownPair, ...]
+    left_out: tuple[str, ...]
+    """What was not measured, and why."""
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SearchEvaluation(_Evaluation):
+    """Error rates of a gallery."""
+
+    kind = "search"
+
+    about: Circumstances
+    enrolled: int
+    """People who were enrolled."""
+    not_enrolled: int
+    """People who were to be, and have no image with a face."""
+    mated: int
+    """Probes of people of the gallery."""
+    strangers: int
+    """Other probes."""
+    without_face: tuple[int, int]
+    """Of both, those that have no embedding."""
+    rank1: Estimate
+    """Share of probes of enrolled people, among those with an embedding, whose nearest person is the right one."""
+    asked: AskedFmr | None
+    """The false match rate of single pairs."""
+    compared: SearchRates
+    """At the pack's threshold and margin, of probes with an embedding and people who are enrolled."""
+    counted: SearchRates
+    """Of all probes: one without a face finds nobody, nor does one of a person whose enrolment failed."""
+    at_fpir: tuple[AtFpir, ...]
+    """Of the probes in ``compared``, as are the groups."""
+    groups: tuple[GroupRates, ...]
+    curve: Curve | None
+    """FPIR as ``fmr`` and FNIR as ``fnmr`` over the threshold, with the pack's margin; None without strangers."""
+    histogram: Histogram
+    """Of the nearest distances of probes: of the right person, and of strangers."""
+    failures: tuple[Failure, ...]
+    nearest_strangers: tuple[ShownPair, ...]
+    """The probes of strangers that come nearest to a person."""
+    taken_for_others: tuple[ShownPair, ...]
+    """The probes of enrolled people that are nearest to another person."""
+    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def circumstances(
+    embedder: PhotoEmbedder, protocol: Pairs | Split, embedded: EmbeddedPhotos, seed: int
+) -> Circumstances:
     """Return what was measured, and with what."""
-    pack = seeing.eyes.pack
+    pack = embedder.recognizer.pack
     return Circumstances(
         protocol=protocol.about,
         images=len(protocol.photos),
         people=len(people_of(protocol.photos)[0]),
         pack=pack.name,
         space=pack.space.id,
-        runtime=f"{seeing.runtime.runtime} {describe(seeing.runtime)['version'].partition('-')[0]}",
-        precision=precision_in_force(seeing.runtime),
-        faces=seeing.faces,
-        min_face=seeing.min_face,
+        runtime=f"{embedder.runtime.runtime} {describe(embedder.runtime)['version'].partition('-')[0]}",
+        precision=precision_in_force(embedder.runtime),
+        faces=embedder.faces,
+        min_face=embedder.min_face,
         seed=seed,
         replicates=REPLICATES,
         from_cache=embedded.from_cache,
@@ -335,27 +290,27 @@ def circumstances(seeing: Seeing, protocol: Pairs | Split, embedded: Embedded, s
     )
 
 
-def failures_of(embedded: Embedded, photos: Sequence[Photo]) -> tuple[Failure, ...]:
+def failures_of(embedded: EmbeddedPhotos, photos: Sequence[Photo]) -> tuple[Failure, ...]:
     """Return the images that have no embedding, and why."""
-    return tuple(
-        Failure(photos[place].file, photos[place].person, code, message)
-        for place, (code, message) in embedded.failures.items()
-    )
+    return tuple(Failure(photos[at].file, photos[at].person, *why) for at, why in embedded.failures.items())
 
 
-def match_of(embedded: Embedded, photos: Sequence[Photo], pair: Indices, distance: float) -> Match:
-    """Return two faces to be shown, by the places (2,) of their photos."""
+def nearest_of(
+    embedded: EmbeddedPhotos, photos: Sequence[Photo], pairs: Indices, distances: Floats, *, farthest: bool = False
+) -> tuple[ShownPair, ...]:
+    """Return those of pairs (N, 2) of photos that are nearest, or farthest, by their distances (N,)."""
+    order = np.argsort(-distances if farthest else distances, kind="stable")[:MOST_SHOWN]
     first, second = (
-        Shown(photos[place].file, photos[place].person, photos[place].path, embedded.boxes_xyxy[place])
-        for place in pair.tolist()
+        [ShownFace(photos[at].file, photos[at].person, photos[at].path, embedded.boxes_xyxy[at]) for at in places]
+        for places in pairs[order].T.tolist()
     )
-    return Match(first, second, distance)
+    return tuple(map(ShownPair, first, second, distances[order].tolist()))
 
 
-def counts_in_group(embedded: Embedded, grouping: Grouping, number: int) -> tuple[int, int]:
+def counts_in_group(embedded: EmbeddedPhotos, grouping: Grouping, number: int) -> tuple[int, int]:
     """Return how many photos a group has, and how many of them have no embedding."""
     own = grouping.of_photos == number
-    return int(own.sum()), int((own & ~embedded.seen).sum())
+    return int(own.sum()), int((own & ~embedded.found).sum())
 
 
 def thinned(curve: Curve) -> Curve:
@@ -375,25 +330,21 @@ def histogram(genuine: Floats, impostor: Floats) -> Histogram:
     """Return how often distances of each kind occur; those that are infinite are left out."""
     kinds = [distances[np.isfinite(distances)] for distances in (genuine, impostor)]
     edges = np.histogram_bin_edges(np.concatenate(kinds) if any(map(len, kinds)) else np.zeros(1), _BINS)
-    counts = [np.histogram(kind, edges)[0].astype(np.int64) for kind in kinds]
-    return Histogram(edges, counts[0], counts[1])
+    return Histogram(edges, *(np.histogram(kind, edges)[0].astype(np.int64) for kind in kinds))
 
 
-def notes_of(protocol: Pairs | Split, grouping: Grouping | None = None) -> list[str]:
+def notes_of(protocol: Pairs | Split, grouping: Grouping | None) -> list[str]:
     """Return what to mind of any protocol, and of groups."""
     people = len(people_of(protocol.photos)[0])
     few = f"{people} people are few: the intervals, which come from drawing people anew, are rough below {_FEW_PEOPLE}"
     notes = [few] if people < _FEW_PEOPLE else []
-    return notes if grouping is None else [*notes, *_notes_of_groups(protocol.photos, grouping)]
-
-
-def _notes_of_groups(photos: Sequence[Photo], grouping: Grouping) -> list[str]:
-    notes = []
-    left = [photo for photo, group in zip(photos, grouping.of_photos.tolist(), strict=True) if group < 0]
+    if grouping is None:
+        return notes
+    left = [photo for photo, group in zip(protocol.photos, grouping.of_photos.tolist(), strict=True) if group < 0]
     if left:
-        people = list(dict.fromkeys(photo.person for photo in left))
-        count = f"{counted(len(left), 'image')} of {counted(len(people), 'person', 'people')}"
-        notes.append(f"in no group, and so in no row of the groups: {count}: {_first_few(people)}")
+        names = list(dict.fromkeys(photo.person for photo in left))
+        count = f"{counted(len(left), 'image')} of {counted(len(names), 'person', 'people')}"
+        notes.append(f"in no group, and so in no row of the groups: {count}: {_first_few(names)}")
     if grouping.unknown:
         notes.append(f"the file of groups names nobody who is measured by: {_first_few(grouping.unknown)}")
     return notes

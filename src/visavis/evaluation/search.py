@@ -1,142 +1,233 @@
-"""From photos, and a gallery and probes of them, to an evaluation."""
+"""Evaluation of a gallery (1:N): probes that find their person, and strangers that are taken for one."""
+
+import math
+from dataclasses import dataclass
 
 import numpy as np
+from typing_extensions import Unpack
 
 from visavis.core.decide import Rule
 from visavis.errors import InvalidOption
-from visavis.evaluation import metrics
-from visavis.evaluation.comparisons import Bools
-from visavis.evaluation.embedding import Embedded, Seeing, embed_photos
-from visavis.evaluation.identification import FPIRS, Answers, SearchRates, SearchReplicates, search, threshold_at_fpir
-from visavis.evaluation.protocols import Grouping, Split, people_of
-from visavis.evaluation.results import (
-    MOST_SHOWN,
-    AskedFmr,
-    AtFpir,
-    GroupRates,
-    Match,
-    SearchEvaluation,
-    circumstances,
-    counts_in_group,
-    failures_of,
-    histogram,
-    match_of,
-    notes_of,
-    thinned,
-)
+from visavis.evaluation import metrics, results
+from visavis.evaluation.bootstrap import REPLICATES, Estimate, draws, interval
+from visavis.evaluation.embedding import EmbeddedPhotos, PhotoEmbedder, embed_photos
+from visavis.evaluation.metrics import Bools, Curve, Floats
+from visavis.evaluation.protocols import Grouping, Indices, Split, people_of
+from visavis.evaluation.results import GroupRates, SearchEvaluation, SearchRates
 from visavis.models.recognizer import choose_rule
-from visavis.options import Rate
+from visavis.options import Threshold, takes
+from visavis.types import Metric
+
+FPIRS = (1e-1, 1e-2)
+"""The false positive identification rates at which the false negative one is reported."""
+_BLOCK = 256  # probes compared with the gallery at a time
 
 
-def evaluate_search(  # noqa: PLR0913  # independent options
-    seeing: Seeing,
+@takes(Threshold)
+def evaluate_search(
+    embedder: PhotoEmbedder,
     split: Split,
     *,
-    threshold: float | None = None,
-    fmr: Rate | None = None,
     grouping: Grouping | None = None,
     seed: int = 0,
+    **options: Unpack[Threshold],
 ) -> SearchEvaluation:
-    """Measure how right a gallery is; the margin is the pack's.
-
-    Args:
-        seeing: what looks at the photos, and how.
-        split: the gallery and the probes.
-        threshold: a person nearer than this is found; None for the pack's.
-        fmr: the false match rate to keep instead, by what is known of the pack; see ``Recognizer``.
-        grouping: of the photos, to tell the rates of each group.
-        seed: of the draws that the intervals come from.
+    """Measure the errors of a gallery, with the pack's margin; arguments as in ``evaluate_pairs``.
 
     Raises:
         InvalidOption: both a threshold and a rate are given, or one is out of range; or nobody is enrolled who is
-            also looked for, because no face was found.
+            also searched for, because no face was found.
         SetupError: a model is missing or damaged.
         OSError: the cache cannot be written.
     """
-    pack = seeing.eyes.pack
-    rule = choose_rule(pack, Rule.at(pack.identify_threshold), {"threshold": threshold, "fmr": fmr})
-    threshold = rule.threshold
-    embedded = embed_photos(seeing, split.photos)
-    answers = search(embedded, split, pack.metric)
-    _, numbers = people_of(split.photos)
-    wanted = np.unique(numbers[split.gallery])
-    enrolled = np.unique(numbers[split.gallery[embedded.seen[split.gallery]]])
-    # What the network sees: probes with a face, of people who are enrolled and of strangers.
-    comparable = answers.where(answers.seen & (~answers.mated | np.isin(answers.persons, enrolled)))
-    if not comparable.mated.any():
+    pack = embedder.recognizer.pack
+    rule = choose_rule(pack, Rule.at(pack.identify_threshold), options)
+    embedded = embed_photos(embedder, split.photos)
+    probes = search(embedded, split, pack.metric)
+    numbers = people_of(split.photos)[1][split.gallery]
+    enrolled = np.unique(numbers[embedded.found[split.gallery]])
+    # What the network decides on: probes with a face, of people who are enrolled and of strangers.
+    compared = probes.where(probes.embedded & (~probes.mated | np.isin(probes.persons, enrolled)))
+    if not compared.mated.any():
         raise InvalidOption("no face was found of anybody who is enrolled and looked for: nothing to measure")
-    drawn = SearchReplicates(comparable, seed=seed)
+    drawn, margin = SearchReplicates(compared, seed=seed), pack.identify_margin
+    own, strangers = (compared.where(kind) for kind in (compared.mated, ~compared.mated))
+    taken = own.where(~own.right)
+    lost = probes.mated[~probes.embedded]
     return SearchEvaluation(
-        about=circumstances(seeing, split, embedded, seed),
+        about=results.circumstances(embedder, split, embedded, seed),
         enrolled=len(enrolled),
-        not_enrolled=len(wanted) - len(enrolled),
-        mated=int(answers.mated.sum()),
-        strangers=int((~answers.mated).sum()),
-        without_face=(int((answers.mated & ~answers.seen).sum()), int((~answers.mated & ~answers.seen).sum())),
-        rank1=drawn.rate(comparable.right, comparable.mated),
-        asked=None if rule.fmr is None else AskedFmr(rule.fmr, None),
-        compared=drawn.rates(threshold, pack.identify_margin),
-        counted=SearchReplicates(answers, seed=seed).rates(threshold, pack.identify_margin),
-        at_fpir=tuple(_at_fpir(drawn, fpir, pack.identify_margin) for fpir in FPIRS),
-        groups=()
-        if grouping is None
-        else _groups(drawn, embedded, grouping, drawn.rates(threshold, pack.identify_margin)),
-        curve=_curve(comparable, pack.identify_margin),
-        histogram=histogram(
-            comparable.nearest[comparable.mated & comparable.right], comparable.nearest[~comparable.mated]
-        ),
-        failures=failures_of(embedded, split.photos),
-        nearest_strangers=_nearest(comparable, split, embedded, ~comparable.mated),
-        taken_for_others=_nearest(comparable, split, embedded, comparable.mated & ~comparable.right),
+        not_enrolled=len(np.unique(numbers)) - len(enrolled),
+        mated=int(probes.mated.sum()),
+        strangers=int((~probes.mated).sum()),
+        without_face=(int(lost.sum()), int((~lost).sum())),
+        rank1=drawn.rate(compared.right, compared.mated),
+        asked=None if rule.fmr is None else results.AskedFmr(rule.fmr, None),
+        compared=drawn.rates(rule.threshold, margin),
+        counted=SearchReplicates(probes, seed=seed).rates(rule.threshold, margin),
+        at_fpir=tuple(_at_fpir(drawn, fpir, margin) for fpir in FPIRS),
+        groups=() if grouping is None else _groups(drawn, embedded, grouping, rule.threshold, margin),
+        curve=_curve(compared, margin),
+        histogram=results.histogram(own.nearest[own.right], strangers.nearest),
+        failures=results.failures_of(embedded, split.photos),
+        nearest_strangers=results.nearest_of(embedded, split.photos, strangers.pairs, strangers.nearest),
+        taken_for_others=results.nearest_of(embedded, split.photos, taken.pairs, taken.nearest),
         left_out=split.left_out,
-        notes=tuple(notes_of(split, grouping)),
+        notes=tuple(results.notes_of(split, grouping)),
     )
 
 
-def _at_fpir(drawn: SearchReplicates, fpir: float, margin: float) -> AtFpir:
+@dataclass(frozen=True, slots=True, eq=False)
+class ProbeResults(metrics.Rows):
+    """The answers of a gallery to probes (P,).
+
+    Attributes:
+        probes, references: these, and the nearest images of the gallery, by their place in the protocol; -1 for none.
+        persons: the number of the person that each shows.
+        mated: whether this person was to be enrolled.
+        nearest, margin: the distance of the nearest person, and how much farther the next one is; infinity for none.
+        right: whether the nearest person is the probe's.
+        embedded: whether the probe has an embedding.
+    """
+
+    probes: Indices
+    persons: Indices
+    mated: Bools
+    nearest: Floats
+    margin: Floats
+    right: Bools
+    references: Indices
+    embedded: Bools
+
+    @property
+    def pairs(self) -> Indices:
+        """The probes and their references (P, 2)."""
+        return np.stack([self.probes, self.references], axis=1)
+
+    def scores(self, margin: float) -> Floats:
+        """Return the thresholds (P,) above which each probe is taken for the nearest person."""
+        return np.where(self.margin >= margin, self.nearest, np.inf)
+
+    def found(self, threshold: float, margin: float) -> Bools:
+        """Return whether each probe (P,) is taken for the nearest person."""
+        return self.scores(margin) < threshold
+
+
+def search(embedded: EmbeddedPhotos, split: Split, metric: Metric) -> ProbeResults:
+    """Search the gallery for every probe; a person is as near as the nearest of the person's images."""
+    _, numbers = people_of(split.photos)
+    enrolled = split.gallery[embedded.found[split.gallery]]
+    enrolled = enrolled[np.argsort(numbers[enrolled], kind="stable")]
+    answers = ProbeResults(
+        probes=split.probes,
+        persons=numbers[split.probes],
+        mated=np.isin(numbers[split.probes], numbers[split.gallery]),
+        nearest=np.full(len(split.probes), np.inf),
+        margin=np.full(len(split.probes), np.inf),
+        right=np.zeros(len(split.probes), np.bool_),
+        references=np.full(len(split.probes), -1),
+        embedded=embedded.found[split.probes],
+    )
+    if not len(enrolled):
+        return answers
+    people, starts = np.unique(numbers[enrolled], return_index=True)
+    gallery = embedded.embeddings[enrolled].astype(np.float64)
+    comparable = np.flatnonzero(answers.embedded)
+    for start in range(0, len(comparable), _BLOCK):
+        rows = comparable[start : start + _BLOCK]
+        images = _distances(metric, embedded.embeddings[split.probes[rows]].astype(np.float64), gallery)
+        persons = np.minimum.reduceat(images, starts, axis=1)
+        first = persons.argmin(axis=1)
+        answers.nearest[rows] = persons[np.arange(len(rows)), first]
+        answers.references[rows] = enrolled[images.argmin(axis=1)]
+        answers.right[rows] = people[first] == answers.persons[rows]
+        if len(people) > 1:
+            answers.margin[rows] = np.partition(persons, 1, axis=1)[:, 1] - answers.nearest[rows]
+    return answers
+
+
+def _distances(metric: Metric, probes: Floats, references: Floats) -> Floats:
+    """Return the distances (P, G) of all probes (P, D) and all references (G, D)."""
+    if metric == "cosine":
+        units = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (probes, references))
+        cosines: Floats = 1.0 - next(units) @ next(units).T
+        return cosines
+    squares = (probes * probes).sum(axis=1)[:, None] + (references * references).sum(axis=1)
+    lengths: Floats = np.sqrt(np.maximum(squares - 2 * (probes @ references.T), 0.0))
+    return lengths
+
+
+class SearchReplicates:
+    """The probes of people drawn anew, from the same gallery: see ``bootstrap``."""
+
+    def __init__(self, answers: ProbeResults, *, replicates: int = REPLICATES, seed: int = 0) -> None:
+        """Draw the people."""
+        self.answers = answers
+        people, self._numbers = np.unique(answers.persons, return_inverse=True)
+        self._weights = draws(len(people), replicates, np.random.default_rng(seed)).astype(np.float64)
+
+    def rate(self, wrong: Bools, among: Bools) -> Estimate:
+        """Return the share of some probes (P,) that is wrong."""
+        if not among.any():
+            return Estimate(math.nan, math.nan, math.nan)
+        errors, trials = (
+            np.bincount(self._numbers[chosen], minlength=len(self._weights)) @ self._weights
+            for chosen in (wrong & among, among)
+        )
+        rates = np.divide(errors, trials, out=np.full_like(trials, np.nan), where=trials > 0)
+        return interval(float(wrong[among].mean()), rates, self.people(among))
+
+    def people(self, among: Bools) -> int:
+        """Return how many people some probes (P,) are of."""
+        return len(np.unique(self._numbers[among]))
+
+    def rates(self, threshold: float, margin: float) -> SearchRates:
+        """Return the rates at a threshold and a margin."""
+        mated, right, found = self.answers.mated, self.answers.right, self.answers.found(threshold, margin)
+        return SearchRates(
+            threshold=threshold,
+            margin=margin,
+            fnir=self.rate(~(found & right), mated),
+            misidentified=self.rate(found & ~right, mated),
+            fpir=None if mated.all() else self.rate(found, ~mated),
+        )
+
+
+def threshold_at_fpir(answers: ProbeResults, fpir: float, margin: float) -> float:
+    """Return the largest threshold at which no more than this share of strangers is taken for a person."""
+    return metrics.threshold_at_fmr(np.sort(answers.scores(margin)[~answers.mated]), fpir)
+
+
+def _at_fpir(drawn: SearchReplicates, fpir: float, margin: float) -> results.AtFpir:
     strangers = drawn.people(~drawn.answers.mated)
     bound = metrics.bound_without_errors(strangers)
     if not metrics.supports(strangers, fpir):
-        return AtFpir(fpir, strangers, bound, None)
-    return AtFpir(fpir, strangers, bound, drawn.rates(threshold_at_fpir(drawn.answers, fpir, margin), margin))
+        return results.AtFpir(fpir, strangers, bound, None)
+    return results.AtFpir(fpir, strangers, bound, drawn.rates(threshold_at_fpir(drawn.answers, fpir, margin), margin))
 
 
-def _curve(answers: Answers, margin: float) -> metrics.Curve | None:
+def _curve(answers: ProbeResults, margin: float) -> Curve | None:
     """Return FPIR and FNIR over the threshold."""
     if answers.mated.all():
         return None
-    scores = np.where(answers.margin >= margin, answers.nearest, np.inf)
+    scores = answers.scores(margin)
     strangers, found = np.sort(scores[~answers.mated]), np.sort(scores[answers.mated & answers.right])
     thresholds = np.append(np.unique(scores[np.isfinite(scores)]), np.inf)
     found_share = np.searchsorted(found, thresholds) / answers.mated.sum()
-    return thinned(metrics.Curve(thresholds, metrics.match_rates(strangers, thresholds), 1.0 - found_share))
+    return results.thinned(Curve(thresholds, metrics.match_rates(strangers, thresholds), 1.0 - found_share))
 
 
 def _groups(
-    drawn: SearchReplicates, embedded: Embedded, grouping: Grouping, rates: SearchRates
+    drawn: SearchReplicates, embedded: EmbeddedPhotos, grouping: Grouping, threshold: float, margin: float
 ) -> tuple[GroupRates, ...]:
     answers = drawn.answers
-    found = answers.found(rates.threshold, rates.margin)
-    own_groups = grouping.of_photos[answers.probes]
+    found = answers.found(threshold, margin)
     rows = []
     for number, name in enumerate(grouping.names):
-        own, strangers = (kind & (own_groups == number) for kind in (answers.mated, ~answers.mated))
+        within = grouping.of_photos[answers.probes] == number
+        own, strangers = answers.mated & within, ~answers.mated & within
         positives = drawn.rate(found, strangers) if strangers.any() else None
         negatives = drawn.rate(~(found & answers.right), own) if own.any() else None
-        counts = counts_in_group(embedded, grouping, number)
+        counts = results.counts_in_group(embedded, grouping, number)
         rows.append(GroupRates(name, *counts, int(strangers.sum()), int(own.sum()), positives, negatives))
     return tuple(rows)
-
-
-def _nearest(answers: Answers, split: Split, embedded: Embedded, chosen: Bools) -> tuple[Match, ...]:
-    places = np.flatnonzero(chosen & (answers.references >= 0))
-    order = places[np.argsort(answers.nearest[places], kind="stable")[:MOST_SHOWN]]
-    return tuple(
-        match_of(
-            embedded,
-            split.photos,
-            np.array([answers.probes[place], answers.references[place]]),
-            float(answers.nearest[place]),
-        )
-        for place in order
-    )

@@ -50,7 +50,7 @@ from visavis.errors import InvalidOption
 
 if TYPE_CHECKING:
     from visavis.evaluation.calibration import Calibrated
-    from visavis.evaluation.embedding import Embedded, Seeing
+    from visavis.evaluation.embedding import EmbeddedPhotos, PhotoEmbedder
     from visavis.evaluation.protocols import Pairs
     from visavis.models.installation import Measured
     from visavis.models.packs import Pack
@@ -60,13 +60,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger("visavis.cli")
 
 
-def provenance(found: "Calibrated", seeing: "Seeing", embedded: "Embedded") -> str:
+def provenance(found: "Calibrated", seeing: "PhotoEmbedder", embedded: "EmbeddedPhotos") -> str:
     """Return what it was measured on; who or where is nobody's business."""
     from visavis.models.runtime import precision_in_force  # noqa: PLC0415  # brings the runtime
 
     today = datetime.now(timezone.utc).date().isoformat()
     return (
-        f"visavis calibrate {__version__} on {today}: {int(embedded.seen.sum()):,} images of {found.people:,} people, "
+        f"visavis calibrate {__version__} on {today}: {int(embedded.found.sum()):,} images of {found.people:,} people, "
         f"{found.genuine:,} pairs of one person and {found.support.impostor:,} of strangers; faces={seeing.faces}, "
         f"min_face={seeing.min_face:g}; {seeing.runtime.runtime}, {precision_in_force(seeing.runtime)}"
     )
@@ -282,8 +282,8 @@ def _reset(kept: Path, path: str | None) -> None:
 def _calibrate(request: Request, *, as_json: bool) -> int:
     from visavis.core.decide import check_rate  # noqa: PLC0415  # brings NumPy
     from visavis.evaluation.calibration import calibrate  # noqa: PLC0415  # likewise
-    from visavis.evaluation.comparisons import compare_pairs  # noqa: PLC0415  # likewise
     from visavis.evaluation.embedding import embed_photos  # noqa: PLC0415  # likewise
+    from visavis.evaluation.metrics import compare_pairs  # noqa: PLC0415  # likewise
 
     rates = () if request.fmr is None else (check_rate(request.fmr),)
     if request.keep is not None:
@@ -292,7 +292,9 @@ def _calibrate(request: Request, *, as_json: bool) -> int:
     with looking(request.models, pairs.photos, request.faces, request.cache, quiet=request.quiet) as seeing:
         embedded = embed_photos(seeing, pairs.photos)
         unreadable = _tell_failures(embedded, pairs)
-        found = calibrate(compare_pairs(embedded, pairs, seeing.eyes.pack.metric), rates, seed=request.inputs.seed)
+        found = calibrate(
+            compare_pairs(embedded, pairs, seeing.recognizer.pack.metric), rates, seed=request.inputs.seed
+        )
         about = provenance(found, seeing, embedded)
     keep = None if found.unsupported else request.keep
     if keep is not None:
@@ -334,7 +336,7 @@ def _check_writable(folder: Path) -> None:
         raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
-def _tell_failures(embedded: "Embedded", pairs: "Pairs") -> bool:
+def _tell_failures(embedded: "EmbeddedPhotos", pairs: "Pairs") -> bool:
     """Say how many images show no face, and which could not be read; tell whether there are any of these."""
     unseen = Counter(code for code, _ in embedded.failures.values() if code in _EXPECTED)
     for code, count in sorted(unseen.items()):
