@@ -144,9 +144,10 @@ def _evaluations() -> dict[str, tuple[Any, Any]]:
     asked = record("AskedFmr", fmr=0.001, found="agrees")
     failure = record("Failure", file="a.jpg", person="ada", code="no_face", message="no face found")
     shown = [
-        record("Shown", file=f"{one}.jpg", person=one, path=f"/p/{one}.jpg", box_xyxy=_BOX) for one in ("ada", "bob")
+        record("ShownFace", file=f"{one}.jpg", person=one, path=f"/p/{one}.jpg", box_xyxy=_BOX)
+        for one in ("ada", "bob")
     ]
-    match = record("Match", first=shown[0], second=shown[1], distance=0.25)
+    match = record("ShownPair", first=shown[0], second=shown[1], distance=0.25)
     group = {"name": "old", "images": 3, "failures": 1, "strangers": 2, "own": 1}
     groups = tuple(record("GroupRates", **group, false_positives=one, false_negatives=one) for one in (rate, None))
     curve = record("Curve", thresholds=np.array([0.5, np.inf]), fmr=np.array([0.0, 1.0]), fnmr=np.array([1.0, 0.0]))

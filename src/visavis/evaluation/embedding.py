@@ -3,8 +3,6 @@
 import hashlib
 import io
 import json
-import os
-import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from visavis import __version__
 from visavis.core.image import read_encoded, read_image
 from visavis.errors import InvalidOption, MultipleFaces, NoFace, SetupError, VisavisError
 from visavis.evaluation.protocols import Photo
+from visavis.files import replacing
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed, Recognizer
 from visavis.models.runtime import RuntimeSpec, precision_in_force
@@ -84,18 +83,11 @@ class EmbeddingCache:
 
     def put(self, digest: str, result: PhotoResult) -> None:
         """Keep the result of an image, or raise OSError."""
-        buffer = io.BytesIO()
         arrays = (np.zeros(0, np.float32) if each is None else each for each in (result.embedding, result.box_xyxy))
-        np.savez(buffer, embedding=next(arrays), box_xyxy=next(arrays), code=np.array(result.code))
         path = self._path(digest)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = path.with_name(f".{secrets.token_hex(8)}.partial")
-        try:
-            with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-                file.write(buffer.getbuffer())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path, private=True) as file:
+            np.savez(file, embedding=next(arrays), box_xyxy=next(arrays), code=np.array(result.code))
 
     def _path(self, digest: str) -> Path:
         return self._folder / digest[:2] / f"{digest}.npz"
