@@ -106,13 +106,10 @@ def resample(
 
 
 def interval(value: float, replicated: Floats, trials: int | None = None) -> Estimate:
-    """Return a measured value with the interval in which 95 % of the replicated ones (R,) lie.
+    """Return a measured value with the interval in which 95 % of the replicated ones (R,) lie; NaN is for none.
 
-    Args:
-        value: as it was measured.
-        replicated: NaN for draws without one.
-        trials: of a rate, its people, or pairs of people. Where all have the same outcome, draws show no other, and the
-            rule of three bounds it; below ten, it is the interval of a share of so many.
+    The trials of a rate are its people, or pairs of people. Where all have the same outcome, draws show no other, and
+    the rule of three bounds it; below ten, it is the interval of a share of so many.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA, 1927: the share.
     """

@@ -15,8 +15,7 @@ from visavis.models.installation import Measured
 
 GRID = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 """The false match rates that are measured, as far as the data support them."""
-LEAST_FALSE_MATCHES = 10
-"""So many pairs of strangers are nearer than a threshold whose rate is supported."""
+LEAST_FALSE_MATCHES = 10  # so many pairs of strangers are nearer than a threshold whose rate is supported
 _MOST_STEPS = 200
 _ENOUGH = 1e-10  # of a change, where distances have a deviation of 1
 

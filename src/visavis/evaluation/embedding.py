@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,6 @@ from visavis.types import Face, FloatArray, ImageSource, SizeWH
 FaceChoice: TypeAlias = Literal["largest", "only", "central"]
 """Which face of an image counts: the largest; the only one, several being a failure; or the most central one."""
 
-_POLICIES: dict[FaceChoice, FacesPolicy] = {"largest": "largest", "only": "only", "central": "all"}
-_KEY_LENGTH = 16
-_MOST_REDUCTION = 8.0
 # The failures that belong to an image's content, and are the same the next time: these are cached.
 _LASTING = {NoFace.code: "no face found", MultipleFaces.code: "several faces found"}
 
@@ -55,7 +52,7 @@ def key_of(pack: Pack, runtime: RuntimeSpec, faces: str, min_face: float) -> str
         "faces": faces,
         "min_face": min_face,
     }
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:_KEY_LENGTH]
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class EmbeddingCache:
@@ -150,11 +147,12 @@ def embed_photos(embedder: PhotoEmbedder, photos: Sequence[Photo]) -> EmbeddedPh
         SetupError: a model is missing or damaged.
         OSError: the cache cannot be written.
     """
-    if embedder.faces not in _POLICIES:
-        raise InvalidOption(f"faces must be one of {', '.join(_POLICIES)}, not {embedder.faces!r}")
+    choices = get_args(FaceChoice)
+    if embedder.faces not in choices:
+        raise InvalidOption(f"faces must be one of {', '.join(choices)}, not {embedder.faces!r}")
     run = _Run(embedder, photos)
-    faces, min_face = _POLICIES[embedder.faces], embedder.min_face
-    for outcome in embedder.recognizer.observe_many(run.images(), faces=faces, min_face=min_face):
+    policy: FacesPolicy = "all" if embedder.faces == "central" else embedder.faces
+    for outcome in embedder.recognizer.observe_many(run.images(), faces=policy, min_face=embedder.min_face):
         run.add(outcome)
     embeddings = np.full((len(photos), embedder.recognizer.pack.dimension), np.nan, np.float32)
     boxes = np.full((len(photos), 4), np.nan, np.float32)
@@ -202,7 +200,7 @@ class _Run:
                     self.from_cache += 1
                 elif self._central:  # decoded once more for its size: pixels of all that wait would take much memory
                     named = _Content(content, photo.path)
-                    size_wh = read_image(named, limits=limits, reduction=lambda _: _MOST_REDUCTION).size_wh
+                    size_wh = read_image(named, limits=limits, reduction=lambda _: 8.0).size_wh
             except VisavisError as error:
                 known = PhotoResult(code=error.code, message=str(error))
             if known:

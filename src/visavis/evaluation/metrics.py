@@ -6,10 +6,10 @@ one person, the false non-match rate (FNMR) the share of pairs of one person tha
 
 import math
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self
 
 from visavis.errors import InvalidOption
 from visavis.evaluation.embedding import EmbeddedPhotos
@@ -17,14 +17,10 @@ from visavis.evaluation.protocols import Indices, Pairs, people_of
 from visavis.record import Record
 from visavis.types import FloatArray, Metric
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-FMRS = (1e-2, 1e-3, 1e-4, 1e-5)
-"""The false match rates at which the false non-match rate is reported."""
+FMRS = (1e-2, 1e-3, 1e-4, 1e-5)  # the false match rates at which the false non-match rate is reported
 RULE_OF_THREE = 3.0
 """No error in N trials shows, with 95 % confidence, that the rate is below this divided by N.
 
@@ -38,7 +34,7 @@ class Rows:
 
     __slots__ = ()
 
-    def where(self, chosen: Bools) -> "Self":
+    def where(self, chosen: Bools) -> Self:
         """Return the rows that are chosen (N,)."""
         columns = (getattr(self, each.name) for each in fields(self))  # type: ignore[arg-type]  # a dataclass
         return type(self)(*(None if column is None else column[chosen] for column in columns))

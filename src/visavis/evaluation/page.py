@@ -21,7 +21,6 @@ from visavis.evaluation.tables import Table, tables_of, title_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-
 # Stands for the colour of the page's text, which SVG can take over and Matplotlib does not know.
 _INK = "#012345"
 _OWN, _STRANGERS, _CURVE, _THRESHOLD = "#2f9e6e", "#d9733a", "#4c7fd0", "#b04fa8"

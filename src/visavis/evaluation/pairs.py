@@ -14,7 +14,6 @@ from visavis.evaluation.tables import share
 from visavis.models.recognizer import choose_rule
 from visavis.options import Threshold, takes
 
-_BETWEEN = "between groups"
 _BALANCED = (0.4, 0.6)  # about as many of one kind as of the other
 _COPY = 1e-9  # a distance of 0 but for rounding
 
@@ -57,7 +56,7 @@ def evaluate_pairs(
     drawn = resample(compared, [rule.threshold, *thresholds], seed=seed)
     rates = _rates(compared, rule.threshold, drawn)
     return PairEvaluation(
-        about=results.circumstances(embedder, pairs, embedded, seed),
+        about=results.about(embedder, pairs, embedded, seed),
         genuine=len(own.same),
         impostor=len(strangers.same),
         without_face=(int(lost.sum()), int((~lost).sum())),
@@ -104,11 +103,11 @@ def _asked(fmr: float, found: Estimate, pairs_of_people: int) -> results.AskedFm
 
 def _at_fmr(comparisons: Comparisons, fmr: float, threshold: float, drawn: Replicates) -> results.AtFmr:
     people, pairs_of_people = comparisons.people
-    bound = metrics.bound_without_errors(pairs_of_people)
+    known = fmr, pairs_of_people, metrics.bound_without_errors(pairs_of_people)
     if not metrics.supports(pairs_of_people, fmr):
-        return results.AtFmr(fmr, pairs_of_people, bound, None, None)
+        return results.AtFmr(*known, None, None)
     fnmr = interval(metrics.rates_at(comparisons, threshold)[1], drawn.fnmr_at_fmr(fmr), people)
-    return results.AtFmr(fmr, pairs_of_people, bound, interval(threshold, drawn.threshold_at(fmr)), fnmr)
+    return results.AtFmr(*known, interval(threshold, drawn.threshold_at(fmr)), fnmr)
 
 
 def _folds(comparisons: Comparisons) -> results.Folds | None:
@@ -137,7 +136,7 @@ def _groups(
         for number, name in enumerate(grouping.names)
     ]
     between = (groups >= 0).all(axis=1) & ~comparisons.same & (groups[:, 0] != groups[:, 1])
-    return (*rows, row(_BETWEEN, (0, 0), between))
+    return (*rows, row("between groups", (0, 0), between))
 
 
 def _notes(comparisons: Comparisons) -> list[str]:

@@ -88,9 +88,6 @@ def people_of(photos: Sequence[Photo]) -> tuple[tuple[str, ...], Indices]:
     return tuple(places), np.array(numbers, np.int64)
 
 
-# --- files
-
-
 def read_groups(path: Path, photos: Sequence[Photo]) -> Grouping:
     """Read a CSV file of two columns, a person or a file and its group; a header is optional.
 
@@ -126,8 +123,7 @@ def read_groups(path: Path, photos: Sequence[Photo]) -> Grouping:
     return Grouping(tuple(names), of_photos, tuple(name for name in groups if name not in known))
 
 
-Complain: TypeAlias = Callable[[int, str], InvalidOption]
-"""Make the error about a line, by its number, from what is wrong with it."""
+Complain: TypeAlias = Callable[[int, str], InvalidOption]  # makes the error about a line, by its number
 
 
 class PairLine(NamedTuple):
@@ -283,9 +279,6 @@ def _joined(lines: Sequence[PairLine], complain: Complain) -> dict[str, str]:
     return {file: root(file) for file in parents}
 
 
-# --- folders of people
-
-
 def pair_people(photos: Sequence[Photo], *, most: int = MOST_PAIRS, seed: int = 0) -> Pairs:
     """Return all pairs of photos; where there are more than ``most``, some drawn at random.
 
@@ -323,8 +316,7 @@ def split_people(
     Args:
         photos: of a person in the order in which they are enrolled.
         per_person: images enrolled of each person, 1 or more.
-        strangers: the share of people, drawn at random, who are not enrolled, from 0 to below 1; None for those who
-            have no more images than would be enrolled.
+        strangers: the share of people, drawn, who are not enrolled, from 0 to below 1; None for those with no others.
         seed: of the draw.
 
     Raises:

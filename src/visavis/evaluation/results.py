@@ -17,8 +17,7 @@ from visavis.models.runtime import describe, precision_in_force
 from visavis.record import HIDDEN, Record
 from visavis.types import FloatArray
 
-MOST_SHOWN = 24
-"""Pairs of a kind that a report shows."""
+_MOST_SHOWN = 24  # pairs of a kind, in a report
 _FEW_PEOPLE = 30
 _NAMED = 5
 _CURVE_POINTS = 500
@@ -38,14 +37,11 @@ class Circumstances(Record):
     """ID of the embedding space."""
     runtime: str
     precision: str
-    """Number format of the networks."""
     faces: str
-    """Which face of an image counted."""
     min_face: float
     seed: int
     """Of the intervals, and of pairs or strangers where some were drawn."""
     replicates: int
-    """Draws of the intervals."""
     from_cache: int
     """Images whose embeddings were kept from an earlier measurement."""
     visavis: str
@@ -233,9 +229,8 @@ class SearchEvaluation(_Evaluation):
 
     about: Circumstances
     enrolled: int
-    """People who were enrolled."""
     not_enrolled: int
-    """People who were to be, and have no image with a face."""
+    """People who were to be enrolled, and have no image with a face."""
     mated: int
     """Probes of people of the gallery."""
     strangers: int
@@ -245,7 +240,6 @@ class SearchEvaluation(_Evaluation):
     rank1: Estimate
     """Share of probes of enrolled people, among those with an embedding, whose nearest person is the right one."""
     asked: AskedFmr | None
-    """The false match rate of single pairs."""
     compared: SearchRates
     """At the pack's threshold and margin, of probes with an embedding and people who are enrolled."""
     counted: SearchRates
@@ -266,9 +260,7 @@ class SearchEvaluation(_Evaluation):
     notes: tuple[str, ...]
 
 
-def circumstances(
-    embedder: PhotoEmbedder, protocol: Pairs | Split, embedded: EmbeddedPhotos, seed: int
-) -> Circumstances:
+def about(embedder: PhotoEmbedder, protocol: Pairs | Split, embedded: EmbeddedPhotos, seed: int) -> Circumstances:
     """Return what was measured, and with what."""
     pack = embedder.recognizer.pack
     return Circumstances(
@@ -299,7 +291,7 @@ def nearest_of(
     embedded: EmbeddedPhotos, photos: Sequence[Photo], pairs: Indices, distances: Floats, *, farthest: bool = False
 ) -> tuple[ShownPair, ...]:
     """Return those of pairs (N, 2) of photos that are nearest, or farthest, by their distances (N,)."""
-    order = np.argsort(-distances if farthest else distances, kind="stable")[:MOST_SHOWN]
+    order = np.argsort(-distances if farthest else distances, kind="stable")[:_MOST_SHOWN]
     first, second = (
         [ShownFace(photos[at].file, photos[at].person, photos[at].path, embedded.boxes_xyxy[at]) for at in places]
         for places in pairs[order].T.tolist()

@@ -18,8 +18,7 @@ from visavis.models.recognizer import choose_rule
 from visavis.options import Threshold, takes
 from visavis.types import Metric
 
-FPIRS = (1e-1, 1e-2)
-"""The false positive identification rates at which the false negative one is reported."""
+FPIRS = (1e-1, 1e-2)  # the false positive identification rates at which the false negative one is reported
 _BLOCK = 256  # probes compared with the gallery at a time
 
 
@@ -32,13 +31,10 @@ def evaluate_search(
     seed: int = 0,
     **options: Unpack[Threshold],
 ) -> SearchEvaluation:
-    """Measure the errors of a gallery, with the pack's margin; arguments as in ``evaluate_pairs``.
+    """Measure the errors of a gallery, with the pack's margin; arguments and errors as in ``evaluate_pairs``.
 
     Raises:
-        InvalidOption: both a threshold and a rate are given, or one is out of range; or nobody is enrolled who is
-            also searched for, because no face was found.
-        SetupError: a model is missing or damaged.
-        OSError: the cache cannot be written.
+        InvalidOption: nobody is enrolled who is also searched for, because no face was found.
     """
     pack = embedder.recognizer.pack
     rule = choose_rule(pack, Rule.at(pack.identify_threshold), options)
@@ -55,7 +51,7 @@ def evaluate_search(
     taken = own.where(~own.right)
     lost = probes.mated[~probes.embedded]
     return SearchEvaluation(
-        about=results.circumstances(embedder, split, embedded, seed),
+        about=results.about(embedder, split, embedded, seed),
         enrolled=len(enrolled),
         not_enrolled=len(np.unique(numbers)) - len(enrolled),
         mated=int(probes.mated.sum()),
@@ -200,10 +196,9 @@ def threshold_at_fpir(answers: ProbeResults, fpir: float, margin: float) -> floa
 
 def _at_fpir(drawn: SearchReplicates, fpir: float, margin: float) -> results.AtFpir:
     strangers = drawn.people(~drawn.answers.mated)
-    bound = metrics.bound_without_errors(strangers)
-    if not metrics.supports(strangers, fpir):
-        return results.AtFpir(fpir, strangers, bound, None)
-    return results.AtFpir(fpir, strangers, bound, drawn.rates(threshold_at_fpir(drawn.answers, fpir, margin), margin))
+    supported = metrics.supports(strangers, fpir)
+    rates = drawn.rates(threshold_at_fpir(drawn.answers, fpir, margin), margin) if supported else None
+    return results.AtFpir(fpir, strangers, metrics.bound_without_errors(strangers), rates)
 
 
 def _curve(answers: ProbeResults, margin: float) -> Curve | None:

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from visavis.evaluation.bootstrap import Estimate
 from visavis.evaluation.metrics import RULE_OF_THREE
@@ -12,6 +13,7 @@ from visavis.evaluation.results import Circumstances, Failure, PairEvaluation, S
 
 _SMALL = 1e-3  # a share with a decimal more than others
 _NOT_MEASURED = "-"
+_Rates: TypeAlias = Iterable[tuple[str, Estimate | None, Estimate | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +138,7 @@ def _search_tables(evaluation: SearchEvaluation) -> Iterable[Table]:
     )
 
 
-def _decisions(
-    title: str,
-    columns: tuple[str, ...],
-    rates: Iterable[tuple[str, Estimate | None, Estimate | None]],
-    remarks: list[str],
-) -> Table:
+def _decisions(title: str, columns: tuple[str, ...], rates: _Rates, remarks: list[str]) -> Table:
     """Return a table of rates, those that were compared, and where something is missing, those of all."""
     rows = tuple((name, *map(share_with_interval, values[: len(columns)])) for name, *values in rates)
     return Table(title, ("", *columns), rows, " ".join(remarks))
