@@ -29,7 +29,7 @@ Source: B. D. Jovanovic, P. S. Levy, "A look at the rule of three", The American
 _BLOCK = 1 << 16  # pairs whose embeddings are compared at a time
 
 
-class Rows:
+class Columns:
     """Base of dataclasses of arrays of equal length, or None."""
 
     __slots__ = ()
@@ -41,7 +41,7 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Comparisons(Rows):
+class Comparisons(Columns):
     """Pairs of images that were compared.
 
     Attributes:

@@ -74,7 +74,7 @@ def evaluate_search(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ProbeResults(metrics.Rows):
+class ProbeResults(metrics.Columns):
     """The answers of a gallery to probes (P,).
 
     Attributes:
