@@ -1,4 +1,4 @@
-"""From embeddings to decisions: distance and probability."""
+"""Decisions on embeddings: distance, rule and probability."""
 
 import reprlib
 import sys
@@ -15,12 +15,12 @@ from visavis.types import Decision, FloatArray, Metric
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How the distance of an embedding space turns into a probability.
+    """Logistic probability of a distance in an embedding space.
 
     Attributes:
         midpoint: the distance at which both answers are equally probable.
-        slope: how fast the log odds fall with the distance, per unit of distance.
-        provenance: what the two were fitted on, and by which script.
+        slope: of the log odds, which fall with the distance, per unit of distance.
+        provenance: the data and the script that the two come from.
 
     Raises:
         InvalidOption: the numbers are not finite, or the probability does not fall with the distance.
@@ -40,12 +40,12 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """A threshold, and how often it takes strangers for one person.
+    """A threshold, and its false match rate: the share of pairs of strangers that is nearer.
 
     Attributes:
-        fmr: the false match rate: of pairs of strangers, the part that is nearer than the threshold.
+        fmr: the rate, between 0 and 1.
         threshold: two faces nearer than this are taken for one person.
-        low, high: between them lies, with 95 % confidence, the threshold that truly has this rate.
+        low, high: the 95 % confidence interval of the threshold.
 
     Raises:
         InvalidOption: the rate is none, or the threshold is outside its interval or not above 0.
@@ -65,11 +65,11 @@ class OperatingPoint:
 
 @dataclass(frozen=True, slots=True)
 class ErrorRates:
-    """Which threshold of an embedding space gives which false match rate, as it was measured.
+    """Measured false match rates of thresholds in an embedding space.
 
     Attributes:
         points: by growing rate, at least one; between them is interpolated.
-        provenance: what they were measured on, and by which script.
+        provenance: the data and the script that they come from.
 
     Raises:
         InvalidOption: there is no point, the rates do not grow, or a threshold or a bound falls while they do.
@@ -97,11 +97,10 @@ NAMED_RATES = {"strict": 1e-4, "balanced": 1e-3, "lenient": 1e-2}
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How a distance becomes a decision.
+    """Decision rule: two faces nearer than the threshold are one person.
 
     Attributes:
-        threshold: two faces nearer than this are taken for one person.
-        low, high: between them a decision is uncertain; both are the threshold where no error rate was asked for.
+        low, high: between them a decision is uncertain; both are the threshold where no rate was asked for.
         fmr: the false match rate that was asked for, or None.
     """
 
@@ -160,10 +159,7 @@ def _supports(rates: ErrorRates, rate: float) -> bool:
 
 
 def check_rate(fmr: float | str) -> float:
-    """Return a false match rate as a float.
-
-    Args:
-        fmr: a number, or the name of one.
+    """Return a false match rate, or the one of that name, as a float.
 
     Raises:
         InvalidOption: it is neither a number between 0 and 1 nor a name.

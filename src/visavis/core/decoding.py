@@ -1,13 +1,11 @@
-"""Formats and pixels: encoded bytes -> a Pillow decoder, and a decoded Pillow image -> upright RGB.
+"""Formats and pixels: encoded bytes -> a Pillow decoder, and a decoded Pillow image -> upright RGB; thread-safe.
 
 Decoding is Pillow's, on three terms:
 
-* The format is told by the first bytes and its decoder is called directly, never ``PIL.Image.open``: that would load
-  every plugin, and warn about large images through process-wide filters which no thread can set for itself.
+* The first bytes choose the decoder, which is called directly, never by ``PIL.Image.open``: that would load every
+  plugin, and warn about large images through process-wide filters which no thread can set for itself.
 * Whatever a decoder raises becomes one of our own errors in one place, ``decoding``.
 * Pixels leave Pillow in bands of rows, so that the largest image costs one copy in Pillow, one here, and little else.
-
-Nothing here keeps state: every function may run in any number of threads.
 """
 
 import re
@@ -89,17 +87,13 @@ def find_decoder(data: bytes, name: str) -> type[ImageFile]:
         if re.match(signature, head, re.DOTALL):
             return decoder
     if re.match(_HEIC, head, re.DOTALL):
-        return _heic_decoder(name)
+        try:
+            from pillow_heif import HeifImageFile  # noqa: PLC0415 -- an extra: its wheels bundle GPL code
+        except ImportError as error:
+            raise UnsupportedFormat(f"{name}: HEIC needs an extra: pip install visavis[heic]") from error
+        return cast("type[ImageFile]", HeifImageFile)
     kind = next((f", but {kind}" for signature, kind in _FOREIGN.items() if re.match(signature, head, re.DOTALL)), "")
     raise UnsupportedFormat(f"{name}: not an image that can be read{kind}; supported are {_SUPPORTED}")
-
-
-def _heic_decoder(name: str) -> type[ImageFile]:
-    try:
-        from pillow_heif import HeifImageFile  # noqa: PLC0415 -- an extra: its wheels bundle GPL code
-    except ImportError as error:
-        raise UnsupportedFormat(f"{name}: HEIC needs an extra: pip install visavis[heic]") from error
-    return cast("type[ImageFile]", HeifImageFile)
 
 
 @contextmanager

@@ -10,23 +10,21 @@ from numpy.typing import NDArray
 
 from visavis.types import FloatArray, UInt8Array
 
-# dlib's map to the half-size image is off by half a pixel each way: x too low, y too high; and every halving starts two
-# pixels in.
+# dlib's map to the half-size image is off by half a pixel: x too low, y too high; every halving starts two pixels in.
 _DLIB_PHASE = np.array([[0, 0, -0.5], [0, 0, 0.5]])
 _DLIB_START = 2
-# Chip pixels for one of the image: landmarks that make a chip of more than a million pixels each way are no face's.
-_LEAST_SCALE = 1e-6
+_LEAST_SCALE = 1e-6  # chip pixels for one of the image: fewer are no face's
 
 
 @dataclass(frozen=True, slots=True)
 class Anatomy:
-    """Which landmark is what, by its place among them.
+    """Places of the parts of a face among its landmarks; left and right are the image's.
 
     Attributes:
-        eyes: the points of the eye on the image's left, and of the one on its right; an eye is where their mean is.
+        eyes: the points of the left and of the right one; an eye is where their mean is.
         nose: its tip, or its base.
         nose_depth: how far the nose stands out before the eyes, in distances between them.
-        mouth: the corner on the image's left, and the one on its right; empty where there are none.
+        mouth: the left and the right corner; empty where there are none.
     """
 
     eyes: tuple[tuple[int, ...], tuple[int, ...]]
@@ -45,14 +43,13 @@ EYE_CORNERS_NOSE = Anatomy(eyes=((2, 3), (0, 1)), nose=4, nose_depth=0.48)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChipTemplate:
-    """Where an embedder wants the landmarks.
+    """Landmarks of an aligned chip.
 
     Attributes:
         side: of the square chip, in pixels.
         points: (P, 2) the landmarks in it.
-        sampling: how the image is sampled: "dlib" as dlib does, half a pixel off here and there, because its embedder
-            was trained so; or "plain".
-        anatomy: which landmark is what.
+        sampling: "dlib", with dlib's image pyramid, which its embedder was trained on; or "plain".
+        anatomy: of the landmarks.
     """
 
     side: int
@@ -151,12 +148,11 @@ class _Columns:
 def fit_similarity(source: FloatArray, target: FloatArray) -> NDArray[np.float64]:
     """Return the (2, 3) rotation, scale and shift that takes the points (P, 2) nearest to their targets.
 
-    In the plane, a similarity is a complex factor and a shift, and least squares has a closed form; reflections are
-    not considered.
+    In the plane, a similarity is a complex factor and a shift, without reflection; least squares has a closed form.
 
     Source: S. Umeyama, "Least-Squares Estimation of Transformation Parameters Between Two Point Patterns", PAMI 1991.
     """
-    a, b = _complex(source), _complex(target)
+    a, b = (xy[:, 0] + 1j * xy[:, 1] for xy in (source.astype(np.float64), target.astype(np.float64)))
     a_centre, b_centre = a.mean(), b.mean()
     spread = np.vdot(a - a_centre, a - a_centre).real
     factor = np.vdot(a - a_centre, b - b_centre) / spread if spread > 0 else 1.0 + 0.0j
@@ -164,46 +160,36 @@ def fit_similarity(source: FloatArray, target: FloatArray) -> NDArray[np.float64
     return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
 
 
-def _complex(points: FloatArray) -> NDArray[np.complex128]:
-    xy = points.astype(np.float64)
-    return xy[:, 0] + 1j * xy[:, 1]
-
-
 def extract_chip(image: UInt8Array, landmarks: FloatArray, template: ChipTemplate) -> UInt8Array:
     """Return the face turned, scaled and cropped so that its landmarks (P, 2) lie on the template's: (S, S, 3).
 
-    Bilinear, black outside the image. Large faces are halved first, so that sampling does not alias.
+    Bilinear, black outside the image. Large faces are halved first, so that sampling does not alias: to the means of
+    whole blocks of pixels, the first of which lies on the image's corner; or, for "dlib", as in dlib's image pyramid.
+
+    Source: dlib's ``get_face_chip_details``, ``extract_image_chips`` and ``pyramid_down<2>``.
     """
-    prepare = _prepare_as_dlib if template.sampling == "dlib" else _prepare
-    source, chip_to_source = prepare(image, landmarks, template)
-    chip: UInt8Array = cv2.warpAffine(
-        source,
-        chip_to_source,
-        (template.side, template.side),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT,
-    )
-    return chip
-
-
-def _prepare(
-    image: UInt8Array, landmarks: FloatArray, template: ChipTemplate
-) -> tuple[UInt8Array, NDArray[np.float64]]:
-    """Return pixels to sample a chip from, and the map from the chip to them.
-
-    What is halved becomes the mean of whole blocks of pixels, the first of which lies on the image's corner.
-    """
-    chip_to_image = _chip_to_image(landmarks, template)
-    halvings = _halvings(float(np.hypot(*chip_to_image[:, 0])))
-    crop, (left, top) = _around_chip(image, chip_to_image, template.side, halvings, 0)
+    as_dlib, side = template.sampling == "dlib", template.side
+    chip_to_image = (_dlib_chip_to_image if as_dlib else _chip_to_image)(landmarks, template)
+    scale = float(np.hypot(*chip_to_image[:, 0]))
+    halvings = max(0, int(np.floor(np.log2(max(scale, 1.0)))))
     step = 2**halvings
-    rows, columns = (length // step for length in crop.shape[:2])
-    if not (rows and columns):
-        return np.zeros((1, 1, 3), np.uint8), np.zeros((2, 3))
-    whole = crop[: rows * step, : columns * step]
-    blocks: UInt8Array = whole if step == 1 else cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
-    middle = (step - 1) / 2
-    return blocks, (chip_to_image - [[0, 0, left + middle], [0, 0, top + middle]]) / step
+    crop, (left, top) = _around_chip(image, chip_to_image, side, step, _DLIB_START if as_dlib else 0)
+    middle = 0.0 if as_dlib else (step - 1) / 2
+    chip_to_crop = chip_to_image - [[0, 0, left + middle], [0, 0, top + middle]]
+    if as_dlib:
+        for _ in range(halvings):
+            crop, chip_to_crop = cv2.pyrDown(crop), (chip_to_crop + _DLIB_PHASE) / 2
+    else:
+        rows, columns = (length // step for length in crop.shape[:2])
+        if not (rows and columns):
+            return np.zeros((side, side, 3), np.uint8)
+        if step > 1:
+            whole = crop[: rows * step, : columns * step]
+            crop = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)
+        chip_to_crop = chip_to_crop / step
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    chip: UInt8Array = cv2.warpAffine(crop, chip_to_crop, (side, side), flags=flags, borderMode=cv2.BORDER_CONSTANT)
+    return chip
 
 
 def _chip_to_image(landmarks: FloatArray, template: ChipTemplate) -> NDArray[np.float64]:
@@ -214,26 +200,6 @@ def _chip_to_image(landmarks: FloatArray, template: ChipTemplate) -> NDArray[np.
         factor = complex(_LEAST_SCALE)
     inverse, back = 1 / factor, -shift / factor
     return np.array([[inverse.real, -inverse.imag, back.real], [inverse.imag, inverse.real, back.imag]])
-
-
-def _prepare_as_dlib(
-    image: UInt8Array, landmarks: FloatArray, template: ChipTemplate
-) -> tuple[UInt8Array, NDArray[np.float64]]:
-    """Return pixels to sample a chip from, and the map from the chip to them.
-
-    The halved pixels, and the place where they are sampled, are the ones of dlib's image pyramid, because its embedder
-    was trained on them.
-
-    Source: dlib's ``get_face_chip_details``, ``extract_image_chips`` and ``pyramid_down<2>``.
-    """
-    chip_to_image = _dlib_chip_to_image(landmarks, template)
-    halvings = _halvings(float(np.hypot(*chip_to_image[:, 0])))
-    crop, (left, top) = _around_chip(image, chip_to_image, template.side, halvings, _DLIB_START)
-    chip_to_crop = chip_to_image - [[0, 0, left], [0, 0, top]]
-    for _ in range(halvings):
-        crop = cv2.pyrDown(crop)
-        chip_to_crop = (chip_to_crop + _DLIB_PHASE) / 2
-    return crop, chip_to_crop
 
 
 def _dlib_chip_to_image(landmarks: FloatArray, template: ChipTemplate) -> NDArray[np.float64]:
@@ -250,21 +216,15 @@ def _dlib_chip_to_image(landmarks: FloatArray, template: ChipTemplate) -> NDArra
     return np.column_stack([linear, centre - linear @ [middle, middle]])
 
 
-def _halvings(scale: float) -> int:
-    """Return how often to halve an image that is sampled every ``scale`` pixels."""
-    return max(0, int(np.floor(np.log2(max(scale, 1.0)))))
-
-
 def _around_chip(
-    image: UInt8Array, chip_to_image: NDArray[np.float64], side: int, halvings: int, start: int
+    image: UInt8Array, chip_to_image: NDArray[np.float64], side: int, step: int, start: int
 ) -> tuple[UInt8Array, tuple[int, int]]:
     """Return the part of the image that the chip is sampled from, and its left top corner.
 
-    The corner lies where the pixels of the halved image do, when every halving starts ``start`` pixels in.
+    The corner lies where the pixels of the image at 1 / ``step`` do, when every halving starts ``start`` pixels in.
     """
     height, width = image.shape[:2]
     corners = chip_to_image @ [[0, side, 0, side], [0, 0, side, side], [1, 1, 1, 1]]
-    step = 2**halvings
     margin = 4 * step
     first = np.floor(corners.min(axis=1)) - margin
     last = np.ceil(corners.max(axis=1)) + margin
@@ -277,10 +237,8 @@ def _around_chip(
     return image[top:bottom, left:right], (left, top)
 
 
-# What is a whole pixel but for the last digits of floating point is one.
-_ROUNDING = 1e-6
-# Averaged for each pixel of a crop, each way.
-_MOST_SAMPLES = 4
+_ROUNDING = 1e-6  # what is a whole pixel but for the last digits of floating point is one
+_MOST_SAMPLES = 4  # averaged for each pixel of a crop, each way
 
 
 def square_crop(image: UInt8Array, box_xyxy: FloatArray, scale: float, side: int) -> UInt8Array:
@@ -289,7 +247,7 @@ def square_crop(image: UInt8Array, box_xyxy: FloatArray, scale: float, side: int
     Args:
         image: (H, W, 3); beyond its border, its outermost pixels are repeated.
         box_xyxy: (4,) of a face in its pixels; may reach beyond it.
-        scale: how much larger than the box's longer side the square is.
+        scale: of the square, in the box's longer side.
         side: of the result, in pixels.
     """
     left, top, right, bottom = (float(edge) for edge in box_xyxy)
@@ -306,13 +264,7 @@ def inner_crop(image: UInt8Array, box_xyxy: FloatArray, scale: float, side: int)
     """Return what surrounds a face, shifted into the image and made small enough for it: (side, side, 3).
 
     It has the shape of the box, and is stretched to the square, with bilinear sampling and aliases: so the networks
-    were trained.
-
-    Args:
-        image: (H, W, 3).
-        box_xyxy: (4,) of a face in its pixels; may reach beyond it.
-        scale: how much larger than the box it is, where the image has room for that.
-        side: of the result, in pixels.
+    were trained. Arguments as in ``square_crop``; the scale is kept where the image has room for it.
 
     Source: ``CropImage`` in ``src/generate_patches.py`` of Minivision's Silent-Face-Anti-Spoofing.
     """

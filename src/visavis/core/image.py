@@ -1,7 +1,6 @@
-"""Whatever counts as an image -> upright RGB pixels, within limits.
+"""Images from paths, bytes, files, Pillow and arrays as upright RGB pixels, within limits; thread-safe.
 
-The header's size is compared with the limits of the very call before a pixel is decoded. Nothing here keeps state:
-every function may run in any number of threads.
+The header's size is compared with the limits of the very call before a pixel is decoded.
 """
 
 import io
@@ -206,7 +205,9 @@ def _decoded(data: bytes, name: str, limits: ImageLimits, reduction: Reduction) 
     _check_size(original_wh, limits, name)
     if isinstance(image, JpegDecoder):
         check_scans(data, name)
-        _reduce(image, reduction)
+        allowed = reduction(upright_wh(image.size, orientation_of(image)))
+        scale = max((scale for scale in (2, 4, 8) if scale <= allowed), default=1)
+        image.draft(None, (max(1, image.width // scale), max(1, image.height // scale)))
     with decoding(name):
         image.load()
         if not isinstance(image, JpegDecoder):
@@ -228,17 +229,13 @@ def _from_pillow(image: PIL.Image.Image, limits: ImageLimits) -> Picture:
     return Picture(upright(pixels, orientation), upright_wh(image.size, orientation))
 
 
-def _reduce(image: JpegDecoder, reduction: Reduction) -> None:
-    """Let the decoder skip what nobody will look at."""
-    allowed = reduction(upright_wh(image.size, orientation_of(image)))
-    scale = max((scale for scale in (2, 4, 8) if scale <= allowed), default=1)
-    image.draft(None, (max(1, image.width // scale), max(1, image.height // scale)))
-
-
 def _from_array(array: NDArray[Any], limits: ImageLimits) -> Picture:
     grid = np.atleast_3d(array)
     if array.ndim not in (2, 3) or grid.shape[2] not in (1, 3, 4):
-        raise InvalidImage(f"<array>: expected the shape (H, W) or (H, W, 1 | 3 | 4), got {array.shape}{_hint(array)}")
+        hint = "; encoded bytes are passed as array.tobytes()" if array.ndim == 1 else ""
+        if array.shape[:1] in ((1,), (3,), (4,)):
+            hint = "; channels come last: array.transpose(1, 2, 0)"
+        raise InvalidImage(f"<array>: expected the shape (H, W) or (H, W, 1 | 3 | 4), got {array.shape}{hint}")
     if array.dtype.kind != "f" and array.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
         raise InvalidImage(f"<array>: expected uint8, uint16 or floats from 0 to 1, got {array.dtype}")
     size_wh = (grid.shape[1], grid.shape[0])
@@ -246,12 +243,6 @@ def _from_array(array: NDArray[Any], limits: ImageLimits) -> Picture:
     if grid.dtype == np.uint8 and grid.shape[2] == len("RGB"):
         return Picture(np.ascontiguousarray(grid), size_wh)
     return Picture(in_bands(size_wh, lambda band: _array_colours(grid[band])), size_wh)
-
-
-def _hint(array: NDArray[Any]) -> str:
-    if array.shape[:1] in ((1,), (3,), (4,)):
-        return "; channels come last: array.transpose(1, 2, 0)"
-    return "; encoded bytes are passed as array.tobytes()" if array.ndim == 1 else ""
 
 
 def _array_colours(array: NDArray[Any]) -> UInt8Array:

@@ -1,8 +1,7 @@
-"""Image pyramids, and the canvases on which a fully convolutional detector sees many levels in one run.
+"""Image pyramids, and the canvases that show many of their levels to a fully convolutional detector in one run.
 
 A level is the image at one scale. Levels lie on a canvas as tiles, in the manner of dlib: down the left side, and
-back up the right side where the smaller ones fit. Large levels are cut into overlapping tiles with a canvas each,
-so that memory stays bounded whatever the size of the image.
+back up the right side. Large levels are cut into overlapping tiles with a canvas each, so that memory stays bounded.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,12 +16,10 @@ from visavis.types import SizeWH, UInt8Array
 # Distances between a canvas's edge and its tiles, and between tiles. Source: dlib's ``input_rgb_image_pyramid``.
 BORDER = 11
 GAP = 10
-# Levels of up to this many pixels share one canvas, which is then about four times as large.
-_MOST_TOGETHER = 1 << 20
+_MOST_TOGETHER = 1 << 20  # levels of so many pixels share one canvas, which is then about four times as large
 _LONGEST_TILE = 2048
 _LEAST_ROWS = 5
-# Of dlib's detector.
-_STRIDE = 8
+_STRIDE = 8  # of dlib's detector
 # A detector's convolutions have nothing to say about less, and not every runtime takes that for an answer.
 _LEAST_CANVAS = 32
 
@@ -37,14 +34,9 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A part of a level on a canvas.
+    """A part of a level, from ``origin_xy`` in its pixels, that lies at ``at_xy`` on a canvas.
 
-    Attributes:
-        level: which one.
-        origin_xy: where in the level the tile begins.
-        size_wh: of the tile.
-        at_xy: where on the canvas it lies.
-        owns_xyxy: the part of the level whose faces this tile answers for, by their centres.
+    ``owns_xyxy`` is the part of the level whose faces this tile answers for, by their centres.
     """
 
     level: Level
@@ -76,7 +68,7 @@ def pyramid_levels(size_wh: SizeWH) -> tuple[Level, ...]:
 
 
 def plan_canvases(levels: Sequence[Level], reach: int) -> Iterator[Canvas]:
-    """Yield canvases that together show all of the levels, large levels first.
+    """Yield canvases that together show all of the levels, finest first.
 
     Args:
         levels: finest first.
@@ -86,8 +78,9 @@ def plan_canvases(levels: Sequence[Level], reach: int) -> Iterator[Canvas]:
     for level in levels:
         if level.size_wh[0] * level.size_wh[1] <= _MOST_TOGETHER:
             together.append(level)
-        else:
-            yield from _cut_level(level, reach)
+            continue
+        for tile in _cut(level, reach, (BORDER, BORDER), _STRIDE):
+            yield _canvas(tile.size_wh, (tile,))
     if together:
         yield _two_columns(tuple(together))
 
@@ -101,21 +94,10 @@ def plan_part(level: Level, owns_xyxy: tuple[float, float, float, float], reach:
 
 
 def plan_alone(level: Level, reach: int, stride: int) -> Iterator[Canvas]:
-    """Yield canvases that show a level without a border, from their left top corner on.
-
-    Args:
-        level: which one.
-        reach: as in ``plan_canvases``.
-        stride: of the detector: the canvas's sides and the tiles' corners are multiples of it.
-    """
+    """Yield canvases that show a level without a border; sides and tiles' corners are multiples of the stride."""
     for tile in _cut(level, reach, (0, 0), stride):
         width, height = (_rounded_up(length, stride) for length in tile.size_wh)
         yield Canvas((width, height), (tile,))
-
-
-def _cut_level(level: Level, reach: int) -> Iterator[Canvas]:
-    for tile in _cut(level, reach, (BORDER, BORDER), _STRIDE):
-        yield _canvas(tile.size_wh, (tile,))
 
 
 def _cut(level: Level, reach: int, at_xy: tuple[int, int], stride: int) -> Iterator[Tile]:
@@ -203,9 +185,12 @@ class Pyramid:
     def tile(self, tile: Tile) -> UInt8Array:
         """Return the pixels of a tile: (rows, cols, 3) uint8."""
         source = self._at_least(tile.level.size_wh)
-        if tile.size_wh == tile.level.size_wh:
-            return _resized(source, tile.size_wh)
-        return _resized_part(source, tile)
+        if tile.size_wh != tile.level.size_wh:
+            return _resized_part(source, tile)
+        if source.shape[1::-1] == tile.size_wh:
+            return source
+        resized: UInt8Array = cv2.resize(source, tile.size_wh, interpolation=cv2.INTER_LINEAR)
+        return resized
 
     def _at_least(self, size_wh: SizeWH) -> UInt8Array:
         """Return the smallest halving of at least this size, or the image itself."""
@@ -218,13 +203,6 @@ class Pyramid:
             if index == len(self._halvings):
                 half = cv2.resize(self._halvings[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
                 self._halvings.append(half)
-
-
-def _resized(image: UInt8Array, size_wh: SizeWH) -> UInt8Array:
-    if image.shape[1::-1] == size_wh:
-        return image
-    resized: UInt8Array = cv2.resize(image, size_wh, interpolation=cv2.INTER_LINEAR)
-    return resized
 
 
 def _resized_part(image: UInt8Array, tile: Tile) -> UInt8Array:

@@ -1,4 +1,4 @@
-"""How well an image shows a face: its size, its sharpness, where it turns, and how sure the detector is of it."""
+"""Quality of a face in an image: its size, sharpness and pose, and the detector's score."""
 
 import cv2
 import numpy as np
@@ -7,24 +7,16 @@ from numpy.typing import NDArray
 from visavis.core.geometry import Anatomy
 from visavis.types import Face, FloatArray, Quality, UInt8Array
 
-# Noise and the blocks of JPEG live in the finest detail, which this much blur (in pixels of the chip) takes away first.
-_SMOOTHING = 1.0
-# Squared grey levels per squared pixel: what is flatter than this is a single colour and its rounding.
-_FLAT = 0.01
+_SMOOTHING = 1.0  # pixels of the chip: this much blur removes noise and the blocks of JPEG
+_FLAT = 0.01  # squared grey levels per squared pixel: what is flatter is a single colour and its rounding
 # How far the nose stands out before eyes and mouth, and how far below the eyes it is when a head looks straight ahead:
-# in distances from the eyes to the mouth. Fitted to what a network says of heads: bench/quality.py --pose.
+# in distances from the eyes to the mouth. Fitted to a network's poses: bench/quality.py --pose.
 _NOSE_DEPTH = 0.33
 _NOSE_HEIGHT = 0.54
 
 
 def assess(face: Face, chip: UInt8Array, anatomy: Anatomy) -> Quality:
-    """Return the quality of a face.
-
-    Args:
-        face: as it was detected.
-        chip: (S, S, 3) RGB, the face aligned.
-        anatomy: of its landmarks.
-    """
+    """Return the quality of a detected face by its aligned chip (S, S, 3) RGB and the anatomy of its landmarks."""
     width, height = (face.box_xyxy[2:] - face.box_xyxy[:2]).tolist()
     yaw, pitch = turn(face.landmarks, anatomy)
     return Quality(float(min(width, height)), sharpness(chip), face.score, yaw, pitch)

@@ -1,7 +1,7 @@
-"""Which URLs and addresses a server may visit on behalf of strangers: pure judgement, no network.
+"""URLs and addresses that a server may visit on behalf of strangers: pure checks, no network.
 
-A URL is parsed once, here, strictly; whoever visits it uses nothing but the parse. The message of an error is for
-whoever gave the URL and tells nothing; its ``__cause__`` is for the log.
+A URL is parsed once, here, strictly; a visit uses nothing but the parse. The message of an error is for whoever gave
+the URL and says nothing of it; its ``__cause__`` is for the log.
 """
 
 import ipaddress
@@ -46,14 +46,7 @@ _NOT_PUBLIC = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A parsed URL.
-
-    Attributes:
-        scheme: http or https.
-        host: a lower-case name, or an address in its usual spelling, without brackets.
-        port: 1 to 65535.
-        path: with the query, percent-encoded ASCII.
-    """
+    """A parsed URL: a host without brackets, in lower case or the usual spelling; a path with its query, in ASCII."""
 
     scheme: str
     host: str
@@ -104,8 +97,11 @@ def parse_url(url: str) -> Target:
     if authority is None:
         raise FetchRefused("host") from ValueError("no host, or not in its usual spelling")
     literal, name, port = authority.groups()
+    host, number = _host(literal, name), int(port) if port else _DEFAULT_PORTS[parts.scheme]
+    if number > _LARGEST_PORT:
+        raise FetchRefused("port") from ValueError(f"port {number}")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Target(parts.scheme, _host(literal, name), _port(parts.scheme, port), quote(path, safe=_LEFT_AS_IT_IS))
+    return Target(parts.scheme, host, number, quote(path, safe=_LEFT_AS_IT_IS))
 
 
 def parse_redirect(target: Target, location: str) -> Target:
@@ -122,11 +118,7 @@ def parse_redirect(target: Target, location: str) -> Target:
 
 
 def parse_allow_list(entries: Iterable[str]) -> AllowList:
-    """Sort host names from addresses and ranges.
-
-    Raises:
-        InvalidOption: an entry is none of them.
-    """
+    """Sort host names from addresses and ranges, or raise InvalidOption where an entry is none of them."""
     hosts: list[str] = []
     networks: list[Network] = []
     for entry in entries:
@@ -151,7 +143,8 @@ def check_addresses(target: Target, resolved: Iterable[str], allowed: AllowList)
 
     IPv4 addresses mapped into IPv6 come back as the IPv4 addresses that they are.
     """
-    addresses = list(dict.fromkeys(_address(text) for text in resolved))
+    parsed = map(ipaddress.ip_address, resolved)
+    addresses = list(dict.fromkeys(getattr(address, "ipv4_mapped", None) or address for address in parsed))
     if not addresses:
         raise FetchRefused("address") from ValueError(f"{target.host} has no address")
     for address in addresses:
@@ -197,13 +190,6 @@ def _host(literal: str | None, name: str) -> str:
     return name
 
 
-def _port(scheme: str, digits: str | None) -> int:
-    port = int(digits) if digits else _DEFAULT_PORTS[scheme]
-    if port > _LARGEST_PORT:
-        raise FetchRefused("port") from ValueError(f"port {port}")
-    return port
-
-
 def _is_name(name: str) -> bool:
     return len(name) <= _HOST_LENGTH and _NAME.fullmatch(name) is not None and _NUMBER.fullmatch(name) is None
 
@@ -216,10 +202,3 @@ def _network(entry: str) -> Network | None:
     if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
         raise InvalidOption(f"allow: write {entry!r} as IPv4")
     return network
-
-
-def _address(text: str) -> Address:
-    address = ipaddress.ip_address(text)
-    if isinstance(address, ipaddress.IPv6Address):
-        return address.ipv4_mapped or address
-    return address
