@@ -1,8 +1,7 @@
-"""Guarded download of images by URL: connects to nothing but public addresses and what the operator allows.
+"""Guarded download of images by URL, from public addresses and what the operator allows.
 
-Of the first URL and of each redirect's alike: it is parsed once, its host resolved once, every address checked, and the
-connection goes to a checked address, with the host in the ``Host`` header, in the TLS handshake and against the
-certificate. No proxy, cookie, password or referrer is ever used; bytes and time are bounded at every step.
+Each URL, redirects included, is parsed once, its host resolved once, and every address checked before one is connected
+to; TLS and ``Host`` name the host. No proxy, cookie, password or referrer is used. Bytes and time are always bounded.
 """
 
 import logging
@@ -12,8 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent import futures
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,31 +24,27 @@ from visavis.core.urls import AllowList, Target
 from visavis.errors import FetchFailed, FetchRefused, InvalidOption
 
 _OK = 200
+_HEADERS = (("Accept", "*/*"), ("Accept-Encoding", "identity"), ("Connection", "close"))
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_MOST_REDIRECTS = 20
 _HEAD_BYTES = 32_768
-_ADDRESSES_TRIED = 3
 
 _log = logging.getLogger(__name__)
+_tls = cache(httpcore.default_ssl_context)  # certificates and host names are checked, against the usual authorities
 
 
 @dataclass(frozen=True, slots=True)
 class FetchPolicy:
-    """What may be fetched, and within which limits.
+    """Limits of downloads.
 
     Attributes:
-        allow: host names, addresses and CIDR ranges that are permitted although they are not public, on any port.
-            A host name permits all its addresses, and no subdomain; a range permits names whose every address is in
-            it or public.
-        max_bytes: of the image.
+        allow: host names (all addresses, no subdomains), addresses and CIDR ranges (and names whose every address is in
+            them or public) that are permitted although they are not public, on any port.
+        max_bytes: of the image, at least 1.
         connect_timeout_s: for resolving a name, and again for connecting, the TLS handshake included.
-        read_timeout_s: the longest wait for the next bytes.
+        read_timeout_s: for the next bytes.
         total_timeout_s: for everything together, redirects included.
-        max_redirects: how many are followed.
-        allowed: what ``allow`` says, parsed.
-
-    Raises:
-        InvalidOption: a limit is out of its range, or an entry of ``allow`` is none of the three.
+        max_redirects: 0 to 20.
+        allowed: ``allow``, parsed; an entry that is none of the three is an InvalidOption, as is a limit out of range.
     """
 
     allow: tuple[str, ...] = ()
@@ -66,7 +60,7 @@ class FetchPolicy:
             value = getattr(self, setting)
             if type(value) not in (int, float) or not 0 < value < math.inf:
                 raise InvalidOption(f"{setting} must be a positive number of seconds, not {value!r}")
-        for setting, low, high in (("max_bytes", 1, math.inf), ("max_redirects", 0, _MOST_REDIRECTS)):
+        for setting, low, high in (("max_bytes", 1, math.inf), ("max_redirects", 0, 20)):
             value = getattr(self, setting)
             if type(value) is not int or not low <= value <= high:
                 raise InvalidOption(f"{setting} must be an int from {low} to {high}, not {value!r}")
@@ -81,8 +75,7 @@ DEFAULT_POLICY = FetchPolicy()
 def fetch(url: str, policy: FetchPolicy = DEFAULT_POLICY) -> bytes:
     """Download what a URL names; may run in any number of threads.
 
-    The errors' messages are fit for whoever gave the URL. Hosts and addresses are in ``__cause__`` and in the log
-    ``visavis.fetch``; paths, queries, passwords and what was received are in neither.
+    Hosts and addresses are in ``__cause__`` and in the log ``visavis.fetch`` only; paths, queries, content in neither.
 
     Raises:
         FetchRefused: the URL, or one that it redirects to, is not allowed; nothing was sent there.
@@ -101,14 +94,28 @@ def _follow(url: str, policy: FetchPolicy, visited: list[str]) -> bytes:
     target = urls.parse_url(url)
     for _ in range(policy.max_redirects + 1):
         visited.append(target.origin)
-        with _foreign_errors_translated():
-            answer = _visit(target, policy, deadline)
+        answer = _visit(target, policy, deadline)
         if isinstance(answer, bytes):
             return answer
         target = urls.parse_redirect(target, answer)
     raise FetchRefused("redirect") from ValueError(f"more than {policy.max_redirects}")
 
 
+@contextmanager
+def _foreign_errors_translated() -> Iterator[None]:
+    try:
+        yield
+    except FetchFailed:  # an OSError itself
+        raise
+    except (TimeoutError, futures.TimeoutError) as error:
+        raise FetchFailed("timeout") from error
+    except OSError as error:
+        raise FetchFailed("tls" if isinstance(error, ssl.SSLError) else "unreachable") from error
+    except httpcore.ProtocolError as error:  # whose message may hold what was received
+        raise FetchFailed("response") from ValueError(type(error).__name__)
+
+
+@_foreign_errors_translated()
 def _visit(target: Target, policy: FetchPolicy, deadline: "_Deadline") -> bytes | str:
     """Return what one URL names, or where it redirects to; all connections begin here."""
     urls.check_port(target, policy.allowed)
@@ -116,29 +123,19 @@ def _visit(target: Target, policy: FetchPolicy, deadline: "_Deadline") -> bytes 
     checked = urls.check_addresses(target, addresses, policy.allowed)
     stream = _Stream(_connect(target, checked, policy, deadline), policy, deadline)
     url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
+    headers = [("Host", target.authority), ("User-Agent", f"visavis/{visavis.__version__}"), *_HEADERS]
     with closing(httpcore.HTTP11Connection(url.origin, stream)) as connection:
-        response = connection.handle_request(httpcore.Request("GET", url, headers=_headers(target)))
-        if response.status in _REDIRECTS:
-            return _location(response)
-        _check_head(response, policy)
-        stream.head_is_over()
-        return _body(response, policy, deadline)
-
-
-@contextmanager
-def _foreign_errors_translated() -> Iterator[None]:
-    try:
-        yield
-    except (FetchRefused, FetchFailed):
-        raise
-    except (TimeoutError, FutureTimeoutError) as error:
-        raise FetchFailed("timeout") from error
-    except ssl.SSLError as error:
-        raise FetchFailed("tls") from error
-    except OSError as error:
-        raise FetchFailed("unreachable") from error
-    except httpcore.ProtocolError as error:  # whose message may hold what was received
-        raise FetchFailed("response") from ValueError(type(error).__name__)
+        response = connection.handle_request(httpcore.Request("GET", url, headers=headers))
+        if (location := _location(response, policy)) is not None:
+            return location
+        stream.bytes_left = 2 * policy.max_bytes + _HEAD_BYTES  # for the body, even in very small chunks
+        body = bytearray()
+        for chunk in response.iter_stream():
+            deadline.left()
+            if len(body) + len(chunk) > policy.max_bytes:
+                raise FetchFailed("too_large") from ValueError(f"more than {policy.max_bytes:,} bytes")
+            body += chunk
+        return bytes(body)
 
 
 class _Deadline:
@@ -155,15 +152,9 @@ class _Deadline:
         return min(seconds, at_most)
 
 
-# --- the way there
-
-
 def _resolve(host: str, timeout_s: float) -> list[str]:
-    """Return all addresses of a host, asked once.
-
-    The system's resolver knows no limit of ours: it has a thread of its own, which ends when the system gives up.
-    """
-    answer: Future[list[str]] = Future()
+    """Return all addresses of a host, asked once, in a thread of its own: the system's resolver knows no limit."""
+    answer: futures.Future[list[str]] = futures.Future()
 
     def ask() -> None:
         try:
@@ -188,67 +179,49 @@ def _addresses_of(host: str) -> list[str]:
 def _connect(target: Target, addresses: list[str], policy: FetchPolicy, deadline: _Deadline) -> socket.socket:
     """Connect to the first address that answers, in the resolver's order."""
     connecting = _Deadline(deadline.left(policy.connect_timeout_s))
-    tried = addresses[:_ADDRESSES_TRIED]
-    for place, address in enumerate(tried, 1):
+    tried = addresses[:3]
+    for left, address in zip(range(len(tried), 0, -1), tried, strict=True):
         try:
-            connection = _dial(address, target.port, connecting.left() / (len(tried) - place + 1))
+            connection = _dial(address, target.port, connecting.left() / left)
             break
         except OSError:
-            if place == len(tried):
+            if left == 1:
                 raise
     if target.scheme == "http":
         return connection
-    with _closed_on_error(connection):
+    try:
         connection.settimeout(connecting.left())
         return _tls().wrap_socket(connection, server_hostname=target.host)
-
-
-def _dial(address: str, port: int, timeout_s: float) -> socket.socket:
-    """Connect to a numeric address: no name is resolved here."""
-    connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
-    with _closed_on_error(connection):
-        connection.settimeout(timeout_s)
-        connection.connect((address, port))
-    return connection
-
-
-@contextmanager
-def _closed_on_error(connection: socket.socket) -> Iterator[None]:
-    try:
-        yield
     except BaseException:
         connection.close()
         raise
 
 
-@cache
-def _tls() -> ssl.SSLContext:
-    """Return the one context: certificates and host names checked against the system's and Mozilla's authorities."""
-    return httpcore.default_ssl_context()
-
-
-# --- the exchange
+def _dial(address: str, port: int, timeout_s: float) -> socket.socket:
+    """Connect to a numeric address: no name is resolved here."""
+    connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(timeout_s)
+        connection.connect((address, port))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 class _Stream(httpcore.NetworkStream):
     """A connection whose every read and write is bounded in time, and all reads together in bytes."""
 
     def __init__(self, connection: socket.socket, policy: FetchPolicy, deadline: _Deadline) -> None:
-        self._connection = connection
-        self._policy = policy
-        self._deadline = deadline
-        self._bytes_left = _HEAD_BYTES
-
-    def head_is_over(self) -> None:
-        """Make room for the body, even in very small chunks."""
-        self._bytes_left = 2 * self._policy.max_bytes + _HEAD_BYTES
+        self._connection, self._policy, self._deadline = connection, policy, deadline
+        self.bytes_left = _HEAD_BYTES
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 -- the policy's is used
-        if not self._bytes_left:
+        if not self.bytes_left:
             raise FetchFailed("too_large") from ValueError("the head, or what the body is wrapped in")
         self._connection.settimeout(self._deadline.left(self._policy.read_timeout_s))
-        data = self._connection.recv(min(max_bytes, self._bytes_left))
-        self._bytes_left -= len(data)
+        data = self._connection.recv(min(max_bytes, self.bytes_left))
+        self.bytes_left -= len(data)
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 -- likewise
@@ -259,40 +232,21 @@ class _Stream(httpcore.NetworkStream):
         self._connection.close()
 
 
-def _headers(target: Target) -> list[tuple[bytes | str, bytes | str]]:
-    agent = f"visavis/{visavis.__version__}"
-    always = [("Accept", "*/*"), ("Accept-Encoding", "identity"), ("Connection", "close")]
-    return [("Host", target.authority), ("User-Agent", agent), *always]
-
-
-def _values(response: httpcore.Response, name: bytes) -> list[bytes]:
-    return [value for key, value in response.headers if key.lower() == name]
-
-
-def _location(response: httpcore.Response) -> str:
-    places = set(_values(response, b"location"))
-    if len(places) != 1:
-        raise FetchFailed("status") from ValueError(f"a redirect to {len(places)} places")
-    try:
-        return places.pop().decode()
-    except UnicodeDecodeError:
-        raise FetchRefused("url") from ValueError("a redirect that is not UTF-8")
-
-
-def _check_head(response: httpcore.Response, policy: FetchPolicy) -> None:
+def _location(response: httpcore.Response, policy: FetchPolicy) -> str | None:
+    """Return where a response redirects to, or None where its body is to be read; refuse any other."""
+    headers = [(key.lower(), value) for key, value in response.headers]
+    if response.status in _REDIRECTS:
+        places = {value for key, value in headers if key == b"location"}
+        if len(places) != 1:
+            raise FetchFailed("status") from ValueError(f"a redirect to {len(places)} places")
+        try:
+            return places.pop().decode()
+        except UnicodeDecodeError:
+            raise FetchRefused("url") from ValueError("a redirect that is not UTF-8")
     if response.status != _OK:
         raise FetchFailed("status") from ValueError(str(response.status))
-    if any(value.strip().lower() not in (b"", b"identity") for value in _values(response, b"content-encoding")):
+    if any(key == b"content-encoding" and value.strip().lower() not in (b"", b"identity") for key, value in headers):
         raise FetchFailed("encoding") from ValueError("the response is compressed")
-    if any(int(value) > policy.max_bytes for value in _values(response, b"content-length")):
+    if any(key == b"content-length" and int(value) > policy.max_bytes for key, value in headers):
         raise FetchFailed("too_large") from ValueError("by its Content-Length")
-
-
-def _body(response: httpcore.Response, policy: FetchPolicy, deadline: _Deadline) -> bytes:
-    body = bytearray()
-    for chunk in response.iter_stream():
-        deadline.left()
-        if len(body) + len(chunk) > policy.max_bytes:
-            raise FetchFailed("too_large") from ValueError(f"more than {policy.max_bytes:,} bytes")
-        body += chunk
-    return bytes(body)
+    return None
