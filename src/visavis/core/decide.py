@@ -154,7 +154,7 @@ def named_rules(rates: ErrorRates) -> dict[str, Rule]:
 
 
 def _supports(rates: ErrorRates, rate: float) -> bool:
-    """Tell whether a rate is within what was measured; what was measured as 1e-4 is not refused for its last digit."""
+    """Return whether a rate was measured; what was measured as 1e-4 is not refused for its last digit."""
     return rates.points[0].fmr * (1 - 1e-9) <= rate <= rates.points[-1].fmr * (1 + 1e-9)
 
 

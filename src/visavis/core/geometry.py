@@ -122,7 +122,7 @@ def suppress(
 def overlapped(
     boxes_xyxy: FloatArray, others_xyxy: FloatArray, most_overlap: float, overlap: Overlap
 ) -> NDArray[np.bool_]:
-    """Tell which boxes (N,) one of the others overlaps by more than ``most_overlap``; memory grows with N only."""
+    """Return which boxes (N,) one of the others overlaps by more than ``most_overlap``; memory grows with N only."""
     columns, covered = _Columns(boxes_xyxy), np.zeros(len(boxes_xyxy), np.bool_)
     for other in others_xyxy:
         near = columns.near(other)

@@ -43,7 +43,7 @@ class ImageLimits:
 
     Attributes:
         max_bytes: of the encoded image.
-        max_pixels: width times height of the original, as its header tells them.
+        max_pixels: width times height of the original, as its header has them.
     """
 
     max_bytes: int = 20_000_000
