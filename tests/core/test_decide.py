@@ -34,7 +34,11 @@ RATES = ErrorRates(POINTS, "made up")
 @st.composite
 def measured(draw: st.DrawFn) -> ErrorRates:
     """Error rates as a measurement may have them: few or many points, some with the same threshold."""
-    rates = sorted(draw(st.sets(st.floats(1e-9, 0.99), min_size=1, max_size=6)))
+    # Rates that differ by their last digit only have one logarithm, and so no two thresholds.
+    apart = st.lists(
+        st.floats(1e-9, 0.99), min_size=1, max_size=6, unique_by=lambda rate: round(float(np.log(rate)), 6)
+    )
+    rates = sorted(draw(apart))
     columns = [sorted(draw(st.lists(st.floats(0.01, 2.0), min_size=len(rates), max_size=len(rates)))) for _ in range(3)]
     ordered = (sorted(column) for column in zip(*columns, strict=True))
     return ErrorRates(
