@@ -13,7 +13,7 @@ from store_kinds import GALLERY, REAL_KINDS, Place, enrol, make, new_samples, or
 
 from visavis.errors import ExtremePose, LowScore
 from visavis.galleries.records import NewSample
-from visavis.galleries.sqlite.schema import VERSION
+from visavis.galleries.sqlite.schema import SCHEMA
 from visavis.options import Policy
 from visavis.service.decisions import limits_of
 from visavis.service.galleries import Galleries
@@ -117,4 +117,4 @@ def test_an_older_file_is_brought_up_to_date_once(tmp_path: Path) -> None:
         assert place.open().gallery(GALLERY).samples == 1
         place.close()
         with closing(sqlite3.connect(place.path)) as connection:
-            assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,) == (2,)
+            assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA.version,) == (2,)

@@ -1,6 +1,5 @@
-"""SQLite file: one connection that writes, one that reads, and errors that say what to do."""
+"""SQLite files: private, migrated, durable; one connection that writes, one that reads, errors that say what to do."""
 
-import logging
 import os
 import secrets
 import sqlite3
@@ -8,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from visavis.errors import (
@@ -15,11 +15,15 @@ from visavis.errors import (
     StoreDamaged,
     StoreForeign,
     StoreFull,
+    StoreOutdated,
     StoreReadOnly,
     StoreUnavailable,
     VisavisError,
 )
-from visavis.galleries.sqlite.schema import is_current, migrate, switch_log_on
+from visavis.files import create_private, identity, rename_new, sync_file
+
+_POLL_S = 0.02
+_EMPTY_WAL = "PRAGMA wal_checkpoint(TRUNCATE)"
 
 # How SQLite says what went wrong, which Python 3.10 does not tell by number.
 _KINDS: tuple[tuple[str, type[VisavisError], str], ...] = (
@@ -60,43 +64,130 @@ def _translation(path: Path, message: str) -> VisavisError:
     return StoreDamaged(f"{path} is not as it should be: {message}")
 
 
-def identity_of(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from all others, or None where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Tables of a kind of file.
+
+    Attributes:
+        migrations: SQL scripts; each brings the tables from the version of its place to the next. They are never
+            changed, only added to.
+        application_id: by which a file is known as of this kind; 0 for any.
+    """
+
+    migrations: tuple[str, ...]
+    application_id: int = 0
+
+    @property
+    def version(self) -> int:
+        """The version of today's tables, which the file has as its user_version."""
+        return len(self.migrations)
 
 
-def name_anew(part: Path, target: Path) -> None:
-    """Rename a file, but never over another one.
+def open_private_sqlite(path: Path, schema: Schema, *, patience_s: float = 10.0) -> sqlite3.Connection:
+    """Open a SQLite file that exists, and bring its tables up to date.
+
+    What is deleted is overwritten, what is committed survives a loss of power, and nothing is written elsewhere. The
+    connection is in autocommit mode, and may be handed from thread to thread. Make the file with
+    ``visavis.files.create_private``.
+
+    Args:
+        path: of the file.
+        schema: of its tables.
+        patience_s: how long to wait for other processes, in seconds; default 10.
 
     Raises:
-        FileExistsError: there is one.
+        StoreForeign: it is a folder, or a file of another application.
+        StoreOutdated: a newer version of visavis wrote it.
+        StoreDamaged: it is cut off.
+        sqlite3.Error, OSError: it cannot be opened, read or written.
     """
+    if path.is_dir():
+        raise StoreForeign(f"{path} is a folder; name a file in it")
+    uri = f"{path.absolute().as_uri()}?mode=rw"  # never made here, where everybody could read it
+    connection = sqlite3.connect(uri, uri=True, timeout=patience_s, isolation_level=None, check_same_thread=False)
     try:
-        os.link(part, target)
-    except FileExistsError:
+        # Before the first page is written, and before anything is deleted: what is forgotten leaves the file.
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives a loss of power
+        connection.execute("PRAGMA temp_store = MEMORY")  # no copy of anything elsewhere
+        connection.execute("PRAGMA foreign_keys = ON")
+        _check_size(connection, path)
+        current = _is_current(connection, path, schema)  # before anything is changed in what may be somebody else's
+        _switch_log_on(connection, patience_s)
+        if not current:
+            _migrate(connection, path, schema)
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # makes SQLite open what it has beside it
+    except BaseException:
+        connection.close()
         raise
-    except OSError:  # there are file systems without links
-        if target.exists():
-            raise FileExistsError from None
-        part.rename(target)
+    return connection
 
 
-_log = logging.getLogger("visavis.galleries")
+def _check_size(connection: sqlite3.Connection, path: Path) -> None:
+    """Recognise a file that was cut off within a page, which SQLite does not."""
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    wal = Path(f"{path}-wal")
+    if path.stat().st_size % page and not (wal.exists() and wal.stat().st_size):
+        raise StoreDamaged(f"{path} is cut off; restore a backup")
 
-_OWNER_ONLY = 0o600
-_STUBS_KEPT = 10_000
-_STUBS = (
-    "DELETE FROM samples WHERE gallery IS NULL",
-    "DELETE FROM details WHERE content IS NULL",
-    "DELETE FROM pictures WHERE data IS NULL",
-)
-_LARGEST_IN_MEMORY = 256_000_000  # bytes; a larger file is written anew by way of a temporary one
-_POLL_S = 0.02
-_EMPTY_WAL = "PRAGMA wal_checkpoint(TRUNCATE)"
+
+def _is_current(connection: sqlite3.Connection, path: Path, schema: Schema) -> bool:
+    """Tell whether a file has today's tables; False where it is new, or older."""
+    # One statement, so that it reads one state: another process may make the tables between two.
+    application, version, tables = connection.execute(
+        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master)"
+        " FROM pragma_application_id, pragma_user_version"
+    ).fetchone()
+    if application != schema.application_id and (application or version or tables):
+        raise StoreForeign(f"{path} is a SQLite file of something else; name another file")
+    if version > schema.version:
+        raise StoreOutdated(
+            f"{path} was written by a newer version of visavis (schema {version}; this one knows {schema.version}): "
+            "upgrade"
+        )
+    return bool(application == schema.application_id and version == schema.version)
+
+
+def _switch_log_on(connection: sqlite3.Connection, patience_s: float) -> None:
+    """Switch the write-ahead log on; while another process does the same SQLite refuses at once, without patience."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:  # noqa: PERF203  # it may fail each time
+            if "locked" not in str(error) or time.monotonic() >= deadline:
+                raise
+            time.sleep(_POLL_S)
+        else:
+            return
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
+    """Bring a file to today's tables, as one transaction."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if not _is_current(connection, path, schema):  # another process may have been faster
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            for migration in schema.migrations[version:]:
+                for statement in _statements(migration):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {schema.application_id}")
+            connection.execute(f"PRAGMA user_version = {schema.version}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Give a script's statements one by one: run as a whole it would be a transaction of its own."""
+    statement = ""
+    for line in f"{script}\n;".splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 class SqliteFile:
@@ -106,8 +197,9 @@ class SqliteFile:
     another process would take the log away. Source: SQLite, "How To Corrupt An SQLite Database File", section 2.2.
     """
 
-    def __init__(self, path: Path, patience_s: float) -> None:
+    def __init__(self, path: Path, schema: Schema, patience_s: float) -> None:
         self.path = path
+        self._schema = schema
         self._patience_s = patience_s
         self._write_lock = threading.RLock()
         self._read_lock = threading.RLock()
@@ -180,39 +272,11 @@ class SqliteFile:
             time.sleep(_POLL_S)  # and let others write meanwhile
         return True
 
-    def compact(self) -> bool:
-        """Write the file anew where it has more stubs of what was forgotten than rows that live.
-
-        Its cost is that of the file, and that of each row that was forgotten since the last time is the same share of
-        it. Removing the stubs moves rows, and copies of them stay behind until the file is written anew: where that
-        fails, or the process is killed, the count of stubs still stands, and the next forgetting tries again.
-
-        Returns:
-            False where it failed, and nothing that is forgotten is surely overwritten before it has succeeded.
-        """
+    @contextmanager
+    def maintaining(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection that writes, in no transaction, while nobody else in this process writes."""
         with self._holding(self._write_lock):
-            connection = self._open_writer()
-            (stubs,) = connection.execute("SELECT stubs FROM store").fetchone()
-            (alive,) = connection.execute("SELECT coalesce(sum(samples), 0) FROM galleries").fetchone()
-            if stubs <= max(_STUBS_KEPT, alive):
-                return True
-            large = self.path.stat().st_size > _LARGEST_IN_MEMORY
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                for stub in _STUBS:
-                    connection.execute(stub)
-                connection.execute("COMMIT")
-                connection.execute(f"PRAGMA temp_store = {'FILE' if large else 'MEMORY'}")
-                connection.execute("VACUUM")
-                connection.execute("UPDATE store SET stubs = 0")
-            except sqlite3.OperationalError as error:  # no room, or others are reading
-                with suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-                _log.warning("%s was not compacted: %s", self.path.name, error)
-                return False
-            finally:
-                connection.execute("PRAGMA temp_store = MEMORY")
-            return True
+            yield self._open_writer()
 
     def copy(self, target: Path) -> None:
         """Write a copy of the file's present state, free of what was forgotten, which appears when it is whole.
@@ -227,12 +291,11 @@ class SqliteFile:
             raise taken
         part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
         try:
-            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, _OWNER_ONLY))
+            create_private(part)
             with self.snapshot() as connection:
                 connection.execute("VACUUM INTO ?", (str(part),))
-            with part.open("rb+") as file:
-                os.fsync(file.fileno())
-            name_anew(part, target)
+            sync_file(part)
+            rename_new(part, target)
         except FileExistsError:
             raise taken from None
         except VisavisError:  # some of which are errors of the system too
@@ -263,7 +326,7 @@ class SqliteFile:
 
     def _is_replaced(self) -> bool:
         """Tell whether the file was moved away from this path, or replaced by a backup."""
-        return self._identity is not None and self._identity != identity_of(self.path)
+        return self._identity is not None and self._identity != identity(self.path)
 
     def _let_go_of_replaced(self) -> None:
         """Close both connections to a file that has moved, and leave none of its log to the one in its place.
@@ -275,8 +338,8 @@ class SqliteFile:
             if connection is not None:
                 connection.execute(_EMPTY_WAL)
         self._let_go()
-        for path, identity in self._beside.items():
-            if identity is not None and identity_of(path) == identity:
+        for path, opened in self._beside.items():
+            if opened is not None and identity(path) == opened:
                 path.unlink(missing_ok=True)
 
     def _let_go(self) -> None:
@@ -301,7 +364,8 @@ class SqliteFile:
     def _open_writer(self) -> sqlite3.Connection:
         if self._writer is None:
             if not self.path.exists():
-                self._make()
+                with suppress(FileExistsError):  # somebody was faster
+                    create_private(self.path)
             self._writer = self._open()
             self._writer.execute(_EMPTY_WAL)  # which somebody who was killed may have left full
         return self._writer
@@ -315,48 +379,11 @@ class SqliteFile:
         return self._reader
 
     def _open(self) -> sqlite3.Connection:
-        identity = self._identity or identity_of(self.path)
+        before = self._identity or identity(self.path)
         connection = self._connect()
-        self._beside = {path: identity_of(path) for path in (Path(f"{self.path}-wal"), Path(f"{self.path}-shm"))}
-        self._process, self._identity = os.getpid(), identity
+        self._beside = {path: identity(path) for path in (Path(f"{self.path}-wal"), Path(f"{self.path}-shm"))}
+        self._process, self._identity = os.getpid(), before
         return connection
-
-    def _make(self) -> None:
-        """Make the file so that nobody else can read it at any moment."""
-        with suppress(FileExistsError):  # somebody was faster
-            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, _OWNER_ONLY))
-
-    def _check_size(self, connection: sqlite3.Connection) -> None:
-        """Recognise a file that was cut off within a page, which SQLite does not.
-
-        Raises:
-            StoreDamaged: it is.
-        """
-        (page,) = connection.execute("PRAGMA page_size").fetchone()
-        wal = Path(f"{self.path}-wal")
-        if self.path.stat().st_size % page and not (wal.exists() and wal.stat().st_size):
-            raise StoreDamaged(f"{self.path} is cut off; restore a backup")
 
     def _connect(self) -> sqlite3.Connection:
-        if self.path.is_dir():
-            raise StoreForeign(f"{self.path} is a folder; name a file in it")
-        uri = f"{self.path.absolute().as_uri()}?mode=rw"
-        connection = sqlite3.connect(
-            uri, uri=True, timeout=self._patience_s, isolation_level=None, check_same_thread=False
-        )
-        try:
-            # Before the first page is written, and before anything is deleted: what is forgotten leaves the file.
-            connection.execute("PRAGMA secure_delete = ON")
-            connection.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives a loss of power
-            connection.execute("PRAGMA temp_store = MEMORY")  # no copy of anything elsewhere
-            connection.execute("PRAGMA foreign_keys = ON")
-            self._check_size(connection)
-            current = is_current(connection, self.path)  # before anything is changed in what may be somebody else's
-            switch_log_on(connection, self._patience_s)
-            if not current:
-                migrate(connection, self.path)
-            connection.execute("SELECT * FROM store").fetchone()  # makes SQLite open what it has beside the file
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        return open_private_sqlite(self.path, self._schema, patience_s=self._patience_s)

@@ -7,18 +7,15 @@ never deleted, but nulled when they are forgotten, which overwrites them; and no
 hashes. The stubs that remain are removed by a compaction, which writes the whole file anew.
 """
 
+import logging
 import sqlite3
-import time
-from pathlib import Path
+from contextlib import suppress
 
-from visavis.errors import StoreForeign, StoreOutdated
+from visavis.galleries.sqlite.file import Schema, SqliteFile
 
-_POLL_S = 0.02
-APPLICATION_ID = 0x76697376  # "visv": how a file is known as ours
-
-# Each brings the schema from the version of its place to the next. They are never changed, only added to.
-_MIGRATIONS = (
-    """
+SCHEMA = Schema(
+    migrations=(
+        """
     CREATE TABLE store (
         hash_key BLOB NOT NULL, -- of the keyed hashes by which IDs and keys are found
         stubs INTEGER NOT NULL DEFAULT 0 -- rows that were forgotten since the last compaction
@@ -99,77 +96,54 @@ _MIGRATIONS = (
     CREATE TRIGGER log_is_not_shortened BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'the log only grows'); END;
     INSERT INTO store (hash_key) VALUES (randomblob(32));
     """,
-    """
+        """
     -- Policies leave limits to the pack, and samples know yaw and pitch. No table changes for that, only the version:
     -- an older visavis cannot read it, and shall say so.
     """,
+    ),
+    application_id=0x76697376,
+)  # "visv"
+
+
+_log = logging.getLogger("visavis.galleries")
+_STUBS_KEPT = 10_000
+_STUBS = (
+    "DELETE FROM samples WHERE gallery IS NULL",
+    "DELETE FROM details WHERE content IS NULL",
+    "DELETE FROM pictures WHERE data IS NULL",
 )
-VERSION = len(_MIGRATIONS)
+_LARGEST_IN_MEMORY = 256_000_000  # bytes; a larger file is written anew by way of a temporary one
 
 
-def is_current(connection: sqlite3.Connection, path: Path) -> bool:
-    """Tell whether a file has today's tables; False where it is new, or older.
+def compact(file: SqliteFile) -> bool:
+    """Write the file anew where it has more stubs of what was forgotten than rows that live.
 
-    Raises:
-        StoreForeign: it is somebody else's.
-        StoreOutdated: a newer version of visavis wrote it.
+    Its cost is that of the file, and that of each row that was forgotten since the last time is the same share of
+    it. Removing the stubs moves rows, and copies of them stay behind until the file is written anew: where that
+    fails, or the process is killed, the count of stubs still stands, and the next forgetting tries again.
+
+    Returns:
+        False where it failed, and nothing that is forgotten is surely overwritten before it has succeeded.
     """
-    # One statement, so that it reads one state: another process may make the tables between two.
-    application, version, tables = connection.execute(
-        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master)"
-        " FROM pragma_application_id, pragma_user_version"
-    ).fetchone()
-    if application != APPLICATION_ID and (application or version or tables):
-        raise StoreForeign(f"{path} is a SQLite file of something else; name another file")
-    if version > VERSION:
-        raise StoreOutdated(
-            f"{path} was written by a newer version of visavis (schema {version}; this one knows {VERSION}): upgrade"
-        )
-    return bool(application == APPLICATION_ID and version == VERSION)
-
-
-def switch_log_on(connection: sqlite3.Connection, patience_s: float) -> None:
-    """Switch the write-ahead log on; while another process does the same SQLite refuses at once, without patience."""
-    deadline = time.monotonic() + patience_s
-    while True:
+    with file.maintaining() as connection:
+        (stubs,) = connection.execute("SELECT stubs FROM store").fetchone()
+        (alive,) = connection.execute("SELECT coalesce(sum(samples), 0) FROM galleries").fetchone()
+        if stubs <= max(_STUBS_KEPT, alive):
+            return True
+        large = file.path.stat().st_size > _LARGEST_IN_MEMORY
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:  # noqa: PERF203  # it may fail each time
-            if "locked" not in str(error) or time.monotonic() >= deadline:
-                raise
-            time.sleep(_POLL_S)
-        else:
-            return
-
-
-def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring a file to today's schema, as one transaction.
-
-    Raises:
-        StoreForeign, StoreOutdated: see ``is_current``.
-    """
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        if not is_current(connection, path):  # another process may have been faster
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            for migration in _MIGRATIONS[version:]:
-                for statement in _statements(migration):
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _statements(script: str) -> list[str]:
-    """Return a script's statements one by one: run as a whole it would be a transaction of its own."""
-    statements, statement = [], ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            statements.append(statement)
-            statement = ""
-    return statements
+            connection.execute("BEGIN IMMEDIATE")
+            for stub in _STUBS:
+                connection.execute(stub)
+            connection.execute("COMMIT")
+            connection.execute(f"PRAGMA temp_store = {'FILE' if large else 'MEMORY'}")
+            connection.execute("VACUUM")
+            connection.execute("UPDATE store SET stubs = 0")
+        except sqlite3.OperationalError as error:  # no room, or others are reading
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            _log.warning("%s was not compacted: %s", file.path.name, error)
+            return False
+        finally:
+            connection.execute("PRAGMA temp_store = MEMORY")
+        return True

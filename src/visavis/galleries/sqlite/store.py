@@ -38,6 +38,7 @@ from visavis.galleries.sqlite.gallery import (
 from visavis.galleries.sqlite.keys import GalleryKeys
 from visavis.galleries.sqlite.memory import Memory
 from visavis.galleries.sqlite.rows import to_integer
+from visavis.galleries.sqlite.schema import SCHEMA, compact
 from visavis.options import Policy
 from visavis.types import EmbeddingSpace, FloatArray
 
@@ -60,7 +61,7 @@ class SqliteStore:
             key: 32 bytes that protect the keys of encrypted galleries; new galleries are encrypted where it is given.
             patience_s: how long to wait for other processes that write.
         """
-        self._file = SqliteFile(path, patience_s)
+        self._file = SqliteFile(path, SCHEMA, patience_s)
         self._keys = GalleryKeys(key)
         self._memory = Memory(self._file, self._keys)
 
@@ -281,8 +282,8 @@ class SqliteStore:
     def _erased(self, gallery: Gallery, subjects: tuple[int, ...], samples: int) -> Erased:
         """Let what was forgotten leave the memory and the files."""
         self._memory.follow(gallery)
-        compact = self._file.compact()
-        return Erased(subjects=subjects, samples=samples, overwritten=self._file.overwrite() and compact)
+        compacted = compact(self._file)
+        return Erased(subjects=subjects, samples=samples, overwritten=self._file.overwrite() and compacted)
 
 
 def _hash_key(connection: sqlite3.Connection) -> bytes:
