@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from visavis.errors import GalleryLocked, InvalidOption
 from visavis.galleries.checks import KEY_BYTES
-from visavis.galleries.sealing import Sealer, new_wrapped_key, unwrap
+from visavis.galleries.sealing import GalleryKeys, Sealer
 from visavis.galleries.sqlite.store import SqliteStore
 
 KEY = bytes(range(32))
@@ -58,21 +58,19 @@ def test_what_is_cut_off_is_noticed(length: int) -> None:
 
 
 def test_a_gallery_has_a_key_of_its_own() -> None:
-    first, second = (new_wrapped_key(KEY, "gallery 1") for _ in range(2))
+    keys = GalleryKeys(KEY)
+    first, second = (keys.new(1) for _ in range(2))
     assert first != second
-    sealed = unwrap(KEY, first, "gallery 1").seal(b"data", "x")
-    assert unwrap(KEY, first, "gallery 1").open(sealed, "x") == b"data"
-    for store_key, wrapped, place in (
-        (KEY, second, "gallery 1"),
-        (KEY, first, "gallery 2"),
-        (bytes(32), first, "gallery 1"),
-    ):
-        with pytest.raises(GalleryLocked):
-            unwrap(store_key, wrapped, place).open(sealed, "x")
-    with pytest.raises(GalleryLocked, match="VISAVIS_GALLERY_KEY"):
-        unwrap(None, first, "gallery 1")
-    with pytest.raises(GalleryLocked, match="another key"):
-        unwrap(bytes(32), first, "gallery 1")
+    sealed = keys.open(1, first).seal(b"data", "x")
+    assert keys.open(1, first).open(sealed, "x") == GalleryKeys(KEY).open(1, first).open(sealed, "x") == b"data"
+    with pytest.raises(GalleryLocked):
+        keys.open(1, second).open(sealed, "x")
+    for store_key, gallery in ((KEY, 2), (bytes(32), 1)):
+        with pytest.raises(GalleryLocked, match="another key"):
+            GalleryKeys(store_key).open(gallery, first)
+    for call in (lambda: GalleryKeys(None).open(1, first), lambda: GalleryKeys(None).new(1)):
+        with pytest.raises(GalleryLocked, match="VISAVIS_GALLERY_KEY"):
+            call()
 
 
 @pytest.mark.parametrize("length", [0, 16, 24, 31, 33])

@@ -34,7 +34,9 @@ from visavis.errors import (
     StoreUnavailable,
     VisavisError,
 )
+from visavis.files import create_private
 from visavis.galleries.records import Details
+from visavis.galleries.sqlite.file import Schema, open_private_sqlite
 from visavis.galleries.sqlite.store import SqliteStore
 from visavis.galleries.store import Store
 from visavis.server.keys import KeyStore
@@ -90,7 +92,8 @@ def filled(store: SqliteStore) -> SqliteStore:
         replace(one, key=f"key {at}", picture=bytes([at % 256]) * (at * 50), details=Details(name=f"name {at}"))
         for at, one in enumerate(new_samples([f"s{at % 60}" for at in range(200)], vectors(200)))
     ]
-    enrol(store, samples)
+    for start in range(0, 200, 10):  # so that all parts of the file hold something of everything
+        enrol(store, samples[start : start + 10])
     store.close()
     return store
 
@@ -540,3 +543,27 @@ def test_several_may_make_the_file_at_once(tmp_path: Path) -> None:
         for number in range(5):
             path, ready = tmp_path / f"{number}.db", Barrier(6)
             assert max(made.result() for made in [pool.submit(begin, path, ready) for _ in range(6)]) == 6
+
+
+# --- files of other schemas
+
+
+def test_any_schema_is_migrated_step_by_step(tmp_path: Path) -> None:
+    path = tmp_path / "keys.sqlite"
+    first = Schema(("CREATE TABLE one (a)",))
+    second = Schema((*first.migrations, "ALTER TABLE one ADD b;\n-- and\nCREATE TABLE two (c)"))
+    with pytest.raises(sqlite3.OperationalError):
+        open_private_sqlite(path, first)
+    assert not path.exists()  # it is for others to make, for their eyes only
+    create_private(path)
+    for schema in (first, second):
+        with closing(open_private_sqlite(path, schema)) as connection:
+            assert connection.execute("PRAGMA user_version").fetchone() == (schema.version,)
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    with closing(open_private_sqlite(path, second)) as connection:
+        connection.execute("INSERT INTO one (a, b) VALUES (1, 2)")
+        assert connection.execute("SELECT c FROM two").fetchall() == []
+    with pytest.raises(StoreOutdated, match="schema 2; this one knows 1"):
+        open_private_sqlite(path, first)
+    with pytest.raises(StoreForeign):
+        open_private_sqlite(path, replace(second, application_id=7))

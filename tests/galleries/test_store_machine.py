@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from store_kinds import NOON, REAL_KINDS, Place, place_of
-from store_model import StoreModel
+from store_model import new_model
 from store_oracle import check_search
 
 from visavis.errors import VisavisError
@@ -115,7 +115,7 @@ class StoreMachine(RuleBasedStateMachine):
         folder = self.resources.enter_context(tempfile.TemporaryDirectory())
         self.place: Place = self.resources.enter_context(place_of(kind, Path(folder), request))
         self.stores = [self.place.open(), self.place.open()]
-        self.model = StoreModel()
+        self.model = new_model()
         self.sample_numbers, self.subject_numbers, self.gallery_numbers = Numbers(), Numbers(), Numbers()
         self.minutes = 0
 

@@ -33,8 +33,8 @@ from visavis.errors import (
     VisavisError,
 )
 from visavis.galleries.records import NEVER, Details
-from visavis.galleries.sqlite import gallery as sqlite_changes
 from visavis.galleries.sqlite import memory
+from visavis.galleries.sqlite import store as sqlite_store
 from visavis.galleries.sqlite.store import SqliteStore
 from visavis.options import Policy
 from visavis.service.enroller import Enrolment
@@ -685,8 +685,8 @@ def test_a_load_that_fails_leaves_what_was_loaded(world: World, monkeypatch: pyt
 
 def test_forgetting_in_one_gallery_does_not_reload_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     store: SqliteStore = world.store  # type: ignore[assignment]  # it is one
-    monkeypatch.setattr(sqlite_changes, "_REMOVALS_TOLD", 10)
-    monkeypatch.setattr(sqlite_changes, "_PRUNED_EVERY", 5)
+    monkeypatch.setattr(sqlite_store, "_REMOVALS_TOLD", 10)
+    monkeypatch.setattr(sqlite_store, "_PRUNED_EVERY", 5)
     world.galleries.create("busy")
     busy = world.galleries.open("busy")
     fill(world, ada=0)

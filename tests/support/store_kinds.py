@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from postgres_server import PostgresServer, running_server
-from store_model import StoreModel
+from store_model import new_model
 
 from visavis.errors import VisavisError
 from visavis.galleries.opening import open_store
@@ -65,7 +65,7 @@ class Place:
 def place_of(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
     """Give an empty place; skip the test where there is no PostgreSQL."""
     if kind == "model":
-        model = StoreModel()
+        model = new_model()
         yield Place(kind, "", opener=lambda *_: model)
     elif kind == "postgres":
         server: PostgresServer = request.getfixturevalue("postgres_server")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from datetime import datetime, timezone
 
 import numpy as np
 
@@ -127,6 +128,18 @@ def _numbers(values: object, wanted: str) -> FloatArray:
 def within_integers(number: int) -> int:
     """Return a number as one that every store can compare with its own, which are all smaller than the greatest."""
     return max(-1, min(number, _LARGEST_INTEGER))
+
+
+def in_utc(moment: datetime) -> datetime:
+    """Return a moment in UTC.
+
+    Raises:
+        InvalidOption: in UTC it is not within the years 1 to 9999.
+    """
+    try:
+        return moment.astimezone(timezone.utc)
+    except OverflowError:
+        raise InvalidOption("a time must be within the years 1 to 9999, in UTC") from None
 
 
 def check_limit(limit: int) -> int:

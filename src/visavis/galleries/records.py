@@ -199,7 +199,7 @@ class Stored:
     """What became of a new sample."""
 
     subject: Subject
-    """As it is now."""
+    """As it is now; where one call stores several samples of it, as it is with this one."""
     sample: int
     """Its ID."""
     repeated: bool

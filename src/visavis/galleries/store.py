@@ -1,11 +1,23 @@
-"""The protocol that every store of galleries follows. It remembers and ranks; it decides nothing."""
+"""Stores of galleries: what every kind promises, and the rules that are the same for all. They decide nothing.
 
-from collections.abc import Iterable, Mapping, Sequence
+A kind of store is a folder with a subclass of ``Store``, one of ``Transaction``, and a line in ``opening``; it is right
+when it passes ``tests/galleries/test_store_contract.py``.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple
 
-from visavis.errors import VisavisError
+from visavis.errors import KeyReused, SubjectNotFound, VersionMismatch, VisavisError
+from visavis.galleries.checks import check_limit, check_samples, in_utc, within_integers
 from visavis.galleries.records import (
+    NEVER,
+    NO_DETAILS,
     Details,
     Erased,
     Gallery,
@@ -17,11 +29,143 @@ from visavis.galleries.records import (
     Stored,
     Subject,
 )
-from visavis.options import Policy
+from visavis.options import Keep, Policy
 from visavis.types import EmbeddingSpace, FloatArray
 
+URL_EXAMPLES = "sqlite:///faces.db (in this folder), sqlite:////var/lib/faces.db, postgresql://user@host/database"
 
-class Store(Protocol):
+
+class Use(NamedTuple):
+    """What an idempotency key was used for.
+
+    Attributes:
+        subject: as it is now.
+        sample: the ID of the sample that came of it.
+        fingerprint: as ``Transaction.fingerprint`` returned it.
+    """
+
+    subject: Subject
+    sample: int
+    fingerprint: str | bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleRow:
+    """A sample to be written.
+
+    Attributes:
+        id, subject: its number, and its subject's.
+        new: what was given.
+        embedding: (D,), checked.
+        kept: what is stored of its image.
+        picture: that image, or None.
+        fingerprint: as ``Transaction.fingerprint`` returned it.
+        created_at: in UTC.
+    """
+
+    id: int
+    subject: int
+    new: NewSample
+    embedding: FloatArray = field(repr=False)
+    kept: Keep
+    picture: bytes | None = field(repr=False)
+    fingerprint: str | bytes
+    created_at: datetime
+
+
+def log_entry(action: str, gallery: str, origin: Origin, subjects: Sequence[int] = (), count: int = 0) -> LogEntry:
+    """Return an entry that has no number yet."""
+    return LogEntry(
+        number=0,
+        at=in_utc(origin.at),
+        actor=origin.actor,
+        action=action,
+        gallery=gallery,
+        subjects=tuple(subjects),
+        count=count,
+    )
+
+
+class Transaction(ABC):
+    """A transaction in one gallery, in the words of one kind of store: no rules, no checks."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self.gallery = gallery
+
+    @abstractmethod
+    def find(self, subjects: Iterable[str]) -> dict[str, Subject]:
+        """Return by ID those subjects that are there."""
+
+    @abstractmethod
+    def subjects(self, after: int, limit: int) -> tuple[Subject, ...]:
+        """Return the next subjects after a number, in the order of their numbers."""
+
+    @abstractmethod
+    def due(self, at: datetime, limit: int | None) -> tuple[int, ...]:
+        """Return, ascending, the numbers of subjects that expire by a moment in UTC; all where limit is None."""
+
+    @abstractmethod
+    def samples(self, subject: int | None, after: int, limit: int) -> tuple[Sample, ...]:
+        """Return the next samples after an ID, in the order of their IDs: of a subject's number, or of all."""
+
+    @abstractmethod
+    def picture(self, sample: int) -> bytes | None:
+        """Return what is stored of a sample's image, or None."""
+
+    @abstractmethod
+    def uses(self, keys: Iterable[str]) -> dict[str, Use]:
+        """Return by key the uses of those idempotency keys that are in use."""
+
+    @abstractmethod
+    def fingerprint(self, sample: NewSample) -> str | bytes:
+        """Return what tells apart the samples that a key may be used for, as it is stored."""
+
+    @abstractmethod
+    def new_numbers(self, count: int) -> tuple[Iterator[int], Iterator[int]]:
+        """Return IDs for so many samples and numbers for so many subjects: ascending, and never returned before."""
+
+    @abstractmethod
+    def set_policy(self, policy: Policy) -> None:
+        """Replace the gallery's policy."""
+
+    @abstractmethod
+    def put_subjects(self, changes: Sequence[tuple[Subject | None, Subject]]) -> None:
+        """Write subjects: pairs of what is stored, None where that is nothing, and of what is to be."""
+
+    @abstractmethod
+    def put_samples(self, rows: Sequence[SampleRow]) -> None:
+        """Write samples of subjects that are there."""
+
+    @abstractmethod
+    def erase_samples(self, samples: Sequence[int], at: datetime) -> dict[int, int]:
+        """Erase those samples that are there, each being a change of its subject.
+
+        Returns:
+            How many each subject lost, by its number.
+        """
+
+    @abstractmethod
+    def erase_subjects(self, subjects: Sequence[int]) -> int:
+        """Erase subjects that are there, by their numbers, with all their samples; return how many these were."""
+
+    @abstractmethod
+    def drop(self) -> tuple[int, ...]:
+        """Erase the gallery with all that it holds; return its subjects' numbers, ascending."""
+
+    @abstractmethod
+    def count(self, *, subjects: int = 0, samples: int = 0) -> None:
+        """Add to the gallery's counts."""
+
+    @abstractmethod
+    def add_to_log(self, entry: LogEntry) -> None:
+        """Add an entry to the log, which numbers it."""
+
+    def log(self, origin: Origin, action: str, subjects: Sequence[int] = (), count: int = 0) -> None:
+        """Add an entry about the gallery to the log."""
+        self.add_to_log(log_entry(action, self.gallery.name, origin, subjects, count))
+
+
+class Store(ABC):
     """Galleries that outlive the process. Any number of threads may share a store.
 
     What a method that writes has returned survives a kill and a loss of power; a method that raises has changed
@@ -32,10 +176,27 @@ class Store(Protocol):
     ``GalleryLocked``.
     """
 
+    # What each kind does in its own way.
+
+    @classmethod
+    @abstractmethod
+    def from_url(cls, url: str, key: bytes | None) -> "Store":
+        """Return the store at a URL of this kind; see ``visavis.open_store``."""
+
     @property
+    @abstractmethod
     def url(self) -> str:
         """Where it is, without any password."""
 
+    @abstractmethod
+    def _reading(self, gallery: str) -> AbstractContextManager[Transaction]:
+        """Give a transaction that sees one state of a gallery."""
+
+    @abstractmethod
+    def _writing(self, gallery: str) -> AbstractContextManager[Transaction]:
+        """Give a transaction that changes a gallery, wholly or, where the block raises, not at all."""
+
+    @abstractmethod
     def create(
         self, name: str, space: EmbeddingSpace, policy: Policy, origin: Origin, *, encrypted: bool | None = None
     ) -> Gallery:
@@ -54,70 +215,11 @@ class Store(Protocol):
             InvalidOption: the name is not allowed, or this kind of store cannot encrypt.
         """
 
+    @abstractmethod
     def galleries(self) -> tuple[Gallery, ...]:
         """Return every gallery, by name."""
 
-    def gallery(self, name: str) -> Gallery:
-        """Return one gallery."""
-
-    def set_policy(self, name: str, policy: Policy, origin: Origin) -> Gallery:
-        """Replace a gallery's policy."""
-
-    def drop(self, name: str, origin: Origin) -> Erased:
-        """Forget a gallery with all that it holds, and its key; its log stays."""
-
-    def enrol(self, gallery: str, samples: Sequence[NewSample], origin: Origin) -> tuple[Stored | VisavisError, ...]:
-        """Store samples, all in one transaction.
-
-        Raises:
-            InvalidEmbedding: one has another dimension, or holds what is no finite number. Nothing is stored then.
-
-        Returns:
-            For each, in order, what became of it; ``KeyReused`` where its key belongs to something else.
-        """
-
-    def update(
-        self, gallery: str, subject: str, details: Details, origin: Origin, *, version: int | None = None
-    ) -> Subject:
-        """Change what is known of a subject.
-
-        Raises:
-            SubjectNotFound: there is none of that ID.
-            VersionMismatch: its version is another than the one given.
-        """
-
-    def forget_samples(self, gallery: str, samples: Iterable[int], origin: Origin) -> Erased:
-        """Forget samples; those that are not there are passed over. A subject stays, also without any."""
-
-    def forget_subjects(
-        self, gallery: str, subjects: Iterable[str], origin: Origin, *, version: int | None = None
-    ) -> Erased:
-        """Forget subjects with all their samples; those that are not there are passed over.
-
-        Raises:
-            VersionMismatch: one has another version than the one given.
-        """
-
-    def expire(self, gallery: str, origin: Origin) -> Erased:
-        """Forget the subjects whose time is over at ``origin.at``; fast where there is none."""
-
-    def subject(self, gallery: str, subject: str) -> Subject | None:
-        """Return a subject, or None."""
-
-    def subjects(self, gallery: str, *, after: int = 0, limit: int = 100) -> tuple[Subject, ...]:
-        """Return the next subjects after a number, in the order of their numbers, which is that of their enrolment."""
-
-    def samples(
-        self, gallery: str, *, subject: str | None = None, after: int = 0, limit: int = 1000
-    ) -> tuple[Sample, ...]:
-        """Return the next samples after an ID, in the order of their IDs: of a subject, or of all."""
-
-    def picture(self, gallery: str, sample: int) -> bytes | None:
-        """Return what is stored of a sample's image, or None."""
-
-    def keyed(self, gallery: str, keys: Sequence[str]) -> Mapping[str, Stored]:
-        """Return for those idempotency keys that are in use what they were used for."""
-
+    @abstractmethod
     def search(self, gallery: str, probes: FloatArray, limit: int) -> tuple[tuple[Match, ...], ...]:
         """Return for each probe the nearest subjects, nearest first, each once with its nearest sample.
 
@@ -130,12 +232,15 @@ class Store(Protocol):
             InvalidEmbedding: a probe has another dimension, or holds what is no finite number.
         """
 
-    def log(self, action: str, gallery: str, origin: Origin, *, subjects: Sequence[int] = (), count: int = 0) -> None:
-        """Add an entry to the log: for what is no change, such as a search."""
+    @abstractmethod
+    def add_to_log(self, entry: LogEntry) -> None:
+        """Add an entry to the log, which numbers it."""
 
+    @abstractmethod
     def entries(self, gallery: str | None = None, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
         """Return the next entries of the log after a number: of a gallery, which need not exist any more, or of all."""
 
+    @abstractmethod
     def backup(self, target: Path, origin: Origin) -> None:
         """Write a copy of the whole store to a file that does not exist yet, while others go on.
 
@@ -143,5 +248,251 @@ class Store(Protocol):
             InvalidOption: the file exists, or this kind of store is backed up by other means; the message says which.
         """
 
+    @abstractmethod
+    def _overwrite(self, gallery: Gallery, *, forgotten: bool) -> bool:
+        """Let what was forgotten leave memory and files, after its transaction.
+
+        Args:
+            gallery: that it was in.
+            forgotten: whether it was anything; else others may have forgotten something.
+
+        Returns:
+            Whether no file holds any of its bytes.
+        """
+
+    @abstractmethod
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Let go of files and connections; they are opened again when they are needed."""
+
+    # What is the same for all.
+
+    def log(self, action: str, gallery: str, origin: Origin, *, subjects: Sequence[int] = (), count: int = 0) -> None:
+        """Add an entry to the log: for what is no change, such as a search."""
+        self.add_to_log(log_entry(action, gallery, origin, subjects, count))
+
+    def gallery(self, name: str) -> Gallery:
+        """Return one gallery."""
+        with self._reading(name) as transaction:
+            return transaction.gallery
+
+    def set_policy(self, name: str, policy: Policy, origin: Origin) -> Gallery:
+        """Replace a gallery's policy."""
+        with self._writing(name) as transaction:
+            transaction.set_policy(policy)
+            transaction.log(origin, "policy")
+            return replace(transaction.gallery, policy=policy)
+
+    def drop(self, name: str, origin: Origin) -> Erased:
+        """Forget a gallery with all that it holds, and its key; its log stays."""
+        with self._writing(name) as transaction:
+            subjects, samples = transaction.drop(), transaction.gallery.samples
+            transaction.log(origin, "forget", count=samples)
+        overwritten = self._overwrite(transaction.gallery, forgotten=True)
+        return Erased(subjects=subjects, samples=samples, overwritten=overwritten)
+
+    def enrol(self, gallery: str, samples: Sequence[NewSample], origin: Origin) -> tuple[Stored | VisavisError, ...]:
+        """Store samples, all in one transaction.
+
+        Raises:
+            InvalidEmbedding: one has another dimension, or holds what is no finite number. Nothing is stored then.
+
+        Returns:
+            For each, in order, what became of it; ``KeyReused`` where its key belongs to something else.
+        """
+        with self._writing(gallery) as transaction:
+            embeddings = check_samples(samples, transaction.gallery.space.dimension)
+            batch = _Batch(transaction, samples, in_utc(origin.at))
+            outcomes = tuple(
+                batch.add(sample, embedding) for sample, embedding in zip(samples, embeddings, strict=True)
+            )
+            batch.write(origin)
+        return outcomes
+
+    def update(
+        self, gallery: str, subject: str, details: Details, origin: Origin, *, version: int | None = None
+    ) -> Subject:
+        """Change what is known of a subject.
+
+        Raises:
+            SubjectNotFound: there is none of that ID.
+            VersionMismatch: its version is another than the one given.
+        """
+        with self._writing(gallery) as transaction:
+            before = transaction.find([subject]).get(subject)
+            if before is None:
+                raise SubjectNotFound(f"gallery {gallery!r} has no subject {subject!r}")
+            _check_version(before, version)
+            after = _changed(before, details, in_utc(origin.at))
+            transaction.put_subjects([(before, after)])
+            transaction.log(origin, "update", [after.number])
+        return after
+
+    def forget_samples(self, gallery: str, samples: Iterable[int], origin: Origin) -> Erased:
+        """Forget samples; those that are not there are passed over. A subject stays, also without any."""
+        with self._writing(gallery) as transaction:
+            wanted = [sample for sample in dict.fromkeys(samples) if sample == within_integers(sample)]
+            lost = transaction.erase_samples(wanted, in_utc(origin.at))
+            subjects, count = tuple(sorted(lost)), sum(lost.values())
+            if count:
+                transaction.count(samples=-count)
+                transaction.log(origin, "forget", subjects, count)
+        overwritten = self._overwrite(transaction.gallery, forgotten=bool(count))
+        return Erased(subjects=subjects, samples=count, overwritten=overwritten)
+
+    def forget_subjects(
+        self, gallery: str, subjects: Iterable[str], origin: Origin, *, version: int | None = None
+    ) -> Erased:
+        """Forget subjects with all their samples; those that are not there are passed over.
+
+        Raises:
+            VersionMismatch: one has another version than the one given.
+        """
+        with self._writing(gallery) as transaction:
+            found = transaction.find(dict.fromkeys(subjects)).values()
+            for subject in found:
+                _check_version(subject, version)
+            numbers = tuple(sorted(subject.number for subject in found))
+            count = _forget(transaction, numbers, origin, "forget")
+        overwritten = self._overwrite(transaction.gallery, forgotten=bool(numbers))
+        return Erased(subjects=numbers, samples=count, overwritten=overwritten)
+
+    def expire(self, gallery: str, origin: Origin) -> Erased:
+        """Forget the subjects whose time is over at ``origin.at``; fast where there is none."""
+        at, count = in_utc(origin.at), 0
+        with self._reading(gallery) as transaction:
+            numbers = transaction.due(at, 1)
+        if numbers:
+            with self._writing(gallery) as transaction:
+                numbers = transaction.due(at, None)
+                count = _forget(transaction, numbers, origin, "expire")
+        overwritten = self._overwrite(transaction.gallery, forgotten=bool(numbers))
+        return Erased(subjects=numbers, samples=count, overwritten=overwritten)
+
+    def subject(self, gallery: str, subject: str) -> Subject | None:
+        """Return a subject, or None."""
+        with self._reading(gallery) as transaction:
+            return transaction.find([subject]).get(subject)
+
+    def subjects(self, gallery: str, *, after: int = 0, limit: int = 100) -> tuple[Subject, ...]:
+        """Return the next subjects after a number, in the order of their numbers, which is that of their enrolment."""
+        with self._reading(gallery) as transaction:
+            return transaction.subjects(within_integers(after), check_limit(limit))
+
+    def samples(
+        self, gallery: str, *, subject: str | None = None, after: int = 0, limit: int = 1000
+    ) -> tuple[Sample, ...]:
+        """Return the next samples after an ID, in the order of their IDs: of a subject, or of all."""
+        after, limit = within_integers(after), check_limit(limit)
+        with self._reading(gallery) as transaction:
+            if subject is None:
+                return transaction.samples(None, after, limit)
+            found = transaction.find([subject]).get(subject)
+            return () if found is None else transaction.samples(found.number, after, limit)
+
+    def picture(self, gallery: str, sample: int) -> bytes | None:
+        """Return what is stored of a sample's image, or None."""
+        with self._reading(gallery) as transaction:
+            return transaction.picture(within_integers(sample))
+
+    def keyed(self, gallery: str, keys: Sequence[str]) -> Mapping[str, Stored]:
+        """Return for those idempotency keys that are in use what they were used for."""
+        with self._reading(gallery) as transaction:
+            uses = transaction.uses(keys)
+        return {key: Stored(subject=use.subject, sample=use.sample, repeated=True) for key, use in uses.items()}
+
+
+class _Batch:
+    """Samples to be enrolled, and their subjects: as they are stored, and as they are to be."""
+
+    def __init__(self, transaction: Transaction, samples: Sequence[NewSample], at: datetime) -> None:
+        self._transaction = transaction
+        self._at = at
+        self._before = transaction.find(dict.fromkeys(sample.subject for sample in samples))
+        self._uses = transaction.uses(dict.fromkeys(sample.key for sample in samples if sample.key is not None))
+        self._sample_ids, self._subject_numbers = transaction.new_numbers(len(samples))
+        self._rows: list[SampleRow] = []
+        self._now = dict(self._before)
+
+    def add(self, sample: NewSample, embedding: FloatArray) -> Stored | VisavisError:
+        """Add a sample, or find that its key is in use."""
+        fingerprint = self._transaction.fingerprint(sample)
+        use = None if sample.key is None else self._uses.get(sample.key)
+        if use is not None:
+            if (use.subject.id, use.fingerprint) != (sample.subject, fingerprint):
+                return KeyReused("this idempotency key was used for another enrolment; take a new one")
+            return Stored(subject=self._now[sample.subject], sample=use.sample, repeated=True)
+        before = self._now.get(sample.subject) or self._new_subject(sample.subject)
+        subject = self._now[sample.subject] = _changed(before, sample.details, self._at, samples=1)
+        keep = self._transaction.gallery.policy.keep
+        picture = None if keep == "nothing" else sample.picture
+        row = SampleRow(
+            id=next(self._sample_ids),
+            subject=subject.number,
+            new=sample,
+            embedding=embedding,
+            kept="nothing" if picture is None else keep,
+            picture=picture,
+            fingerprint=fingerprint,
+            created_at=self._at,
+        )
+        self._rows.append(row)
+        if sample.key is not None:
+            self._uses[sample.key] = Use(subject, row.id, fingerprint)
+        return Stored(subject=subject, sample=row.id, repeated=False)
+
+    def write(self, origin: Origin) -> None:
+        """Write what was added."""
+        if not self._rows:
+            return
+        pairs = [(self._before.get(id_), after) for id_, after in self._now.items()]
+        changes = [(before, after) for before, after in pairs if after is not before]
+        self._transaction.put_subjects(changes)
+        self._transaction.put_samples(self._rows)
+        self._transaction.count(subjects=len(self._now) - len(self._before), samples=len(self._rows))
+        numbers = sorted(after.number for _, after in changes)
+        self._transaction.log(origin, "enrol", numbers, len(self._rows))
+
+    def _new_subject(self, id_: str) -> Subject:
+        return Subject(
+            id=id_,
+            number=next(self._subject_numbers),
+            name=None,
+            metadata={},
+            consent=None,
+            created_at=self._at,
+            updated_at=self._at,
+            expires_at=None,
+            version=0,
+            samples=0,
+        )
+
+
+def _check_version(subject: Subject, version: int | None) -> None:
+    if version is not None and subject.version != version:
+        raise VersionMismatch(f"the subject has changed: its version is {subject.version}, not {version}; read it anew")
+
+
+def _changed(subject: Subject, details: Details, at: datetime, *, samples: int = 0) -> Subject:
+    """Return a subject's next version."""
+    after = replace(subject, version=subject.version + 1, updated_at=at, samples=subject.samples + samples)
+    if details is NO_DETAILS:
+        return after
+    metadata = subject.metadata if details.metadata is None else json.loads(json.dumps(details.metadata))
+    expires_at = subject.expires_at if details.expires_at is None else details.expires_at
+    return replace(
+        after,
+        name=subject.name if details.name is None else details.name or None,
+        metadata=metadata,
+        consent=subject.consent if details.consent is None else details.consent or None,
+        expires_at=None if expires_at == NEVER else expires_at,
+    )
+
+
+def _forget(transaction: Transaction, subjects: tuple[int, ...], origin: Origin, action: str) -> int:
+    """Forget subjects by their numbers; return how many samples they had."""
+    if not subjects:
+        return 0
+    count = transaction.erase_subjects(subjects)
+    transaction.count(subjects=-len(subjects), samples=-count)
+    transaction.log(origin, action, subjects, count)
+    return count

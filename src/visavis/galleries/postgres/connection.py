@@ -87,15 +87,10 @@ def translated(place: str) -> Iterator[None]:
 
 def _translation(error: psycopg.Error, place: str) -> VisavisError:
     state = error.sqlstate
-    if state is None:
-        return _without_state(error, place)
-    kind, words = _KINDS.get(state) or _KINDS.get(state[:2]) or (StoreDamaged, "is not as visavis made it")
-    return kind(f"{place} {words} (SQLSTATE {state})")
-
-
-def _without_state(error: psycopg.Error, place: str) -> VisavisError:
-    """Return the error for what the driver itself reports."""
-    if isinstance(error, psycopg.DataError):
+    if state is not None:
+        kind, words = _KINDS.get(state) or _KINDS.get(state[:2]) or (StoreDamaged, "is not as visavis made it")
+        return kind(f"{place} {words} (SQLSTATE {state})")
+    if isinstance(error, psycopg.DataError):  # the driver itself reports it, as it does what follows
         return InvalidOption(f"{place} {_TEXT}")
     return StoreUnavailable(f"{place} cannot be reached, or does not let this user in")
 
@@ -221,18 +216,17 @@ class Connections:
                 try:
                     yield connection
                 except Exception:
-                    _roll_back(connection)
+                    with suppress(psycopg.Error):  # where a statement has failed, the connection is closed instead
+                        if connection.info.transaction_status == TransactionStatus.INTRANS:
+                            connection.execute("ROLLBACK")
                     raise
                 finally:
-                    self._take_back(connection)
+                    if connection.info.transaction_status == TransactionStatus.IDLE:
+                        self._idle.append((time.monotonic(), connection))
+                    else:
+                        connection.close()
         finally:
             self._free.release()
-
-    def _take_back(self, connection: Connection) -> None:
-        if connection.info.transaction_status == TransactionStatus.IDLE:
-            self._idle.append((time.monotonic(), connection))
-        else:
-            connection.close()
 
     def _ready(self) -> Connection:
         """Return a connection that works as far as can be told without asking."""
@@ -292,13 +286,6 @@ def know_vectors(connection: Connection, url: str) -> None:
     TypeInfo("vector", oid, array_oid).register(connection)
     connection.adapters.register_dumper(np.ndarray, type("VectorDumper", (_VectorDumper,), {"oid": oid}))
     connection.adapters.register_loader(oid, _VectorLoader)
-
-
-def _roll_back(connection: Connection) -> None:
-    """End a transaction in which no statement has failed; where one has, the connection is closed instead."""
-    with suppress(psycopg.Error):
-        if connection.info.transaction_status == TransactionStatus.INTRANS:
-            connection.execute("ROLLBACK")
 
 
 def _is_quiet(connection: Connection) -> bool:

@@ -7,7 +7,7 @@ its row.
 
 from psycopg import errors, sql
 
-from visavis.errors import StoreForeign, StoreOutdated, VisavisError
+from visavis.errors import StoreForeign, StoreOutdated
 from visavis.galleries.postgres.connection import Connection, know_vectors
 
 _MIGRATING = 0x76697376_0001  # advisory locks are known by a number, which a database's users share
@@ -151,11 +151,6 @@ def migrate(connection: Connection, url: str) -> None:
             connection.execute(migration.encode())
         connection.execute("UPDATE visavis.meta SET version = %s", (VERSION,))
     connection.execute("COMMIT")
-
-
-def missing(url: str) -> VisavisError:
-    """Return the error for a database that is not to be migrated, and has to be."""
-    return StoreOutdated(f"{url} has no galleries of this version of visavis yet: open it once with migrate=True")
 
 
 def lock_log(connection: Connection) -> None:

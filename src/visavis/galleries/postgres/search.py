@@ -8,19 +8,20 @@ import math
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import numpy as np
 from psycopg import errors, sql
+from psycopg.rows import TupleRow
 
 from visavis.core.decide import distances
 from visavis.galleries.postgres.connection import Connection, know_vectors
-from visavis.galleries.postgres.gallery import Look
-from visavis.galleries.postgres.rows import Row
 from visavis.galleries.postgres.schema import partition_of
 from visavis.galleries.records import Gallery, Match
 from visavis.types import EmbeddingSpace, FloatArray, Metric
 
 LARGEST_INDEXED = 2000  # numbers that a vector may have for pgvector to index it
+WIDEST_BEAM = 1000  # samples that pgvector's index keeps in view at most
 
 _INDEXING = 0x76697376_0003
 _PAUSE_S = 0.2
@@ -32,20 +33,6 @@ SELECT set_config('hnsw.ef_search', %s, true),
        CASE WHEN string_to_array(extversion, '.')::integer[] >= ARRAY[0, 8]
             THEN set_config('hnsw.iterative_scan', 'relaxed_order', true) END
 FROM pg_extension WHERE extname = 'vector'"""
-
-
-def order_by_distance(space: EmbeddingSpace, *, indexed: bool) -> sql.Composed:
-    """Return the expression of the distance to a probe.
-
-    An index is used for the very expression only that it was made for, so that an exact search never uses one.
-    """
-    embedding = _indexed_expression(space) if indexed else sql.SQL("embedding")
-    return sql.SQL("{} {} %(probe)s").format(embedding, sql.SQL(_OPERATORS[space.metric]))
-
-
-def widen_beam(connection: Connection, beam: int) -> None:
-    """Set for this transaction how many samples an index keeps in view."""
-    connection.execute(_BEAM, (str(beam),))
 
 
 def make_index(connection: Connection, gallery: Gallery, *, concurrently: bool = False) -> None:
@@ -109,7 +96,6 @@ _SPARE = 24  # more samples than are wanted, so that rounding seldom asks for a 
 _MOST_CANDIDATES = 16_384  # beyond these, what remains is equal to within the rounding of float32
 _ROUNDING = 2.0**-24  # of one operation in float32
 _VANISHING = 1e-18  # whose square float32 cannot hold any more
-_WIDEST_BEAM = 1000  # that pgvector allows
 _NEAREST = """
 SELECT near.id, subject.number, subject.id, subject.name, near.embedding, near.distance
 FROM (
@@ -120,57 +106,75 @@ _OTHERS = sql.SQL(" WHERE subject <> ALL(%(hidden)s)")
 _ALL = sql.SQL("")
 
 
-def search(look: Look, probes: FloatArray, limit: int, beam: int | None) -> tuple[tuple[Match, ...], ...]:
+def search(
+    connection: Connection, gallery: Gallery, probes: FloatArray, limit: int, beam: int | None
+) -> tuple[tuple[Match, ...], ...]:
     """Return for each probe the nearest subjects.
 
     Args:
-        look: at the gallery.
+        connection: in a transaction.
+        gallery: to be searched.
         probes: (P, D), checked.
         limit: how many subjects.
         beam: how many samples an index is to keep in view; None to look at all samples instead.
     """
-    if beam is None or look.gallery.space.dimension > LARGEST_INDEXED:
-        return tuple(_nearest(look, probe, limit, indexed=False) for probe in probes)
-    widen_beam(look.connection, min(_WIDEST_BEAM, max(beam, _first_count(limit))))
-    return tuple(_nearest_by_index(look, probe, limit) for probe in probes)
+    if beam is None or gallery.space.dimension > LARGEST_INDEXED:
+        look = _Look(connection, gallery, limit, indexed=False)
+        return tuple(map(look.nearest, probes))
+    connection.execute(_BEAM, (str(min(WIDEST_BEAM, max(beam, _first_count(limit)))),))
+    look = _Look(connection, gallery, limit, indexed=True)
+    everywhere = replace(look, indexed=False)  # where an index finds too few
+    enough = min(limit, gallery.subjects)
+    found = map(look.nearest, probes)
+    return tuple(
+        matches if len(matches) >= enough else everywhere.nearest(probe)
+        for probe, matches in zip(probes, found, strict=True)
+    )
 
 
-def _nearest_by_index(look: Look, probe: FloatArray, limit: int) -> tuple[Match, ...]:
-    """Return subjects near a probe as an index finds them; where it finds too few, look at all samples."""
-    matches = _nearest(look, probe, limit, indexed=True)
-    enough = min(limit, look.gallery.subjects)
-    return matches if len(matches) >= enough else _nearest(look, probe, limit, indexed=False)
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A search in a gallery, by its index or at all samples, for so many subjects."""
 
+    connection: Connection
+    gallery: Gallery
+    limit: int
+    indexed: bool
 
-def _nearest(look: Look, probe: FloatArray, limit: int, *, indexed: bool) -> tuple[Match, ...]:
-    """Return the nearest subjects. Where some have so many samples that others stay hidden, look again without them."""
-    nearest: list[Match] = []
-    count = _first_count(limit)
-    while True:
-        rows = _candidates(look, probe, count, [match.subject_number for match in nearest], indexed=indexed)
-        matches = _first_of_each_subject(look.gallery.space.metric, probe, rows)
-        if len(rows) == count < _MOST_CANDIDATES:
-            certain = _least_distance(look.gallery.space, max(row[-1] for row in rows))
-            matches = [match for match in matches if match.distance < certain]
-        nearest += matches
-        if len(nearest) >= limit or len(rows) < count:
-            return tuple(nearest[:limit])
-        count = min(2 * count, _MOST_CANDIDATES)
+    def nearest(self, probe: FloatArray) -> tuple[Match, ...]:
+        """Return the nearest subjects. Where some have so many samples that others stay hidden, look without them."""
+        nearest: list[Match] = []
+        count = _first_count(self.limit)
+        while True:
+            rows = self._candidates(probe, count, [match.subject_number for match in nearest])
+            matches = _first_of_each_subject(self.gallery.space.metric, probe, rows)
+            if len(rows) == count < _MOST_CANDIDATES:
+                certain = _least_distance(self.gallery.space, max(row[-1] for row in rows))
+                matches = [match for match in matches if match.distance < certain]
+            nearest += matches
+            if len(nearest) >= self.limit or len(rows) < count:
+                return tuple(nearest[: self.limit])
+            count = min(2 * count, _MOST_CANDIDATES)
+
+    def _candidates(self, probe: FloatArray, count: int, hidden: list[int]) -> list[TupleRow]:
+        """Return the samples that the database takes to be nearest, of all subjects but those that are hidden."""
+        space = self.gallery.space
+        # An index is used for the very expression only that it was made for: an exact search never uses one.
+        embedding = _indexed_expression(space) if self.indexed else sql.SQL("embedding")
+        statement = sql.SQL(_NEAREST).format(
+            samples=partition_of(self.gallery.number),
+            order=sql.SQL("{} {} %(probe)s").format(embedding, sql.SQL(_OPERATORS[space.metric])),
+            others=_OTHERS if hidden else _ALL,
+        )
+        values = {"probe": probe, "count": count, "hidden": hidden, "gallery": self.gallery.number}
+        return self.connection.execute(statement, values, binary=True).fetchall()
 
 
 def _first_count(limit: int) -> int:
     return min(2 * limit + _SPARE, _MOST_CANDIDATES)
 
 
-def _candidates(look: Look, probe: FloatArray, count: int, hidden: list[int], *, indexed: bool) -> list[Row]:
-    """Return the samples that the database takes to be nearest, of all subjects but those that are hidden."""
-    order = order_by_distance(look.gallery.space, indexed=indexed)
-    statement = look.naming(_NEAREST, order=order, others=_OTHERS if hidden else _ALL)
-    values = {"probe": probe, "count": count, "hidden": hidden, "gallery": look.gallery.number}
-    return look.connection.execute(statement, values, binary=True).fetchall()
-
-
-def _first_of_each_subject(metric: Metric, probe: FloatArray, rows: list[Row]) -> list[Match]:
+def _first_of_each_subject(metric: Metric, probe: FloatArray, rows: list[TupleRow]) -> list[Match]:
     """Return the subjects of samples, nearest first, each with its nearest sample."""
     if not rows:
         return []

@@ -8,56 +8,47 @@ Hence ``Erased.overwritten`` is always False here. Nor are embeddings encrypted,
 encrypt the disks of the server, of its replicas and of its archives.
 """
 
+import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import astuple, fields
+from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from psycopg import errors
+from psycopg import Cursor, errors, sql
+from psycopg.rows import TupleRow
 
-from visavis.errors import (
-    GalleryNotFound,
-    InvalidOption,
-    StoreUnavailable,
-    SubjectNotFound,
-    VisavisError,
+from visavis.errors import GalleryExists, GalleryNotFound, InvalidOption, StoreOutdated, StoreUnavailable
+from visavis.galleries.checks import (
+    check_gallery_name,
+    check_limit,
+    check_probes,
+    in_utc,
+    may_be_gallery,
+    within_integers,
 )
-from visavis.galleries.checks import check_gallery_name, check_limit, check_probes
-from visavis.galleries.postgres.connection import Connections
-from visavis.galleries.postgres.gallery import (
-    Change,
-    Look,
-    add_to_log,
-    check_version,
-    enrol,
-    find_gallery,
-    list_galleries,
-    log_entries,
-    new_gallery,
+from visavis.galleries.postgres.connection import Connection, Connections
+from visavis.galleries.postgres.schema import (
+    LARGEST_DIMENSION,
+    drop_partition,
+    is_current,
+    lock_log,
+    make_partition,
+    migrate,
+    partition_of,
 )
-from visavis.galleries.postgres.schema import LARGEST_DIMENSION, is_current, lock_log, migrate, missing
-from visavis.galleries.postgres.search import make_index, make_missing_indexes, search
-from visavis.galleries.records import (
-    Details,
-    Erased,
-    Gallery,
-    LogEntry,
-    Match,
-    NewSample,
-    Origin,
-    Sample,
-    Stored,
-    Subject,
-)
+from visavis.galleries.postgres.search import WIDEST_BEAM, make_index, make_missing_indexes, search
+from visavis.galleries.records import Gallery, LogEntry, Match, NewSample, Origin, Sample, Subject
+from visavis.galleries.store import SampleRow, Store, Transaction, Use, log_entry
 from visavis.options import Policy
-from visavis.types import EmbeddingSpace, FloatArray
+from visavis.types import EmbeddingSpace, FloatArray, Quality
 
-_WIDEST_BEAM = 1000
 _LONGEST_PATIENCE_S = 86_400
 
 
-class PostgresStore:
+class PostgresStore(Store):
     """A store in one database, which any number of threads, processes and machines may share.
 
     Where the connection breaks off at the end of a change, nobody knows whether it was made, and the message of
@@ -94,8 +85,8 @@ class PostgresStore:
         """
         if search not in {"exact", "hnsw"}:
             raise InvalidOption(f"search must be exact or hnsw, not {search!r}")
-        if not 1 <= ef_search <= _WIDEST_BEAM:
-            raise InvalidOption(f"ef_search must be 1 to {_WIDEST_BEAM}, not {ef_search!r}")
+        if not 1 <= ef_search <= WIDEST_BEAM:
+            raise InvalidOption(f"ef_search must be 1 to {WIDEST_BEAM}, not {ef_search!r}")
         if connections < 1 or not 0 < patience_s <= _LONGEST_PATIENCE_S:
             raise InvalidOption(f"there must be a connection, and patience of up to {_LONGEST_PATIENCE_S} seconds")
         self._connections = Connections(url, most=connections, patience_s=patience_s)
@@ -109,6 +100,19 @@ class PostgresStore:
             with self._connections.single(patiently=True) as connection:
                 make_missing_indexes(connection, self.url, galleries)
 
+    @classmethod
+    def from_url(cls, url: str, key: bytes | None) -> "PostgresStore":
+        """Return the store at ``postgresql://...`` as libpq reads it, or with ``search=hnsw`` among its options."""
+        if key is not None:
+            raise InvalidOption("a store in PostgreSQL encrypts nothing: leave the key of the galleries out")
+        plain, _, query = url.partition("?")
+        options = query.split("&") if query else []
+        mode = [option.partition("=")[2] for option in options if option.startswith("search=")][-1:] or ["exact"]
+        rest = "&".join(option for option in options if not option.startswith("search="))
+        if mode[0] not in {"exact", "hnsw"}:
+            raise InvalidOption("search must be exact or hnsw")
+        return cls(f"{plain}?{rest}" if rest else plain, search="hnsw" if mode[0] == "hnsw" else "exact")
+
     @property
     def url(self) -> str:
         """Where it is, without any password."""
@@ -117,7 +121,6 @@ class PostgresStore:
     def create(
         self, name: str, space: EmbeddingSpace, policy: Policy, origin: Origin, *, encrypted: bool | None = None
     ) -> Gallery:
-        """Make a gallery; see ``Store``."""
         check_gallery_name(name)
         if encrypted:
             raise InvalidOption(
@@ -126,124 +129,43 @@ class PostgresStore:
             )
         if not 1 <= space.dimension <= LARGEST_DIMENSION:
             raise InvalidOption(f"an embedding in PostgreSQL has 1 to {LARGEST_DIMENSION} numbers")
+        values = (name, space.id, space.dimension, space.metric, _json(policy.to_dict()), in_utc(origin.at))
         with self._opened().writing() as connection:
-            gallery = new_gallery(connection, name, space, policy, origin)
+            row = connection.execute(_NEW_GALLERY, values).fetchone()
+            if row is None:
+                raise GalleryExists(f"there is a gallery {name!r} already")
+            make_partition(connection, row[0], space.dimension)
+            _add_to_log(connection, log_entry("create", name, origin))
+            gallery = _find_gallery(connection, name)
             if self._beam is not None:
                 make_index(connection, gallery)
         return gallery
 
     def galleries(self) -> tuple[Gallery, ...]:
-        """Return every gallery; see ``Store``."""
         with self._opened().reading() as connection:
-            return list_galleries(connection)
-
-    def gallery(self, name: str) -> Gallery:
-        """Return one gallery; see ``Store``."""
-        with self._looking(name) as look:
-            return look.gallery
-
-    def set_policy(self, name: str, policy: Policy, origin: Origin) -> Gallery:
-        """Replace a gallery's policy; see ``Store``."""
-        with self._changing(name, origin) as change:
-            return change.set_policy(policy)
-
-    def drop(self, name: str, origin: Origin) -> Erased:
-        """Forget a gallery; see ``Store``."""
-        with self._changing(name, origin) as change:
-            return change.drop()
-
-    def enrol(self, gallery: str, samples: Sequence[NewSample], origin: Origin) -> tuple[Stored | VisavisError, ...]:
-        """Store samples; see ``Store``."""
-        with self._changing(gallery, origin) as change:
-            return enrol(change, samples)
-
-    def update(
-        self, gallery: str, subject: str, details: Details, origin: Origin, *, version: int | None = None
-    ) -> Subject:
-        """Change what is known of a subject; see ``Store``."""
-        with self._changing(gallery, origin) as change:
-            found = change.find([subject]).get(subject)
-            if found is None:
-                raise SubjectNotFound(f"gallery {gallery!r} has no subject {subject!r}")
-            check_version(found, version)
-            return change.update(found, details)
-
-    def forget_samples(self, gallery: str, samples: Iterable[int], origin: Origin) -> Erased:
-        """Forget samples; see ``Store``."""
-        with self._changing(gallery, origin) as change:
-            subjects, count = change.forget_samples(samples)
-        return Erased(subjects=subjects, samples=count, overwritten=False)
-
-    def forget_subjects(
-        self, gallery: str, subjects: Iterable[str], origin: Origin, *, version: int | None = None
-    ) -> Erased:
-        """Forget subjects; see ``Store``."""
-        with self._changing(gallery, origin) as change:
-            found = change.find(subjects).values()
-            for subject in found:
-                check_version(subject, version)
-            numbers = tuple(subject.number for subject in found)
-            count = change.forget_subjects(numbers, "forget")
-        return Erased(subjects=numbers, samples=count, overwritten=False)
-
-    def expire(self, gallery: str, origin: Origin) -> Erased:
-        """Forget the subjects whose time is over; see ``Store``."""
-        with self._looking(gallery) as look:
-            if not look.due(origin.at, 1):
-                return Erased(subjects=(), samples=0, overwritten=False)
-        with self._changing(gallery, origin) as change:
-            numbers = change.due(origin.at, None)
-            count = change.forget_subjects(numbers, "expire")
-        return Erased(subjects=numbers, samples=count, overwritten=False)
-
-    def subject(self, gallery: str, subject: str) -> Subject | None:
-        """Return a subject, or None; see ``Store``."""
-        with self._looking(gallery) as look:
-            return look.find([subject]).get(subject)
-
-    def subjects(self, gallery: str, *, after: int = 0, limit: int = 100) -> tuple[Subject, ...]:
-        """Return the next subjects; see ``Store``."""
-        with self._looking(gallery) as look:
-            return look.subjects(after, check_limit(limit))
-
-    def samples(
-        self, gallery: str, *, subject: str | None = None, after: int = 0, limit: int = 1000
-    ) -> tuple[Sample, ...]:
-        """Return the next samples; see ``Store``."""
-        with self._looking(gallery) as look:
-            return look.samples(subject, after, check_limit(limit))
-
-    def picture(self, gallery: str, sample: int) -> bytes | None:
-        """Return what is stored of a sample's image, or None; see ``Store``."""
-        with self._looking(gallery) as look:
-            return look.picture(sample)
-
-    def keyed(self, gallery: str, keys: Sequence[str]) -> Mapping[str, Stored]:
-        """Return what idempotency keys were used for; see ``Store``."""
-        with self._looking(gallery) as look:
-            return look.keyed(keys)
+            return tuple(map(_gallery_of, _named(connection.execute(f"{_GALLERIES} ORDER BY name"))))
 
     def search(self, gallery: str, probes: FloatArray, limit: int) -> tuple[tuple[Match, ...], ...]:
-        """Return for each probe the nearest subjects; see ``Store``."""
         limit = check_limit(limit)
-        with self._looking(gallery) as look:
-            probes = check_probes(probes, look.gallery.space.dimension)
-            return search(look, probes, limit, self._beam)
+        with self._reading(gallery) as transaction:
+            probes = check_probes(probes, transaction.gallery.space.dimension)
+            return search(transaction.connection, transaction.gallery, probes, limit, self._beam)
 
-    def log(self, action: str, gallery: str, origin: Origin, *, subjects: Sequence[int] = (), count: int = 0) -> None:
-        """Add an entry to the log; see ``Store``."""
+    def add_to_log(self, entry: LogEntry) -> None:
         with self._opened().writing() as connection:
-            add_to_log(connection, origin, action, gallery, subjects, count)
+            _add_to_log(connection, entry)
 
     def entries(self, gallery: str | None = None, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
-        """Return the next entries of the log; see ``Store``."""
-        limit = check_limit(limit)
+        values = {"gallery": gallery, "after": within_integers(after), "limit": check_limit(limit)}
+        where = "" if gallery is None else " AND gallery = %(gallery)s"
         with self._opened().writing() as connection:  # not reading, which would not see what came while it waits
+            if gallery is not None and not _is_storable(gallery):
+                return ()
             lock_log(connection)
-            return log_entries(connection, gallery, after, limit)
+            rows = connection.execute(f"{_LOG}{where} ORDER BY number LIMIT %(limit)s", values)
+            return tuple(map(_log_entry_of, _named(rows)))
 
     def backup(self, target: Path, origin: Origin) -> None:  # noqa: ARG002  # the protocol's
-        """Refuse: the database has its own ways; see ``Store``."""
         raise InvalidOption(
             f"a database is not backed up to {target} from here: use pg_dump, or its provider's backups"
         )
@@ -253,20 +175,22 @@ class PostgresStore:
         self._connections.close()
 
     @contextmanager
-    def _looking(self, name: str) -> Iterator[Look]:
-        """See one state of a gallery."""
+    def _reading(self, gallery: str) -> Iterator["PostgresTransaction"]:
         with self._opened().reading() as connection:
-            look = Look(connection, find_gallery(connection, name))
+            transaction = PostgresTransaction(connection, _find_gallery(connection, gallery))
             try:
-                yield look
+                yield transaction
             except errors.UndefinedTable:  # dropped since
-                raise GalleryNotFound(f"there is no gallery {name!r} any more") from None
+                raise GalleryNotFound(f"there is no gallery {gallery!r} any more") from None
 
     @contextmanager
-    def _changing(self, name: str, origin: Origin) -> Iterator[Change]:
-        """Change a gallery, wholly or not at all."""
+    def _writing(self, gallery: str) -> Iterator["PostgresTransaction"]:
         with self._opened().writing() as connection:
-            yield Change(connection, find_gallery(connection, name, locked=True), origin)
+            # Locked, so that nobody else changes it before the end of the transaction.
+            yield PostgresTransaction(connection, _find_gallery(connection, gallery, " FOR NO KEY UPDATE"))
+
+    def _overwrite(self, gallery: Gallery, *, forgotten: bool) -> bool:  # noqa: ARG002  # the database decides
+        return False
 
     def _opened(self) -> Connections:
         """Return the connections to a database that has the tables."""
@@ -283,8 +207,222 @@ class PostgresStore:
         with self._connections.single() as connection:
             current = is_current(connection, self.url)
         if not current and not self._migrates:
-            raise missing(self.url)
+            raise StoreOutdated(
+                f"{self.url} has no galleries of this version of visavis yet: open it once with migrate=True"
+            )
         if not current:
             with self._connections.single(patiently=True) as connection:
                 migrate(connection, self.url)
         self._is_open = True
+
+
+Row = dict[str, Any]  # by the names of the columns
+
+_GALLERIES = (
+    "SELECT number, name, space, dimension, metric, policy, created_at, subjects, samples FROM visavis.galleries"
+)
+_SUBJECTS = (
+    "SELECT id, number, name, metadata, consent, created_at, updated_at, expires_at, version, samples "
+    "FROM visavis.subjects WHERE gallery = %s"
+)
+_LOG = "SELECT number, at, actor, action, gallery, subjects, count FROM visavis.log WHERE number > %(after)s"
+_DUE = "SELECT number FROM visavis.subjects WHERE gallery = %s AND expires_at <= %s ORDER BY number LIMIT %s"
+# Those that are wanted are found before anything is joined to them, also where the planner knows nothing yet.
+_SAMPLES = """
+SELECT sample.id, subject.id AS subject, embedding, face_px, sharpness, score, yaw, pitch, source, kept AS picture,
+    sample.created_at
+FROM (
+    SELECT * FROM {samples} WHERE gallery = %(gallery)s{of} AND id > %(after)s ORDER BY id LIMIT %(limit)s
+) AS sample
+JOIN visavis.subjects AS subject ON subject.gallery = sample.gallery AND subject.number = sample.subject
+ORDER BY sample.id"""
+_OF_ALL, _OF_ONE = sql.SQL(""), sql.SQL(" AND subject = %(subject)s")
+_USES = """
+SELECT sample.key, sample.id AS sample, sample.fingerprint, subject.id, number, name, metadata, consent,
+    subject.created_at, updated_at, expires_at, version, samples
+FROM {samples} AS sample
+JOIN visavis.subjects AS subject ON subject.gallery = sample.gallery AND subject.number = sample.subject
+WHERE sample.gallery = %s AND sample.key = ANY(%s)"""
+_NEW_GALLERY = """
+INSERT INTO visavis.galleries (name, space, dimension, metric, policy, created_at) VALUES (%s, %s, %s, %s, %s, %s)
+ON CONFLICT DO NOTHING RETURNING number"""
+_PUT_SUBJECT = """
+INSERT INTO visavis.subjects (gallery, id, number, name, metadata, consent, created_at, updated_at, expires_at, version,
+    samples) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (gallery, number) DO UPDATE SET name = excluded.name, metadata = excluded.metadata,
+    consent = excluded.consent, updated_at = excluded.updated_at, expires_at = excluded.expires_at,
+    version = excluded.version, samples = excluded.samples"""
+_NUMBERS = """
+SELECT ARRAY(SELECT nextval('visavis.sample_ids') FROM generate_series(1, %(count)s)),
+       ARRAY(SELECT nextval('visavis.subject_numbers') FROM generate_series(1, %(count)s))"""
+_COPY = """
+COPY {samples} (gallery, id, subject, embedding, face_px, sharpness, score, yaw, pitch, source, kept, picture, key,
+    fingerprint, created_at) FROM STDIN (FORMAT BINARY)"""
+_QUALITY = tuple(field.name for field in fields(Quality))
+_TYPES = (
+    *("int8", "int8", "int8", "vector", "float8", "float8", "float8", "float8", "float8"),
+    *("text", "text", "bytea", "text", "text", "timestamptz"),
+)
+_ERASE_SAMPLES = """
+WITH gone AS (DELETE FROM {samples} WHERE gallery = %(gallery)s AND id = ANY(%(samples)s) RETURNING subject),
+     counted AS (SELECT subject, count(*) AS samples FROM gone GROUP BY subject)
+UPDATE visavis.subjects AS subject
+SET samples = subject.samples - counted.samples, version = version + counted.samples, updated_at = %(at)s
+FROM counted WHERE subject.gallery = %(gallery)s AND subject.number = counted.subject
+RETURNING subject.number, counted.samples"""
+_ERASE_SAMPLES_OF = "DELETE FROM {samples} WHERE gallery = %s AND subject = ANY(%s)"
+_ERASE_SUBJECTS = "DELETE FROM visavis.subjects WHERE gallery = %s AND number = ANY(%s)"
+_COUNT = "UPDATE visavis.galleries SET subjects = subjects + %s, samples = samples + %s WHERE number = %s"
+_ADD_TO_LOG = "INSERT INTO visavis.log (at, actor, action, gallery, subjects, count) VALUES (%s, %s, %s, %s, %s, %s)"
+
+
+class PostgresTransaction(Transaction):
+    """A transaction in one gallery of a database."""
+
+    def __init__(self, connection: Connection, gallery: Gallery) -> None:
+        super().__init__(gallery)
+        self.connection = connection
+
+    def find(self, subjects: Iterable[str]) -> dict[str, Subject]:
+        rows = self.connection.execute(f"{_SUBJECTS} AND id = ANY(%s)", (self.gallery.number, _possible(subjects)))
+        return {row["id"]: Subject(**row) for row in _named(rows)}
+
+    def subjects(self, after: int, limit: int) -> tuple[Subject, ...]:
+        statement = f"{_SUBJECTS} AND number > %s ORDER BY number LIMIT %s"
+        rows = self.connection.execute(statement, (self.gallery.number, after, limit))
+        return tuple(Subject(**row) for row in _named(rows))
+
+    def due(self, at: datetime, limit: int | None) -> tuple[int, ...]:
+        rows = self.connection.execute(_DUE, (self.gallery.number, at, limit))
+        return tuple(number for (number,) in rows)
+
+    def samples(self, subject: int | None, after: int, limit: int) -> tuple[Sample, ...]:
+        statement = self._naming(_SAMPLES, of=_OF_ALL if subject is None else _OF_ONE)
+        values = {"gallery": self.gallery.number, "subject": subject, "after": after, "limit": limit}
+        return tuple(map(_sample_of, _named(self.connection.execute(statement, values, binary=True))))
+
+    def picture(self, sample: int) -> bytes | None:
+        statement = self._naming("SELECT picture FROM {samples} WHERE gallery = %s AND id = %s")
+        row = self.connection.execute(statement, (self.gallery.number, sample), binary=True).fetchone()
+        return None if row is None or row[0] is None else bytes(row[0])
+
+    def uses(self, keys: Iterable[str]) -> dict[str, Use]:
+        rows = _named(self.connection.execute(self._naming(_USES), (self.gallery.number, _possible(keys))))
+        known = [(row.pop("key"), row.pop("sample"), row.pop("fingerprint")) for row in rows]
+        return {
+            key: Use(Subject(**row), sample, fingerprint)
+            for (key, sample, fingerprint), row in zip(known, rows, strict=True)
+        }
+
+    def fingerprint(self, sample: NewSample) -> str:
+        return sample.fingerprint
+
+    def new_numbers(self, count: int) -> tuple[Iterator[int], Iterator[int]]:
+        samples, subjects = self.connection.execute(_NUMBERS, {"count": count}).fetchone() or ((), ())
+        return iter(samples), iter(subjects)
+
+    def set_policy(self, policy: Policy) -> None:
+        statement = "UPDATE visavis.galleries SET policy = %s WHERE number = %s"
+        self.connection.execute(statement, (_json(policy.to_dict()), self.gallery.number))
+
+    def put_subjects(self, changes: Sequence[tuple[Subject | None, Subject]]) -> None:
+        rows = [(self.gallery.number, *_row_of_subject(after)) for _, after in changes]
+        with self.connection.cursor() as cursor:
+            cursor.executemany(_PUT_SUBJECT, rows)
+
+    def put_samples(self, rows: Sequence[SampleRow]) -> None:
+        with self.connection.cursor() as cursor, cursor.copy(self._naming(_COPY)) as copy:
+            copy.set_types(_TYPES)
+            for row in rows:
+                new = row.new
+                quality = (None,) * len(_QUALITY) if new.quality is None else astuple(new.quality)
+                numbers = (self.gallery.number, row.id, row.subject, row.embedding, *quality)
+                rest = (new.source, row.kept, row.picture, new.key, row.fingerprint, row.created_at)
+                copy.write_row((*numbers, *rest))
+
+    def erase_samples(self, samples: Sequence[int], at: datetime) -> dict[int, int]:
+        values = {"gallery": self.gallery.number, "samples": list(samples), "at": at}
+        rows = self.connection.execute(self._naming(_ERASE_SAMPLES), values)
+        return {subject: int(count) for subject, count in rows}
+
+    def erase_subjects(self, subjects: Sequence[int]) -> int:
+        of_them = (self.gallery.number, list(subjects))
+        count = self.connection.execute(self._naming(_ERASE_SAMPLES_OF), of_them).rowcount
+        self.connection.execute(_ERASE_SUBJECTS, of_them)
+        return count
+
+    def drop(self) -> tuple[int, ...]:
+        of_it = (self.gallery.number,)
+        rows = self.connection.execute("DELETE FROM visavis.subjects WHERE gallery = %s RETURNING number", of_it)
+        subjects = tuple(sorted(number for (number,) in rows))
+        self.connection.execute("DELETE FROM visavis.galleries WHERE number = %s", of_it)
+        # Before the log, whose readers must not wait for those who use the table.
+        drop_partition(self.connection, self.gallery.number)
+        return subjects
+
+    def count(self, *, subjects: int = 0, samples: int = 0) -> None:
+        self.connection.execute(_COUNT, (subjects, samples, self.gallery.number))
+
+    def add_to_log(self, entry: LogEntry) -> None:
+        _add_to_log(self.connection, entry)
+
+    def _naming(self, statement: str, **parts: sql.Composable) -> sql.Composed:
+        """Return a statement with the table of the gallery's samples, and other parts, where it speaks of them."""
+        return sql.SQL(statement).format(samples=partition_of(self.gallery.number), **parts)
+
+
+def _find_gallery(connection: Connection, name: str, lock: str = "") -> Gallery:
+    wanted = name if may_be_gallery(name) else ""
+    rows = _named(connection.execute(f"{_GALLERIES} WHERE name = %s{lock}", (wanted,)))
+    if not rows:
+        raise GalleryNotFound(f"there is no gallery {name!r}")
+    return _gallery_of(rows[0])
+
+
+def _add_to_log(connection: Connection, entry: LogEntry) -> None:
+    values = (entry.at, entry.actor, entry.action, entry.gallery, list(entry.subjects), entry.count)
+    connection.execute(_ADD_TO_LOG, values)
+
+
+def _possible(names: Iterable[str]) -> list[str]:
+    """Leave out what cannot be stored, and hence is not there."""
+    return [name for name in names if _is_storable(name)]
+
+
+def _is_storable(text: str) -> bool:
+    return "\0" not in text and text.encode(errors="replace").decode() == text
+
+
+# Between rows and records.
+
+
+def _named(cursor: Cursor[TupleRow]) -> list[Row]:
+    """Return all rows by the names of their columns, with moments in UTC."""
+    names = [column.name for column in cursor.description or ()]
+    rows = (zip(names, values, strict=True) for values in cursor)
+    return [{name: in_utc(it) if isinstance(it, datetime) else it for name, it in row} for row in rows]
+
+
+def _gallery_of(row: Row) -> Gallery:
+    space = EmbeddingSpace(row["space"], row.pop("dimension"), row.pop("metric"))
+    return Gallery(**row | {"space": space, "policy": Policy(**row["policy"])}, encrypted=False)
+
+
+def _row_of_subject(subject: Subject) -> tuple[Any, ...]:
+    return (
+        *(subject.id, subject.number, subject.name, _json(subject.metadata), subject.consent),
+        *(subject.created_at, subject.updated_at, subject.expires_at, subject.version, subject.samples),
+    )
+
+
+def _sample_of(row: Row) -> Sample:
+    quality = [row.pop(column) for column in _QUALITY]
+    return Sample(**row, quality=None if quality[0] is None else Quality(*quality))
+
+
+def _log_entry_of(row: Row) -> LogEntry:
+    return LogEntry(**row | {"subjects": tuple(row["subjects"])})
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, separators=(",", ":"))

@@ -48,7 +48,12 @@ def translated(path: Path) -> Iterator[None]:
         raise _translation(path, str(error).lower()) from error
     except PermissionError as error:
         raise StoreReadOnly(f"{path} cannot be opened: {error.strerror}") from error
-    except (LookupError, TypeError, ValueError) as error:  # rows, or SQLite's own message, are not what they should be
+    except (
+        LookupError,
+        OverflowError,
+        TypeError,
+        ValueError,
+    ) as error:  # rows, or SQLite's own message, are not what they should be
         raise StoreDamaged(f"{path} is damaged; restore a backup") from error
     except OSError as error:
         raise StoreUnavailable(f"{path} cannot be opened: {error.strerror or error}") from error
@@ -111,7 +116,6 @@ def open_private_sqlite(path: Path, schema: Schema, *, patience_s: float = 10.0)
         connection.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives a loss of power
         connection.execute("PRAGMA temp_store = MEMORY")  # no copy of anything elsewhere
         connection.execute("PRAGMA foreign_keys = ON")
-        _check_size(connection, path)
         current = _is_current(connection, path, schema)  # before anything is changed in what may be somebody else's
         _switch_log_on(connection, patience_s)
         if not current:
@@ -123,16 +127,12 @@ def open_private_sqlite(path: Path, schema: Schema, *, patience_s: float = 10.0)
     return connection
 
 
-def _check_size(connection: sqlite3.Connection, path: Path) -> None:
-    """Recognise a file that was cut off within a page, which SQLite does not."""
-    (page,) = connection.execute("PRAGMA page_size").fetchone()
-    wal = Path(f"{path}-wal")
-    if path.stat().st_size % page and not (wal.exists() and wal.stat().st_size):
-        raise StoreDamaged(f"{path} is cut off; restore a backup")
-
-
 def _is_current(connection: sqlite3.Connection, path: Path, schema: Schema) -> bool:
     """Tell whether a file has today's tables; False where it is new, or older."""
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    wal = Path(f"{path}-wal")
+    if path.stat().st_size % page and not (wal.exists() and wal.stat().st_size):  # which SQLite does not notice
+        raise StoreDamaged(f"{path} is cut off; restore a backup")
     # One statement, so that it reads one state: another process may make the tables between two.
     application, version, tables = connection.execute(
         "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master)"
@@ -212,10 +212,21 @@ class SqliteFile:
         self._generation = 0  # one more whenever reading begins anew, perhaps of another file
 
     @contextmanager
+    def maintaining(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection that writes, in no transaction, while nobody else in this process writes."""
+        with self._holding(self._write_lock):
+            if self._writer is None:
+                if not self.path.exists():
+                    with suppress(FileExistsError):  # somebody was faster
+                        create_private(self.path)
+                self._writer = self._open()
+                self._writer.execute(_EMPTY_WAL)  # which somebody who was killed may have left full
+            yield self._writer
+
+    @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Give a connection in a transaction that is committed at the end, or rolled back where something fails."""
-        with self._holding(self._write_lock):
-            connection = self._open_writer()
+        with self.maintaining() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -271,12 +282,6 @@ class SqliteFile:
                 return False
             time.sleep(_POLL_S)  # and let others write meanwhile
         return True
-
-    @contextmanager
-    def maintaining(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection that writes, in no transaction, while nobody else in this process writes."""
-        with self._holding(self._write_lock):
-            yield self._open_writer()
 
     def copy(self, target: Path) -> None:
         """Write a copy of the file's present state, free of what was forgotten, which appears when it is whole.
@@ -349,8 +354,7 @@ class SqliteFile:
         self._writer = self._reader = self._identity = None
 
     def _overwrite_at_once(self) -> bool:
-        with self._holding(self._write_lock):
-            connection = self._open_writer()
+        with self.maintaining() as connection:
             connection.execute("PRAGMA busy_timeout = 0")
             try:
                 busy, _, _ = connection.execute(_EMPTY_WAL).fetchone()
@@ -360,15 +364,6 @@ class SqliteFile:
                 connection.execute(f"PRAGMA busy_timeout = {self._patience_s * 1000:.0f}")
             self.owes_overwriting = bool(busy)
             return not busy
-
-    def _open_writer(self) -> sqlite3.Connection:
-        if self._writer is None:
-            if not self.path.exists():
-                with suppress(FileExistsError):  # somebody was faster
-                    create_private(self.path)
-            self._writer = self._open()
-            self._writer.execute(_EMPTY_WAL)  # which somebody who was killed may have left full
-        return self._writer
 
     def _open_reader(self) -> sqlite3.Connection | None:
         if self._reader is None:

@@ -1,8 +1,8 @@
-"""The galleries of a SQLite file in memory, kept in step with it: what others have changed since costs what changed."""
+"""Galleries of a SQLite file in memory, kept in step with it: what others have changed since costs what changed."""
 
 import sqlite3
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -11,16 +11,43 @@ import numpy as np
 from visavis.errors import GalleryNotFound
 from visavis.galleries.index import ExactIndex, Hit
 from visavis.galleries.records import Gallery
-from visavis.galleries.sealing import Sealer
+from visavis.galleries.sealing import GalleryKeys, Sealer
 from visavis.galleries.sqlite.file import SqliteFile
-from visavis.galleries.sqlite.keys import GalleryKeys
-from visavis.galleries.sqlite.rows import to_vectors
 from visavis.types import FloatArray
 
 _ROWS_AT_ONCE = 8192
 _SAMPLES = "SELECT id, subject, embedding FROM samples WHERE gallery = ? AND id > ? ORDER BY id"
 _LAST_REMOVAL = "SELECT coalesce(max(number), 0) FROM removals"  # of any gallery: they are pruned together
 _REMOVALS = "SELECT number, sample FROM removals WHERE gallery = ? AND number > ? ORDER BY number"
+
+
+_LITTLE_ENDIAN = "<f4"
+
+
+def sealer_of(connection: sqlite3.Connection, keys: GalleryKeys, gallery: Gallery) -> Sealer | None:
+    """Return what opens an encrypted gallery; None for one that is not.
+
+    Raises:
+        GalleryLocked: its key is missing or another one.
+    """
+    if not gallery.encrypted:
+        return None
+    (wrapped,) = connection.execute("SELECT wrapped FROM keys WHERE number = ?", (gallery.number,)).fetchone()
+    return keys.open(gallery.number, wrapped)
+
+
+def from_vector(vector: FloatArray, sealer: Sealer | None, subject: int) -> bytes:
+    """Return an embedding as it is stored."""
+    data = vector.astype(_LITTLE_ENDIAN).tobytes()
+    return sealer.seal(data, f"embedding of subject {subject}") if sealer else data
+
+
+def to_vectors(stored: Sequence[bytes], subjects: Sequence[int], sealer: Sealer | None, dimension: int) -> FloatArray:
+    """Return embeddings (N, D) from how they are stored; a dimension of -1 is taken from them."""
+    if sealer:
+        pairs = zip(stored, subjects, strict=True)
+        stored = [sealer.open(data, f"embedding of subject {subject}") for data, subject in pairs]
+    return np.frombuffer(b"".join(stored), _LITTLE_ENDIAN).reshape(len(stored), dimension)
 
 
 @dataclass(slots=True, eq=False)
@@ -87,9 +114,11 @@ class Memory:
 
     def _caught_up(self, gallery: Gallery, loaded: _Loaded, index: ExactIndex) -> ExactIndex:
         with self._file.reading() as connection:
-            pruned = None if connection is None else _pruned(connection, gallery)
-            if connection is not None and pruned is not None and pruned <= loaded.last_removal:
-                sealer = self._keys.open(connection, gallery)
+            if connection is None:
+                raise self._gone(gallery)
+            pruned = self._pruned(connection, gallery)
+            if pruned <= loaded.last_removal:
+                sealer = sealer_of(connection, self._keys, gallery)
                 removals = connection.execute(_REMOVALS, (gallery.number, loaded.last_removal)).fetchall()
                 rows = connection.execute(_SAMPLES, (gallery.number, loaded.last_sample))
                 removed = [sample for _, sample in removals]
@@ -101,20 +130,14 @@ class Memory:
                     removed, loaded.last_sample = [], some[-1][0]
                 (last_removal,) = connection.execute(_LAST_REMOVAL).fetchone()
                 loaded.last_removal = max(loaded.last_removal, last_removal)
-        if pruned is None:
-            self.release(gallery.number)
-            raise GalleryNotFound(f"there is no gallery {gallery.name!r} any more")
         return self._load(gallery, loaded) if pruned > loaded.last_removal or index.is_sparse else index
 
     def _load(self, gallery: Gallery, loaded: _Loaded) -> ExactIndex:
         """Read a whole gallery, on a connection of its own: others read and write meanwhile."""
         with self._file.snapshot() as connection:
             connection.execute("BEGIN")
-            pruned = _pruned(connection, gallery)
-            if pruned is None:
-                self.release(gallery.number)
-                raise GalleryNotFound(f"there is no gallery {gallery.name!r} any more")
-            sealer = self._keys.open(connection, gallery)
+            pruned = self._pruned(connection, gallery)
+            sealer = sealer_of(connection, self._keys, gallery)
             (last_removal,) = connection.execute(_LAST_REMOVAL).fetchone()
             (expected,) = connection.execute(
                 "SELECT samples FROM galleries WHERE number = ?", (gallery.number,)
@@ -129,10 +152,16 @@ class Memory:
         loaded.index, loaded.last_sample, loaded.last_removal = index, last_sample, max(last_removal, pruned)
         return index
 
+    def _pruned(self, connection: sqlite3.Connection, gallery: Gallery) -> int:
+        """Return up to where removals are no longer told."""
+        row = connection.execute("SELECT pruned FROM galleries WHERE number = ?", (gallery.number,)).fetchone()
+        if row is None:
+            raise self._gone(gallery)
+        return int(row[0])
 
-def _pruned(connection: sqlite3.Connection, gallery: Gallery) -> int | None:
-    row = connection.execute("SELECT pruned FROM galleries WHERE number = ?", (gallery.number,)).fetchone()
-    return None if row is None else int(row[0])
+    def _gone(self, gallery: Gallery) -> GalleryNotFound:
+        self.release(gallery.number)
+        return GalleryNotFound(f"there is no gallery {gallery.name!r} any more")
 
 
 def _add(

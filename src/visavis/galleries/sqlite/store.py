@@ -1,53 +1,37 @@
 """Galleries in one SQLite file: durable rows, exact search in memory."""
 
+import hashlib
+import hmac
 import json
+import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import astuple
+from datetime import datetime, timedelta, timezone
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
-from visavis.errors import (
-    GalleryExists,
-    GalleryNotFound,
-    SubjectNotFound,
-    VisavisError,
-)
-from visavis.galleries.checks import check_gallery_name, check_limit, check_probes, check_samples
-from visavis.galleries.records import (
-    Details,
-    Erased,
-    Gallery,
-    LogEntry,
-    Match,
-    NewSample,
-    Origin,
-    Sample,
-    Stored,
-    Subject,
-)
+from visavis.errors import GalleryExists, GalleryNotFound, InvalidOption
+from visavis.galleries.checks import check_gallery_name, check_limit, check_probes, may_be_gallery, within_integers
+from visavis.galleries.index import Hit
+from visavis.galleries.records import Gallery, LogEntry, Match, NewSample, Origin, Sample, Subject
+from visavis.galleries.sealing import GalleryKeys, Sealer
 from visavis.galleries.sqlite.file import SqliteFile
-from visavis.galleries.sqlite.gallery import (
-    Change,
-    Look,
-    add_to_log,
-    check_version,
-    find_gallery,
-    list_galleries,
-    log_entries,
-)
-from visavis.galleries.sqlite.keys import GalleryKeys
-from visavis.galleries.sqlite.memory import Memory
-from visavis.galleries.sqlite.rows import to_integer
+from visavis.galleries.sqlite.memory import Memory, from_vector, sealer_of, to_vectors
 from visavis.galleries.sqlite.schema import SCHEMA, compact
+from visavis.galleries.store import URL_EXAMPLES, SampleRow, Store, Transaction, Use, log_entry
 from visavis.options import Policy
-from visavis.types import EmbeddingSpace, FloatArray
+from visavis.types import EmbeddingSpace, FloatArray, Quality
 
-_NOTHING = Erased(subjects=(), samples=0, overwritten=True)
 _PROBES_AT_ONCE = 8
 _LOOKS = 8  # at a gallery that changes between search and answer, before it is held still
 
 
-class SqliteStore:
+class SqliteStore(Store):
     """A store in one file, which any number of threads and processes may share.
 
     The file is made, for its owner's eyes only, by the first gallery.
@@ -65,6 +49,15 @@ class SqliteStore:
         self._keys = GalleryKeys(key)
         self._memory = Memory(self._file, self._keys)
 
+    @classmethod
+    def from_url(cls, url: str, key: bytes | None) -> "SqliteStore":
+        """Return the store at ``sqlite:///relative.db`` or ``sqlite:////absolute.db``."""
+        match = re.fullmatch(r"sqlite:///([^?#]+)", url, re.IGNORECASE)
+        path = unquote(match.group(1)) if match else ""
+        if not path or "\0" in path or path == ":memory:":  # which is a name like any other here, but not to others
+            raise InvalidOption(f"the URL of a store is one such as {URL_EXAMPLES}")
+        return cls(Path(path), key=key)
+
     @property
     def url(self) -> str:
         """Where it is."""
@@ -73,151 +66,28 @@ class SqliteStore:
     def create(
         self, name: str, space: EmbeddingSpace, policy: Policy, origin: Origin, *, encrypted: bool | None = None
     ) -> Gallery:
-        """Make a gallery; see ``Store``."""
         check_gallery_name(name)
         encrypted = self._keys.store_key is not None if encrypted is None else encrypted
+        values = (name, space.id, space.dimension, space.metric, _policy_text(policy), encrypted, _integer(origin.at))
         with self._file.writing() as connection:
-            if find_gallery(connection, name) is not None:
+            if _find_gallery(connection, name):
                 raise GalleryExists(f"there is a gallery {name!r} already")
-            cursor = connection.execute(
-                "INSERT INTO galleries (name, space, dimension, metric, policy, encrypted, created_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(name, space.id, space.dimension, space.metric),
-                    *(json.dumps(policy.to_dict()), encrypted, to_integer(origin.at)),
-                ),
-            )
+            number = connection.execute(_NEW_GALLERY, values).lastrowid or 0
             if encrypted:
-                self._keys.make(connection, int(cursor.lastrowid or 0))
-            add_to_log(connection, origin, "create", name, (), 0)
-            return _gallery(connection, name)
+                new_key = (number, self._keys.new(number))
+                connection.execute("INSERT INTO keys (number, wrapped) VALUES (?, ?)", new_key)
+            _add_to_log(connection, log_entry("create", name, origin))
+            created = _find_gallery(connection, name)
+        return created or self.gallery(name)
 
     def galleries(self) -> tuple[Gallery, ...]:
-        """Return every gallery; see ``Store``."""
         with self._file.reading() as connection:
-            found = () if connection is None else list_galleries(connection)
+            rows = [] if connection is None else _named(connection.execute(f"{_GALLERIES} ORDER BY name"))
+            found = tuple(map(_gallery_of, rows))
         self._memory.release_others([gallery.number for gallery in found])
         return found
 
-    def gallery(self, name: str) -> Gallery:
-        """Return one gallery; see ``Store``."""
-        with self._looking(name, sealed=False) as look:
-            return look.gallery
-
-    def set_policy(self, name: str, policy: Policy, origin: Origin) -> Gallery:
-        """Replace a gallery's policy; see ``Store``."""
-        with self._changing(name, origin, sealed=False) as change:
-            setting = (json.dumps(policy.to_dict()), change.gallery.number)
-            change.connection.execute("UPDATE galleries SET policy = ? WHERE number = ?", setting)
-            change.log("policy", (), 0)
-            return _gallery(change.connection, name)
-
-    def drop(self, name: str, origin: Origin) -> Erased:
-        """Forget a gallery; see ``Store``."""
-        with self._changing(name, origin, sealed=False) as change:
-            number = change.gallery.number
-            self._keys.destroy(change.connection, number)
-            every = change.connection.execute(
-                "SELECT number FROM subjects WHERE gallery = ? ORDER BY number", (number,)
-            )
-            subjects = tuple(subject for (subject,) in every.fetchall())
-            samples = change.forget_subjects(subjects)
-            change.connection.execute("DELETE FROM removals WHERE gallery = ?", (number,))
-            change.connection.execute("DELETE FROM galleries WHERE number = ?", (number,))
-            change.log("forget", (), samples)
-        self._memory.release(number)
-        return self._erased(change.gallery, subjects, samples)
-
-    def enrol(self, gallery: str, samples: Sequence[NewSample], origin: Origin) -> tuple[Stored | VisavisError, ...]:
-        """Store samples; see ``Store``."""
-        found = self.gallery(gallery)
-        vectors = check_samples(samples, found.space.dimension)
-        with self._changing(gallery, origin) as change:
-            if change.gallery.number != found.number:  # made anew meanwhile, perhaps for other embeddings
-                raise GalleryNotFound(f"there is no gallery {gallery!r} any more, but another one of its name")
-            return change.enrol(samples, vectors)
-
-    def update(
-        self, gallery: str, subject: str, details: Details, origin: Origin, *, version: int | None = None
-    ) -> Subject:
-        """Change what is known of a subject; see ``Store``."""
-        with self._changing(gallery, origin) as change:
-            found = change.find(subject)
-            if found is None:
-                raise SubjectNotFound(f"gallery {gallery!r} has no subject {subject!r}")
-            check_version(found, version)
-            return change.update(found, details)
-
-    def forget_samples(self, gallery: str, samples: Iterable[int], origin: Origin) -> Erased:
-        """Forget samples; see ``Store``."""
-        with self._changing(gallery, origin, sealed=False) as change:
-            subjects, count = change.forget_samples(samples)
-            if count:
-                change.log("forget", subjects, count)
-        return self._erased(change.gallery, subjects, count) if count else _NOTHING
-
-    def forget_subjects(
-        self, gallery: str, subjects: Iterable[str], origin: Origin, *, version: int | None = None
-    ) -> Erased:
-        """Forget subjects; see ``Store``."""
-        with self._changing(gallery, origin) as change:
-            found = {subject.number: subject for id_ in subjects if (subject := change.find(id_))}
-            for subject in found.values():
-                check_version(subject, version)
-            numbers = tuple(found)
-            count = change.forget_subjects(numbers)
-            if numbers:
-                change.log("forget", numbers, count)
-        return self._erased(change.gallery, numbers, count) if numbers else _NOTHING
-
-    def expire(self, gallery: str, origin: Origin) -> Erased:
-        """Forget the subjects whose time is over; see ``Store``."""
-        if self._file.owes_overwriting:
-            self._file.overwrite(wait=False)
-        due = "SELECT number FROM subjects WHERE gallery = ? AND expires_at <= ? ORDER BY number"
-        with self._looking(gallery, sealed=False) as look:
-            moment = (look.gallery.number, to_integer(origin.at))
-            is_due = look.connection.execute(f"{due} LIMIT 1", moment).fetchone() is not None
-        if not is_due:
-            self._memory.follow(look.gallery)  # whom others forgot is to leave this memory too
-            return _NOTHING
-        with self._changing(gallery, origin, sealed=False) as change:
-            rows = change.connection.execute(due, (change.gallery.number, to_integer(origin.at))).fetchall()
-            numbers = tuple(number for (number,) in rows)
-            count = change.forget_subjects(numbers)
-            if numbers:
-                change.log("expire", numbers, count)
-        return self._erased(change.gallery, numbers, count) if numbers else _NOTHING
-
-    def subject(self, gallery: str, subject: str) -> Subject | None:
-        """Return a subject, or None; see ``Store``."""
-        with self._looking(gallery) as look:
-            return look.find(subject)
-
-    def subjects(self, gallery: str, *, after: int = 0, limit: int = 100) -> tuple[Subject, ...]:
-        """Return the next subjects; see ``Store``."""
-        with self._looking(gallery) as look:
-            return look.subjects(after, limit)
-
-    def samples(
-        self, gallery: str, *, subject: str | None = None, after: int = 0, limit: int = 1000
-    ) -> tuple[Sample, ...]:
-        """Return the next samples; see ``Store``."""
-        with self._looking(gallery) as look:
-            return look.samples(subject, after, limit)
-
-    def picture(self, gallery: str, sample: int) -> bytes | None:
-        """Return what is stored of a sample's image, or None; see ``Store``."""
-        with self._looking(gallery) as look:
-            return look.picture(sample)
-
-    def keyed(self, gallery: str, keys: Sequence[str]) -> Mapping[str, Stored]:
-        """Return what idempotency keys were used for; see ``Store``."""
-        with self._looking(gallery) as look:
-            return look.keyed(keys)
-
     def search(self, gallery: str, probes: FloatArray, limit: int) -> tuple[tuple[Match, ...], ...]:
-        """Return for each probe the nearest subjects; see ``Store``."""
         check_limit(limit)
         found = self.gallery(gallery)
         probes = check_probes(probes, found.space.dimension)
@@ -225,18 +95,23 @@ class SqliteStore:
         several = (probes[start : start + _PROBES_AT_ONCE] for start in range(0, len(probes), _PROBES_AT_ONCE))
         return tuple(matches for some in several for matches in self._search(found, some, limit))
 
-    def log(self, action: str, gallery: str, origin: Origin, *, subjects: Sequence[int] = (), count: int = 0) -> None:
-        """Add an entry to the log; see ``Store``."""
+    def add_to_log(self, entry: LogEntry) -> None:
         with self._file.writing() as connection:
-            add_to_log(connection, origin, action, gallery, subjects, count)
+            _add_to_log(connection, entry)
 
     def entries(self, gallery: str | None = None, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
-        """Return the next entries of the log; see ``Store``."""
+        page = (within_integers(after), check_limit(limit))
         with self._file.reading() as connection:
-            return () if connection is None else log_entries(connection, gallery, after, limit)
+            if connection is None or not (gallery is None or may_be_gallery(gallery)):
+                return ()
+            if gallery is None:
+                rows = connection.execute(f"{_LOG} WHERE number > ? ORDER BY number LIMIT ?", page)
+            else:
+                where = "WHERE gallery = ? AND number > ? ORDER BY number LIMIT ?"
+                rows = connection.execute(f"{_LOG} {where}", (gallery, *page))
+            return tuple(map(_log_entry_of, _named(rows)))
 
     def backup(self, target: Path, origin: Origin) -> None:
-        """Write a copy of the whole store; see ``Store``."""
         self._file.copy(target)
         self.log("backup", "", origin)
 
@@ -245,54 +120,373 @@ class SqliteStore:
         self._file.close()
         self._memory.release_others(())
 
+    @contextmanager
+    def _reading(self, gallery: str) -> Iterator["SqliteTransaction"]:
+        with self._file.reading() as connection:
+            yield self._transaction(connection, gallery)
+
+    @contextmanager
+    def _writing(self, gallery: str) -> Iterator["SqliteTransaction"]:
+        self.gallery(gallery)  # before a file is made for nothing
+        with self._file.writing() as connection:
+            yield self._transaction(connection, gallery)
+
+    def _transaction(self, connection: sqlite3.Connection | None, name: str) -> "SqliteTransaction":
+        gallery = None if connection is None else _find_gallery(connection, name)
+        if connection is None or gallery is None:
+            raise GalleryNotFound(f"there is no gallery {name!r}")
+        return SqliteTransaction(connection, gallery, self._keys)
+
+    def _overwrite(self, gallery: Gallery, *, forgotten: bool) -> bool:
+        self._memory.follow(gallery)  # whom others forgot is to leave this memory too
+        if not forgotten:
+            if self._file.owes_overwriting:
+                self._file.overwrite(wait=False)
+            return True
+        compacted = compact(self._file)
+        return self._file.overwrite() and compacted
+
     def _search(self, gallery: Gallery, probes: FloatArray, limit: int) -> tuple[tuple[Match, ...], ...]:
         for _ in range(_LOOKS):
             hits = self._memory.search(gallery, probes, limit)
-            with self._looking(gallery.name) as look:
-                gallery, matches = look.gallery, look.matches(hits)
+            with self._reading(gallery.name) as transaction:
+                gallery, matches = transaction.gallery, transaction.matches(hits)
             if matches is not None:
                 return matches
         with self._file.writing():  # nothing changes meanwhile
             hits = self._memory.search(self.gallery(gallery.name), probes, limit)
-            with self._looking(gallery.name) as look:
-                return look.matches(hits) or ((),) * len(probes)
-
-    @contextmanager
-    def _looking(self, name: str, *, sealed: bool = True) -> Iterator[Look]:
-        """See one state of a gallery."""
-        with self._file.reading() as connection:
-            gallery = None if connection is None else find_gallery(connection, name)
-            if connection is None or gallery is None:
-                raise GalleryNotFound(f"there is no gallery {name!r}")
-            yield Look(
-                connection, gallery, self._keys.open(connection, gallery) if sealed else None, _hash_key(connection)
-            )
-
-    @contextmanager
-    def _changing(self, name: str, origin: Origin, *, sealed: bool = True) -> Iterator[Change]:
-        """Change a gallery, wholly or not at all."""
-        self.gallery(name)  # before a file is made for nothing
-        with self._file.writing() as connection:
-            gallery = find_gallery(connection, name)
-            if gallery is None:
-                raise GalleryNotFound(f"there is no gallery {name!r}")
-            sealer = self._keys.open(connection, gallery) if sealed else None
-            yield Change(connection, gallery, sealer, _hash_key(connection), origin)
-
-    def _erased(self, gallery: Gallery, subjects: tuple[int, ...], samples: int) -> Erased:
-        """Let what was forgotten leave the memory and the files."""
-        self._memory.follow(gallery)
-        compacted = compact(self._file)
-        return Erased(subjects=subjects, samples=samples, overwritten=self._file.overwrite() and compacted)
+            with self._reading(gallery.name) as transaction:
+                return transaction.matches(hits) or ((),) * len(probes)
 
 
-def _hash_key(connection: sqlite3.Connection) -> bytes:
-    (hash_key,) = connection.execute("SELECT hash_key FROM store").fetchone()
-    return bytes(hash_key)
+Row = dict[str, Any]  # by the names of the columns
+Value = str | bytes | int | None
+
+_NEW_GALLERY = (
+    "INSERT INTO galleries (name, space, dimension, metric, policy, encrypted, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_GALLERIES = (
+    "SELECT number, name, space, dimension, metric, policy, encrypted, created_at, subjects, samples FROM galleries"
+)
+_SUBJECTS = (
+    "SELECT subjects.number, content, created_at, updated_at, expires_at, version, samples "
+    "FROM subjects JOIN details ON details.number = subjects.details"
+)
+_OWNERS = "JOIN subjects ON subjects.number = samples.subject JOIN details ON details.number = subjects.details"
+_SAMPLES = f"SELECT id, subject, content, embedding, about, picture, samples.created_at FROM samples {_OWNERS}"
+_USE = (
+    "SELECT id, fingerprint, subjects.number, content, subjects.created_at, updated_at, expires_at, version, "
+    f"subjects.samples FROM samples {_OWNERS} WHERE samples.gallery = ? AND key_hash = ?"
+)
+_HIT = f"SELECT subject, content FROM samples {_OWNERS} WHERE samples.id = ? AND samples.gallery = ?"
+_GET_PICTURE = "SELECT data FROM pictures JOIN samples ON samples.id = pictures.sample WHERE sample = ? AND gallery = ?"
+_LOG = "SELECT number, at, actor, action, gallery, subjects, count FROM log"
+_ADD_TO_LOG = "INSERT INTO log (at, actor, action, gallery, subjects, count) VALUES (?, ?, ?, ?, ?, ?)"
+_NEW_SUBJECT = (
+    "INSERT INTO subjects (details, updated_at, expires_at, version, samples, number, gallery, id_hash, created_at) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_SET_SUBJECT = (
+    "UPDATE subjects SET details = ?, updated_at = ?, expires_at = ?, version = ?, samples = ? WHERE number = ?"
+)
+_NEW_SAMPLE = (
+    "INSERT INTO samples (id, gallery, subject, embedding, about, picture, created_at, key_hash, fingerprint) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_LOSE_SAMPLES = "UPDATE subjects SET samples = samples - ?, version = version + ?, updated_at = ? WHERE number = ?"
+_ERASE_SAMPLE = (
+    "UPDATE samples SET gallery = NULL, subject = NULL, embedding = NULL, about = NULL, picture = NULL, "
+    "created_at = NULL, key_hash = NULL, fingerprint = NULL WHERE id = ?"
+)
+_ERASE_DETAILS = "UPDATE details SET content = NULL WHERE number = (SELECT details FROM subjects WHERE number = ?)"
+_ADD_STUBS = "UPDATE store SET stubs = stubs + ?"  # rows of nulls, which a compaction removes
+_REMOVALS_TOLD = 100_000
+_PRUNED_EVERY = 1000
 
 
-def _gallery(connection: sqlite3.Connection, name: str) -> Gallery:
-    found = find_gallery(connection, name)
-    if found is None:
-        raise AssertionError("a gallery that was just written is there")
-    return found
+class SqliteTransaction(Transaction):
+    """A transaction in one gallery of a SQLite file."""
+
+    def __init__(self, connection: sqlite3.Connection, gallery: Gallery, keys: GalleryKeys) -> None:
+        super().__init__(gallery)
+        self._connection = connection
+        self._execute = connection.execute
+        self._keys = keys
+
+    @cached_property
+    def _sealer(self) -> Sealer | None:
+        """What opens the gallery, where it is encrypted; who only forgets does without."""
+        return sealer_of(self._connection, self._keys, self.gallery)
+
+    def find(self, subjects: Iterable[str]) -> dict[str, Subject]:
+        sealer, statement = self._sealer, f"{_SUBJECTS} WHERE gallery = ? AND id_hash = ?"
+        rows = [row for id_ in subjects for row in self._rows(statement, self.gallery.number, self._id_hash(id_))]
+        return {subject.id: subject for subject in (_subject_of(row, sealer) for row in rows)}
+
+    def subjects(self, after: int, limit: int) -> tuple[Subject, ...]:
+        sealer = self._sealer
+        where = "WHERE gallery = ? AND subjects.number > ? ORDER BY subjects.number LIMIT ?"
+        rows = self._rows(f"{_SUBJECTS} {where}", self.gallery.number, after, limit)
+        return tuple(_subject_of(row, sealer) for row in rows)
+
+    def due(self, at: datetime, limit: int | None) -> tuple[int, ...]:
+        statement = "SELECT number FROM subjects WHERE gallery = ? AND expires_at <= ? ORDER BY number LIMIT ?"
+        rows = self._execute(statement, (self.gallery.number, _integer(at), -1 if limit is None else limit))
+        return tuple(number for (number,) in rows.fetchall())
+
+    def samples(self, subject: int | None, after: int, limit: int) -> tuple[Sample, ...]:
+        sealer = self._sealer
+        where, of = ("samples.gallery", self.gallery.number) if subject is None else ("samples.subject", subject)
+        rows = self._rows(f"{_SAMPLES} WHERE {where} = ? AND id > ? ORDER BY id LIMIT ?", of, after, limit)
+        return tuple(_sample_of(row, sealer) for row in rows)
+
+    def picture(self, sample: int) -> bytes | None:
+        sealer = self._sealer
+        row = self._execute(_GET_PICTURE, (sample, self.gallery.number)).fetchone()
+        if row is None:
+            return None
+        return sealer.open(row[0], _PICTURE.format(sample)) if sealer else bytes(row[0])
+
+    def uses(self, keys: Iterable[str]) -> dict[str, Use]:
+        sealer, of = self._sealer, self.gallery.number
+        rows = {key: row for key in keys for row in self._rows(_USE, of, self._hash("key", key))}
+        known = {key: (row.pop("id"), row.pop("fingerprint")) for key, row in rows.items()}
+        return {key: Use(_subject_of(row, sealer), *known[key]) for key, row in rows.items()}
+
+    def matches(self, hits: Sequence[Sequence[Hit]]) -> tuple[tuple[Match, ...], ...] | None:
+        """Return hits with what is known of their subjects; None where one has gone since."""
+        try:
+            return tuple(tuple(map(self._match, several)) for several in hits)
+        except LookupError:
+            return None
+
+    def fingerprint(self, sample: NewSample) -> bytes:
+        return self._hash("fingerprint", f"{len(sample.subject)}:{sample.subject}{sample.fingerprint}")
+
+    def new_numbers(self, count: int) -> tuple[Iterator[int], Iterator[int]]:
+        last = dict(self._execute("SELECT name, seq FROM sqlite_sequence").fetchall())
+        samples, subjects = (last.get(table, 0) + 1 for table in ("samples", "subjects"))
+        return iter(range(samples, samples + count)), iter(range(subjects, subjects + count))
+
+    def set_policy(self, policy: Policy) -> None:
+        setting = (_policy_text(policy), self.gallery.number)
+        self._execute("UPDATE galleries SET policy = ? WHERE number = ?", setting)
+
+    def put_subjects(self, changes: Sequence[tuple[Subject | None, Subject]]) -> None:
+        for before, after in changes:
+            number, content = after.number, _content(after)
+            details: int | None = None
+            if before is not None:
+                (details,) = self._execute("SELECT details FROM subjects WHERE number = ?", (number,)).fetchone()
+                if content != _content(before):  # it is never made longer where it lies
+                    self._execute(_ERASE_DETAILS, (number,))
+                    self._execute(_ADD_STUBS, (1,))
+                    details = None
+            if details is None:
+                stored = _sealed(content, self._sealer, _DETAILS.format(number))
+                details = self._execute("INSERT INTO details (content) VALUES (?)", (stored,)).lastrowid
+            expires_at = None if after.expires_at is None else _integer(after.expires_at)
+            values = (details, _integer(after.updated_at), expires_at, after.version, after.samples, number)
+            if before is None:
+                owner = (self.gallery.number, self._id_hash(after.id), _integer(after.created_at))
+                self._execute(_NEW_SUBJECT, (*values, *owner))
+            else:
+                self._execute(_SET_SUBJECT, values)
+
+    def put_samples(self, rows: Sequence[SampleRow]) -> None:
+        self._connection.executemany(_NEW_SAMPLE, map(self._sample_values, rows))
+        sealer = self._sealer
+        pictures = [(row.id, row.picture) for row in rows if row.picture is not None]
+        if sealer:
+            pictures = [(id_, sealer.seal(picture, _PICTURE.format(id_))) for id_, picture in pictures]
+        self._connection.executemany("INSERT INTO pictures (sample, data) VALUES (?, ?)", pictures)
+
+    def erase_samples(self, samples: Sequence[int], at: datetime) -> dict[int, int]:
+        found: dict[int, int] = {}
+        for sample in samples:
+            values = (sample, self.gallery.number)
+            row = self._execute("SELECT subject FROM samples WHERE id = ? AND gallery = ?", values).fetchone()
+            if row is not None:
+                found[sample] = row[0]
+        self._erase(found)
+        lost = Counter(found.values())
+        changes = [(count, count, _integer(at), subject) for subject, count in lost.items()]
+        self._connection.executemany(_LOSE_SAMPLES, changes)
+        return lost
+
+    def erase_subjects(self, subjects: Sequence[int]) -> int:
+        count = 0
+        for subject in subjects:
+            rows = self._execute("SELECT id FROM samples WHERE subject = ?", (subject,)).fetchall()
+            self._erase([sample for (sample,) in rows])
+            count += len(rows)
+            self._execute(_ERASE_DETAILS, (subject,))
+            self._execute("DELETE FROM subjects WHERE number = ?", (subject,))
+        self._execute(_ADD_STUBS, (len(subjects),))
+        return count
+
+    def drop(self) -> tuple[int, ...]:
+        of = (self.gallery.number,)
+        # Its key goes first: nothing of it can be read any more.
+        key = self._execute("SELECT wrapped FROM keys WHERE number = ?", of).fetchone()
+        if key is not None:
+            self._execute("UPDATE keys SET wrapped = NULL WHERE number = ?", of)
+            self._keys.forget(key[0])
+        rows = self._execute("SELECT number FROM subjects WHERE gallery = ? ORDER BY number", of).fetchall()
+        subjects = tuple(number for (number,) in rows)
+        self.erase_subjects(subjects)
+        self._execute("DELETE FROM removals WHERE gallery = ?", of)
+        self._execute("DELETE FROM galleries WHERE number = ?", of)
+        return subjects
+
+    def count(self, *, subjects: int = 0, samples: int = 0) -> None:
+        change = "UPDATE galleries SET subjects = subjects + ?, samples = samples + ? WHERE number = ?"
+        self._execute(change, (subjects, samples, self.gallery.number))
+
+    def add_to_log(self, entry: LogEntry) -> None:
+        _add_to_log(self._connection, entry)
+
+    def _rows(self, statement: str, *values: Value) -> list[Row]:
+        return _named(self._execute(statement, values))
+
+    def _match(self, hit: Hit) -> Match:
+        row = self._execute(_HIT, (hit.sample, self.gallery.number)).fetchone()
+        if row is None or row[0] != hit.subject:
+            raise LookupError
+        content = _opened(row[1], self._sealer, _DETAILS.format(hit.subject))
+        return Match(
+            subject=content["id"],
+            subject_number=hit.subject,
+            name=content["name"],
+            sample=hit.sample,
+            distance=hit.distance,
+        )
+
+    def _sample_values(self, row: SampleRow) -> tuple[Value, ...]:
+        new, sealer = row.new, self._sealer
+        known = {"quality": None if new.quality is None else astuple(new.quality), "source": new.source}
+        return (
+            *(row.id, self.gallery.number, row.subject, from_vector(row.embedding, sealer, row.subject)),
+            *(_sealed(_json(known), sealer, _ABOUT.format(row.subject)), row.kept, _integer(row.created_at)),
+            *(None if new.key is None else self._hash("key", new.key), row.fingerprint),
+        )
+
+    def _erase(self, samples: Iterable[int]) -> None:
+        """Overwrite the rows of samples, and tell those who have them in memory."""
+        ids = [(sample,) for sample in samples]
+        self._connection.executemany(_ERASE_SAMPLE, ids)
+        self._connection.executemany("UPDATE pictures SET data = NULL WHERE sample = ?", ids)
+        tell = "INSERT INTO removals (gallery, sample) VALUES (?, ?)"
+        self._connection.executemany(tell, [(self.gallery.number, sample) for (sample,) in ids])
+        self._execute(_ADD_STUBS, (len(ids),))
+        # Now and then, forget what was removed long ago; who was away for so long reads everything anew.
+        (last,) = self._execute("SELECT coalesce(max(number), 0) FROM removals").fetchone()
+        until = last - _REMOVALS_TOLD
+        if until > 0 and last // _PRUNED_EVERY != (last - len(ids)) // _PRUNED_EVERY:
+            self._execute("DELETE FROM removals WHERE number <= ?", (until,))
+            self._execute("UPDATE galleries SET pruned = ?", (until,))
+
+    def _id_hash(self, subject: str) -> bytes:
+        return self._hash(f"id in {self.gallery.number}", subject)
+
+    def _hash(self, kind: str, text: str) -> bytes:
+        """Return by what an ID or a key is found, and from which it cannot be read."""
+        return hmac.digest(self._hash_key, f"{kind}:{text}".encode("utf-8", "surrogatepass"), hashlib.sha256)[:16]
+
+    @cached_property
+    def _hash_key(self) -> bytes:
+        (hash_key,) = self._execute("SELECT hash_key FROM store").fetchone()
+        return bytes(hash_key)
+
+
+def _find_gallery(connection: sqlite3.Connection, name: str) -> Gallery | None:
+    rows = _named(connection.execute(f"{_GALLERIES} WHERE name = ?", (name,))) if may_be_gallery(name) else ()
+    return next(map(_gallery_of, rows), None)
+
+
+def _add_to_log(connection: sqlite3.Connection, entry: LogEntry) -> None:
+    subjects = json.dumps(entry.subjects)
+    values = (_integer(entry.at), entry.actor, entry.action, entry.gallery, subjects, entry.count)
+    connection.execute(_ADD_TO_LOG, values)
+
+
+# Between rows and records.
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+_MOMENTS = {"at", "created_at", "updated_at", "expires_at"}
+_DETAILS, _ABOUT, _PICTURE = "details of subject {}", "about a sample of subject {}", "picture of sample {}"
+
+
+def _integer(moment: datetime) -> int:
+    """Return a moment as microseconds since 1970."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _named(cursor: sqlite3.Cursor) -> list[Row]:
+    """Return all rows by the names of their columns, with moments as such."""
+    names = [name for name, *_ in cursor.description]
+    rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+    for name in _MOMENTS.intersection(names):
+        for row in rows:
+            row[name] = None if row[name] is None else _EPOCH + row[name] * _MICROSECOND
+    return rows
+
+
+def _gallery_of(row: Row) -> Gallery:
+    space = EmbeddingSpace(row["space"], row.pop("dimension"), row.pop("metric"))
+    known = {"space": space, "policy": _policy_of(row["policy"]), "encrypted": bool(row["encrypted"])}
+    return Gallery(**row | known)
+
+
+@lru_cache
+def _policy_of(stored: str) -> Policy:
+    try:
+        return Policy(**json.loads(stored))
+    except InvalidOption as error:
+        raise ValueError("this is no policy") from error
+
+
+def _policy_text(policy: Policy) -> str:
+    return json.dumps(policy.to_dict())
+
+
+def _subject_of(row: Row, sealer: Sealer | None) -> Subject:
+    content = _opened(row.pop("content"), sealer, _DETAILS.format(row["number"]))
+    return Subject(**row, **content)
+
+
+def _content(subject: Subject) -> str:
+    """Return what people wrote of a subject."""
+    known = {"id": subject.id, "name": subject.name, "metadata": subject.metadata, "consent": subject.consent}
+    return _json(known)
+
+
+def _sample_of(row: Row, sealer: Sealer | None) -> Sample:
+    number, embedding = row["subject"], row["embedding"]
+    about = _opened(row.pop("about"), sealer, _ABOUT.format(number))
+    known = {
+        "subject": _opened(row.pop("content"), sealer, _DETAILS.format(number))["id"],
+        "embedding": to_vectors([embedding], [number], sealer, -1)[0],
+        "quality": None if about["quality"] is None else Quality(*about["quality"]),
+        "source": about["source"],
+    }
+    return Sample(**row | known)
+
+
+def _log_entry_of(row: Row) -> LogEntry:
+    return LogEntry(**row | {"subjects": tuple(json.loads(row["subjects"]))})
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, separators=(",", ":"))
+
+
+def _sealed(text: str, sealer: Sealer | None, place: str) -> str | bytes:
+    return sealer.seal(text.encode(), place) if sealer else text
+
+
+def _opened(stored: str | bytes, sealer: Sealer | None, place: str) -> dict[str, Any]:
+    text = sealer.open(stored, place) if sealer and isinstance(stored, bytes) else stored
+    content: dict[str, Any] = json.loads(text)
+    return content
