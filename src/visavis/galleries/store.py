@@ -17,7 +17,6 @@ from visavis.errors import KeyReused, SubjectNotFound, VersionMismatch, VisavisE
 from visavis.galleries.checks import check_limit, check_samples, in_utc, within_integers
 from visavis.galleries.records import (
     NEVER,
-    NO_DETAILS,
     Details,
     Erased,
     Gallery,
@@ -474,17 +473,16 @@ def _check_version(subject: Subject, version: int | None) -> None:
 
 def _changed(subject: Subject, details: Details, at: datetime, *, samples: int = 0) -> Subject:
     """Return a subject's next version."""
-    after = replace(subject, version=subject.version + 1, updated_at=at, samples=subject.samples + samples)
-    if details is NO_DETAILS:
-        return after
-    metadata = subject.metadata if details.metadata is None else json.loads(json.dumps(details.metadata))
     expires_at = subject.expires_at if details.expires_at is None else details.expires_at
     return replace(
-        after,
+        subject,
         name=subject.name if details.name is None else details.name or None,
-        metadata=metadata,
+        metadata=subject.metadata if details.metadata is None else json.loads(json.dumps(details.metadata)),
         consent=subject.consent if details.consent is None else details.consent or None,
+        updated_at=at,
         expires_at=None if expires_at == NEVER else expires_at,
+        version=subject.version + 1,
+        samples=subject.samples + samples,
     )
 
 

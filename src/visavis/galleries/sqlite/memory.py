@@ -43,7 +43,7 @@ def from_vector(vector: FloatArray, sealer: Sealer | None, subject: int) -> byte
 
 
 def to_vectors(stored: Sequence[bytes], subjects: Sequence[int], sealer: Sealer | None, dimension: int) -> FloatArray:
-    """Return embeddings (N, D) from how they are stored; a dimension of -1 is taken from them."""
+    """Return embeddings (N, D) from how they are stored."""
     if sealer:
         pairs = zip(stored, subjects, strict=True)
         stored = [sealer.open(data, f"embedding of subject {subject}") for data, subject in pairs]

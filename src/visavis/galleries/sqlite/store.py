@@ -213,10 +213,10 @@ class SqliteTransaction(Transaction):
         self._execute = connection.execute
         self._keys = keys
 
-    @cached_property
+    @property
     def _sealer(self) -> Sealer | None:
         """What opens the gallery, where it is encrypted; who only forgets does without."""
-        return sealer_of(self._connection, self._keys, self.gallery)
+        return sealer_of(self._connection, self._keys, self.gallery) if self.gallery.encrypted else None
 
     def find(self, subjects: Iterable[str]) -> dict[str, Subject]:
         sealer, statement = self._sealer, f"{_SUBJECTS} WHERE gallery = ? AND id_hash = ?"
@@ -238,7 +238,9 @@ class SqliteTransaction(Transaction):
         sealer = self._sealer
         where, of = ("samples.gallery", self.gallery.number) if subject is None else ("samples.subject", subject)
         rows = self._rows(f"{_SAMPLES} WHERE {where} = ? AND id > ? ORDER BY id LIMIT ?", of, after, limit)
-        return tuple(_sample_of(row, sealer) for row in rows)
+        stored, subjects = [row["embedding"] for row in rows], [row["subject"] for row in rows]
+        embeddings = to_vectors(stored, subjects, sealer, self.gallery.space.dimension)
+        return tuple(_sample_of(row, vector, sealer) for row, vector in zip(rows, embeddings, strict=True))
 
     def picture(self, sample: int) -> bytes | None:
         sealer = self._sealer
@@ -255,8 +257,9 @@ class SqliteTransaction(Transaction):
 
     def matches(self, hits: Sequence[Sequence[Hit]]) -> tuple[tuple[Match, ...], ...] | None:
         """Return hits with what is known of their subjects; None where one has gone since."""
+        sealer = self._sealer
         try:
-            return tuple(tuple(map(self._match, several)) for several in hits)
+            return tuple(tuple(self._match(hit, sealer) for hit in several) for several in hits)
         except LookupError:
             return None
 
@@ -273,6 +276,7 @@ class SqliteTransaction(Transaction):
         self._execute("UPDATE galleries SET policy = ? WHERE number = ?", setting)
 
     def put_subjects(self, changes: Sequence[tuple[Subject | None, Subject]]) -> None:
+        sealer = self._sealer
         for before, after in changes:
             number, content = after.number, _content(after)
             details: int | None = None
@@ -283,7 +287,7 @@ class SqliteTransaction(Transaction):
                     self._execute(_ADD_STUBS, (1,))
                     details = None
             if details is None:
-                stored = _sealed(content, self._sealer, _DETAILS.format(number))
+                stored = _sealed(content, sealer, _DETAILS, number)
                 details = self._execute("INSERT INTO details (content) VALUES (?)", (stored,)).lastrowid
             expires_at = None if after.expires_at is None else _integer(after.expires_at)
             values = (details, _integer(after.updated_at), expires_at, after.version, after.samples, number)
@@ -294,8 +298,8 @@ class SqliteTransaction(Transaction):
                 self._execute(_SET_SUBJECT, values)
 
     def put_samples(self, rows: Sequence[SampleRow]) -> None:
-        self._connection.executemany(_NEW_SAMPLE, map(self._sample_values, rows))
         sealer = self._sealer
+        self._connection.executemany(_NEW_SAMPLE, (self._sample_values(row, sealer) for row in rows))
         pictures = [(row.id, row.picture) for row in rows if row.picture is not None]
         if sealer:
             pictures = [(id_, sealer.seal(picture, _PICTURE.format(id_))) for id_, picture in pictures]
@@ -349,11 +353,11 @@ class SqliteTransaction(Transaction):
     def _rows(self, statement: str, *values: Value) -> list[Row]:
         return _named(self._execute(statement, values))
 
-    def _match(self, hit: Hit) -> Match:
+    def _match(self, hit: Hit, sealer: Sealer | None) -> Match:
         row = self._execute(_HIT, (hit.sample, self.gallery.number)).fetchone()
         if row is None or row[0] != hit.subject:
             raise LookupError
-        content = _opened(row[1], self._sealer, _DETAILS.format(hit.subject))
+        content = _opened(row[1], sealer, _DETAILS, hit.subject)
         return Match(
             subject=content["id"],
             subject_number=hit.subject,
@@ -362,12 +366,12 @@ class SqliteTransaction(Transaction):
             distance=hit.distance,
         )
 
-    def _sample_values(self, row: SampleRow) -> tuple[Value, ...]:
-        new, sealer = row.new, self._sealer
+    def _sample_values(self, row: SampleRow, sealer: Sealer | None) -> tuple[Value, ...]:
+        new = row.new
         known = {"quality": None if new.quality is None else astuple(new.quality), "source": new.source}
         return (
             *(row.id, self.gallery.number, row.subject, from_vector(row.embedding, sealer, row.subject)),
-            *(_sealed(_json(known), sealer, _ABOUT.format(row.subject)), row.kept, _integer(row.created_at)),
+            *(_sealed(_json(known), sealer, _ABOUT, row.subject), row.kept, _integer(row.created_at)),
             *(None if new.key is None else self._hash("key", new.key), row.fingerprint),
         )
 
@@ -425,18 +429,20 @@ def _integer(moment: datetime) -> int:
 
 def _named(cursor: sqlite3.Cursor) -> list[Row]:
     """Return all rows by the names of their columns, with moments as such."""
-    names = [name for name, *_ in cursor.description]
-    rows = [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
+    found = cursor.fetchall()
+    names = [column[0] for column in cursor.description] if found else []
+    rows = [dict(zip(names, values, strict=True)) for values in found]
     for name in _MOMENTS.intersection(names):
         for row in rows:
-            row[name] = None if row[name] is None else _EPOCH + row[name] * _MICROSECOND
+            if row[name] is not None:
+                row[name] = _EPOCH + row[name] * _MICROSECOND
     return rows
 
 
 def _gallery_of(row: Row) -> Gallery:
-    space = EmbeddingSpace(row["space"], row.pop("dimension"), row.pop("metric"))
-    known = {"space": space, "policy": _policy_of(row["policy"]), "encrypted": bool(row["encrypted"])}
-    return Gallery(**row | known)
+    row["space"] = EmbeddingSpace(row["space"], row.pop("dimension"), row.pop("metric"))
+    row["policy"], row["encrypted"] = _policy_of(row["policy"]), bool(row["encrypted"])
+    return Gallery(**row)
 
 
 @lru_cache
@@ -452,8 +458,8 @@ def _policy_text(policy: Policy) -> str:
 
 
 def _subject_of(row: Row, sealer: Sealer | None) -> Subject:
-    content = _opened(row.pop("content"), sealer, _DETAILS.format(row["number"]))
-    return Subject(**row, **content)
+    row.update(_opened(row.pop("content"), sealer, _DETAILS, row["number"]))
+    return Subject(**row)
 
 
 def _content(subject: Subject) -> str:
@@ -462,31 +468,33 @@ def _content(subject: Subject) -> str:
     return _json(known)
 
 
-def _sample_of(row: Row, sealer: Sealer | None) -> Sample:
-    number, embedding = row["subject"], row["embedding"]
-    about = _opened(row.pop("about"), sealer, _ABOUT.format(number))
-    known = {
-        "subject": _opened(row.pop("content"), sealer, _DETAILS.format(number))["id"],
-        "embedding": to_vectors([embedding], [number], sealer, -1)[0],
-        "quality": None if about["quality"] is None else Quality(*about["quality"]),
-        "source": about["source"],
-    }
-    return Sample(**row | known)
+def _sample_of(row: Row, embedding: FloatArray, sealer: Sealer | None) -> Sample:
+    about = _opened(row["about"], sealer, _ABOUT, row["subject"])
+    return Sample(
+        id=row["id"],
+        subject=_opened(row["content"], sealer, _DETAILS, row["subject"])["id"],
+        embedding=embedding,
+        quality=None if about["quality"] is None else Quality(*about["quality"]),
+        source=about["source"],
+        picture=row["picture"],
+        created_at=row["created_at"],
+    )
 
 
 def _log_entry_of(row: Row) -> LogEntry:
-    return LogEntry(**row | {"subjects": tuple(json.loads(row["subjects"]))})
+    row["subjects"] = tuple(json.loads(row["subjects"]))
+    return LogEntry(**row)
 
 
 def _json(content: Mapping[str, Any]) -> str:
     return json.dumps(content, separators=(",", ":"))
 
 
-def _sealed(text: str, sealer: Sealer | None, place: str) -> str | bytes:
-    return sealer.seal(text.encode(), place) if sealer else text
+def _sealed(text: str, sealer: Sealer | None, place: str, number: int) -> str | bytes:
+    return sealer.seal(text.encode(), place.format(number)) if sealer else text
 
 
-def _opened(stored: str | bytes, sealer: Sealer | None, place: str) -> dict[str, Any]:
-    text = sealer.open(stored, place) if sealer and isinstance(stored, bytes) else stored
+def _opened(stored: str | bytes, sealer: Sealer | None, place: str, number: int) -> dict[str, Any]:
+    text = sealer.open(stored, place.format(number)) if sealer and isinstance(stored, bytes) else stored
     content: dict[str, Any] = json.loads(text)
     return content
