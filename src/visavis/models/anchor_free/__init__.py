@@ -1,1 +1,0 @@
-"""Anchor-free detectors: SCRFD and YuNet."""
