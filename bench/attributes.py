@@ -24,9 +24,10 @@ from lfw import DATA
 from numpy.typing import NDArray
 
 from visavis import Recognizer, SetupError
+from visavis.core.geometry import Detections
 from visavis.core.image import read_image
-from visavis.models.attributes import LEAST_LIVENESS, AttributeModels, is_live
-from visavis.models.detection import Sightings
+from visavis.models.attributes import LEAST_LIVENESS, is_live
+from visavis.models.heads import AttributeModels
 from visavis.models.installation import Installation, default_cache_dir, default_models_dir
 from visavis.options import Attribute
 from visavis.types import Attributes, Pose
@@ -47,7 +48,7 @@ class Shot:
     """A photo, and the faces that were found in it."""
 
     pixels: Pixels
-    faces: Sightings
+    faces: Detections
 
 
 class Bench:
@@ -67,14 +68,14 @@ class Bench:
         faces = self.recognizer.detect(pixels)
         boxes = np.array([face.box_xyxy for face in faces], np.float32).reshape(-1, 4)
         points = np.array([face.landmarks for face in faces], np.float32).reshape(-1, 5, 2)
-        return Shot(pixels, Sightings(boxes, np.array([face.score for face in faces], np.float32), points))
+        return Shot(pixels, Detections(boxes, np.array([face.score for face in faces], np.float32), points))
 
     def ask(self, shot: Shot, attribute: Attribute, scale: float = 1.0) -> tuple[Attributes, ...]:
         """Return an attribute of each face, in crops so many times the size of visavis's own."""
         middles = (shot.faces.boxes_xyxy[:, 2:] + shot.faces.boxes_xyxy[:, :2]) / 2
         halves = (shot.faces.boxes_xyxy[:, 2:] - shot.faces.boxes_xyxy[:, :2]) / 2 * np.float32(scale)
         boxes = np.concatenate([middles - halves, middles + halves], axis=1)
-        return self.attributes(shot.pixels, Sightings(boxes, shot.faces.scores, shot.faces.landmarks), [attribute])
+        return self.attributes(shot.pixels, Detections(boxes, shot.faces.scores, shot.faces.landmarks), [attribute])
 
 
 def read(path: Path) -> Pixels:
@@ -137,7 +138,7 @@ def mirrored(shot: Shot) -> Shot:
     boxes = shot.faces.boxes_xyxy.copy()
     boxes[:, [0, 2]] = shot.pixels.shape[1] - 1 - boxes[:, [2, 0]]
     pixels = np.ascontiguousarray(shot.pixels[:, ::-1])
-    return Shot(pixels, Sightings(boxes, shot.faces.scores, shot.faces.landmarks))
+    return Shot(pixels, Detections(boxes, shot.faces.scores, shot.faces.landmarks))
 
 
 def turned(pixels: Pixels, degrees: float) -> Pixels:
@@ -178,7 +179,7 @@ def report_ages(bench: Bench) -> None:
 def largest(shot: Shot) -> Shot:
     """Return a photo with its largest face alone."""
     faces = shot.faces
-    return Shot(shot.pixels, Sightings(faces.boxes_xyxy[:1], faces.scores[:1], faces.landmarks[:1]))
+    return Shot(shot.pixels, Detections(faces.boxes_xyxy[:1], faces.scores[:1], faces.landmarks[:1]))
 
 
 def report_cost(bench: Bench, shot: Shot, attributes: Iterable[Attribute]) -> None:

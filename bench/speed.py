@@ -33,11 +33,9 @@ from visavis import Recognizer
 from visavis.core.geometry import extract_chip
 from visavis.core.pyramid import plan_canvases, pyramid_levels
 from visavis.models.catalogue import DLIB
-from visavis.models.dlib import graphs
-from visavis.models.dlib.files import Network, read_network
+from visavis.models.dlib.networks import detector_graph, embedder_graph, read_network
 from visavis.models.installation import read_source, source_path
-from visavis.models.packs import Role
-from visavis.models.runtime import RuntimeSpec, compile_network, precision_in_force
+from visavis.models.runtime import Graph, RuntimeSpec, compile_graph, precision_in_force
 
 PRECISIONS = ("f32", "auto")
 _TURN_S = 0.1
@@ -128,7 +126,7 @@ def matrix_multiplier(spec: RuntimeSpec, side: int = 2048) -> Callable[[], objec
         [numpy_helper.from_array(values, "b")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    infer = compile_network(model.SerializeToString(), spec)
+    infer = compile_graph(Graph(model.SerializeToString()), spec)
     return lambda: infer(values)
 
 
@@ -143,10 +141,6 @@ def report_share_of_peak(times: dict[str, dict[str, float]], operations: dict[st
         for name, flops in operations.items():
             rate = flops / times[name][precision] / 1e6
             print(f"  {name:24} {flops / 1e9:6.2f} GFLOP {rate:8.0f} GFLOP/s = {rate / peak:.0%} of it")
-
-
-def _network(role: Role) -> Network:
-    return read_network(read_source(DLIB.part(role).files[0]))
 
 
 def main() -> None:
@@ -216,13 +210,10 @@ def main() -> None:
     )
 
     (canvas,) = plan_canvases(pyramid_levels((640, 480)), 0)
+    detector, embedder = (read_network(read_source(DLIB.part(role).files[0])) for role in ("detector", "embedder"))
     operations = {
-        "embedder": floating_point_operations(
-            graphs.embedder_graph(_network("embedder"), (150, 150)), [1, 150, 150, 3]
-        ),
-        "detector": floating_point_operations(
-            graphs.detector_graph(_network("detector")), [1, *canvas.size_wh[::-1], 3]
-        ),
+        "embedder": floating_point_operations(embedder_graph(*embedder), [1, 150, 150, 3]),
+        "detector": floating_point_operations(detector_graph(*detector), [1, *canvas.size_wh[::-1], 3]),
     }
     report_share_of_peak(times, operations, rounds)
 

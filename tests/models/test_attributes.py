@@ -1,6 +1,7 @@
 """Liveness, head pose, age and gender: asked for or not, of no face or many, alone or at the same time."""
 
 import json
+import pickle
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,21 +15,23 @@ from conftest import read_pixels
 from numpy.typing import NDArray
 
 from visavis import Recognizer
+from visavis.core.geometry import Detections
 from visavis.errors import InvalidOption, ModelCorrupt, ModelMissing, RuntimeFailed
-from visavis.models.attributes import LEAST_LIVENESS, ROLE_OF_ATTRIBUTE, AttributeModels, is_live
+from visavis.models.attributes import LEAST_LIVENESS, ROLE_OF_ATTRIBUTE, is_live
 from visavis.models.catalogue import DLIB, OPEN
 from visavis.models.catalogue.shared import LIVENESS
-from visavis.models.detection import Sightings
+from visavis.models.heads import AttributeModels
 from visavis.models.installation import FILES, Installation, as_installed
 from visavis.models.runtime import RuntimeSpec
+from visavis.models.torch import minifasnet
 from visavis.options import Attribute
 from visavis.types import Attributes, Face, Gender, Pose
 
 IN_F32 = RuntimeSpec(precision="f32", threads=1)
-NOBODY = Sightings(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
+NOBODY = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
 
 
-ONE = Sightings(np.array([[150, 20, 300, 220]], np.float32), np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
+ONE = Detections(np.array([[150, 20, 300, 220]], np.float32), np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +102,20 @@ def test_a_damaged_model_is_refused(tmp_path: Path, open_models: Path, astronaut
     path = tmp_path / FILES / LIVENESS.files[1].name
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ModelCorrupt, match=r"V1SE\.pth is not the file"):
+        absent(tmp_path)(astronaut_pixels, ONE, ["liveness"])
+
+
+def test_no_file_is_unpickled_that_is_not_the_pinned_one(
+    tmp_path: Path, open_models: Path, astronaut_pixels: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_data: bytes) -> None:
+        raise AssertionError("read")
+
+    monkeypatch.setattr(minifasnet, "read_state_dict", fail)
+    shutil.copytree(open_models / FILES, tmp_path / FILES)
+    name = LIVENESS.files[0].name
+    (tmp_path / FILES / name).write_bytes(pickle.dumps(Path(name)))
+    with pytest.raises(ModelCorrupt, match=f"{name} is not the file that visavis knows"):
         absent(tmp_path)(astronaut_pixels, ONE, ["liveness"])
 
 
@@ -203,9 +220,9 @@ def test_many_faces_are_told_as_one_by_one(attributes: AttributeModels, test_dat
     corners = draw.uniform(0, 300, (37, 2)).astype(np.float32)
     boxes = np.concatenate([corners, corners + draw.uniform(30, 120, (37, 2)).astype(np.float32)], axis=1)
     points = np.zeros((37, 5, 2), np.float32)
-    together = attributes(image, Sightings(boxes, np.ones(37, np.float32), points), get_args(Attribute))
+    together = attributes(image, Detections(boxes, np.ones(37, np.float32), points), get_args(Attribute))
     for number, box in enumerate(boxes):
-        alone = Sightings(box[None], np.ones(1, np.float32), points[:1])
+        alone = Detections(box[None], np.ones(1, np.float32), points[:1])
         (one,) = attributes(image, alone, get_args(Attribute))
         same = together[number]
         assert one.liveness == pytest.approx(same.liveness, abs=1e-4)

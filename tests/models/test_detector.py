@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from visavis import InvalidOption, Recognizer
 from visavis.core.geometry import iou
-from visavis.models.dlib.detector import search_size
+from visavis.core.pyramid import search_size
 
+WINDOW = 80  # of dlib's detector
 FACE = np.array([[167, 66, 266, 165]], np.float32)  # of the astronaut
 
 
@@ -116,13 +117,13 @@ def test_a_level_too_large_for_one_canvas(recognizer: Recognizer, astronaut_pixe
 
 
 def test_search_size() -> None:
-    assert search_size((640, 480), 80) == (640, 480)
-    assert search_size((640, 480), 40) == (1280, 960)
-    assert search_size((640, 480), 0.25) == (427, 320)
-    assert search_size((50, 50), 0.1) == (200, 200)  # never below 20 pixels
-    assert search_size((100_000, 500), 0.04)[0] * search_size((100_000, 500), 0.04)[1] <= 16_100_000
+    assert search_size((640, 480), 80, WINDOW) == (640, 480)
+    assert search_size((640, 480), 40, WINDOW) == (1280, 960)
+    assert search_size((640, 480), 0.25, WINDOW) == (427, 320)
+    assert search_size((50, 50), 0.1, WINDOW) == (200, 200)  # never below 20 pixels
+    assert search_size((100_000, 500), 0.04, WINDOW)[0] * search_size((100_000, 500), 0.04, WINDOW)[1] <= 16_100_000
     with pytest.raises(InvalidOption, match="min_face must be 46 or more"):
-        search_size((8000, 4000), 10)
+        search_size((8000, 4000), 10, WINDOW)
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 5, 9.9, float("nan"), float("inf"), 10**400, "big"])

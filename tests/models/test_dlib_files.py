@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from visavis.errors import ModelCorrupt
 from visavis.models.catalogue import DLIB
-from visavis.models.dlib.files import Conv, DlibStream, read_landmark_forest, read_network
+from visavis.models.dlib.files import DlibStream
+from visavis.models.dlib.landmarks import read_landmark_forest
+from visavis.models.dlib.networks import read_network
 from visavis.models.installation import read_source
 
 
@@ -48,16 +50,13 @@ def test_numbers(values: list[float]) -> None:
 
 
 def test_the_networks_are_what_the_catalogue_says(detector: bytes) -> None:
-    network = read_network(detector)
-    assert (len(network.layers), network.parameters) == (
-        DLIB.part("detector").files[0].layers,
-        DLIB.part("detector").files[0].parameters,
-    )
-    first, last = network.layers[0], network.layers[-1]
-    assert isinstance(first, Conv)
-    assert isinstance(last, Conv)
-    assert first.weights.shape == (16, 3, 5, 5)
-    assert last.weights.shape == (1, 45, 9, 9)
+    network, weights = read_network(detector)
+    (file,) = DLIB.part("detector").files
+    parameters = sum(array.size for own in weights.values() for array in own.values())
+    assert (len(network.layers), parameters) == (file.layers, file.parameters)
+    first, *_, last = network.layers
+    assert weights[first]["kernel"].shape == (16, 3, 5, 5)
+    assert weights[last]["kernel"].shape == (1, 45, 9, 9)
 
 
 def test_the_landmark_forest_is_complete(landmarks: bytes) -> None:

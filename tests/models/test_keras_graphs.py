@@ -12,8 +12,8 @@ from keras_nets import facenet as facenet_on
 from keras_nets import resnet50 as resnet50_on
 
 from visavis import ModelCorrupt
-from visavis.models.keras.graphs import keras_graph
-from visavis.models.keras.network import Add, Conv, Dense, Kind, MaxPool, Mean, Network, Norm, Relu, same_padding
+from visavis.models.keras.networks import keras_graph, keras_order
+from visavis.models.onnx_graphs import Add, Conv, Dense, Elementwise, Kind, Mean, Network, Norm, Pool, same_padding
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ def test_the_networks_are_as_large_as_the_published_ones(name: str, parameters: 
 
 def one_layer(kind: Kind, side: int) -> Network:
     """Return a network of a layer, and the mean of each channel."""
-    network = Network(3, side)
+    network = Network((3, side, side))
     network.add("first", kind, Network.INPUT)
     network.add("mean", Mean(), "first")
     return network
@@ -102,7 +102,7 @@ def test_convolutions(window: tuple[int, int], stride: int, padding: Literal["sa
 
 @pytest.mark.parametrize("side", [3, 4, 9, 112])
 def test_maxima_have_no_padding(side: int) -> None:
-    network = one_layer(MaxPool(3, 2), side)
+    network = one_layer(Pool("MaxPool", 3, 2), side)
     network.add("end", Dense(2), "mean")
     layers, image = NumpyLayers(), image_for(network)
     theirs = layers.dense("end", layers.mean(layers.max_pool(image)), 2)
@@ -111,10 +111,10 @@ def test_maxima_have_no_padding(side: int) -> None:
 
 @pytest.mark.parametrize("scale", [True, False])
 def test_a_normalisation_with_an_extreme_variance(scale: bool) -> None:  # noqa: FBT001  # a case
-    network = Network(3, 4)
+    network = Network((3, 4, 4))
     network.add("conv", Conv(5, (3, 3), bias=True), Network.INPUT)
     network.add("norm", Norm(scale), "conv")
-    network.add("relu", Relu(), "norm")
+    network.add("relu", Elementwise("Relu"), "norm")
     network.add("sum", Add(), "relu", "norm")
     network.add("mean", Mean(), "sum")
     image, files = image_for(network), []
@@ -148,7 +148,7 @@ def test_same_padding(size: int, window: int, stride: int, pads: tuple[int, int]
 
 def test_layers_of_other_names_go_by_their_order(facenet: Case) -> None:
     """As Keras itself does; its order of branches is that of the distance to the output, not ours."""
-    order = [layer.name for layer in facenet.network.in_keras_order() if facenet.network.weights_of(layer)]
+    order = [layer.name for layer in keras_order(facenet.network) if facenet.network.weights_of(layer)]
     renamed = {
         f"layer_{i}": {f"layer_{i}/w{j}": array for j, array in enumerate(facenet.weights[name].values())}
         for i, name in enumerate(order)
@@ -169,7 +169,7 @@ def changed(layer: str, change: Callable[[dict[str, Array]], dict[str, Array]]) 
 
 
 def tiny() -> Network:
-    network = Network(2, 4)
+    network = Network((2, 4, 4))
     network.add("conv", Conv(3, (3, 3)), Network.INPUT)
     network.add("norm", Norm(scale=False), "conv")
     network.add("mean", Mean(), "norm")

@@ -10,11 +10,11 @@ import pytest
 from keras_nets import NETWORKS, keras_file, random_file
 
 from visavis import ModelCorrupt, ModelMissing, Recognizer
+from visavis.models import heads
 from visavis.models.catalogue import FACENET, FACENET512, OPEN, VGGFACE2
 from visavis.models.embedders import to_input
 from visavis.models.installation import PINS, as_installed, is_cached
-from visavis.models.keras import graphs
-from visavis.models.keras.network import Network
+from visavis.models.onnx_graphs import Network
 from visavis.models.packs import Pack
 from visavis.options import Runtime
 
@@ -64,7 +64,7 @@ def test_a_face_is_embedded(
         assert face.embedding.shape == (pack.dimension,)
         assert np.array_equal(face.embedding, again.embedding)
         embeddings.append(face.embedding)
-        monkeypatch.setattr(graphs, "keras_graph", fail)
+        monkeypatch.setattr(heads, "keras_graph", fail)
     ours, theirs = embeddings
     assert np.abs(ours - theirs).max() < 1e-4 * np.abs(ours).max()
     assert is_cached(recognizer.pack.part("embedder"), ".onnx", tmp_path)

@@ -12,7 +12,7 @@ import torch_files
 from numpy.typing import NDArray
 
 from visavis.errors import ModelCorrupt
-from visavis.models.runtime import RuntimeSpec, compile_network
+from visavis.models.runtime import Graph, RuntimeSpec, compile_graph
 from visavis.models.torch.minifasnet import liveness_graph
 from visavis.models.torch.state import read_state_dict
 from visavis.options import Runtime
@@ -83,7 +83,7 @@ def difference(found: NDArray[np.float32], expected: NDArray[Any]) -> float:
 
 def run(files: list[bytes], crops: NDArray[np.uint8], runtime: Runtime = "openvino") -> NDArray[np.float32]:
     spec = RuntimeSpec(runtime, precision="f32", threads=1)
-    return compile_network(liveness_graph(files, SIDE), spec)(crops)
+    return compile_graph(Graph(liveness_graph(files, SIDE)), spec)(crops)[0]
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
@@ -144,8 +144,8 @@ OTHERS = {
     "a layer too many": ({**STATE, "extra.weight": np.zeros(3, np.float32)}, "extra.weight"),
     "another type": ({**STATE, "prob.weight": STATE["prob.weight"].astype(np.float64)}, "no prob.weight"),
     "another number of dimensions": ({**STATE, "prob.weight": np.zeros(3, np.float32)}, "no prob.weight"),
-    "another normalisation": ({**STATE, "bn.bias": np.zeros(4, np.float32)}, "other channels"),
-    "another width": ({**STATE, "prob.weight": np.zeros((3, 4), np.float32)}, "do not make a network"),
+    "another normalisation": ({**STATE, "bn.bias": np.zeros(4, np.float32)}, "instead of"),
+    "another width": ({**STATE, "prob.weight": np.zeros((3, 4), np.float32)}, "instead of"),
     "another number of classes": ({**STATE, "prob.weight": np.zeros((2, 5), np.float32)}, "do not make a network"),
 }
 

@@ -11,7 +11,7 @@ from conftest import many_faces
 from numpy.typing import NDArray
 
 from visavis import InvalidOption, Recognizer, RuntimeFailed, RuntimeMissing
-from visavis.models.runtime import RuntimeSpec, compile_network, describe, precision_in_force
+from visavis.models.runtime import Graph, RuntimeSpec, compile_graph, describe, precision_in_force
 
 
 @pytest.fixture(scope="module")
@@ -100,14 +100,14 @@ def test_openvino_reports_its_use_to_nobody(tmp_path: Path, cache_dir: Path) -> 
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 def test_a_foreign_graph(runtime: str) -> None:
     with pytest.raises(RuntimeFailed, match="cannot load"):
-        compile_network(b"not a graph", RuntimeSpec(runtime))  # type: ignore[arg-type]
+        compile_graph(Graph(b"not a graph"), RuntimeSpec(runtime))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 def test_a_runtime_that_is_not_installed(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, runtime, None)
     with pytest.raises(RuntimeMissing, match="pip install"):
-        compile_network(b"", RuntimeSpec(runtime))  # type: ignore[arg-type]
+        compile_graph(Graph(b""), RuntimeSpec(runtime))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from visavis import ModelCorrupt, RuntimeFailed
-from visavis.core.geometry import iou, suppress
-from visavis.models.anchor_free.scrfd import ScrfdHead
-from visavis.models.anchor_free.search import AnchorFreeDetector
-from visavis.models.runtime import Graph, RuntimeSpec, compile_graph
+from visavis.core.geometry import Detections, iou, suppress
+from visavis.models.anchor_free import SCRFD, AnchorFreeDetector
+from visavis.models.runtime import Graph, Infer, RuntimeSpec, compile_graph
 from visavis.options import Runtime
 
 Array = NDArray[np.float32]
@@ -88,9 +87,12 @@ def known_weights() -> dict[tuple[int, int], tuple[Array, Array]]:
     return weights
 
 
-def compiled(model: bytes, runtime: Runtime = "openvino") -> ScrfdHead:
-    spec = RuntimeSpec(runtime, "f32", threads=1)
-    return ScrfdHead(compile_graph(Graph(model, shape=(1, 3, None, None)), spec))
+def compiled(model: bytes, runtime: Runtime = "openvino") -> Infer:
+    return compile_graph(Graph(model, shape=(1, 3, None, None)), RuntimeSpec(runtime, "f32", threads=1))
+
+
+def read(model: bytes, runtime: Runtime, image: NDArray[np.uint8]) -> Detections:
+    return SCRFD.read(compiled(model, runtime), image)
 
 
 def decoded(
@@ -123,7 +125,7 @@ def test_the_head_reads_the_contract(runtime: Runtime, size_wh: tuple[int, int],
     weights = random_weights(sum(size_wh))
     image = np.random.default_rng(1).integers(0, 256, (size_wh[1] // 8, size_wh[0] // 8, 3), np.uint8)
     image = image.repeat(8, axis=0).repeat(8, axis=1)
-    found = compiled(network(weights, batched=batched), runtime)(image)
+    found = read(network(weights, batched=batched), runtime, image)
     expected = decoded(image, weights)
     assert len(expected) > 3
     assert found.scores == pytest.approx([row[0] for row in expected], abs=1e-4)
@@ -133,7 +135,7 @@ def test_the_head_reads_the_contract(runtime: Runtime, size_wh: tuple[int, int],
 
 def make_detector(runtime: Runtime = "openvino") -> AnchorFreeDetector:
     model = network(known_weights(), batched=False)
-    return AnchorFreeDetector(lambda: compiled(model, runtime), window=30, most_overlap=0.4)
+    return AnchorFreeDetector(SCRFD, lambda: compiled(model, runtime))
 
 
 def picture(size_wh: tuple[int, int], cells: Sequence[tuple[int, int, int]]) -> NDArray[np.uint8]:
@@ -187,9 +189,8 @@ def test_a_close_up_is_found_on_the_coarse_level(*, largest: bool) -> None:
 def test_overlapping_faces_are_one(runtime: Runtime) -> None:
     # Four cells side by side: the boxes of neighbours overlap by more than 0.4, those of the outer ones do not.
     image = picture((200, 150), [(2, column, 2) for column in range(1, 5)])
-    raw = compiled(network(known_weights(), batched=True), runtime)(
-        np.pad(image, ((0, 160 - 150), (0, 224 - 200), (0, 0)))
-    )
+    padded = np.pad(image, ((0, 160 - 150), (0, 224 - 200), (0, 0)))
+    raw = read(network(known_weights(), batched=True), runtime, padded)
     assert len(raw.scores) == 8
     kept = suppress(raw.boxes_xyxy, raw.scores, 0.4, iou)
     assert len(make_detector(runtime).find(image, (200, 150), largest=False).scores) == len(kept) == 2
@@ -213,9 +214,9 @@ def other_order(weights: dict[tuple[int, int], tuple[Array, Array]]) -> bytes:
 
 @pytest.mark.parametrize("make", [without_points, other_order])
 def test_another_network(make: Callable[[dict[tuple[int, int], tuple[Array, Array]]], bytes]) -> None:
-    head = compiled(make(known_weights()))
+    infer = compiled(make(known_weights()))
     with pytest.raises(ModelCorrupt, match="not those of an SCRFD with five points"):
-        head(np.zeros((32, 32, 3), np.uint8))
+        SCRFD.read(infer, np.zeros((32, 32, 3), np.uint8))
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -14,14 +14,13 @@ from conftest import many_faces, read_pixels
 from numpy.typing import NDArray
 
 from visavis import InvalidImage, InvalidOption, Recognizer
-from visavis.core.geometry import iou, suppress
+from visavis.core.geometry import Detections, iou, suppress
 from visavis.core.pyramid import Level, Pyramid, paint, plan_alone
-from visavis.models.anchor_free.search import AnchorFreeDetector, plan_levels
-from visavis.models.anchor_free.yunet import OUTPUTS, YuNetHead, load_detector
+from visavis.models.anchor_free import YUNET as FAMILY
+from visavis.models.anchor_free import AnchorFreeDetector, plan_levels
 from visavis.models.catalogue.shared import YUNET
-from visavis.models.detection import Sightings
 from visavis.models.installation import Installation
-from visavis.models.runtime import Graph, RuntimeSpec, compile_graph
+from visavis.models.runtime import Graph, Infer, RuntimeSpec, compile_graph
 from visavis.options import Precision, Runtime
 
 UInt8 = NDArray[np.uint8]
@@ -34,7 +33,7 @@ FACE = np.array([[183, 62, 274, 174]], np.float32)  # of the astronaut
 
 
 def detector(models: Path, runtime: Runtime = "openvino", precision: Precision = "f32") -> AnchorFreeDetector:
-    return load_detector(YUNET, Installation(RuntimeSpec(runtime, precision, threads=1), models, models))
+    return FAMILY.load(YUNET, Installation(RuntimeSpec(runtime, precision, threads=1), models, models))
 
 
 @pytest.fixture(scope="module")
@@ -53,27 +52,27 @@ def eyes_of(runtime: Runtime, open_models: Path) -> AnchorFreeDetector:
 
 
 @pytest.fixture(scope="module")
-def head_of(runtime: Runtime, open_models: Path) -> YuNetHead:
+def infer_of(runtime: Runtime, open_models: Path) -> Infer:
     model = Installation(RuntimeSpec(), open_models, open_models).read(YUNET.files[0])
-    graph = Graph(model, shape=(1, 3, None, None), outputs=OUTPUTS)
-    return YuNetHead(compile_graph(graph, RuntimeSpec(runtime, "f32", threads=1)))
+    graph = Graph(model, shape=(1, 3, None, None), outputs=FAMILY.outputs)
+    return compile_graph(graph, RuntimeSpec(runtime, "f32", threads=1))
 
 
 def photo(test_data: Path, name: str, longest: int | None = None) -> UInt8:
     return read_pixels(test_data / "images" / "groups" / f"{name}.jpg", longest)
 
 
-def by_opencv(models: Path, image: UInt8) -> Sightings:
+def by_opencv(models: Path, image: UInt8) -> Detections:
     """Return what OpenCV's detector finds, best first; its boxes are left, top, width, height."""
     path = str(models / "files" / YUNET.files[0].name)
     theirs = cv2.FaceDetectorYN.create(path, "", image.shape[1::-1], LEAST_SCORE, MOST_OVERLAP)
     found = theirs.detect(np.ascontiguousarray(image[..., ::-1]))[1]
     rows = np.zeros((0, 15), np.float32) if found is None else found[np.argsort(-found[:, 14], kind="stable")]
     boxes = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
-    return Sightings(boxes, rows[:, 14], rows[:, 4:14].reshape(-1, 5, 2))
+    return Detections(boxes, rows[:, 14], rows[:, 4:14].reshape(-1, 5, 2))
 
 
-def assert_same(ours: Sightings, theirs: Sightings) -> None:
+def assert_same(ours: Detections, theirs: Detections) -> None:
     order = np.argsort(-ours.scores, kind="stable")
     assert len(order) == len(theirs.scores)
     assert np.abs(ours.boxes_xyxy[order] - theirs.boxes_xyxy).max(initial=0) < 1
@@ -82,13 +81,13 @@ def assert_same(ours: Sightings, theirs: Sightings) -> None:
 
 
 @pytest.mark.parametrize("name", PHOTOS)
-def test_the_head_is_opencvs(head_of: YuNetHead, open_models: Path, test_data: Path, name: str) -> None:
+def test_the_head_is_opencvs(infer_of: Infer, open_models: Path, test_data: Path, name: str) -> None:
     image = photo(test_data, name, longest=1000)
     (canvas,) = plan_alone(Level(0, image.shape[1::-1]), 256, 32)
-    found = head_of(paint(canvas, Pyramid(image), (0, 0, 0)))
+    found = FAMILY.read(infer_of, paint(canvas, Pyramid(image), (0, 0, 0)))
     kept = suppress(found.boxes_xyxy, found.scores, MOST_OVERLAP, iou)
     assert_same(
-        Sightings(found.boxes_xyxy[kept], found.scores[kept], found.landmarks[kept]), by_opencv(open_models, image)
+        Detections(found.boxes_xyxy[kept], found.scores[kept], found.landmarks[kept]), by_opencv(open_models, image)
     )
 
 

@@ -9,9 +9,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from visavis.models.keras.graphs import keras_graph
-from visavis.models.keras.network import Network, inception_resnet_v1, vggface2_resnet50
-from visavis.models.runtime import Infer, RuntimeSpec, compile_network
+from visavis.models.keras.networks import inception_resnet_v1, keras_graph, keras_shapes, vggface2_resnet50
+from visavis.models.onnx_graphs import Network
+from visavis.models.runtime import Graph, Infer, RuntimeSpec, compile_graph
 from visavis.options import Runtime
 
 Array: TypeAlias = NDArray[np.floating]
@@ -42,19 +42,20 @@ def random_file(network: Network) -> bytes:
         array *= np.sqrt(2 / math.prod(shape[:-1]), dtype=np.float32)
         return np.abs(array) if use == "moving_variance" else array
 
-    shapes = {name: network.weights_of(layer) for name, layer in network.layers.items()}
+    shapes = {name: keras_shapes(network, layer) for name, layer in network.layers.items()}
     return keras_file(
         {name: {f"{name}/{use}:0": draw(use, shape) for use, shape in own.items()} for name, own in shapes.items()}
     )
 
 
 def compiled(network: Network, file: bytes, runtime: Runtime = "openvino") -> Infer:
-    return compile_network(keras_graph(network, file), RuntimeSpec(runtime, "f32", threads=1))
+    return compile_graph(Graph(keras_graph(network, file)), RuntimeSpec(runtime, "f32", threads=1))
 
 
 def run(infer: Infer, image: Array) -> Array:
     """Return the output (D,) for an image (H, W, C)."""
-    output: Array = infer(image.transpose(2, 0, 1)[None])[0]
+    (outputs,) = infer(image.transpose(2, 0, 1)[None])
+    output: Array = outputs[0]
     return output
 
 

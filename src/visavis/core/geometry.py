@@ -1,14 +1,17 @@
 """Geometry of faces: boxes, suppression, similarity transforms, aligned chips and upright crops."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from visavis.types import FloatArray, UInt8Array
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # dlib's map to the half-size image is off by half a pixel: x too low, y too high; every halving starts two pixels in.
 _DLIB_PHASE = np.array([[0, 0, -0.5], [0, 0, 0.5]])
@@ -56,6 +59,32 @@ class ChipTemplate:
     points: FloatArray
     sampling: Literal["dlib", "plain"] = "dlib"
     anatomy: Anatomy = EYES_NOSE_MOUTH
+
+
+class Rows:
+    """A base of dataclasses of arrays that have a row for each face."""
+
+    __slots__ = ()
+
+    def __getitem__(self, chosen: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "Self":
+        """Return the chosen rows, in the order given."""
+        arrays = [getattr(self, field.name)[chosen] for field in fields(self)]  # type: ignore[arg-type]
+        return type(self)(*arrays)
+
+    @classmethod
+    def concatenate(cls, parts: "Sequence[Self]") -> "Self":
+        """Return the rows of all parts, of which there is at least one."""
+        names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections(Rows):
+    """Faces in pixels of the image searched: boxes (N, 4), scores (N,) and landmarks (N, P, 2)."""
+
+    boxes_xyxy: FloatArray
+    scores: FloatArray
+    landmarks: FloatArray
 
 
 def iou(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:

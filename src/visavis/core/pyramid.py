@@ -11,6 +11,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from visavis.errors import InvalidOption
 from visavis.types import SizeWH, UInt8Array
 
 # Distances between a canvas's edge and its tiles, and between tiles. Source: dlib's ``input_rgb_image_pyramid``.
@@ -22,6 +23,10 @@ _LEAST_ROWS = 5
 _STRIDE = 8  # of dlib's detector
 # A detector's convolutions have nothing to say about less, and not every runtime takes that for an answer.
 _LEAST_CANVAS = 32
+# Smaller faces are too blurred to tell people apart; and a strip of an image must not cost more than a photo.
+_SMALLEST_BY_FRACTION = 20
+_MOST_PIXELS_BY_FRACTION = 16_000_000
+_MOST_SEARCHED_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,35 @@ class Canvas:
 
     size_wh: SizeWH
     tiles: tuple[Tile, ...]
+
+
+def search_size(size_wh: SizeWH, min_face: float, window: float) -> SizeWH:
+    """Return the size to bring an image to, so that a detector finds faces of ``min_face`` and larger.
+
+    Args:
+        size_wh: of the image.
+        min_face: from 1 on, the smallest face's size in pixels; below 1, as a fraction of the image's shorter side.
+            A fraction never asks for faces below 20 pixels, nor for more than 16 megapixels to search.
+        window: the smallest face that the detector finds, in pixels.
+
+    Raises:
+        InvalidOption: not a number above 0, or more than 100 megapixels would have to be searched.
+    """
+    area = size_wh[0] * size_wh[1]
+    if min_face >= 1:
+        scale = window / min_face
+        if scale * scale * area > _MOST_SEARCHED_PIXELS:
+            least = np.ceil(window * np.sqrt(area / _MOST_SEARCHED_PIXELS))
+            raise InvalidOption(
+                f"faces of {min_face:g} pixels are too small to look for in an image of {size_wh[0]} x {size_wh[1]}: "
+                f"min_face must be {least:g} or more here"
+            )
+    elif min_face > 0:
+        scale = min(window / (min_face * min(size_wh)), window / _SMALLEST_BY_FRACTION)
+        scale = min(scale, float(np.sqrt(_MOST_PIXELS_BY_FRACTION / area)))
+    else:
+        raise InvalidOption(f"min_face must be a number above 0, not {min_face!r}")
+    return max(1, round(size_wh[0] * scale)), max(1, round(size_wh[1] * scale))
 
 
 def pyramid_levels(size_wh: SizeWH) -> tuple[Level, ...]:

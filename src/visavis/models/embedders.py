@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from visavis.errors import ModelCorrupt, RuntimeFailed
 from visavis.models.packs import InputContract
-from visavis.models.runtime import InferAll
+from visavis.models.runtime import Infer
 from visavis.types import FloatArray, UInt8Array
 
 # Runtimes prepare themselves anew for every batch size: full batches, and a last one that is filled up to one of these.
@@ -20,7 +20,7 @@ _LARGEST_DIFFERENCE = 0.1
 class ChipEmbedder:
     """Embed chips in batches. Thread-safe."""
 
-    def __init__(self, infer: InferAll, contract: InputContract, dimension: int, *, together: bool = True) -> None:
+    def __init__(self, infer: Infer, contract: InputContract, dimension: int, *, together: bool = True) -> None:
         """Wrap a network.
 
         Args:
@@ -46,7 +46,7 @@ class ChipEmbedder:
         return embeddings
 
 
-def takes_batches(infer: InferAll, contract: InputContract, side: int, dimension: int) -> bool:
+def takes_batches(infer: Infer, contract: InputContract, side: int, dimension: int) -> bool:
     """Tell whether a network embeds two chips as it does each alone.
 
     Those that were exported for one image may hold that number in their midst: they then refuse two, or mix them.

@@ -7,12 +7,11 @@ from typing import TypeAlias
 
 import numpy as np
 
-from visavis.core.geometry import ChipTemplate, areas, extract_chip
+from visavis.core.geometry import ChipTemplate, Detections, areas, extract_chip
 from visavis.core.image import ImageLimits, Picture, name_of, read_image
 from visavis.core.quality import assess
 from visavis.errors import InvalidOption, MultipleFaces, NoFace, VisavisError
-from visavis.models.detection import Sightings
-from visavis.models.loading import Models
+from visavis.models.heads import Models
 from visavis.options import Attribute, FacesPolicy
 from visavis.types import Face, FloatArray, ImageSource, SizeWH, UInt8Array
 
@@ -81,7 +80,7 @@ def _find(models: Models, template: ChipTemplate, picture: Picture, search: Sear
     size_wh = models.detector.search_size(picture.size_wh, search.min_face)
     found = models.detector.find(picture.pixels, size_wh, largest=search.faces == "largest")
     order = np.lexsort((-found.scores, -areas(found.boxes_xyxy)))
-    found = Sightings(found.boxes_xyxy[order], found.scores[order], found.landmarks[order])
+    found = Detections(found.boxes_xyxy[order], found.scores[order], found.landmarks[order])
     to_original = partial(_to_original, picture)
     faces = tuple(
         Face(to_original(box.reshape(2, 2)).reshape(4), score, to_original(points))

@@ -1,13 +1,18 @@
-"""Writes ONNX graphs of the few operators that the networks here are made of."""
+"""Networks as data, whichever library trained them, and the ONNX graphs that they become.
+
+A network is a list of layers, each of a kind and with the layers that it takes; its weights go by layer and by use.
+Files of dlib, Keras and PyTorch are all read to this form. Normalisations and constant factors are folded, in float64,
+into the convolution or the matrix before them: a runtime sees convolutions, maxima and sums only.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import chain
+from math import prod
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from visavis.errors import ModelCorrupt
 from visavis.types import FloatArray
@@ -15,10 +20,192 @@ from visavis.types import FloatArray
 # Understood by every runtime of the last years; nothing newer is needed.
 _OPSET = 13
 _IR_VERSION = 8
-_TYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
+# What ONNX calls float32 where an operator takes a type as a number.
+_FLOAT = 1
 
-FLOAT = int(TensorProto.FLOAT)
-"""What the operator ``Cast`` calls float32."""
+Window: TypeAlias = tuple[int, int]
+"""Rows and columns."""
+Shape: TypeAlias = tuple[int, ...]
+"""(channels, rows, columns), or (channels,); 0 for any number of rows and columns."""
+Padding: TypeAlias = Literal["same", "valid"] | int
+"""Zeros around a plane: as many on each side; none ("valid"); or those that keep its size at stride 1 ("same")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conv:
+    """A convolution. Weights: kernel (filters, channels / groups, rows, columns), bias (filters,)."""
+
+    filters: int
+    window: Window
+    stride: int = 1
+    padding: Padding = "same"
+    bias: bool = False
+    groups: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """A product with a matrix, of all numbers in a row. Weights: kernel (outputs, inputs)."""
+
+    outputs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """A batch normalisation. Weights, all (channels,): gamma if ``scale``, beta, moving_mean, moving_variance.
+
+    Without statistics it is an affine map.
+    """
+
+    scale: bool = True
+    epsilon: float = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A constant factor."""
+
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Elementwise:
+    """An operator of ONNX that keeps shapes. Weights of PRelu: slopes (channels,)."""
+
+    operator: Literal["Relu", "PRelu", "Sigmoid", "Mul"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The maximum or the mean of a square window."""
+
+    operator: Literal["MaxPool", "AveragePool"]
+    window: int
+    stride: int
+    padding: Padding = "valid"
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """The mean of each channel: (channels,), or (channels, 1, 1)."""
+
+    keep_plane: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Concat:
+    """The channels of all inputs, one after another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """The sum of all inputs, smaller ones zero-padded at the end of channels, rows and columns, as dlib does."""
+
+
+Kind: TypeAlias = Conv | Dense | Norm | Scale | Elementwise | Pool | Mean | Concat | Add
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer of a network.
+
+    Attributes:
+        name: unique in the network.
+        kind: what it does.
+        inputs: the names of the layers that it takes.
+        shape: of what it gives.
+    """
+
+    name: str
+    kind: Kind
+    inputs: tuple[str, ...]
+    shape: Shape
+
+
+Weights: TypeAlias = Mapping[str, Mapping[str, FloatArray]]
+"""The arrays of each layer, by its name and by their use."""
+
+
+class Network:
+    """Layers in an order in which they can be computed; the last one's output is the network's.
+
+    Args:
+        input_shape: (channels, rows, columns) of the input, which is called ``Network.INPUT``.
+        mean, divisor: subtracted from each channel of the input, and what the rest is divided by. Only for networks
+            that begin with a convolution without padding.
+    """
+
+    INPUT = ""
+
+    def __init__(self, input_shape: Shape, mean: FloatArray | None = None, divisor: float = 1.0) -> None:
+        self.input_shape = input_shape
+        self.mean, self.divisor = mean, divisor
+        self.layers: dict[str, Layer] = {}
+
+    def add(self, name: str, kind: Kind, *inputs: str) -> str:
+        """Add a layer, and return its name."""
+        self.layers[name] = Layer(name, kind, inputs, _shape_after(kind, [self.shape_of(one) for one in inputs]))
+        return name
+
+    def shape_of(self, name: str) -> Shape:
+        """Return the shape of what a layer gives."""
+        return self.layers[name].shape if name else self.input_shape
+
+    def weights_of(self, layer: Layer) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of a layer's weights by use, in the order in which Keras keeps them."""
+        channels, *plane = self.shape_of(layer.inputs[0])
+        match layer.kind:
+            case Conv(filters, window, bias=bias, groups=groups):
+                shapes: dict[str, tuple[int, ...]] = {"kernel": (filters, channels // groups, *window)}
+                return {**shapes, "bias": (filters,)} if bias else shapes
+            case Dense(outputs):
+                return {"kernel": (outputs, channels * prod(plane))}
+            case Norm(scale):
+                names = ("gamma", "beta", "moving_mean", "moving_variance")
+                return dict.fromkeys(names if scale else names[1:], (channels,))
+            case Elementwise("PRelu"):
+                return {"slopes": (channels,)}
+        return {}
+
+
+def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
+    """Return how many zeros padding "same" puts before and after a row of ``size``; the odd one comes after.
+
+    Source: TensorFlow's documentation of padding.
+    """
+    missing = max((-(-size // stride) - 1) * stride + window - size, 0)
+    return missing // 2, missing - missing // 2
+
+
+def _pads(plane: Sequence[int], window: Window, stride: int, padding: Padding) -> list[int]:
+    """Return how many zeros are put at the top, left, bottom and right of a plane."""
+    if padding == "same":
+        return [*chain(*zip(*map(same_padding, plane, window, (stride, stride)), strict=True))]
+    return [0 if padding == "valid" else padding] * 4
+
+
+def _shape_after(kind: Kind, shapes: Sequence[Shape]) -> Shape:
+    channels, *plane = shape = shapes[0]
+    match kind:
+        case Conv(outputs, window, stride, padding):
+            shape = (outputs, *_places(plane, window, stride, padding))
+        case Pool(_, side, stride, padding):
+            shape = (channels, *_places(plane, (side, side), stride, padding))
+        case Mean(keep_plane):
+            shape = (channels, 1, 1) if keep_plane else (channels,)
+        case Concat():
+            shape = (sum(each[0] for each in shapes), *plane)
+        case Add():
+            shape = tuple(map(max, *shapes))
+        case Dense(outputs):
+            shape = (outputs,)
+    return shape
+
+
+def _places(plane: Sequence[int], window: Window, stride: int, padding: Padding) -> tuple[int, ...]:
+    """Return in how many places of a plane a window is put, each way."""
+    pads = _pads(plane, window, stride, padding)
+    return tuple(n and (n + pads[i] + pads[i + 2] - window[i]) // stride + 1 for i, n in enumerate(plane))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,81 +220,152 @@ class Tensor:
 
     name: str
     shape: Sequence[int | str]
-    dtype: str = "float32"
+    dtype: Literal["uint8", "float32"] = "float32"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Normalisation:
-    """What a batch normalisation has learned of each of its C channels: all (C,).
+class _Linear:
+    """A convolution or a matrix that is not written yet: what follows may be folded into it."""
 
-    Attributes:
-        scale, shift: what it brings a channel to.
-        mean, variance: what it expects of a channel.
-        epsilon: added to the variance.
-    """
+    layer: Layer
+    kernel: FloatArray
+    bias: FloatArray | None
 
-    scale: FloatArray
-    shift: FloatArray
-    mean: FloatArray
-    variance: FloatArray
-    epsilon: float
+    def normalised(self, layer: Layer, own: Mapping[str, FloatArray], epsilon: float) -> "_Linear":
+        variance = np.asarray(own.get("moving_variance", 1.0), np.float64)
+        if (variance < 0).any():
+            raise ModelCorrupt(f"the layer {layer.name!r} has a variance below zero")
+        gamma = np.asarray(own.get("gamma", 1.0), np.float64)
+        factor = np.broadcast_to(gamma / np.sqrt(variance + epsilon), len(self.kernel))
+        before = np.zeros(len(self.kernel)) if self.bias is None else self.bias.astype(np.float64)
+        bias = (before - own.get("moving_mean", 0.0)) * factor + own["beta"]
+        kernel = self.kernel * factor.reshape(-1, *[1] * (self.kernel.ndim - 1))
+        return replace(self, kernel=kernel.astype(np.float32), bias=bias.astype(np.float32))
+
+    def scaled(self, factor: float) -> "_Linear":
+        scale = np.float32(factor)
+        return replace(self, kernel=self.kernel * scale, bias=None if self.bias is None else self.bias * scale)
+
+    def of_pixels(self, mean: FloatArray, divisor: float) -> "_Linear":
+        """Return what does the same to (pixel - mean) / divisor."""
+        kernel = self.kernel.astype(np.float64) / divisor
+        before = np.zeros(len(kernel)) if self.bias is None else self.bias
+        bias = before - np.einsum("oikl,i->o", kernel, mean.astype(np.float64))
+        return replace(self, kernel=kernel.astype(np.float32), bias=bias.astype(np.float32))
 
 
-def folded(weights: FloatArray, bias: FloatArray | None, norm: Normalisation) -> tuple[FloatArray, FloatArray]:
-    """Return the weights (O, ...) and the bias (O,) that do what a layer and the normalisation behind it do."""
-    factor = norm.scale.astype(np.float64) / np.sqrt(norm.variance.astype(np.float64) + norm.epsilon)
-    before = np.zeros(len(weights)) if bias is None else bias.astype(np.float64)
-    after = (before - norm.mean) * factor + norm.shift
-    scaled = weights * factor.reshape(-1, *[1] * (weights.ndim - 1))
-    return scaled.astype(np.float32), after.astype(np.float32)
-
-
-@dataclass(slots=True)
 class GraphWriter:
     """The operators written so far, each with one output, whose name is what further ones take."""
 
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    constants: list[onnx.TensorProto] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._nodes: list[tuple[str, tuple[str, ...], str, Mapping[str, Any]]] = []
+        self._constants: list[NDArray[Any]] = []
 
     def constant(self, array: NDArray[Any]) -> str:
         """Add an array, and return its name."""
-        name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
-        return name
+        self._constants.append(np.asarray(array, order="C"))
+        return f"c{len(self._constants) - 1}"
 
-    def add(self, operator: str, *inputs: str, attributes: Mapping[str, object] | None = None) -> str:
+    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:  # noqa: ANN401  # ONNX's, of any type
         """Add an operator of ONNX, and return the name of its output."""
-        name = f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, list(inputs), [name], **(attributes or {})))
-        return name
+        self._nodes.append((operator, inputs, f"v{len(self._nodes)}", attributes))
+        return self._nodes[-1][2]
 
-    def conv(  # noqa: PLR0913  # what a convolution is
-        self,
-        value: str,
-        weights: FloatArray,
-        bias: FloatArray,
-        *,
-        stride: int = 1,
-        pads: tuple[int, int, int, int] = (0, 0, 0, 0),
-        groups: int = 1,
-    ) -> str:
-        """Add a convolution, and return the name of its output.
+    def pixels(self, images: str, *, number: int | None = None) -> str:
+        """Add what makes planes (N, C, H, W) float32 of images (N, H, W, C) uint8, and return their name.
 
         Args:
-            value: (N, C, H, W) what it is applied to.
-            weights: (O, C / groups, rows, columns).
-            bias: (O,).
-            stride: both ways.
-            pads: zeros at the top, left, bottom and right.
-            groups: into which the channels are divided.
+            images: their name.
+            number: which of several images to take, where there is a dimension more: (N, K, H, W, C).
         """
-        attributes = {
-            "kernel_shape": list(weights.shape[2:]),
-            "strides": [stride, stride],
-            "pads": list(pads),
-            "group": groups,
-        }
-        return self.add("Conv", value, self.constant(weights), self.constant(bias), attributes=attributes)
+        if number is not None:
+            images = self.add("Gather", images, self.constant(np.array(number, np.int64)), axis=1)
+        return self.add("Transpose", self.add("Cast", images, to=_FLOAT), perm=[0, 3, 1, 2])
+
+    def network(self, network: Network, weights: Weights, source: str) -> str:
+        """Add the layers of a network, and return the name of the last one's output.
+
+        Args:
+            network: of at least one layer.
+            weights: of its layers.
+            source: the name of its input.
+
+        Raises:
+            ModelCorrupt: weights have other shapes than the layers want.
+        """
+        values = {Network.INPUT: source}
+        unwritten: dict[str, _Linear] = {}
+
+        def value(name: str) -> str:
+            if name in unwritten:
+                linear = unwritten.pop(name)
+                values[name] = self._write_linear(network, linear, value(linear.layer.inputs[0]))
+            return values[name]
+
+        for name, layer in network.layers.items():
+            own, shapes = weights.get(name, {}), network.weights_of(layer)
+            for use, array in own.items():
+                if array.shape != shapes.get(use):
+                    raise ModelCorrupt(
+                        f"the layer {name!r} has a {use} of shape {array.shape} instead of {shapes.get(use)}"
+                    )
+            match layer.kind:
+                case Conv() | Dense():
+                    unwritten[name] = _Linear(layer, own["kernel"], own.get("bias"))
+                case Norm(epsilon=epsilon):
+                    unwritten[name] = unwritten.pop(layer.inputs[0]).normalised(layer, own, epsilon)
+                case Scale(factor):
+                    unwritten[name] = unwritten.pop(layer.inputs[0]).scaled(factor)
+                case _:
+                    values[name] = self._write_plain(network, layer, own, [value(one) for one in layer.inputs])
+        return value(name)
+
+    def _write_linear(self, network: Network, linear: _Linear, source: str) -> str:
+        before = network.shape_of(linear.layer.inputs[0])
+        if linear.layer.inputs[0] == Network.INPUT and network.mean is not None:
+            linear = linear.of_pixels(network.mean, network.divisor)
+        bias = np.zeros(len(linear.kernel), np.float32) if linear.bias is None else linear.bias
+        match linear.layer.kind:
+            case Conv(_, window, stride, padding, groups=groups):
+                return self.add(
+                    "Conv",
+                    source,
+                    self.constant(linear.kernel),
+                    self.constant(bias),
+                    kernel_shape=list(window),
+                    strides=[stride, stride],
+                    pads=_pads(before[1:], window, stride, padding),
+                    group=groups,
+                )
+        if len(before) > 1:
+            source = self.add("Flatten", source)
+        return self.add("Gemm", source, self.constant(linear.kernel), self.constant(bias), transB=1)
+
+    def _write_plain(self, network: Network, layer: Layer, own: Mapping[str, FloatArray], inputs: list[str]) -> str:
+        match layer.kind:
+            case Elementwise("PRelu"):
+                return self.add("PRelu", *inputs, self.constant(own["slopes"].reshape(-1, 1, 1)))
+            case Elementwise(operator):
+                return self.add(operator, *inputs)
+            case Pool(operator, window, stride, padding):
+                plane = network.shape_of(layer.inputs[0])[1:]
+                pads = _pads(plane, (window, window), stride, padding)
+                return self.add(operator, *inputs, kernel_shape=[window] * 2, strides=[stride] * 2, pads=pads)
+            case Mean(keep_plane):
+                mean = self.add("GlobalAveragePool", *inputs)
+                return mean if keep_plane else self.add("Flatten", mean)
+            case Concat():
+                return self.add("Concat", *inputs, axis=1)
+            case Add():
+                shapes = [network.shape_of(one) for one in layer.inputs]
+                return self.add("Add", *(self._padded(*each, layer.shape) for each in zip(inputs, shapes, strict=True)))
+        raise AssertionError(layer)
+
+    def _padded(self, value: str, shape: Shape, wanted: Shape) -> str:
+        missing = np.subtract(wanted, shape).tolist()
+        if not any(missing):
+            return value
+        return self.add("Pad", value, self.constant(np.array([0, 0, 0, 0, 0, *missing], np.int64)))
 
     def serialise(self, source: Tensor, result: Tensor) -> bytes:
         """Return the graph as bytes.
@@ -119,10 +377,15 @@ class GraphWriter:
         Raises:
             ModelCorrupt: what the operators are given does not fit together.
         """
-        self.nodes[-1].output[0] = result.name
-        graph = helper.make_graph(self.nodes, "visavis", [_described(source)], [_described(result)], self.constants)
+        import onnx  # noqa: PLC0415  # takes 0.2 s, and only conversions need it
+
+        helper, types = onnx.helper, {"uint8": onnx.TensorProto.UINT8, "float32": onnx.TensorProto.FLOAT}
+        described = [helper.make_tensor_value_info(t.name, types[t.dtype], list(t.shape)) for t in (source, result)]
+        nodes = [helper.make_node(kind, ins, [out], **attributes) for kind, ins, out, attributes in self._nodes]
+        nodes[-1].output[0] = result.name
+        constants = [onnx.numpy_helper.from_array(array, f"c{number}") for number, array in enumerate(self._constants)]
         model = helper.make_model(
-            graph,
+            helper.make_graph(nodes, "visavis", described[:1], described[1:], constants),
             producer_name="visavis",
             opset_imports=[helper.make_opsetid("", _OPSET)],
             ir_version=_IR_VERSION,
@@ -131,9 +394,34 @@ class GraphWriter:
             onnx.checker.check_model(model, full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             raise ModelCorrupt(f"the weights do not make a network: {error}") from error
-        serialised: bytes = model.SerializeToString()
-        return serialised
+        return bytes(model.SerializeToString())
 
 
-def _described(tensor: Tensor) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(tensor.name, _TYPES[tensor.dtype], list(tensor.shape))
+def reshaped(model: bytes, shape: Sequence[int | None]) -> bytes:
+    """Return an ONNX graph with that shape of its first input; shapes of all other tensors are left to be inferred.
+
+    Args:
+        model: the graph.
+        shape: where None is any size.
+
+    Raises:
+        ValueError: the input has another number of dimensions.
+    """
+    import onnx  # noqa: PLC0415  # takes 0.2 s, and only conversions need it
+
+    graph = onnx.load_model_from_string(model)
+    constants = {tensor.name for tensor in graph.graph.initializer}
+    first = next(value for value in graph.graph.input if value.name not in constants)
+    sizes = first.type.tensor_type.shape.dim
+    if len(sizes) != len(shape):
+        raise ValueError(f"the input has {len(sizes)} dimensions, not {len(shape)}")
+    for number, (size, wanted) in enumerate(zip(sizes, shape, strict=True)):
+        if wanted is None:
+            size.dim_param = f"free{number}"
+        else:
+            size.dim_value = wanted
+    del graph.graph.value_info[:]
+    for output in graph.graph.output:
+        for number, size in enumerate(output.type.tensor_type.shape.dim):
+            size.dim_param = f"{output.name}_{number}"
+    return bytes(graph.SerializeToString())

@@ -14,8 +14,8 @@ from visavis.errors import InvalidImage, InvalidOption, NoFace, NotLive, Visavis
 from visavis.models.attributes import is_live
 from visavis.models.catalogue import find_pack
 from visavis.models.finding import Find, Found, Search, check_min_face, make_finder
+from visavis.models.heads import load_models
 from visavis.models.installation import Installation, as_installed, default_cache_dir, default_models_dir
-from visavis.models.loading import load_models
 from visavis.models.packs import Pack
 from visavis.models.runtime import RuntimeSpec
 from visavis.options import (

@@ -11,41 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visavis.errors import InvalidOption, RuntimeFailed, RuntimeMissing
+from visavis.models.onnx_graphs import reshaped
 from visavis.options import Precision, Runtime
 
-Shape: TypeAlias = tuple[int | None, ...]
-"""Of an input; None where every size is taken."""
-
-
-def reshaped(model: bytes, shape: Shape) -> bytes:
-    """Return the graph with that shape of its first input; shapes of all other tensors are left to be inferred.
-
-    Raises:
-        ValueError: the input has another number of dimensions.
-    """
-    import onnx  # noqa: PLC0415  # takes 0.2 s, and few need it
-
-    graph = onnx.load_model_from_string(model)
-    constants = {tensor.name for tensor in graph.graph.initializer}
-    first = next(value for value in graph.graph.input if value.name not in constants)
-    sizes = first.type.tensor_type.shape.dim
-    if len(sizes) != len(shape):
-        raise ValueError(f"the input has {len(sizes)} dimensions, not {len(shape)}")
-    for number, (size, wanted) in enumerate(zip(sizes, shape, strict=True)):
-        if wanted is None:
-            size.dim_param = f"free{number}"
-        else:
-            size.dim_value = wanted
-    del graph.graph.value_info[:]
-    for output in graph.graph.output:
-        for number, size in enumerate(output.type.tensor_type.shape.dim):
-            size.dim_param = f"{output.name}_{number}"
-    return bytes(graph.SerializeToString())
-
-
-Infer: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float32]]
-"""Run a network on one input array and return its one output, which is the caller's to keep. Thread-safe."""
-InferAll: TypeAlias = Callable[[NDArray[Any]], tuple[NDArray[np.float32], ...]]
+Infer: TypeAlias = Callable[[NDArray[Any]], tuple[NDArray[np.float32], ...]]
 """Run a network on one input array and return its outputs, which are the caller's to keep. Thread-safe."""
 
 
@@ -56,13 +25,13 @@ class Graph:
     Attributes:
         model: of ONNX; or the XML of OpenVINO's intermediate representation.
         weights: that belong to the XML; None for ONNX.
-        shape: of its input, in place of the one that the file states; None to leave it.
+        shape: of its input, in place of the one that the file states, None being any size; None to leave it.
         outputs: the names of those that are wanted, in this order; none for all in the file's order.
     """
 
     model: bytes
     weights: bytes | None = None
-    shape: Shape | None = None
+    shape: tuple[int | None, ...] | None = None
     outputs: tuple[str, ...] = ()
 
 
@@ -97,18 +66,7 @@ class RuntimeSpec:
         _check_count("streams", self.streams)
 
 
-def compile_network(graph: bytes, spec: RuntimeSpec) -> Infer:
-    """Return a callable that runs an ONNX graph of one input and one output.
-
-    Raises:
-        RuntimeMissing: the runtime is not installed.
-        RuntimeFailed: it cannot run the graph; the callable raises this too.
-    """
-    infer = compile_graph(Graph(graph), spec)
-    return lambda images: infer(images)[0]
-
-
-def compile_graph(graph: Graph, spec: RuntimeSpec) -> InferAll:
+def compile_graph(graph: Graph, spec: RuntimeSpec) -> Infer:
     """Return a callable that runs a network of one input.
 
     Raises:
@@ -203,7 +161,7 @@ def _best_openvino_precision(core: Any) -> str:  # noqa: ANN401  # the module ha
     return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
-def _compile_openvino(graph: Graph, spec: RuntimeSpec) -> InferAll:
+def _compile_openvino(graph: Graph, spec: RuntimeSpec) -> Infer:
     openvino = _openvino()
     try:
         core = openvino.Core()
@@ -248,7 +206,7 @@ def _openvino_config(core: Any, spec: RuntimeSpec) -> dict[str, Any]:  # noqa: A
     return config
 
 
-def _compile_onnxruntime(graph: Graph, spec: RuntimeSpec) -> InferAll:
+def _compile_onnxruntime(graph: Graph, spec: RuntimeSpec) -> Infer:
     onnxruntime = _onnxruntime()
     if graph.weights is not None:
         raise RuntimeFailed(

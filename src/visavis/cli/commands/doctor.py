@@ -245,13 +245,13 @@ def _problem_with(file: "ModelFile", options: ModelOptions) -> Problem | None:
 
 def _check_cache(options: ModelOptions) -> Section:
     from visavis.models.catalogue import find_pack  # noqa: PLC0415  # likewise
+    from visavis.models.heads import CONVERSIONS  # noqa: PLC0415  # likewise
     from visavis.models.installation import default_cache_dir, is_cached  # noqa: PLC0415  # likewise
-    from visavis.models.loading import CONVERTED  # noqa: PLC0415  # likewise
 
     folder = options.cache_dir or default_cache_dir()
     reason = _why_unwritable(folder)
-    parts = [part for part in find_pack(options.pack).parts if part.head in CONVERTED]
-    cached = [part.role for part in parts if is_cached(part, CONVERTED[part.head], folder)]
+    parts = [part for part in find_pack(options.pack).parts if part.head in CONVERSIONS]
+    cached = [part.role for part in parts if is_cached(part, CONVERSIONS[part.head][1], folder)]
     facts: dict[str, FactValue] = {
         "folder": str(folder),
         "writable": not reason,

@@ -6,8 +6,8 @@ import numpy as np
 
 from visavis.core.geometry import ChipTemplate
 from visavis.models.catalogue.shared import AGE_GENDER, LIVENESS, POSE, UNMEASURED, UNMEASURED_QUALITY, YUNET
-from visavis.models.keras.network import INCEPTION_SIDE as FACENET_SIDE
-from visavis.models.keras.network import RESNET50_SIDE as VGGFACE2_SIDE
+from visavis.models.keras.networks import INCEPTION_SIDE as FACENET_SIDE
+from visavis.models.keras.networks import RESNET50_SIDE as VGGFACE2_SIDE
 from visavis.models.packs import InputContract, ModelFile, Pack, Part
 
 _DEEPFACE = "https://github.com/serengil/deepface_models"

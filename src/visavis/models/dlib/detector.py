@@ -1,4 +1,4 @@
-"""From an image to boxes and scores."""
+"""dlib's detector: faces by a CNN on an image pyramid, their landmarks by a forest."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,14 +6,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from visavis.core.geometry import suppress
-from visavis.core.pyramid import Canvas, Level, Pyramid, Tile, paint, plan_canvases, plan_part, pyramid_levels
-from visavis.models import detection
+from visavis.core.geometry import Detections, Rows, suppress
+from visavis.core.pyramid import (
+    Canvas,
+    Level,
+    Pyramid,
+    Tile,
+    paint,
+    plan_canvases,
+    plan_part,
+    pyramid_levels,
+    search_size,
+)
+from visavis.models.dlib.landmarks import LandmarkRegressor
 from visavis.models.runtime import Infer
 from visavis.types import FloatArray, SizeWH, UInt8Array
 
 # The detector's face, in pixels of a level.
-WINDOW = 80
+_WINDOW = 80
 # An output cell (column, row) stands for the point (8 column + 14, 8 row + 14) of the canvas ...
 _STRIDE = 8
 _FIRST_CELL = 14
@@ -34,50 +44,50 @@ _HINT = -0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Detections:
+class _Found(Rows):
     """Boxes (N, 4) in pixels of the image searched, scores (N,), and the pyramid levels (N,) they were found on."""
 
     boxes_xyxy: FloatArray
     scores: FloatArray
     levels: NDArray[np.intp]
 
-    def __getitem__(self, chosen: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "Detections":
-        """Return the chosen ones, in the order given."""
-        return Detections(self.boxes_xyxy[chosen], self.scores[chosen], self.levels[chosen])
+
+_NOTHING = _Found(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.intp))
 
 
-_NOTHING = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.intp))
-
-
-def search_size(size_wh: SizeWH, min_face: float) -> SizeWH:
-    """Return the size to bring an image to; see ``visavis.models.detection``."""
-    return detection.search_size(size_wh, min_face, WINDOW)
-
-
-class MmodDetector:
-    """Find faces with dlib's max-margin object detector.
+class DlibDetector:
+    """Finds faces with dlib's max-margin object detector, and their landmarks with its forest; a ``Detector``.
 
     Thread-safe.
+
+    Args:
+        infer: the detector's network, from a canvas (1, H, W, 3) uint8 RGB to scores (1, rows, columns).
+        landmarks: what finds them in boxes.
 
     Source: D. King, "Max-Margin Object Detection", 2015, and dlib's ``dnn_mmod_face_detection`` example, whose network
     and image pyramid these are.
     """
 
-    def __init__(self, infer: Infer) -> None:
+    def __init__(self, infer: Infer, landmarks: LandmarkRegressor) -> None:
         self._infer = infer
+        self._landmarks = landmarks
 
-    def find_all(self, image: UInt8Array, search_size_wh: SizeWH) -> Detections:
-        """Return all faces, best first.
+    def search_size(self, size_wh: SizeWH, min_face: float) -> SizeWH:
+        """Return the size to bring an image to; see ``visavis.core.pyramid``."""
+        return search_size(size_wh, min_face, _WINDOW)
 
-        Args:
-            image: (H, W, 3) RGB.
-            search_size_wh: the size to which the image is brought to look for faces of 80 pixels and larger.
-        """
+    def find(self, image: UInt8Array, search_size_wh: SizeWH, *, largest: bool) -> Detections:
+        """Return all faces, or the largest one alone."""
+        found = (self._find_largest if largest else self._find_all)(image, search_size_wh)
+        landmarks = self._landmarks([image] * len(found.scores), found.boxes_xyxy)
+        return Detections(found.boxes_xyxy, found.scores, landmarks)
+
+    def _find_all(self, image: UInt8Array, search_size_wh: SizeWH) -> _Found:
         canvases = plan_canvases(pyramid_levels(search_size_wh), _REACH)
         return _suppress(self._search(Pyramid(image), canvases))
 
-    def find_largest(self, image: UInt8Array, search_size_wh: SizeWH) -> Detections:
-        """Return the largest face, or none; arguments as in ``find_all``.
+    def _find_largest(self, image: UInt8Array, search_size_wh: SizeWH) -> _Found:
+        """Return the largest face, or none.
 
         Searches from coarse to fine and stops at the first clear face: finer levels show smaller ones. Neighbouring
         levels show nearly the same, so that every second one is enough to find it. What could still be as large, faces
@@ -86,14 +96,16 @@ class MmodDetector:
         """
         pyramid, levels, seen = Pyramid(image), pyramid_levels(search_size_wh), _NOTHING
         for step in (*_coarse_to_fine(levels[::2]), levels[1::2]):
-            seen = _suppress(_concatenate([seen, self._search(pyramid, plan_canvases(step, _REACH), _HINT)]))
+            seen = _suppress(_Found.concatenate([seen, self._search(pyramid, plan_canvases(step, _REACH), _HINT)]))
             largest = _largest(seen)
             if len(largest.scores) and largest.scores[0] >= _CLEAR_SCORE:
                 rivals = np.flatnonzero(seen.levels >= largest.levels[0])
-                return _largest(_concatenate([self._refine(pyramid, seen[i : i + 1], levels) for i in rivals.tolist()]))
+                return _largest(
+                    _Found.concatenate([self._refine(pyramid, seen[i : i + 1], levels) for i in rivals.tolist()])
+                )
         return _largest(seen)
 
-    def _refine(self, pyramid: Pyramid, face: Detections, levels: Sequence[Level]) -> Detections:
+    def _refine(self, pyramid: Pyramid, face: _Found, levels: Sequence[Level]) -> _Found:
         """Return the one face as its own or a neighbouring level shows it, whichever scores highest."""
         number = int(face.levels[0])
         parts = []
@@ -101,18 +113,18 @@ class MmodDetector:
             factors = np.tile(np.array(level.size_wh) / pyramid.size_wh, 2)
             left, top, right, bottom = (face.boxes_xyxy[0] * factors).tolist()
             parts.append(plan_part(level, (left, top, right, bottom), _REACH_OF_REFINING))
-        return _suppress(_concatenate([face, self._search(pyramid, parts)]))[:1]
+        return _suppress(_Found.concatenate([face, self._search(pyramid, parts)]))[:1]
 
-    def _search(self, pyramid: Pyramid, canvases: Iterable[Canvas], least: float = 0.0) -> Detections:
+    def _search(self, pyramid: Pyramid, canvases: Iterable[Canvas], least: float = 0.0) -> _Found:
         """Return every cell above ``least``."""
         found = [_NOTHING]
         for canvas in canvases:
-            scores = self._infer(paint(canvas, pyramid, _BACKGROUND)[None])[0]
+            ((scores,),) = self._infer(paint(canvas, pyramid, _BACKGROUND)[None])
             rows, columns = np.nonzero(scores > least)
             if len(rows):
                 points = np.column_stack([columns, rows]) * _STRIDE + _FIRST_CELL
                 found += [_read_tile(tile, points, scores[rows, columns], pyramid.size_wh) for tile in canvas.tiles]
-        return _concatenate(found)
+        return _Found.concatenate(found)
 
 
 def _coarse_to_fine(levels: Sequence[Level]) -> Iterator[Sequence[Level]]:
@@ -123,31 +135,23 @@ def _coarse_to_fine(levels: Sequence[Level]) -> Iterator[Sequence[Level]]:
         yield levels[i : i + 1]
 
 
-def _read_tile(tile: Tile, points: NDArray[np.intp], scores: FloatArray, image_wh: SizeWH) -> Detections:
+def _read_tile(tile: Tile, points: NDArray[np.intp], scores: FloatArray, image_wh: SizeWH) -> _Found:
     """Return the faces whose centres the tile answers for, from all points (N, 2) and scores (N,) of its canvas."""
     in_level = points - tile.at_xy + tile.origin_xy
     own = ((in_level >= tile.owns_xyxy[:2]) & (in_level < tile.owns_xyxy[2:])).all(axis=1)
     factors = np.array(image_wh) / tile.level.size_wh
     centres = (in_level[own] + 0.5) * factors - 0.5
     # As in dlib, a box names its outermost whole pixels: 80 of them are 40 before the centre and 39 behind it.
-    low, high = centres - WINDOW / 2 * factors, centres + (WINDOW / 2 - 1) * factors
+    low, high = centres - _WINDOW / 2 * factors, centres + (_WINDOW / 2 - 1) * factors
     boxes = np.rint(np.column_stack([low, high])).astype(np.float32)
-    return Detections(boxes, scores[own], np.full(len(boxes), tile.level.number))
+    return _Found(boxes, scores[own], np.full(len(boxes), tile.level.number))
 
 
-def _largest(found: Detections) -> Detections:
+def _largest(found: _Found) -> _Found:
     """Return the face of the coarsest level, of several the one with the highest score; or none."""
     faces = found[found.scores > 0]
     return faces[np.lexsort((faces.scores, faces.levels))[-1:]]
 
 
-def _suppress(found: Detections) -> Detections:
+def _suppress(found: _Found) -> _Found:
     return found[suppress(found.boxes_xyxy, found.scores, _MOST_OVERLAP)]
-
-
-def _concatenate(parts: Sequence[Detections]) -> Detections:
-    return Detections(
-        np.concatenate([part.boxes_xyxy for part in parts]),
-        np.concatenate([part.scores for part in parts]),
-        np.concatenate([part.levels for part in parts]),
-    )

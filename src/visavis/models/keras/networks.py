@@ -1,4 +1,4 @@
-"""Networks of Keras as data: layers and their weights; Inception-ResNet v1 and ResNet-50.
+"""Networks of Keras: Inception-ResNet v1 and ResNet-50, and how their files' weights become their layers'.
 
 Source: C. Szegedy et al., "Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning", 2016,
 with the sizes and scales of D. Sandberg's ``facenet``, and the names of the layers in its Keras weights.
@@ -8,196 +8,36 @@ a block that halves the plane, the first convolution does. The names of the laye
 whose maximum behind the first convolution has no padding: 112 pixels become 55, where Caffe rounds up to 56.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 import numpy as np
 
 from visavis.errors import ModelCorrupt
-from visavis.models.keras.weights import KerasLayer
+from visavis.models.keras.weights import KerasLayer, read_keras
+from visavis.models.onnx_graphs import (
+    Add,
+    Concat,
+    Conv,
+    Dense,
+    Elementwise,
+    GraphWriter,
+    Layer,
+    Mean,
+    Network,
+    Norm,
+    Pool,
+    Scale,
+    Tensor,
+    Weights,
+    Window,
+)
 from visavis.types import FloatArray
 
-Window: TypeAlias = tuple[int, int]
-"""Rows and columns."""
-
-
-@dataclass(frozen=True, slots=True)
-class Conv:
-    """A convolution. With padding "same" it is as if zeros were around, the odd one at the end."""
-
-    filters: int
-    window: Window
-    stride: int = 1
-    padding: Literal["same", "valid"] = "same"
-    bias: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Norm:
-    """A batch normalisation; ``scale`` tells whether it has learned a factor, besides what it adds."""
-
-    scale: bool = True
-    epsilon: float = 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class Relu:
-    """What is below zero becomes zero."""
-
-
-@dataclass(frozen=True, slots=True)
-class MaxPool:
-    """The maximum of a square window, without padding."""
-
-    window: int
-    stride: int
-
-
-@dataclass(frozen=True, slots=True)
-class Mean:
-    """The mean of each channel."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """A constant factor."""
-
-    factor: float
-
-
-@dataclass(frozen=True, slots=True)
-class Concat:
-    """The channels of all inputs, one after another."""
-
-
-@dataclass(frozen=True, slots=True)
-class Add:
-    """The sum of all inputs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dense:
-    """A product with a matrix."""
-
-    outputs: int
-
-
-Kind: TypeAlias = Conv | Norm | Relu | MaxPool | Mean | Scale | Concat | Add | Dense
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """A layer of a network.
-
-    Attributes:
-        name: that Keras knows it by; of those without weights, it does not matter.
-        kind: what it does.
-        inputs: the names of the layers that it takes.
-        shape: of what it gives: (channels, rows, columns), or (channels,).
-    """
-
-    name: str
-    kind: Kind
-    inputs: tuple[str, ...]
-    shape: tuple[int, ...]
-
-
-class Network:
-    """Layers in an order in which they can be computed; the last one's output is the network's.
-
-    Args:
-        channels: of the input, which is called ``Network.INPUT``.
-        side: of the input, in pixels.
-    """
-
-    INPUT = ""
-
-    def __init__(self, channels: int, side: int) -> None:
-        self.input_shape = (channels, side, side)
-        self.layers: dict[str, Layer] = {}
-
-    def add(self, name: str, kind: Kind, *inputs: str) -> str:
-        """Add a layer, and return its name."""
-        shapes = [self.shape_of(one) for one in inputs]
-        self.layers[name] = Layer(name, kind, inputs, _shape_after(kind, shapes))
-        return name
-
-    def shape_of(self, name: str) -> tuple[int, ...]:
-        """Return the shape of what a layer gives."""
-        return self.layers[name].shape if name else self.input_shape
-
-    def weights_of(self, layer: Layer) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of a layer's weights by what they are for, in the order in which Keras keeps them."""
-        channels = self.shape_of(layer.inputs[0])[0]
-        match layer.kind:
-            case Conv(filters, window, bias=bias):
-                return {"kernel": (*window, channels, filters), **({"bias": (filters,)} if bias else {})}
-            case Norm(scale):
-                names = ("gamma", "beta", "moving_mean", "moving_variance")
-                return dict.fromkeys(names if scale else names[1:], (channels,))
-            case Dense(outputs):
-                return {"kernel": (channels, outputs)}
-        return {}
-
-    def in_keras_order(self) -> list[Layer]:
-        """Return the layers in the order in which Keras saves them.
-
-        That is by the longest way to the output, the farthest first; those equally far as a walk from the output back
-        to the input, first inputs first, comes upon them.
-
-        Source: the behaviour of ``keras.Model.layers`` for functional models, in Keras 1 to 3.
-        """
-        depths = dict.fromkeys(self.layers, 0)
-        for layer in reversed(self.layers.values()):
-            for one in filter(None, layer.inputs):
-                depths[one] = max(depths[one], depths[layer.name] + 1)
-        walk: dict[str, int] = {}
-        ahead = [next(reversed(self.layers))]
-        while ahead:
-            name = ahead.pop()
-            if name and name not in walk:
-                walk[name] = len(walk)
-                ahead += reversed(self.layers[name].inputs)
-        return sorted(self.layers.values(), key=lambda layer: (-depths[layer.name], walk[layer.name]))
-
-
-Weights: TypeAlias = Mapping[str, Mapping[str, FloatArray]]
-"""The arrays of each layer, by its name and by what they are for."""
-
-
-def assign(network: Network, file: Iterable[KerasLayer]) -> Weights:
-    """Return the weights of each layer that has some, each of the file's used once.
-
-    Layers go by their names; in a file that knows none of them, by their order, as Keras itself loads one.
-
-    Raises:
-        ModelCorrupt: one is missing or left over, or has another shape; the message says which.
-    """
-    wanted = {layer.name: shapes for layer in network.in_keras_order() if (shapes := network.weights_of(layer))}
-    given = {layer.name: layer for layer in file if layer.weights}
-    if not wanted.keys() & given.keys():
-        if len(wanted) != len(given):
-            raise ModelCorrupt(f"{len(given)} layers with weights instead of {len(wanted)}: another network")
-        given = dict(zip(wanted, given.values(), strict=True))
-    for what, names in (("no", wanted.keys() - given.keys()), ("an unknown", given.keys() - wanted.keys())):
-        if names:
-            raise ModelCorrupt(f"{what} layer {min(names)!r}: another network, or only a part of it")
-    return {name: _arrays(given[name], shapes) for name, shapes in wanted.items()}
-
-
-def _arrays(layer: KerasLayer, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, FloatArray]:
-    """Return a layer's arrays by what they are for."""
-    if len(layer.weights) != len(shapes):
-        raise ModelCorrupt(f"the layer {layer.name!r} has {len(layer.weights)} weights instead of {len(shapes)}")
-    for (name, array), (use, shape) in zip(layer.weights.items(), shapes.items(), strict=True):
-        if _use_of(name) not in (use, ""):
-            raise ModelCorrupt(f"the layer {layer.name!r} has {name!r} where its {use} should be")
-        if array.shape != shape:
-            raise ModelCorrupt(f"the layer {layer.name!r} has a {use} of shape {array.shape} instead of {shape}")
-    return dict(zip(shapes, layer.weights.values(), strict=True))
-
-
+_RELU = Elementwise("Relu")
+_MAX_POOL = Pool("MaxPool", 3, 2)
+# From Keras' order of axes to ours: (rows, columns, inputs, outputs), or (inputs, outputs).
+_AXES = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
 # The ends of weights' names: Keras 2 and 3 call them "layer/kernel:0", Keras 1 "layer_W".
 _USES = {
     **{f"/{use}": use for use in ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")},
@@ -211,44 +51,87 @@ _USES = {
 }
 
 
-def _use_of(weight: str) -> str:
-    """Return what a weight is for, by its name; nothing where the name does not tell."""
-    name = weight.split(":", maxsplit=1)[0]
-    return next((use for end, use in _USES.items() if name.endswith(end)), "")
+def keras_graph(network: Network, data: bytes) -> bytes:
+    """Return the ONNX graph ``images (N, C, H, W) float32 -> embeddings (N, D) float32``.
 
+    Args:
+        network: that ends in one number per channel.
+        data: the file of its weights; see ``visavis.models.keras.weights``.
 
-def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
-    """Return how many zeros padding "same" puts before and after a row of ``size``; the odd one comes after.
-
-    Source: TensorFlow's documentation of padding.
+    Raises:
+        ModelCorrupt: the file is damaged, or holds another network's weights.
+        RuntimeMissing, RuntimeFailed: h5py is not installed, or cannot be run.
     """
-    missing = max((-(-size // stride) - 1) * stride + window - size, 0)
-    return missing // 2, missing - missing // 2
+    writer = GraphWriter()
+    writer.network(network, _assigned(network, read_keras(data)), "images")
+    *_, last = network.layers.values()
+    return writer.serialise(Tensor("images", ["N", *network.input_shape]), Tensor("embeddings", ["N", *last.shape]))
 
 
-def _shape_after(kind: Kind, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    channels, *plane = shapes[0]
-    match kind:
-        case Conv(filters, window, stride, padding):
-            missing = [sum(same_padding(*size, stride)) for size in zip(plane, window, strict=True)]
-            padded = np.add(plane, missing if padding == "same" else 0)
-            shape = (filters, *_places(padded.tolist(), window, stride))
-        case MaxPool(window, stride):
-            shape = (channels, *_places(plane, (window, window), stride))
-        case Mean():
-            shape = (channels,)
-        case Concat():
-            shape = (sum(shape[0] for shape in shapes), *plane)
-        case Dense(outputs):
-            shape = (outputs,)
-        case _:
-            shape = shapes[0]
-    return shape
+def keras_shapes(network: Network, layer: Layer) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a layer's weights by use, as Keras keeps them."""
+
+    def turned(shape: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(shape[axis] for axis in np.argsort(_AXES[len(shape)]))
+
+    return {use: turned(shape) for use, shape in network.weights_of(layer).items()}
 
 
-def _places(plane: Sequence[int], window: Window, stride: int) -> tuple[int, ...]:
-    """Return in how many places of a plane a window is put, each way."""
-    return tuple((size - width) // stride + 1 for size, width in zip(plane, window, strict=True))
+def keras_order(network: Network) -> list[Layer]:
+    """Return the layers in the order in which Keras saves them.
+
+    That is by the longest way to the output, the farthest first; those equally far as a walk from the output back to
+    the input, first inputs first, comes upon them.
+
+    Source: the behaviour of ``keras.Model.layers`` for functional models, in Keras 1 to 3.
+    """
+    layers = network.layers
+    depths = dict.fromkeys(layers, 0)
+    for layer in reversed(layers.values()):
+        for one in filter(None, layer.inputs):
+            depths[one] = max(depths[one], depths[layer.name] + 1)
+    walk: dict[str, int] = {}
+    ahead = [next(reversed(layers))]
+    while ahead:
+        name = ahead.pop()
+        if name and name not in walk:
+            walk[name] = len(walk)
+            ahead += reversed(layers[name].inputs)
+    return sorted(layers.values(), key=lambda layer: (-depths[layer.name], walk[layer.name]))
+
+
+def _assigned(network: Network, file: Iterable[KerasLayer]) -> Weights:
+    """Return the weights of each layer that has some, each of the file's used once.
+
+    Layers go by their names; in a file that knows none of them, by their order, as Keras itself loads one.
+
+    Raises:
+        ModelCorrupt: one is missing or left over, or has another shape; the message says which.
+    """
+    wanted = {layer.name: shapes for layer in keras_order(network) if (shapes := keras_shapes(network, layer))}
+    given = {layer.name: layer for layer in file if layer.weights}
+    if not wanted.keys() & given.keys():
+        if len(wanted) != len(given):
+            raise ModelCorrupt(f"{len(given)} layers with weights instead of {len(wanted)}: another network")
+        given = dict(zip(wanted, given.values(), strict=True))
+    for what, names in (("no", wanted.keys() - given.keys()), ("an unknown", given.keys() - wanted.keys())):
+        if names:
+            raise ModelCorrupt(f"{what} layer {min(names)!r}: another network, or only a part of it")
+    return {name: _arrays(given[name], shapes) for name, shapes in wanted.items()}
+
+
+def _arrays(layer: KerasLayer, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, FloatArray]:
+    """Return a layer's arrays by use, in our order of axes."""
+    if len(layer.weights) != len(shapes):
+        raise ModelCorrupt(f"the layer {layer.name!r} has {len(layer.weights)} weights instead of {len(shapes)}")
+    for (name, array), (use, shape) in zip(layer.weights.items(), shapes.items(), strict=True):
+        stem = name.split(":", maxsplit=1)[0]
+        if next((known for end, known in _USES.items() if stem.endswith(end)), use) != use:
+            raise ModelCorrupt(f"the layer {layer.name!r} has {name!r} where its {use} should be")
+        if array.shape != shape:
+            raise ModelCorrupt(f"the layer {layer.name!r} has a {use} of shape {array.shape} instead of {shape}")
+    arrays = zip(shapes, layer.weights.values(), strict=True)
+    return {use: array.transpose(_AXES[array.ndim]) for use, array in arrays}
 
 
 INCEPTION_SIDE = 160
@@ -285,7 +168,7 @@ _BLOCK8: _Branches = (
 
 def inception_resnet_v1(dimension: int) -> Network:
     """Return the network ``images (3, 160, 160) -> embedding (dimension,)``."""
-    network = Network(3, INCEPTION_SIDE)
+    network = Network((3, INCEPTION_SIDE, INCEPTION_SIDE))
     end = _stem(network)
     for number in range(1, 6):
         end = _relu(network, f"Block35_{number}", _residual(network, f"Block35_{number}", end, _BLOCK35, 0.17))
@@ -306,7 +189,7 @@ def _stem(network: Network) -> str:
     end = _inception_unit(network, "Conv2d_1a_3x3", Network.INPUT, Conv(32, (3, 3), stride=2, padding="valid"))
     end = _inception_unit(network, "Conv2d_2a_3x3", end, Conv(32, (3, 3), padding="valid"))
     end = _inception_unit(network, "Conv2d_2b_3x3", end, Conv(64, (3, 3)))
-    end = network.add("MaxPool_3a_3x3", MaxPool(3, 2), end)
+    end = network.add("MaxPool_3a_3x3", _MAX_POOL, end)
     end = _inception_unit(network, "Conv2d_3b_1x1", end, Conv(80, (1, 1), padding="valid"))
     end = _inception_unit(network, "Conv2d_4a_3x3", end, Conv(192, (3, 3), padding="valid"))
     return _inception_unit(network, "Conv2d_4b_3x3", end, Conv(256, (3, 3), stride=2, padding="valid"))
@@ -320,7 +203,7 @@ def _inception_unit(network: Network, name: str, source: str, conv: Conv) -> str
 
 
 def _relu(network: Network, name: str, source: str) -> str:
-    return network.add(f"{name}_Activation", Relu(), source)
+    return network.add(f"{name}_Activation", _RELU, source)
 
 
 def _branches(network: Network, prefix: str, source: str, branches: _Branches) -> list[str]:
@@ -347,7 +230,7 @@ def _residual(network: Network, prefix: str, source: str, branches: _Branches, s
 def _reduction(network: Network, prefix: str, source: str, branches: _Branches) -> str:
     """Add a block that halves the plane; its last branch is a maximum."""
     ends = _branches(network, prefix, source, branches)
-    pool = network.add(f"{prefix}_Branch_{len(ends)}_MaxPool_1a_3x3", MaxPool(3, 2), source)
+    pool = network.add(f"{prefix}_Branch_{len(ends)}_MaxPool_1a_3x3", _MAX_POOL, source)
     return network.add(prefix, Concat(), *ends, pool)
 
 
@@ -360,11 +243,11 @@ _WIDENING = 4
 
 def vggface2_resnet50() -> Network:
     """Return the network ``images (3, 224, 224) -> embedding (2048,)``."""
-    network = Network(3, RESNET50_SIDE)
+    network = Network((3, RESNET50_SIDE, RESNET50_SIDE))
     end = network.add("conv1/7x7_s2", Conv(64, (7, 7), stride=2), Network.INPUT)
     end = network.add("conv1/7x7_s2/bn", Norm(), end)
-    end = network.add("conv1/relu", Relu(), end)
-    end = network.add("pool1", MaxPool(3, 2), end)
+    end = network.add("conv1/relu", _RELU, end)
+    end = network.add("pool1", _MAX_POOL, end)
     for stage, blocks, filters in _STAGES:
         for number in range(1, blocks + 1):
             end = _block(
@@ -376,13 +259,13 @@ def vggface2_resnet50() -> Network:
 
 def _block(network: Network, prefix: str, source: str, filters: int, stride: int) -> str:
     end = _resnet50_unit(network, f"{prefix}_1x1_reduce", source, Conv(filters, (1, 1), stride=stride))
-    end = _resnet50_unit(network, f"{prefix}_3x3", network.add(f"{prefix}_relu1", Relu(), end), Conv(filters, (3, 3)))
+    end = _resnet50_unit(network, f"{prefix}_3x3", network.add(f"{prefix}_relu1", _RELU, end), Conv(filters, (3, 3)))
     wide = Conv(filters * _WIDENING, (1, 1))
-    end = _resnet50_unit(network, f"{prefix}_1x1_increase", network.add(f"{prefix}_relu2", Relu(), end), wide)
+    end = _resnet50_unit(network, f"{prefix}_1x1_increase", network.add(f"{prefix}_relu2", _RELU, end), wide)
     shortcut = source
     if network.shape_of(source) != network.shape_of(end):
         shortcut = _resnet50_unit(network, f"{prefix}_1x1_proj", source, Conv(wide.filters, (1, 1), stride=stride))
-    return network.add(f"{prefix}_relu", Relu(), network.add(f"{prefix}_add", Add(), end, shortcut))
+    return network.add(f"{prefix}_relu", _RELU, network.add(f"{prefix}_add", Add(), end, shortcut))
 
 
 def _resnet50_unit(network: Network, name: str, source: str, conv: Conv) -> str:

@@ -1,9 +1,8 @@
-"""Writes Minivision's two networks for passive liveness as one ONNX graph, from their PyTorch state dicts.
+"""Minivision's networks for passive liveness: one ONNX graph from their PyTorch state dicts.
 
 MiniFASNetV2 and MiniFASNetV1SE are MobileFaceNets with fewer channels: residual bottlenecks whose convolutions are
-each followed by a batch normalisation, which is folded into it here, and by a PReLU; V1SE weighs the channels of the
-last bottleneck of each stage besides (squeeze and excitation). How many bottlenecks there are and how wide they are is
-read from the state dict.
+each followed by a batch normalisation and by a PReLU; V1SE weighs the channels of the last bottleneck of each stage
+besides (squeeze and excitation). How many bottlenecks there are and how wide they are is read from the state dict.
 
 Source: ``src/model_lib/MiniFASNet.py`` of Minivision's Silent-Face-Anti-Spoofing.
 """
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from visavis.errors import ModelCorrupt
-from visavis.models.onnx_graphs import FLOAT, GraphWriter, Normalisation, Tensor, folded
+from visavis.models.onnx_graphs import Add, Conv, Dense, Elementwise, GraphWriter, Mean, Network, Norm, Tensor
 from visavis.models.torch.state import StateDict, read_state_dict
 from visavis.types import FloatArray
 
@@ -22,6 +21,7 @@ _EPSILON = 1e-5
 _PARALLEL = "module."  # what training on several devices puts before every name
 _STAGES = ("3", "4", "5")
 _COUNTER = "num_batches_tracked"
+_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 
 
 def liveness_graph(state_dicts: Sequence[bytes], side: int) -> bytes:
@@ -34,114 +34,98 @@ def liveness_graph(state_dicts: Sequence[bytes], side: int) -> bytes:
     Raises:
         ModelCorrupt: one is no such network.
     """
-    writer = GraphWriter()
-    pixels = writer.add("Cast", "crops", attributes={"to": FLOAT})
-    logits = [_write_network(writer, pixels, number, data) for number, data in enumerate(state_dicts)]
-    writer.add("Concat", *logits, attributes={"axis": 1})
+    writer, logits = GraphWriter(), []
+    for number, data in enumerate(state_dicts):
+        net = _MiniFasNet({name.removeprefix(_PARALLEL): array for name, array in read_state_dict(data).items()}, side)
+        end = writer.network(net.network, net.weights, writer.pixels("crops", number=number))
+        logits.append(writer.add("Unsqueeze", end, writer.constant(np.array([1], np.int64))))
+    writer.add("Concat", *logits, axis=1)
     count = len(state_dicts)
-    crops = Tensor("crops", ("N", count, side, side, 3), "uint8")
-    return writer.serialise(crops, Tensor("logits", ("N", count, _CLASSES)))
+    return writer.serialise(
+        Tensor("crops", ("N", count, side, side, 3), "uint8"), Tensor("logits", ("N", count, _CLASSES))
+    )
 
 
-def _write_network(writer: GraphWriter, pixels: str, number: int, data: bytes) -> str:
-    network = _Network(writer, {name.removeprefix(_PARALLEL): a for name, a in read_state_dict(data).items()})
-    crops = writer.add("Gather", pixels, writer.constant(np.array(number, np.int64)), attributes={"axis": 1})
-    trunk = writer.add("Transpose", crops, attributes={"perm": [0, 3, 1, 2]})
-    trunk = network.conv(trunk, "conv1", stride=2, padding=1, from_rgb=True)
-    trunk = network.conv(trunk, "conv2_dw", padding=1)
-    before = "2"
-    for stage in _STAGES:
-        trunk = network.bottleneck(trunk, f"conv_{before}{stage}", stride=2)
-        trunk = network.residuals(trunk, f"conv_{stage}.model")
-        before = stage
-    trunk = network.conv(trunk, "conv_6_sep")
-    trunk = network.conv(trunk, "conv_6_dw")
-    logits = network.dense(writer.add("Flatten", trunk))
-    network.check_all_used()
-    return writer.add("Unsqueeze", logits, writer.constant(np.array([1], np.int64)))
+class _MiniFasNet:
+    """A network and its weights, each of the state dict's used once; layers are called as theirs are.
 
+    Raises:
+        ModelCorrupt: something is missing or left over: the state dict is of another network.
+    """
 
-class _Network:
-    """Writes layers by the names of their weights, each of which is used once."""
-
-    def __init__(self, writer: GraphWriter, weights: StateDict) -> None:
-        self._writer = writer
-        self._weights = weights
-
-    def conv(self, value: str, name: str, *, stride: int = 1, padding: int = 0, from_rgb: bool = False) -> str:
-        """Write a convolution with its normalisation, and its PReLU where it has one."""
-        weights = self._take(f"{name}.conv.weight", dimensions=4)
-        if from_rgb:  # it was trained on BGR
-            weights = weights[:, ::-1]
-        value = self._normalised(value, weights, f"{name}.bn", stride=stride, padding=padding)
-        slopes = f"{name}.prelu.weight"
-        if slopes not in self._weights:
-            return value
-        return self._writer.add("PRelu", value, self._writer.constant(self._take(slopes).reshape(-1, 1, 1)))
-
-    def bottleneck(self, value: str, name: str, *, stride: int = 1) -> str:
-        """Write a wide depthwise convolution between two that widen and narrow."""
-        value = self.conv(value, f"{name}.conv")
-        value = self.conv(value, f"{name}.conv_dw", stride=stride, padding=1)
-        return self.conv(value, f"{name}.project")
-
-    def residuals(self, value: str, name: str) -> str:
-        """Write as many bottlenecks as there are, each of which is added to what goes into it."""
-        number = 0
-        while f"{name}.{number}.conv.conv.weight" in self._weights:
-            inner = self.bottleneck(value, f"{name}.{number}")
-            if f"{name}.{number}.se_module.fc1.weight" in self._weights:
-                inner = self._excited(inner, f"{name}.{number}.se_module")
-            value = self._writer.add("Add", value, inner)
-            number += 1
-        return value
-
-    def dense(self, value: str) -> str:
-        """Write what leads from the last plane to the logits."""
-        weights, bias = folded(self._take("linear.weight", dimensions=2), None, self._normalisation("bn"))
-        value = self._gemm(value, weights, bias)
-        last = self._take("prob.weight", dimensions=2)
-        return self._gemm(value, last, np.zeros(len(last), np.float32))
-
-    def check_all_used(self) -> None:
-        """Insist that nothing of the state dict is left.
-
-        Raises:
-            ModelCorrupt: something is: the network is another one.
-        """
-        left = [name for name in self._weights if not name.endswith(_COUNTER)]
+    def __init__(self, state: StateDict, side: int) -> None:
+        self.network = Network((3, side, side))
+        self.weights: dict[str, dict[str, FloatArray]] = {}
+        self._state = state
+        end = self._conv("conv1", Network.INPUT, stride=2, padding=1)
+        kernel = self.weights["conv1.conv"]
+        kernel["kernel"] = kernel["kernel"][:, ::-1]  # it was trained on BGR
+        end = self._conv("conv2_dw", end, padding=1)
+        before = "2"
+        for stage in _STAGES:
+            end = self._bottleneck(f"conv_{before}{stage}", end, stride=2)
+            end = self._residuals(f"conv_{stage}.model", end)
+            before = stage
+        end = self._conv("conv_6_dw", self._conv("conv_6_sep", end))
+        end = self._norm("bn", self._dense("linear", end))
+        self._dense("prob", end)
+        left = [name for name in self._state if not name.endswith(_COUNTER)]
         if left:
             raise ModelCorrupt(f"the state dict is of another network than a MiniFASNet: it has {left[0]!a}")
 
-    def _normalised(self, value: str, weights: FloatArray, norm: str, *, stride: int = 1, padding: int = 0) -> str:
-        kernel, bias = folded(weights, None, self._normalisation(norm, len(weights)))
-        groups = len(weights) if weights.shape[1] == 1 else 1
-        pads = (padding, padding, padding, padding)
-        return self._writer.conv(value, kernel, bias, stride=stride, pads=pads, groups=groups)
+    def _conv(self, name: str, source: str, *, stride: int = 1, padding: int = 0) -> str:
+        """Add a convolution with its normalisation, and its PReLU where it has one."""
+        end = self._normalised(f"{name}.conv", f"{name}.bn", source, stride=stride, padding=padding)
+        slopes = f"{name}.prelu"
+        if f"{slopes}.weight" not in self._state:
+            return end
+        self.weights[slopes] = {"slopes": self._take(f"{slopes}.weight")}
+        return self.network.add(slopes, Elementwise("PRelu"), end)
 
-    def _excited(self, value: str, name: str) -> str:
-        """Write the weighing of each channel by what all of them are on average."""
-        mean = self._writer.add("GlobalAveragePool", value)
-        few = self._normalised(mean, self._take(f"{name}.fc1.weight", dimensions=4), f"{name}.bn1")
-        few = self._writer.add("Relu", few)
-        many = self._normalised(few, self._take(f"{name}.fc2.weight", dimensions=4), f"{name}.bn2")
-        return self._writer.add("Mul", value, self._writer.add("Sigmoid", many))
+    def _normalised(self, conv: str, norm: str, source: str, *, stride: int = 1, padding: int = 0) -> str:
+        kernel = self._take(f"{conv}.weight", dimensions=4)
+        filters, per_group, rows, columns = kernel.shape
+        self.weights[conv] = {"kernel": kernel}
+        kind = Conv(filters, (rows, columns), stride, padding, groups=filters if per_group == 1 else 1)
+        return self._norm(norm, self.network.add(conv, kind, source))
 
-    def _gemm(self, value: str, weights: FloatArray, bias: FloatArray) -> str:
-        constants = (self._writer.constant(array) for array in (weights, bias))
-        return self._writer.add("Gemm", value, *constants, attributes={"transB": 1})
+    def _norm(self, name: str, source: str) -> str:
+        self.weights[name] = {use: self._take(f"{name}.{theirs}") for use, theirs in _NORM.items()}
+        return self.network.add(name, Norm(epsilon=_EPSILON), source)
 
-    def _normalisation(self, name: str, channels: int | None = None) -> Normalisation:
-        scale, shift, mean, variance = (
-            self._take(f"{name}.{part}") for part in ("weight", "bias", "running_mean", "running_var")
-        )
-        sizes = {channels or len(scale), *map(len, (scale, shift, mean, variance))}
-        if len(sizes) > 1:
-            raise ModelCorrupt(f"{name}: the state dict normalises other channels than there are: {sorted(sizes)}")
-        return Normalisation(scale, shift, mean, variance, _EPSILON)
+    def _dense(self, name: str, source: str) -> str:
+        kernel = self._take(f"{name}.weight", dimensions=2)
+        self.weights[name] = {"kernel": kernel}
+        return self.network.add(name, Dense(len(kernel)), source)
+
+    def _bottleneck(self, name: str, source: str, *, stride: int = 1) -> str:
+        """Add a wide depthwise convolution between two that widen and narrow."""
+        wide = self._conv(f"{name}.conv_dw", self._conv(f"{name}.conv", source), stride=stride, padding=1)
+        return self._conv(f"{name}.project", wide)
+
+    def _residuals(self, name: str, source: str) -> str:
+        """Add as many bottlenecks as there are, each of which is added to what goes into it."""
+        number = 0
+        while f"{name}.{number}.conv.conv.weight" in self._state:
+            one = f"{name}.{number}"
+            inner = self._bottleneck(one, source)
+            if f"{one}.se_module.fc1.weight" in self._state:
+                inner = self._excited(f"{one}.se_module", inner)
+            source = self.network.add(f"{one}.sum", Add(), source, inner)
+            number += 1
+        return source
+
+    def _excited(self, name: str, source: str) -> str:
+        """Add the weighing of each channel by what all of them are on average."""
+        mean = self.network.add(f"{name}.mean", Mean(keep_plane=True), source)
+        few = self._normalised(f"{name}.fc1", f"{name}.bn1", mean)
+        few = self.network.add(f"{name}.relu", Elementwise("Relu"), few)
+        many = self._normalised(f"{name}.fc2", f"{name}.bn2", few)
+        many = self.network.add(f"{name}.sigmoid", Elementwise("Sigmoid"), many)
+        return self.network.add(f"{name}.product", Elementwise("Mul"), source, many)
 
     def _take(self, name: str, dimensions: int = 1) -> FloatArray:
-        weights = self._weights.pop(name, None)
+        weights = self._state.pop(name, None)
         if weights is None or weights.ndim != dimensions or weights.dtype != np.float32:
             raise ModelCorrupt(f"the state dict is not of a MiniFASNet: it has no {name} in {dimensions} dimensions")
         return weights

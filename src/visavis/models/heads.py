@@ -1,0 +1,283 @@
+"""Heads: how the files of a pack's parts become something that runs. A new family of networks is a row or two here."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+from typing import Protocol, TypeAlias
+
+from visavis.core.geometry import Detections
+from visavis.errors import InvalidOption, ModelCorrupt, ModelMissing, RuntimeFailed
+from visavis.models.anchor_free import SCRFD, YUNET
+from visavis.models.attributes import (
+    AGE_GENDER,
+    HEAD_POSE,
+    MINIFASNET,
+    ROLE_OF_ATTRIBUTE,
+    AttributeNetwork,
+    Measure,
+)
+from visavis.models.catalogue import packs_with
+from visavis.models.dlib.detector import DlibDetector
+from visavis.models.dlib.landmarks import LandmarkForest, LandmarkRegressor, read_landmark_forest
+from visavis.models.dlib.networks import detector_graph, embedder_graph, read_network
+from visavis.models.embedders import ChipEmbedder, takes_batches
+from visavis.models.installation import Installation, check_installed
+from visavis.models.keras.networks import inception_resnet_v1, keras_graph, vggface2_resnet50
+from visavis.models.onnx_graphs import Network, Weights
+from visavis.models.packs import Head, ModelFile, Pack, Part, Role
+from visavis.models.runtime import Graph, compile_graph
+from visavis.models.torch.minifasnet import liveness_graph
+from visavis.options import Attribute
+from visavis.types import Attributes, SizeWH, UInt8Array
+
+
+class Detector(Protocol):
+    """Finds faces and their landmarks. Thread-safe."""
+
+    def search_size(self, size_wh: SizeWH, min_face: float) -> SizeWH:
+        """Return the size to bring an image to, so that faces of ``min_face`` and larger are found.
+
+        Args:
+            size_wh: of the image.
+            min_face: from 1 on, the smallest face's size in pixels; below 1, as a fraction of the image's shorter side.
+
+        Raises:
+            InvalidOption: not a number above 0, or more would have to be searched than is allowed.
+        """
+
+    def find(self, image: UInt8Array, search_size_wh: SizeWH, *, largest: bool) -> Detections:
+        """Return all faces, or the largest one alone; in no particular order.
+
+        Args:
+            image: (H, W, 3) RGB.
+            search_size_wh: the size to which the image is brought to look for faces.
+            largest: whether only the largest is wanted, which may be found faster.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What turns an image into embeddings and attributes; all thread-safe."""
+
+    detector: Detector
+    embedder: ChipEmbedder
+    attributes: "AttributeModels"
+
+
+def load_models(pack: Pack, installation: Installation) -> Models:
+    """Convert what the cache does not hold yet, and compile the networks; those of attributes, when they are needed.
+
+    Raises:
+        ModelMissing, ModelCorrupt: a weights file is not installed, or not what it should be.
+        RuntimeMissing, RuntimeFailed: the runtime is not installed, or refuses a network.
+    """
+    check_installed(pack, installation.models_dir)
+    return Models(
+        detector=DETECTORS[pack.part("detector").head](pack, installation),
+        embedder=EMBEDDERS[pack.part("embedder").head](pack, installation),
+        attributes=AttributeModels(pack, installation),
+    )
+
+
+# --- files that are converted on first use ---------------------------------------------------------------------------
+
+
+def _dlib_graph(write: Callable[[Network, Weights], bytes], _pack: Pack, part: Part, data: bytes) -> bytes:
+    network, weights = read_network(data)
+    _check_counts(part.files[0], sum(array.size for own in weights.values() for array in own.values()), network.layers)
+    return write(network, weights)
+
+
+def _dlib_forest(_pack: Pack, part: Part, data: bytes) -> bytes:
+    forest = read_landmark_forest(data)
+    _check_counts(part.files[0], forest.parameters)
+    return forest.to_bytes()
+
+
+def _check_counts(file: ModelFile, parameters: int, layers: Collection[object] = ()) -> None:
+    """Check that there are as many layers and parameters as the catalogue says."""
+    if (len(layers), parameters) != (file.layers, file.parameters):
+        expected = f"{file.layers} layers and {file.parameters} parameters"
+        raise ModelCorrupt(f"{file.name}: {len(layers)} layers and {parameters} parameters instead of {expected}")
+
+
+def _keras_graph(network: Callable[[Pack], Network], pack: Pack, part: Part, data: bytes) -> bytes:
+    try:
+        return keras_graph(network(pack), data)
+    except ModelCorrupt as error:
+        # Nobody publishes a hash of such a file: whatever came first was pinned.
+        name = part.files[0].name
+        packs = " ".join(pack.name for pack in packs_with(name)) or "PACK"
+        raise ModelCorrupt(
+            f"{name}: {error}. If another file came in its place, visavis models remove {packs} --unpin forgets it; "
+            "then pull or import the right one"
+        ) from error
+
+
+_Convert: TypeAlias = Callable[..., bytes]
+"""Make of the bytes of a part's files what is kept in the cache: (pack, part, *files)."""
+
+CONVERSIONS: Mapping[Head, tuple[_Convert, str]] = {
+    "dlib-mmod": (partial(_dlib_graph, detector_graph), ".onnx"),
+    "dlib-forest": (_dlib_forest, ".npz"),
+    "dlib-resnet": (partial(_dlib_graph, embedder_graph), ".onnx"),
+    "inception-resnet-v1": (partial(_keras_graph, lambda pack: inception_resnet_v1(pack.dimension)), ".onnx"),
+    "vggface2-resnet50": (partial(_keras_graph, lambda _pack: vggface2_resnet50()), ".onnx"),
+    "minifasnet": (lambda _pack, _part, *files: liveness_graph(files, MINIFASNET.side), ".onnx"),
+}
+"""The heads whose files are converted on first use: how, and the suffix of what is kept in the cache."""
+
+
+def _converted(pack: Pack, part: Part, installation: Installation) -> bytes:
+    convert, suffix = CONVERSIONS[part.head]
+    return installation.converted(part, partial(convert, pack, part), suffix)
+
+
+def _ir_graph(part: Part, installation: Installation, side: int, outputs: tuple[str, ...] = ()) -> Graph:
+    """Return a network of Intel's zoo, for any number of images of ``side`` pixels."""
+    model, weights = (installation.read(file) for file in part.files)
+    return Graph(model, weights, shape=(None, 3, side, side), outputs=outputs)
+
+
+# --- detectors -------------------------------------------------------------------------------------------------------
+
+
+def _load_dlib_detector(pack: Pack, installation: Installation) -> DlibDetector:
+    network = Graph(_converted(pack, pack.part("detector"), installation))
+    forest = LandmarkForest.from_bytes(_converted(pack, pack.part("landmarks"), installation))
+    return DlibDetector(compile_graph(network, installation.spec), LandmarkRegressor(forest))
+
+
+DETECTORS: Mapping[Head, Callable[[Pack, Installation], Detector]] = {
+    "dlib-mmod": _load_dlib_detector,
+    "yunet": lambda pack, installation: YUNET.load(pack.part("detector"), installation),
+    "scrfd": lambda pack, installation: SCRFD.load(pack.part("detector"), installation),
+}
+
+
+# --- embedders -------------------------------------------------------------------------------------------------------
+
+
+def _load_converted(pack: Pack, installation: Installation) -> ChipEmbedder:
+    graph = Graph(_converted(pack, pack.part("embedder"), installation))
+    return ChipEmbedder(compile_graph(graph, installation.spec), pack.input, pack.dimension)
+
+
+def _load_ir(pack: Pack, installation: Installation) -> ChipEmbedder:
+    graph = _ir_graph(pack.part("embedder"), installation, pack.template.side)
+    return ChipEmbedder(compile_graph(graph, installation.spec), pack.input, pack.dimension)
+
+
+def _load_onnx(pack: Pack, installation: Installation) -> ChipEmbedder:
+    """Load what others exported, perhaps for one image at a time."""
+    (file,), side = pack.part("embedder").files, pack.template.side
+    model = installation.read(file)
+    shape = (None, 3, side, side) if pack.input.layout == "nchw" else (None, side, side, 3)
+    try:
+        infer = compile_graph(Graph(model, shape=shape), installation.spec)
+    except RuntimeFailed:  # for batches of any size it breaks
+        infer = compile_graph(Graph(model), installation.spec)
+    together = takes_batches(infer, pack.input, side, pack.dimension)
+    return ChipEmbedder(infer, pack.input, pack.dimension, together=together)
+
+
+EMBEDDERS: Mapping[Head, Callable[[Pack, Installation], ChipEmbedder]] = {
+    "dlib-resnet": _load_converted,
+    "inception-resnet-v1": _load_converted,
+    "vggface2-resnet50": _load_converted,
+    "onnx-embedder": _load_onnx,
+    "ir-embedder": _load_ir,
+}
+
+
+# --- attributes ------------------------------------------------------------------------------------------------------
+
+ATTRIBUTES: Mapping[Head, AttributeNetwork] = {
+    "minifasnet": MINIFASNET,
+    "ir-head-pose": HEAD_POSE,
+    "ir-age-gender": AGE_GENDER,
+}
+
+
+def _load_attribute(pack: Pack, part: Part, installation: Installation) -> Measure:
+    network = ATTRIBUTES[part.head]
+    if part.head in CONVERSIONS:
+        graph = Graph(_converted(pack, part, installation))
+    else:
+        graph = _ir_graph(part, installation, network.side, network.outputs)
+    return partial(network.measure, compile_graph(graph, installation.spec))
+
+
+class AttributeModels:
+    """The optional parts of a pack, each loaded when it is first needed. Thread-safe."""
+
+    def __init__(self, pack: Pack, installation: Installation) -> None:
+        self._pack = pack
+        self._installation = installation
+        self._loaded: dict[Role, Measure] = {}
+        self._loading = Lock()
+
+    def check(self, wanted: Collection[Attribute]) -> tuple[Attribute, ...]:
+        """Return the wanted attributes, each once.
+
+        Raises:
+            InvalidOption: there is no such attribute, or the pack has no part for it.
+        """
+        if isinstance(wanted, str) or not isinstance(wanted, Collection):
+            raise InvalidOption(f"attributes are given as in ('pose',), not {wanted!r:.60}")
+        for name in wanted:
+            if not isinstance(name, str) or name not in ROLE_OF_ATTRIBUTE:
+                raise InvalidOption(f"attributes are {', '.join(ROLE_OF_ATTRIBUTE)}; there is no {name!r:.60}")
+            if not self._pack.has(ROLE_OF_ATTRIBUTE[name]):
+                raise InvalidOption(f"the pack {self._pack.name!r} tells no {name}; the pack 'open' does")
+        return tuple(dict.fromkeys(wanted))
+
+    def ready(self, wanted: Collection[Attribute]) -> tuple[Attribute, ...]:
+        """Return the wanted attributes, each once, when all that measures them is loaded.
+
+        Raises:
+            InvalidOption: as ``check`` does.
+            ModelMissing, ModelCorrupt, RuntimeMissing, RuntimeFailed: something cannot be loaded.
+        """
+        checked = self.check(wanted)
+        for name in checked:
+            self._measure(ROLE_OF_ATTRIBUTE[name])
+        return checked
+
+    def __call__(self, image: UInt8Array, faces: Detections, wanted: Sequence[Attribute]) -> tuple[Attributes, ...]:
+        """Return what is wanted of each face.
+
+        Args:
+            image: (H, W, 3) RGB.
+            faces: in its pixels.
+            wanted: as ``check`` returns it.
+
+        Raises:
+            ModelMissing, ModelCorrupt, RuntimeMissing, RuntimeFailed: when a part is loaded.
+        """
+        if not (wanted and len(faces.scores)):
+            return (Attributes(),) * len(faces.scores)
+        roles = dict.fromkeys(ROLE_OF_ATTRIBUTE[name] for name in wanted)
+        measured = {role: self._measure(role)(image, faces.boxes_xyxy) for role in roles}
+        return tuple(
+            Attributes(**{name: getattr(measured[ROLE_OF_ATTRIBUTE[name]][number], name) for name in wanted})
+            for number in range(len(faces.scores))
+        )
+
+    def _measure(self, role: Role) -> Measure:
+        with self._loading:
+            if role not in self._loaded:
+                self._loaded[role] = self._load(role)
+            return self._loaded[role]
+
+    def _load(self, role: Role) -> Measure:
+        part, pack = self._pack.part(role), self._pack
+        try:
+            return _load_attribute(pack, part, self._installation)
+        except ModelMissing as error:  # which cannot name the pack
+            files = ", ".join(file.name for file in part.files)
+            raise ModelMissing(
+                f"the {role} part of the pack {pack.name!r} is not installed ({files}): visavis models pull "
+                f"{pack.name} --with {role}, or without a network visavis models import FILE"
+            ) from error
