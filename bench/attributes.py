@@ -75,7 +75,7 @@ class Bench:
         middles = (shot.faces.boxes_xyxy[:, 2:] + shot.faces.boxes_xyxy[:, :2]) / 2
         halves = (shot.faces.boxes_xyxy[:, 2:] - shot.faces.boxes_xyxy[:, :2]) / 2 * np.float32(scale)
         boxes = np.concatenate([middles - halves, middles + halves], axis=1)
-        return self.attributes(shot.pixels, Detections(boxes, shot.faces.scores, shot.faces.landmarks), [attribute])
+        return self.attributes(shot.pixels, boxes, [attribute])
 
 
 def read(path: Path) -> Pixels:

@@ -19,7 +19,7 @@ from test_scrfd import network, random_weights
 
 from visavis import Recognizer
 from visavis.models.catalogue import AURAFACE, BUFFALO_S, OPENCV, PACKS
-from visavis.models.installation import FILES, PINS, read_pins
+from visavis.models.installation import FILES, PINS, Pins
 
 if TYPE_CHECKING:
     from visavis.options import Attribute
@@ -46,7 +46,7 @@ def use(name: str, models: Path, cache: Path, image: Path) -> None:
 
 def make_keras_files(models: Path) -> None:
     """Put random weights among the models, and pin them, as nobody publishes hashes of the real ones."""
-    pins = read_pins(models)
+    pins = Pins(models).read()
     for pack in KERAS_PACKS:
         data = random_file(NETWORKS[pack.name])
         (models / FILES / file_of(pack)).write_bytes(data)

@@ -15,7 +15,6 @@ from conftest import read_pixels
 from numpy.typing import NDArray
 
 from visavis import Recognizer
-from visavis.core.geometry import Detections
 from visavis.errors import InvalidOption, ModelCorrupt, ModelMissing, RuntimeFailed
 from visavis.models.attributes import LEAST_LIVENESS, ROLE_OF_ATTRIBUTE, is_live
 from visavis.models.catalogue import DLIB, OPEN
@@ -28,10 +27,8 @@ from visavis.options import Attribute
 from visavis.types import Attributes, Face, Gender, Pose
 
 IN_F32 = RuntimeSpec(precision="f32", threads=1)
-NOBODY = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
-
-
-ONE = Detections(np.array([[150, 20, 300, 220]], np.float32), np.ones(1, np.float32), np.zeros((1, 5, 2), np.float32))
+NOBODY = np.zeros((0, 4), np.float32)
+ONE = np.array([[150, 20, 300, 220]], np.float32)
 
 
 @pytest.fixture(scope="session")
@@ -219,11 +216,9 @@ def test_many_faces_are_told_as_one_by_one(attributes: AttributeModels, test_dat
     draw = np.random.default_rng(0)
     corners = draw.uniform(0, 300, (37, 2)).astype(np.float32)
     boxes = np.concatenate([corners, corners + draw.uniform(30, 120, (37, 2)).astype(np.float32)], axis=1)
-    points = np.zeros((37, 5, 2), np.float32)
-    together = attributes(image, Detections(boxes, np.ones(37, np.float32), points), get_args(Attribute))
+    together = attributes(image, boxes, get_args(Attribute))
     for number, box in enumerate(boxes):
-        alone = Detections(box[None], np.ones(1, np.float32), points[:1])
-        (one,) = attributes(image, alone, get_args(Attribute))
+        (one,) = attributes(image, box[None], get_args(Attribute))
         same = together[number]
         assert one.liveness == pytest.approx(same.liveness, abs=1e-4)
         assert one.age == pytest.approx(same.age, abs=0.1)

@@ -67,7 +67,7 @@ def test_a_face_is_embedded(
         monkeypatch.setattr(heads, "keras_graph", fail)
     ours, theirs = embeddings
     assert np.abs(ours - theirs).max() < 1e-4 * np.abs(ours).max()
-    assert is_cached(recognizer.pack.part("embedder"), ".onnx", tmp_path)
+    assert is_cached(recognizer.pack.part("embedder"), tmp_path)
     verified = recognizer.verify(hopper, hopper)
     assert verified.same
     assert verified.probability is None

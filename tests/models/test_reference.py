@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from visavis import Recognizer
 from visavis.core.geometry import extract_chip, iou
 from visavis.models.catalogue import DLIB
-from visavis.models.dlib.detector import DlibDetector
-from visavis.models.dlib.landmarks import LandmarkRegressor
+from visavis.models.dlib.detector import DlibDetector, LandmarkRegressor
 from visavis.models.installation import source_path
 
 # dlib's CNN detector takes 5 seconds per megapixel.

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +14,16 @@ import pytest
 from visavis import ModelCorrupt, ModelMissing
 from visavis.models import installation
 from visavis.models.catalogue import DLIB
-from visavis.models.installation import converted, is_cached, read_source
+from visavis.models.installation import Installation, is_cached, read_source
+from visavis.models.packs import Part
+from visavis.models.runtime import RuntimeSpec
 
 PART = DLIB.part("detector")
 FILE = PART.files[0]
+
+
+def converted(part: Part, convert: Callable[[bytes], bytes], cache_dir: Path) -> bytes:
+    return Installation(RuntimeSpec(), cache_dir, cache_dir).converted(part, convert, ".bin")
 
 
 def convert(data: bytes) -> bytes:
@@ -33,18 +40,18 @@ def cached_file(folder: Path) -> Path:
 
 
 def test_the_second_time_comes_from_the_cache(tmp_path: Path) -> None:
-    assert not is_cached(PART, ".bin", tmp_path)
-    first = converted(PART, convert, ".bin", tmp_path / "new" / "folder")
-    assert is_cached(PART, ".bin", tmp_path / "new" / "folder")
-    assert converted(PART, must_not_convert, ".bin", tmp_path / "new" / "folder") == first
+    assert not is_cached(PART, tmp_path)
+    first = converted(PART, convert, tmp_path / "new" / "folder")
+    assert is_cached(PART, tmp_path / "new" / "folder")
+    assert converted(PART, must_not_convert, tmp_path / "new" / "folder") == first
 
 
 @pytest.mark.parametrize("damage", [b"", b"x", b"much longer than it ought to be" * 10])
 def test_a_damaged_file_is_built_again(tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    first = converted(PART, convert, ".bin", tmp_path)
+    first = converted(PART, convert, tmp_path)
     cached_file(tmp_path).write_bytes(damage)
     with caplog.at_level(logging.WARNING):
-        assert converted(PART, convert, ".bin", tmp_path) == first
+        assert converted(PART, convert, tmp_path) == first
     assert "damaged" in caplog.text
     assert cached_file(tmp_path).read_bytes() == first
 
@@ -52,29 +59,29 @@ def test_a_damaged_file_is_built_again(tmp_path: Path, damage: bytes, caplog: py
 def test_a_cache_that_cannot_be_written_is_not_needed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     blocked = tmp_path / "file"
     blocked.write_bytes(b"")
-    assert converted(PART, convert, ".bin", blocked / "cache") == convert(read_source(FILE))
+    assert converted(PART, convert, blocked / "cache") == convert(read_source(FILE))
     assert "cannot be written" in caplog.text
 
 
 def test_a_damaged_file_that_cannot_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = converted(PART, convert, ".bin", tmp_path)
+    first = converted(PART, convert, tmp_path)
     cached_file(tmp_path).write_bytes(b"")
 
     def refuse(path: Path, **_options: bool) -> None:
         raise PermissionError(path)
 
     monkeypatch.setattr(Path, "unlink", refuse)
-    monkeypatch.setattr(installation, "_write_cached", refuse_to_write)
-    assert converted(PART, convert, ".bin", tmp_path) == first
+    monkeypatch.setattr(installation, "write_whole", refuse_to_write)
+    assert converted(PART, convert, tmp_path) == first
 
 
-def refuse_to_write(cache_dir: Path, *_arguments: object) -> None:
-    raise PermissionError(cache_dir)
+def refuse_to_write(path: Path, _data: bytes) -> None:
+    raise PermissionError(path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
 def test_a_cached_file_has_the_permissions_of_any_other(tmp_path: Path) -> None:
-    converted(PART, convert, ".bin", tmp_path)
+    converted(PART, convert, tmp_path)
     other = tmp_path / "other"
     other.touch()
     assert cached_file(tmp_path).stat().st_mode & 0o066 == other.stat().st_mode & 0o066
@@ -85,13 +92,13 @@ def test_a_failed_conversion_leaves_nothing(tmp_path: Path) -> None:
         raise ModelCorrupt("no")
 
     with pytest.raises(ModelCorrupt):
-        converted(PART, fail, ".bin", tmp_path)
+        converted(PART, fail, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_package_that_is_not_installed(tmp_path: Path) -> None:
     with pytest.raises(ModelMissing, match="pip install no_such_package"):
-        converted(replace(PART, files=(replace(FILE, package="no_such_package"),)), convert, ".bin", tmp_path)
+        converted(replace(PART, files=(replace(FILE, package="no_such_package"),)), convert, tmp_path)
     with pytest.raises(ModelMissing, match="reinstall"):
         read_source(replace(FILE, path="models/none.dat"))
 
@@ -111,9 +118,9 @@ def test_every_source_is_pinned_and_free() -> None:
 
 
 def test_another_conversion_has_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    converted(PART, convert, ".bin", tmp_path)
+    converted(PART, convert, tmp_path)
     monkeypatch.setattr(installation, "_CONVERSION", installation._CONVERSION + 1)  # noqa: SLF001
-    assert not is_cached(PART, ".bin", tmp_path)
+    assert not is_cached(PART, tmp_path)
 
 
 def test_several_processes_start_at_once(tmp_path: Path, hopper: Path) -> None:

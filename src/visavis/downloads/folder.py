@@ -19,7 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from visavis.errors import ModelCorrupt, PullFailed, VisavisError
-from visavis.models.installation import FILES, PINS, read_pins
+from visavis.models.installation import FILES, PINS, Pins
 from visavis.models.packs import ModelFile
 
 _CHUNK = 1 << 20
@@ -148,7 +148,7 @@ class ModelsFolder:
         Raises:
             ModelCorrupt: the file that holds them is damaged.
         """
-        return read_pins(self.path)
+        return Pins(self.path).read()
 
     @contextmanager
     def locked(self) -> Iterator[None]:

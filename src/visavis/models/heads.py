@@ -18,8 +18,8 @@ from visavis.models.attributes import (
     Measure,
 )
 from visavis.models.catalogue import packs_with
-from visavis.models.dlib.detector import DlibDetector
-from visavis.models.dlib.landmarks import LandmarkForest, LandmarkRegressor, read_landmark_forest
+from visavis.models.dlib.detector import DlibDetector, LandmarkRegressor
+from visavis.models.dlib.forest import LandmarkForest, read_landmark_forest
 from visavis.models.dlib.networks import detector_graph, embedder_graph, read_network
 from visavis.models.embedders import ChipEmbedder, takes_batches
 from visavis.models.installation import Installation, check_installed
@@ -29,7 +29,7 @@ from visavis.models.packs import Head, ModelFile, Pack, Part, Role
 from visavis.models.runtime import Graph, compile_graph
 from visavis.models.torch.minifasnet import liveness_graph
 from visavis.options import Attribute
-from visavis.types import Attributes, SizeWH, UInt8Array
+from visavis.types import Attributes, FloatArray, SizeWH, UInt8Array
 
 
 class Detector(Protocol):
@@ -245,24 +245,26 @@ class AttributeModels:
             self._measure(ROLE_OF_ATTRIBUTE[name])
         return checked
 
-    def __call__(self, image: UInt8Array, faces: Detections, wanted: Sequence[Attribute]) -> tuple[Attributes, ...]:
+    def __call__(
+        self, image: UInt8Array, boxes_xyxy: FloatArray, wanted: Sequence[Attribute]
+    ) -> tuple[Attributes, ...]:
         """Return what is wanted of each face.
 
         Args:
             image: (H, W, 3) RGB.
-            faces: in its pixels.
+            boxes_xyxy: (N, 4) of the faces, in its pixels.
             wanted: as ``check`` returns it.
 
         Raises:
             ModelMissing, ModelCorrupt, RuntimeMissing, RuntimeFailed: when a part is loaded.
         """
-        if not (wanted and len(faces.scores)):
-            return (Attributes(),) * len(faces.scores)
+        if not (wanted and len(boxes_xyxy)):
+            return (Attributes(),) * len(boxes_xyxy)
         roles = dict.fromkeys(ROLE_OF_ATTRIBUTE[name] for name in wanted)
-        measured = {role: self._measure(role)(image, faces.boxes_xyxy) for role in roles}
+        measured = {role: self._measure(role)(image, boxes_xyxy) for role in roles}
         return tuple(
             Attributes(**{name: getattr(measured[ROLE_OF_ATTRIBUTE[name]][number], name) for name in wanted})
-            for number in range(len(faces.scores))
+            for number in range(len(boxes_xyxy))
         )
 
     def _measure(self, role: Role) -> Measure:

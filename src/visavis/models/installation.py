@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,6 +30,10 @@ _CONVERSION = 1
 
 FILES = "files"
 """The folder, among the models, that holds weights files under the names of the catalogue."""
+PINS = "pins.json"
+"""The file, among the models, that holds the SHA-256, by file name, of files whose publisher states none."""
+CALIBRATIONS = "calibrations"
+"""The folder, among the models, that holds a JSON file for each embedding space that was calibrated."""
 
 
 def default_cache_dir() -> Path:
@@ -102,37 +106,57 @@ def read_source(file: ModelFile, models_dir: Path | None = None) -> bytes:
     return data
 
 
-def converted(
-    part: Part, convert: Callable[..., bytes], suffix: str, cache_dir: Path, models_dir: Path | None = None
-) -> bytes:
-    """Return what ``convert`` makes of the bytes of a part's files, from the cache where it is there and whole.
-
-    Where the cache cannot be written, the conversion is done again each time, with a warning.
-
-    Raises:
-        ModelMissing: a source is not installed.
-        ModelCorrupt: a source is not what it should be.
-    """
-    for file in part.files:
-        if not file.package:
-            source_path(file, models_dir)  # what was removed is not used, though its conversion is still there
-    prefix = _prefix(part)
-    cached = _read_cached(cache_dir, prefix, suffix)
-    if cached is not None:
-        return cached
-    sources = [read_source(file, models_dir) for file in part.files]
-    _log.info("Converting %s (once; kept in %s)", part.files[0].name, cache_dir)
-    data = convert(*sources)
-    try:
-        _write_cached(cache_dir, prefix, suffix, data)
-    except OSError as error:
-        _log.warning("The model cache %s cannot be written (%s): models are converted at every start", cache_dir, error)
-    return data
-
-
-def is_cached(part: Part, suffix: str, cache_dir: Path) -> bool:
+def is_cached(part: Part, cache_dir: Path) -> bool:
     """Tell whether a converted part is in the cache, whole or not."""
-    return any(cache_dir.glob(f"{_prefix(part)}*{suffix}"))
+    return any(cache_dir.glob(f"{_prefix(part)}*"))
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Where models are kept, and how they run.
+
+    Attributes:
+        spec: of the runtime.
+        cache_dir: for converted models.
+        models_dir: for pulled ones.
+    """
+
+    spec: RuntimeSpec
+    cache_dir: Path
+    models_dir: Path
+
+    def read(self, file: ModelFile) -> bytes:
+        """Return the bytes of a weights file; see ``read_source``."""
+        return read_source(file, self.models_dir)
+
+    def converted(self, part: Part, convert: Callable[..., bytes], suffix: str) -> bytes:
+        """Return what ``convert`` makes of the bytes of a part's files, from the cache where it is there and whole.
+
+        Files are checked by their SHA-256 before ``convert`` sees them. Where the cache cannot be written, the
+        conversion is done again each time, with a warning.
+
+        Raises:
+            ModelMissing: a source is not installed.
+            ModelCorrupt: a source is not what it should be.
+        """
+        for file in part.files:
+            if not file.package:
+                source_path(file, self.models_dir)  # what was removed is not used, though its conversion is still there
+        prefix, folder = _prefix(part), self.cache_dir
+        cached = _read_cached(folder, prefix, suffix)
+        if cached is not None:
+            return cached
+        sources = [self.read(file) for file in part.files]
+        _log.info("Converting %s (once; kept in %s)", part.files[0].name, folder)
+        data = convert(*sources)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / f"{prefix}{hashlib.sha256(data).hexdigest()}{suffix}", data)
+        except OSError as error:
+            _log.warning(
+                "The model cache %s cannot be written (%s): models are converted at every start", folder, error
+            )
+        return data
 
 
 def _prefix(part: Part) -> str:
@@ -155,48 +179,73 @@ def _read_cached(cache_dir: Path, prefix: str, suffix: str) -> bytes | None:
     return None
 
 
-def _write_cached(cache_dir: Path, prefix: str, suffix: str, data: bytes) -> None:
-    """Write a file under its final name in one step: another process sees all of it or nothing."""
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    # Made by open, not by tempfile: what one user has converted, others may read if the umask lets them.
-    temporary = cache_dir / f".writing-{secrets.token_hex(8)}"
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file in one step: another process sees all of it or nothing.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    # Made by open, not by tempfile: what one user has written, others may read if the umask lets them.
+    temporary = path.with_name(f".{path.name[:40]}-{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(cache_dir / f"{prefix}{hashlib.sha256(data).hexdigest()}{suffix}")
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-PINS = "pins.json"
-"""The file, among the models, that holds the SHA-256, by file name, of files whose publisher states none."""
-CALIBRATIONS = "calibrations"
-"""The folder, among the models, that holds a JSON file for each embedding space that was calibrated."""
-
-
 @dataclass(frozen=True, slots=True)
-class Installation:
-    """Where models are kept, and how they run.
+class Pins:
+    """The SHA-256 of files whose publishers state none: what comes first is trusted, and from then on nothing else.
 
-    Attributes:
-        spec: of the runtime.
-        cache_dir: for converted models.
-        models_dir: for pulled ones.
+    They are in a JSON file among the models, by file name. Whoever changes it holds the folder's lock; see
+    ``visavis.downloads.folder``.
     """
 
-    spec: RuntimeSpec
-    cache_dir: Path
     models_dir: Path
 
-    def read(self, file: ModelFile) -> bytes:
-        """Return the bytes of a weights file; see ``visavis.models.installation.read_source``."""
-        return read_source(file, self.models_dir)
+    def read(self) -> dict[str, str]:
+        """Return the pins by file name.
 
-    def converted(self, part: Part, convert: Callable[..., bytes], suffix: str) -> bytes:
-        """Return what ``convert`` makes of a part's files; see ``visavis.models.installation.converted``."""
-        return converted(part, convert, suffix, self.cache_dir, self.models_dir)
+        Raises:
+            ModelCorrupt: the file that holds them is damaged.
+        """
+        path = self.models_dir / PINS
+        try:
+            pins = json.loads(path.read_text(encoding="utf-8"))
+            return {str(name): str(pin) for name, pin in pins.items()}
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except (AttributeError, OSError, RecursionError, ValueError) as error:
+            raise ModelCorrupt(f"{path} cannot be read ({error}): remove it and pull the packs again") from error
+
+    def settle(self, file: ModelFile, sha256: str) -> None:
+        """Pin a file whose publisher states no SHA-256, and that has no pin yet.
+
+        Raises:
+            ModelCorrupt: the file that holds the pins is damaged.
+            OSError: it cannot be written.
+        """
+        pins = self.read()
+        if file.sha256 is None and file.name not in pins:
+            write_json(self.models_dir / PINS, {**pins, file.name: sha256})
+            _log.info("pinned %s: SHA-256 %s", file.name, sha256)
+
+    def forget(self, names: Collection[str]) -> None:
+        """Remove pins; errors as in ``settle``."""
+        write_json(self.models_dir / PINS, {name: pin for name, pin in self.read().items() if name not in names})
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a JSON file in one step.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def check_installed(pack: Pack, models_dir: Path) -> None:
@@ -250,35 +299,15 @@ class Measured:
         return measured
 
 
-def read_pins(models_dir: Path) -> dict[str, str]:
-    """Return the pinned hashes by file name.
-
-    Raises:
-        ModelCorrupt: the file that holds them is damaged.
-    """
-    path = models_dir / PINS
-    try:
-        pins = json.loads(path.read_text(encoding="utf-8"))
-        return {str(name): str(pin) for name, pin in pins.items()}
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (AttributeError, OSError, RecursionError, ValueError) as error:
-        raise ModelCorrupt(f"{path} cannot be read ({error}): remove it and pull the packs again") from error
-
-
 def calibration_path(pack: Pack, models_dir: Path) -> Path:
     """Return where a calibration of the pack's space is kept."""
     return models_dir / CALIBRATIONS / f"{pack.space.id}.json"
 
 
 def as_pinned(pack: Pack, models_dir: Path) -> Pack:
-    """Return the pack with the hashes that were pinned here.
-
-    Raises:
-        ModelCorrupt: the file of pins is damaged.
-    """
+    """Return the pack with the hashes that were pinned here; errors as in ``Pins.read``."""
     if any(file.sha256 is None for file in (*pack.files, *pack.optional_files)):
-        return pack.with_hashes(read_pins(models_dir))
+        return pack.with_hashes(Pins(models_dir).read())
     return pack
 
 

@@ -1,19 +1,21 @@
 """Recognizer: detection, embedding and verification of faces, one image or many."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from typing_extensions import Unpack
 
 from visavis.core.decide import Rule, check_rate, distance_of, probability_of_same, rule_at_rate
-from visavis.core.image import DEFAULT_LIMITS, ImageLimits, name_of
-from visavis.errors import InvalidImage, InvalidOption, NoFace, NotLive, VisavisError
+from visavis.core.geometry import areas, extract_chip
+from visavis.core.image import DEFAULT_LIMITS, ImageLimits, Picture, name_of, read_image
+from visavis.core.quality import assess
+from visavis.errors import InvalidImage, InvalidOption, MultipleFaces, NoFace, NotLive, VisavisError
 from visavis.models.attributes import is_live
 from visavis.models.catalogue import find_pack
-from visavis.models.finding import Find, Found, Search, check_min_face, make_finder
 from visavis.models.heads import load_models
 from visavis.models.installation import Installation, as_installed, default_cache_dir, default_models_dir
 from visavis.models.packs import Pack
@@ -22,14 +24,19 @@ from visavis.options import (
     DEFAULT_PACK,
     Attribute,
     Describe,
+    FacesPolicy,
     Observe,
     Recognition,
     Threshold,
     Verify,
     takes,
 )
-from visavis.types import Face, FloatArray, ImageSource, UInt8Array, Verification
+from visavis.types import Face, FloatArray, ImageSource, SizeWH, UInt8Array, Verification
 
+_LEAST_MIN_FACE = 10
+# A large JPEG may be decoded at a reduced scale as long as the smallest face keeps the pixels that a chip shows of it.
+# No more than this part of a chip's side is a face.
+_FACE_IN_CHIP = 134 / 150
 # How many chips, and at most how many images, are gathered before they are embedded together.
 _BATCH = 16
 _Result = TypeVar("_Result")
@@ -48,6 +55,36 @@ class Observed:
     chip: UInt8Array = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What is wanted of an image.
+
+    Attributes:
+        faces: which of them count.
+        min_face: the smallest to look for, as ``check_min_face`` returns it.
+        chips: whether they are to be cut out.
+        quality: whether it is to be told of each face.
+        attributes: what else is to be told, as ``AttributeModels.ready`` returns it.
+    """
+
+    faces: FacesPolicy
+    min_face: float
+    chips: bool
+    quality: bool
+    attributes: tuple[Attribute, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """The faces of one image, and the chips of each, where they are wanted."""
+
+    faces: tuple[Face, ...]
+    chips: tuple[UInt8Array, ...]
+
+
+_Find: TypeAlias = Callable[[ImageSource], _Found | VisavisError]
+
+
 def value_of(result: _Result | VisavisError) -> _Result:
     """Return a result, or raise the error in its place."""
     if isinstance(result, VisavisError):
@@ -55,46 +92,22 @@ def value_of(result: _Result | VisavisError) -> _Result:
     return result
 
 
-def faces_of(found: Found | VisavisError) -> tuple[Face, ...] | VisavisError:
-    """Return the faces, or the error in their place."""
-    return found if isinstance(found, VisavisError) else found.faces
+def check_min_face(min_face: float) -> float:
+    """Return the smallest face as a float.
 
-
-def observed_of(found: Found | VisavisError) -> tuple[Observed, ...] | VisavisError:
-    """Return the faces with their chips, or the error in their place."""
-    return found if isinstance(found, VisavisError) else tuple(map(Observed, found.faces, found.chips))
-
-
-def batches(found: Iterable[Found | VisavisError]) -> Iterator[list[Found | VisavisError]]:
-    """Group results until they have enough chips, or are enough themselves."""
-    batch: list[Found | VisavisError] = []
-    chips = 0
-    for item in found:
-        batch.append(item)
-        chips += len(item.chips) if isinstance(item, Found) else 0
-        if max(chips, len(batch)) >= _BATCH:
-            yield batch
-            batch, chips = [], 0
-    if batch:
-        yield batch
-
-
-def several(images: Iterable[ImageSource]) -> Iterable[ImageSource]:
-    """Refuse a single image, whose characters or bytes would be taken for images."""
-    if isinstance(images, str | bytes | bytearray | memoryview):
-        raise InvalidOption(f"several images are wanted, as in [image, ...], not {name_of(images)}")
-    return images
-
-
-def insist(found: Found | VisavisError, place: str, image: ImageSource) -> Found | VisavisError:
-    """Turn the absence of a face, or of life where that was looked at, into an error."""
-    if isinstance(found, VisavisError):
-        return found
-    if not found.faces:
-        return NoFace(f"{name_of(image)}: no face found in the {place} image")
-    if not all(is_live(face.attributes) for face in found.faces):
-        return NotLive(f"{name_of(image)}: the face in the {place} image looks like a print or a screen")
-    return found
+    Raises:
+        InvalidOption: it is no number, or fewer pixels than any detector could use.
+    """
+    try:
+        value = float(min_face)
+    except (OverflowError, TypeError, ValueError):
+        value = np.nan
+    if not (0 < value < 1 or _LEAST_MIN_FACE <= value < np.inf):
+        raise InvalidOption(
+            f"min_face must be a fraction of the image's shorter side between 0 and 1, "
+            f"or {_LEAST_MIN_FACE} pixels or more, not {min_face!r}"
+        )
+    return value
 
 
 def choose_rule(pack: Pack, default: Rule, asked: Threshold) -> Rule:
@@ -253,66 +266,99 @@ class Recognizer:
 
     @takes(Describe)
     def detect_many(
-        self,
-        images: Iterable[ImageSource],
-        **options: Unpack[Describe],
+        self, images: Iterable[ImageSource], **options: Unpack[Describe]
     ) -> Iterator[tuple[Face, ...] | VisavisError]:
         """Return for each image, in order, what ``detect`` returns, or the error that it would raise.
 
         Images are taken from the iterable one by one, as results are taken from the iterator.
         """
         find = self._finder(options, chips=False)
-        return map(faces_of, map(find, several(images)))
+        return map(_faces_of, map(find, _several(images)))
 
     @takes(Describe)
     def embed_many(
-        self,
-        images: Iterable[ImageSource],
-        **options: Unpack[Describe],
+        self, images: Iterable[ImageSource], **options: Unpack[Describe]
     ) -> Iterator[tuple[Face, ...] | VisavisError]:
         """Return for each image, in order, what ``embed`` returns, or the error that it would raise.
 
         Images are taken from the iterable a few at a time, and their faces embedded together.
         """
         find = self._finder(options, chips=True)
-        return map(faces_of, self._embed_found(map(find, several(images))))
+        return map(_faces_of, self._embed_found(map(find, _several(images))))
 
     @takes(Observe)
     def observe_many(
-        self,
-        images: Iterable[ImageSource],
-        **options: Unpack[Observe],
+        self, images: Iterable[ImageSource], **options: Unpack[Observe]
     ) -> Iterator[tuple[Observed, ...] | VisavisError]:
         """Return for each image what ``embed_many`` returns with quality, and the chip of each face."""
         find = self._finder({**options, "quality": True}, chips=True)
-        return map(observed_of, self._embed_found(map(find, several(images))))
+        return map(_observed_of, self._embed_found(map(find, _several(images))))
 
     @takes(Verify)
     def verify_many(
-        self,
-        pairs: Iterable[tuple[ImageSource, ImageSource]],
-        **options: Unpack[Verify],
+        self, pairs: Iterable[tuple[ImageSource, ImageSource]], **options: Unpack[Verify]
     ) -> Iterator[Verification | VisavisError]:
         """Return for each pair, in order, what ``verify`` returns, or the error that it would raise."""
         attributes: tuple[Attribute, ...] = ("liveness",) if options["require_live"] else ()
         wanted: Describe = {"faces": options["faces"], "attributes": attributes, "quality": False}
         find = self._finder({**wanted, "min_face": options["min_face"]}, chips=True)
         rule = choose_rule(self.pack, self.rule, options)
-        found = (insist(find(image), place, image) for a, b in pairs for place, image in (("first", a), ("second", b)))
-        embedded = map(faces_of, self._embed_found(found))
-        return (self._compare(a, b, rule) for a, b in zip(embedded, embedded, strict=True))
+        found = (_insist(find(image), place, image) for a, b in pairs for place, image in (("first", a), ("second", b)))
+        embedded = self._embed_found(found)
+        return (self._compared(a, b, rule) for a, b in zip(embedded, embedded, strict=True))
 
-    def _finder(self, options: Describe, *, chips: bool) -> Find:
-        """Return what finds faces as the options say, each of which is given."""
+    def _compared(self, a: _Found | VisavisError, b: _Found | VisavisError, rule: Rule) -> Verification | VisavisError:
+        if isinstance(a, VisavisError):
+            return a
+        if isinstance(b, VisavisError):
+            return b
+        (face_a,), (face_b,) = a.faces, b.faces
+        return compare(self.pack, face_a, face_b, rule)
+
+    def _finder(self, options: Describe, *, chips: bool) -> _Find:
+        """Return what finds faces as the options say, each of which is given; thread-safe."""
         least = self.min_face if options["min_face"] is None else check_min_face(options["min_face"])
-        attributes = self._models.attributes.ready(options["attributes"])
-        search = Search(options["faces"], least, chips, options["quality"], attributes)
-        return make_finder(self._models, self.pack.template, self.limits, search)
+        attributes = options["attributes"]
+        ready = () if attributes == () else self._models.attributes.ready(attributes)
+        search = _Search(options["faces"], least, chips, options["quality"], ready)
+        reduction = partial(_reduction, least, self.pack.template.side)
 
-    def _embed_found(self, found: Iterable[Found | VisavisError]) -> Iterator[Found | VisavisError]:
+        def find(image: ImageSource) -> _Found | VisavisError:
+            try:
+                found = self._found(read_image(image, limits=self.limits, reduction=reduction), search)
+            except VisavisError as error:
+                return error
+            if search.faces == "only" and len(found.faces) != 1:
+                return _not_one(len(found.faces), image)
+            return found
+
+        return find
+
+    def _found(self, picture: Picture, search: _Search) -> _Found:
+        models, template = self._models, self.pack.template
+        size_wh = models.detector.search_size(picture.size_wh, search.min_face)
+        found = models.detector.find(picture.pixels, size_wh, largest=search.faces == "largest")
+        found = found[np.lexsort((-found.scores, -areas(found.boxes_xyxy)))]
+        to_original = partial(_to_original, picture)
+        faces = tuple(
+            Face(to_original(box.reshape(2, 2)).reshape(4), score, to_original(points))
+            for box, score, points in zip(found.boxes_xyxy, found.scores, found.landmarks, strict=True)
+        )
+        if search.attributes and faces:
+            attributes = models.attributes(picture.pixels, found.boxes_xyxy, search.attributes)
+            faces = tuple(replace(face, attributes=each) for face, each in zip(faces, attributes, strict=True))
+        if not (search.chips or search.quality):
+            return _Found(faces, ())
+        chips = tuple(extract_chip(picture.pixels, points, template) for points in found.landmarks)
+        if search.quality:
+            pairs = zip(faces, chips, strict=True)
+            faces = tuple(replace(face, quality=assess(face, chip, template.anatomy)) for face, chip in pairs)
+        return _Found(faces, chips)
+
+    def _embed_found(self, found: Iterable[_Found | VisavisError]) -> Iterator[_Found | VisavisError]:
         """Yield what was found with its embeddings; the chips of several images go through the network together."""
-        for batch in batches(found):
-            chips = [chip for item in batch if isinstance(item, Found) for chip in item.chips]
+        for batch in _batches(found):
+            chips = [chip for item in batch if isinstance(item, _Found) for chip in item.chips]
             try:
                 embeddings = iter(self._models.embedder(chips))
             except VisavisError as error:
@@ -323,14 +369,64 @@ class Recognizer:
                     yield item
                 else:
                     faces = tuple(replace(face, embedding=next(embeddings)) for face in item.faces)
-                    yield Found(faces, item.chips)
+                    yield _Found(faces, item.chips)
 
-    def _compare(
-        self, a: tuple[Face, ...] | VisavisError, b: tuple[Face, ...] | VisavisError, rule: Rule
-    ) -> Verification | VisavisError:
-        if isinstance(a, VisavisError):
-            return a
-        if isinstance(b, VisavisError):
-            return b
-        (face_a,), (face_b,) = a, b
-        return compare(self.pack, face_a, face_b, rule)
+
+def _several(images: Iterable[ImageSource]) -> Iterable[ImageSource]:
+    """Refuse a single image, whose characters or bytes would be taken for images."""
+    if isinstance(images, str | bytes | bytearray | memoryview):
+        raise InvalidOption(f"several images are wanted, as in [image, ...], not {name_of(images)}")
+    return images
+
+
+def _reduction(min_face: float, chip_side: int, size_wh: SizeWH) -> float:
+    """Return how many times smaller an image may be decoded without loss for its smallest face."""
+    smallest = min_face if min_face >= 1 else min_face * min(size_wh)
+    return max(1.0, smallest / (_FACE_IN_CHIP * chip_side))
+
+
+def _to_original(picture: Picture, points: FloatArray) -> FloatArray:
+    """Take points (N, 2) from the decoded picture to the original: the centres of pixels, not their corners."""
+    height, width = picture.pixels.shape[:2]
+    factors = np.array(picture.size_wh, np.float32) / np.array((width, height), np.float32)
+    moved: FloatArray = (points + np.float32(0.5)) * factors - np.float32(0.5)
+    return moved
+
+
+def _not_one(count: int, image: ImageSource) -> VisavisError:
+    if not count:
+        return NoFace(f"{name_of(image)}: no face found")
+    return MultipleFaces(f"{name_of(image)}: {count} faces found where exactly one is needed")
+
+
+def _insist(found: _Found | VisavisError, place: str, image: ImageSource) -> _Found | VisavisError:
+    """Turn the absence of a face, or of life where that was looked at, into an error."""
+    if isinstance(found, VisavisError):
+        return found
+    if not found.faces:
+        return NoFace(f"{name_of(image)}: no face found in the {place} image")
+    if any(face.attributes and not is_live(face.attributes) for face in found.faces):
+        return NotLive(f"{name_of(image)}: the face in the {place} image looks like a print or a screen")
+    return found
+
+
+def _batches(found: Iterable[_Found | VisavisError]) -> Iterator[list[_Found | VisavisError]]:
+    """Group results until they have enough chips, or are enough themselves."""
+    batch: list[_Found | VisavisError] = []
+    chips = 0
+    for item in found:
+        batch.append(item)
+        chips += len(item.chips) if isinstance(item, _Found) else 0
+        if max(chips, len(batch)) >= _BATCH:
+            yield batch
+            batch, chips = [], 0
+    if batch:
+        yield batch
+
+
+def _faces_of(found: _Found | VisavisError) -> tuple[Face, ...] | VisavisError:
+    return found if isinstance(found, VisavisError) else found.faces
+
+
+def _observed_of(found: _Found | VisavisError) -> tuple[Observed, ...] | VisavisError:
+    return found if isinstance(found, VisavisError) else tuple(map(Observed, found.faces, found.chips))

@@ -12,7 +12,7 @@ from visavis.core.decide import NAMED_RATES, check_rate, check_threshold
 from visavis.errors import InvalidOption
 from visavis.galleries.checks import LONGEST_ID
 from visavis.galleries.records import LONGEST_TEXT, NEVER, Details
-from visavis.models.finding import check_min_face
+from visavis.models.recognizer import check_min_face
 from visavis.options import LONGEST_RETENTION_DAYS, Attribute, Keep, Policy
 
 MAX_URL_LENGTH = 2048

@@ -251,7 +251,7 @@ def _check_cache(options: ModelOptions) -> Section:
     folder = options.cache_dir or default_cache_dir()
     reason = _why_unwritable(folder)
     parts = [part for part in find_pack(options.pack).parts if part.head in CONVERSIONS]
-    cached = [part.role for part in parts if is_cached(part, CONVERSIONS[part.head][1], folder)]
+    cached = [part.role for part in parts if is_cached(part, folder)]
     facts: dict[str, FactValue] = {
         "folder": str(folder),
         "writable": not reason,

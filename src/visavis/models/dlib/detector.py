@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +19,7 @@ from visavis.core.pyramid import (
     pyramid_levels,
     search_size,
 )
-from visavis.models.dlib.landmarks import LandmarkRegressor
+from visavis.models.dlib.forest import LandmarkForest
 from visavis.models.runtime import Infer
 from visavis.types import FloatArray, SizeWH, UInt8Array
 
@@ -68,7 +69,7 @@ class DlibDetector:
     and image pyramid these are.
     """
 
-    def __init__(self, infer: Infer, landmarks: LandmarkRegressor) -> None:
+    def __init__(self, infer: Infer, landmarks: "LandmarkRegressor") -> None:
         self._infer = infer
         self._landmarks = landmarks
 
@@ -155,3 +156,122 @@ def _largest(found: _Found) -> _Found:
 
 def _suppress(found: _Found) -> _Found:
     return found[suppress(found.boxes_xyxy, found.scores, _MOST_OVERLAP)]
+
+
+_DEPTH = 4
+# How many faces go side by side, and the word that holds a byte of each.
+_WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+_MOST_LANES = max(_WORDS)
+_BIT_OF_SPLIT = np.arange(8)[:, None]
+# OpenCV's remap addresses its source with 16-bit signed numbers.
+_LONGEST_SIDE = 32_766
+# The integer part of (R + G + B) / 3, as cv2.transform rounds to the nearest.
+_GREY = np.array([[1 / 3, 1 / 3, 1 / 3, -1 / 3]])
+
+
+class LandmarkRegressor:
+    """Find the landmarks of faces in boxes; immutable, and so thread-safe.
+
+    Source: V. Kazemi, J. Sullivan, "One Millisecond Face Alignment with an Ensemble of Regression Trees", CVPR 2014,
+    in the form that dlib's ``shape_predictor`` gives it.
+
+    Everything is laid out so that a cascade is some two dozen NumPy calls for up to eight faces. Points are complex
+    numbers. The grey values of the faces lie side by side as the bytes ("lanes") of one word per feature point, so
+    that one look-up serves all faces. All splits of all trees are tested at once, and the 15 outcomes of a tree,
+    gathered as bits of two bytes per lane, are looked up to find the leaf.
+    """
+
+    def __init__(self, forest: LandmarkForest) -> None:
+        cascades, trees, _ = forest.split_a.shape
+        initial = forest.initial.view(np.complex64)[:, 0]
+        centred = initial - initial.mean()
+        # The least-squares similarity from the mean shape to another is a complex number: this vector times that shape.
+        self._fit = (centred.conj() / np.vdot(centred, centred).real).astype(np.complex64)
+        self._initial = initial
+        self._anchor = forest.anchor.astype(np.intp)
+        self._delta = np.ascontiguousarray(forest.delta).view(np.complex64)[..., 0]
+        self._split_a = _split_major(forest.split_a, 0).astype(np.intp)
+        self._split_b = _split_major(forest.split_b, 0).astype(np.intp)
+        # Grey values are integers: a difference exceeds the threshold when it exceeds the threshold's floor.
+        threshold = _split_major(np.floor(forest.threshold), np.iinfo(np.int16).max).astype(np.int16)
+        self._thresholds = {lanes: np.repeat(threshold, lanes, axis=1) for lanes in _WORDS}
+        self._leaves = forest.leaves.reshape(cascades, trees * 2**_DEPTH, -1)
+        self._first_leaf = np.arange(trees, dtype=np.intp)[:, None] * 2**_DEPTH
+        self._leaf_of_bits = _leaf_table()
+        self._ones = np.ones(trees, np.float32)
+
+    def __call__(self, images: Sequence[UInt8Array], boxes_xyxy: FloatArray) -> FloatArray:
+        """Return the landmarks (N, P, 2) of the faces in ``boxes_xyxy`` (N, 4), box i lying in ``images[i]``.
+
+        They are whole pixels, as in dlib, whose embedder was trained on chips cut out by such.
+        """
+        landmarks = np.empty((len(boxes_xyxy), len(self._initial), 2), np.float32)
+        for start in range(0, len(boxes_xyxy), _MOST_LANES):
+            group = slice(start, start + _MOST_LANES)
+            landmarks[group] = np.rint(self._regress(images[group], boxes_xyxy[group].astype(np.float32)))
+        return landmarks
+
+    def _regress(self, images: Sequence[UInt8Array], boxes_xyxy: FloatArray) -> FloatArray:
+        corners, sizes = boxes_xyxy[:, None, :2], boxes_xyxy[:, None, 2:] - boxes_xyxy[:, None, :2]
+        lanes = next(count for count in _WORDS if count >= len(images))
+        grey = np.zeros((self._delta.shape[1], lanes), np.uint8)
+        # Boxes need not be square, and so the points are scaled after the fit, x and y each by its own size.
+        scale = np.tile(sizes, (1, grey.shape[0], 1)).reshape(len(images), -1)
+        origin = np.tile(corners, (1, grey.shape[0], 1)).reshape(len(images), -1)
+        shapes = np.tile(self._initial, (len(images), 1))
+        for cascade in range(len(self._delta)):
+            points = (shapes @ self._fit)[:, None] * self._delta[cascade]
+            points += shapes.take(self._anchor[cascade], axis=1)
+            pixels = points.view(np.float32) * scale
+            pixels += origin
+            for lane, image in enumerate(images):
+                grey[:, lane] = _grey_values(image, pixels[lane].reshape(-1, 1, 2))
+            shapes += self._increments(cascade, grey)[: len(images)]
+        return shapes.view(np.float32).reshape(len(images), -1, 2) * sizes + corners
+
+    def _increments(self, cascade: int, grey: UInt8Array) -> NDArray[np.complex64]:
+        """Return what the cascade's trees add to each lane's shape, (lanes, P), by grey values (F, lanes)."""
+        lanes = grey.shape[1]
+        words = grey.view(_WORDS[lanes])[:, 0]
+        differences = words.take(self._split_a[cascade], mode="clip").view(np.uint8).astype(np.int16)
+        differences -= words.take(self._split_b[cascade], mode="clip").view(np.uint8)
+        outcomes = (differences > self._thresholds[lanes][cascade]).view(_WORDS[lanes]).reshape(2, 8, -1)
+        # A lane holds 0 or 1: shifted by its split's number within the byte, it does not reach the next lane.
+        low, high = np.bitwise_or.reduce(outcomes << _BIT_OF_SPLIT.astype(_WORDS[lanes]), axis=1)
+        bits = low.view(np.uint8) + high.view(np.uint8) * np.uint16(256)
+        leaves = self._leaf_of_bits.take(bits).reshape(-1, lanes) + self._first_leaf
+        values = self._leaves[cascade].take(leaves, axis=0).reshape(len(leaves), -1)
+        increments: NDArray[np.complex64] = (self._ones @ values).view(np.complex64).reshape(lanes, -1)
+        return increments
+
+
+def _split_major(splits: NDArray[np.generic], value: int) -> NDArray[np.generic]:
+    """Return the (C, T, 15) table as (C, 16 * T): all first splits, all second ones, and a sixteenth of ``value``."""
+    wide = np.pad(splits, ((0, 0), (0, 0), (0, 1)), constant_values=value)
+    return np.ascontiguousarray(wide.transpose(0, 2, 1)).reshape(len(splits), -1)
+
+
+def _leaf_table() -> NDArray[np.intp]:
+    """Return the leaf that each outcome of a tree's splits leads to: (65536,), bit i being split i."""
+    outcomes = np.arange(2**16)
+    node = np.zeros(len(outcomes), np.intp)
+    for _ in range(_DEPTH):
+        node = 2 * node + np.where(outcomes >> node & 1, 1, 2)
+    node -= 2**_DEPTH - 1
+    return node
+
+
+def _grey_values(image: UInt8Array, pixels_xy: FloatArray) -> UInt8Array:
+    """Return the grey values (F,) at the pixels nearest to (F, 1, 2); 0 outside the image."""
+    if max(image.shape) > _LONGEST_SIDE:
+        image, pixels_xy = _window(image, pixels_xy)
+    colours = cv2.remap(image, pixels_xy, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+    grey: UInt8Array = cv2.transform(colours, _GREY)[:, 0]
+    return grey
+
+
+def _window(image: UInt8Array, pixels_xy: FloatArray) -> tuple[UInt8Array, FloatArray]:
+    """Return a view of the image that holds all the pixels, and the pixels in its coordinates."""
+    left, top = np.clip(np.floor(pixels_xy.min((0, 1))), 0, [image.shape[1] - 1, image.shape[0] - 1]).astype(int)
+    view = image[top : top + _LONGEST_SIDE, left : left + _LONGEST_SIDE]
+    return view, pixels_xy - np.array([left, top], np.float32)
