@@ -14,7 +14,6 @@ from tiny_packs import file_of, in_archive, pack_of, sha256, some_bytes, some_hd
 from visavis import Recognizer
 from visavis.downloads.folder import ModelsFolder
 from visavis.downloads.importing import Imported, import_files
-from visavis.downloads.installed import installed
 from visavis.downloads.removing import remove, verify
 from visavis.errors import InvalidOption, LicenceNotAccepted, ModelCorrupt, PullFailed, VisavisError
 from visavis.models.catalogue import DLIB, OPEN, PACKS, packs_with
@@ -201,7 +200,7 @@ def test_one_file_stops_no_other(folder: ModelsFolder, given: Path) -> None:
     results = take(folder, given / "none", put(given, "a", SECOND), put(given, "b", b"?"), put(given, "c", FIRST))
     assert [bool(result.error) for result in results] == [True, False, True, False]
     assert files_in(folder) == {"second.onnx": SECOND, "shared.onnx": FIRST}
-    assert installed(TINY, folder) == "yes"
+    assert folder.installed(TINY) == "yes"
 
 
 def test_a_folder_that_is_full(folder: ModelsFolder, given: Path) -> None:
@@ -358,8 +357,8 @@ def test_remove_keeps_what_others_need(full: ModelsFolder) -> None:
     removal = remove([TINY], full)
     assert (removal.removed, removal.freed) == (("second.onnx",), len(SECOND))
     assert (removal.kept, removal.absent) == ({"shared.onnx": "old"}, ())
-    assert installed(OLD, full) == "yes"
-    assert installed(TINY, full) == "partly"
+    assert full.installed(OLD) == "yes"
+    assert full.installed(TINY) == "partly"
     # What is left of it is needed by no pack that is complete, when that one goes too.
     assert set(remove([OLD], full).removed) == {"shared.onnx", "second.h5"}
     assert set(files_in(full)) == {"third.onnx", "fourth.onnx"}
@@ -407,7 +406,7 @@ def test_the_real_files_are_recognised(test_data: Path, tmp_path: Path) -> None:
     names = {name for result in results for name in result.names}
     needed = {file.name for role in ("detector", "embedder", "liveness", "pose") for file in OPEN.part(role).files}
     assert names == needed
-    assert installed(OPEN, folder) == "yes"
+    assert folder.installed(OPEN) == "yes"
     # Of the same name and another build: told, and not taken.
     refused = [result.path for result in results if result.error]
     assert refused

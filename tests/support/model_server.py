@@ -3,10 +3,9 @@
 import gzip
 import ssl
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
@@ -51,7 +50,6 @@ class ModelServer(ThreadingHTTPServer):
         files: that there are.
         answers: to the next requests, in place of good ones.
         requests: paths and headers that came.
-        etag: of all files.
     """
 
     daemon_threads = True
@@ -64,7 +62,6 @@ class ModelServer(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.answers: deque[Answer] = deque()
         self.requests: list[tuple[str, dict[str, str]]] = []
-        self.etag = '"one"'
 
     @property
     def url(self) -> str:
@@ -95,13 +92,12 @@ def serve(handler: Handler) -> None:
     content = handler.content
     if content is None:
         return status(404)(handler)
-    start, etag = 0, handler.server.etag
-    asked = handler.headers.get("Range")
-    if asked and handler.headers.get("If-Range", etag) == etag:
+    start = 0
+    if asked := handler.headers.get("Range"):
         start = int(asked.removeprefix("bytes=").removesuffix("-"))
         if start >= len(content):
             return status(416, {"Content-Range": f"bytes */{len(content)}"})(handler)
-    headers: dict[str, object] = {"ETag": etag, "Content-Length": len(content) - start}
+    headers: dict[str, object] = {"Content-Length": len(content) - start}
     if start:
         headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
     handler.head(206 if start else 200, headers)
@@ -134,14 +130,14 @@ def send(
     return answer
 
 
-def cut_after(count: int, etag: str | None = None) -> Answer:
+def cut_after(count: int) -> Answer:
     """Serve the beginning of the file, or of its rest, and close the connection."""
 
     def answer(handler: Handler) -> None:
         content = handler.content or b""
         asked = handler.headers.get("Range")
         start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
-        headers = {"ETag": etag or handler.server.etag, "Content-Length": len(content) - start}
+        headers: dict[str, object] = {"Content-Length": len(content) - start}
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         handler.head(206 if start else 200, headers)
@@ -156,7 +152,7 @@ def stall_after(count: int, until: threading.Event) -> Answer:
 
     def answer(handler: Handler) -> None:
         content = handler.content or b""
-        handler.head(200, {"ETag": handler.server.etag, "Content-Length": len(content)})
+        handler.head(200, {"Content-Length": len(content)})
         handler.wfile.write(content[:count])
         handler.wfile.flush()
         until.wait(60)
@@ -194,19 +190,10 @@ def compressed(handler: Handler) -> None:
 
 def ignoring_ranges(handler: Handler) -> None:
     """Serve the whole file, whatever was asked for."""
-    send(handler.content or b"", {"ETag": handler.server.etag})(handler)
+    send(handler.content or b"")(handler)
 
 
 def noise(handler: Handler) -> None:
     """Send what is no HTTP."""
     handler.wfile.write(b"\0\xff" * 500)
     handler.cut()
-
-
-def trickle(handler: Handler) -> None:
-    """Serve byte by byte, without end."""
-    handler.head(200, {"Content-Length": len(handler.content or b"")})
-    with suppress(OSError):  # until nobody listens any more
-        while True:
-            handler.wfile.write(b"x")
-            time.sleep(0.01)

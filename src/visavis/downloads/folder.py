@@ -1,4 +1,4 @@
-"""Folder of models: files that come into it whole or not at all, and their sizes and hashes.
+"""Folder of models: files that come into it whole or not at all, their sizes and hashes, and what is installed.
 
 ``files/`` holds whole files whose hashes were checked, ``partial/`` what is on its way, ``pins.json`` and
 ``licences.json`` what was decided here. Whoever changes any of it holds the folder's lock.
@@ -6,28 +6,38 @@
 
 import errno
 import hashlib
-import json
 import logging
 import os
-import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Literal, TypeAlias
+from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock, Timeout
 
-from visavis.errors import ModelCorrupt, PullFailed, VisavisError
-from visavis.models.installation import FILES, PINS, Pins
-from visavis.models.packs import ModelFile
+from visavis.errors import ModelCorrupt, ModelMissing, PullFailed, VisavisError
+from visavis.models.catalogue import PACKS
+from visavis.models.installation import FILES, Pins, as_pinned, source_path, sync_names, write_json
+from visavis.models.packs import Archive, ModelFile, Pack, Part
+
+Installed: TypeAlias = Literal["yes", "partly", "no"]
+
+LARGEST = 2_000_000_000
+"""The most bytes that a file may have whose size nobody states."""
 
 _CHUNK = 1 << 20
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _HDF5_FIRST_BLOCK = 512
+_PARTIAL = "partial"
+_LOCK = ".lock"
+# Left to others on the disk: a system without any room fails in odd places.
+_SPARE_BYTES = 1_000_000
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
-LARGEST = 2_000_000_000
-"""The most bytes that a file may have whose size nobody states."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,50 +92,63 @@ def fault_of(file: ModelFile, found: Fingerprint, pin: str | None) -> str | None
     return None
 
 
-def misnamed(file: ModelFile, path: Path) -> str | None:
-    """Return why a file whose publisher states no hash is none of the kind that its name says; None where it may be.
+def check(file: ModelFile, path: Path, found: Fingerprint, pin: str | None, source: str) -> None:
+    """Insist on a file being the catalogue's.
 
     Args:
         file: of the catalogue.
         path: of what is to be it.
+        found: its fingerprint.
+        pin: as in ``fault_of``.
+        source: where it comes from, for messages.
 
     Raises:
+        ModelCorrupt: it is another one.
         OSError: it cannot be read.
-
-    Source: HDF5 File Format Specification 3.0, II.A: the signature is at 0, 512, 1024, 2048 and so on.
     """
-    if is_published(file) or not file.name.endswith(".h5"):
-        return None
-    size, at = path.stat().st_size, 0
+    fault = fault_of(file, found, pin)
+    if fault is None and not is_published(file) and file.name.endswith(".h5") and not _is_hdf5(path, found.size):
+        fault = "it is no HDF5 file"
+    if fault is None:
+        return
+    with path.open("rb") as opened:
+        head = opened.read(200).lstrip().lower()
+    if head.startswith((b"<!doctype html", b"<html")):
+        fault += " (it is a web page: does a proxy or a login stand in between?)"
+    if head.startswith(b"version https://git-lfs"):
+        fault += " (it is the pointer of Git LFS in place of the file)"
+    raise ModelCorrupt(f"{source} is not the {file.name} that visavis knows: {fault}")
+
+
+def _is_hdf5(path: Path, size: int) -> bool:
+    """Tell whether a file has HDF5's signature: at 0, 512, 1024, 2048 and so on.
+
+    Source: HDF5 File Format Specification 3.0, II.A.
+    """
+    at = 0
     with path.open("rb") as opened:
         while at < size:
             opened.seek(at)
             if opened.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE:
-                return None
+                return True
             at = max(_HDF5_FIRST_BLOCK, 2 * at)
-    return "it is no HDF5 file"
+    return False
 
 
-def disguise_of(path: Path) -> str:
-    """Return what a wrong file seems to be, in words to follow a message; empty where that is not known."""
-    with path.open("rb") as file:
-        head = file.read(200).lstrip().lower()
-    if head.startswith((b"<!doctype html", b"<html")):
-        return " (it is a web page: does a proxy or a login stand in between?)"
-    if head.startswith(b"version https://git-lfs"):
-        return " (it is the pointer of Git LFS in place of the file)"
-    return ""
+def file_of_archive(archive: Archive) -> ModelFile:
+    """Return an archive as a file, which comes and is checked like any other."""
+    name = unquote(PurePosixPath(urlsplit(archive.url).path).name)
+    return ModelFile(name=name, licence="", origin="", size=archive.size, sha256=archive.sha256, url=archive.url)
 
 
-PARTIAL = "partial"
-"""The folder, among the models, of what has not come yet, or not all of it."""
+def pulled_files(parts: Iterable[Part]) -> tuple[ModelFile, ...]:
+    """Return the files of parts that do not come with a PyPI package, each once."""
+    return tuple({file.name: file for part in parts for file in part.files if not file.package}.values())
 
-_LOCK = ".lock"
-# Left to others on the disk: a system without any room fails in odd places.
-_SPARE_BYTES = 1_000_000
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
-_log = logging.getLogger("visavis.pulling.folder")
+def all_files() -> tuple[ModelFile, ...]:
+    """Return every file of the catalogue that does not come with a PyPI package, each once."""
+    return pulled_files(part for pack in PACKS.values() for part in (*pack.parts, *pack.optional))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +163,10 @@ class ModelsFolder:
 
     def part_of(self, name: str) -> Path:
         """Return where a file is while it comes."""
-        return self.path / PARTIAL / f"{name}.part"
+        return self.path / _PARTIAL / f"{name}.part"
 
     def pins(self) -> dict[str, str]:
-        """Return the pinned hashes by file name.
-
-        Raises:
-            ModelCorrupt: the file that holds them is damaged.
-        """
+        """Return the pinned hashes by file name; errors as in ``Pins.read``."""
         return Pins(self.path).read()
 
     @contextmanager
@@ -175,12 +194,14 @@ class ModelsFolder:
         """Say in our words why the folder cannot be written.
 
         Args:
-            part: what is written, and removed where there is no room for it.
+            part: what is written, in the folder of partial files; removed where there is no room for it.
 
         Raises:
             PullFailed: it cannot.
         """
         try:
+            if part is not None:
+                part.parent.mkdir(exist_ok=True)
             yield
         except VisavisError:
             raise
@@ -217,7 +238,7 @@ class ModelsFolder:
             return None
         return found if found and fault_of(file, found, pin) is None else None
 
-    def settle(self, file: ModelFile, part: Path, source: str) -> Fingerprint:
+    def settle(self, file: ModelFile, part: Path, source: str) -> None:
         """Check what has come, pin it where its publisher states no SHA-256, and put it in its place; holds the lock.
 
         Args:
@@ -231,51 +252,43 @@ class ModelsFolder:
         """
         try:
             with self.writing():
-                found, foreign = fingerprint(part), misnamed(file, part)
-            if fault := fault_of(file, found, self.pins().get(file.name)) or foreign:
-                raise ModelCorrupt(f"{source} is not the {file.name} that visavis knows: {fault}{disguise_of(part)}")
-            self.settle_pin(file, found)
-            with self.writing():
+                found = fingerprint(part)
+                check(file, part, found, self.pins().get(file.name), source)
+                Pins(self.path).settle(file, found.sha256)
                 target = self.place_of(file)
                 target.parent.mkdir(exist_ok=True)
-                _sync_file(part)
+                with part.open("r+b") as opened:
+                    os.fsync(opened.fileno())
                 part.replace(target)
-                _sync_names(target.parent)
+                sync_names(target.parent)
         finally:
             part.unlink(missing_ok=True)
-        return found
-
-    def settle_pin(self, file: ModelFile, found: Fingerprint) -> None:
-        """Pin a file whose publisher states no SHA-256, and that has no pin yet; holds the lock."""
-        pins = self.pins()
-        if file.sha256 is None and file.name not in pins:
-            self.write_json(PINS, {**pins, file.name: found.sha256})
-            _log.info("pinned %s: SHA-256 %s", file.name, found.sha256)
 
     def write_json(self, name: str, content: object) -> None:
-        """Write a file of the folder in one step; holds the lock."""
-        temporary = self.path / f".{name}-{secrets.token_hex(8)}"
+        """Write a file of the folder in one step; holds the lock.
+
+        Raises:
+            PullFailed: it cannot be written.
+        """
         with self.writing():
-            try:
-                temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-                _sync_file(temporary)
-                temporary.replace(self.path / name)
-            finally:
-                temporary.unlink(missing_ok=True)
-            _sync_names(self.path)
+            write_json(self.path / name, content)
 
+    def parts_here(self, parts: Iterable[Part]) -> Installed:
+        """Tell whether the files of parts, with their pins, are in their places and have their sizes; unread."""
+        here = [self._is_here(file) for part in parts for file in part.files]
+        return "yes" if all(here) else "partly" if any(here) else "no"
 
-def _sync_file(path: Path) -> None:
-    """Bring a file to the disk."""
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
+    def installed(self, pack: Pack) -> Installed:
+        """Tell whether what a pack needs is here.
 
+        Raises:
+            ModelCorrupt: the file of pins is damaged.
+        """
+        return self.parts_here(as_pinned(pack, self.path).parts)
 
-def _sync_names(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    with suppress(PermissionError):  # Windows opens no folders, and need not
-        descriptor = os.open(folder, os.O_RDONLY)
+    def _is_here(self, file: ModelFile) -> bool:
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            size = source_path(file, self.path).stat().st_size
+        except (ModelMissing, OSError):
+            return False
+        return file.sha256 is not None and file.size in (None, size)

@@ -1,4 +1,4 @@
-"""Importing files that somebody already has: recognised by their hashes, by their names, or as what they are called."""
+"""Importing of files that are there already: recognised by their hashes, or else by their names."""
 
 import difflib
 import os
@@ -11,18 +11,17 @@ from visavis.downloads.folder import (
     LARGEST,
     Fingerprint,
     ModelsFolder,
-    disguise_of,
-    fault_of,
+    all_files,
+    check,
+    file_of_archive,
     fingerprint,
     is_published,
-    misnamed,
 )
-from visavis.downloads.installed import all_files
-from visavis.downloads.pull import Accept, Restriction, is_accepted, refuse, require, restriction_of, take_members
-from visavis.downloads.transfer import file_of_archive
-from visavis.errors import InvalidOption, ModelCorrupt, VisavisError
+from visavis.downloads.licences import Accept, Restriction, is_accepted, refuse, require, restriction_of
+from visavis.downloads.pull import take_members
+from visavis.errors import InvalidOption, VisavisError
 from visavis.models.catalogue import packs_with
-from visavis.models.packs import Archive, ModelFile, Pack
+from visavis.models.packs import Archive, ModelFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +37,6 @@ class Imported:
     path: Path
     names: tuple[str, ...] = ()
     error: VisavisError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Recognised:
-    """What a file is: files of the catalogue, or an archive that holds them."""
-
-    files: tuple[ModelFile, ...]
-    archive: Archive | None = None
 
 
 def import_files(
@@ -72,12 +63,11 @@ def import_files(
 
 def _imported(path: Path, folder: ModelsFolder, as_file: ModelFile | None, accept: Accept) -> Iterator[Imported]:
     if not path.is_dir():
-        yield _import(path, folder, as_file, accept, unknown_is_error=True)
+        yield _import(path, folder, as_file, accept) or Imported(path, error=_unknown(path))
         return
     found = False
     for inside in _files_below(path):
-        result = _import(inside, folder, None, accept, unknown_is_error=False)
-        if result.names or result.error:
+        if result := _import(inside, folder, None, accept):
             found = True
             yield result
     if not found:
@@ -94,17 +84,22 @@ def _files_below(path: Path) -> list[Path]:
     return sorted(found)
 
 
-def _import(
-    path: Path, folder: ModelsFolder, as_file: ModelFile | None, accept: Accept, *, unknown_is_error: bool
-) -> Imported:
+def _import(path: Path, folder: ModelsFolder, as_file: ModelFile | None, accept: Accept) -> Imported | None:
+    """Take one file; return None where it is of no pack."""
     try:
         found = _fingerprint(path)
-        known = _Recognised((as_file,)) if as_file else _recognise(path, found, folder)
-        if known is None:
-            return Imported(path, error=_unknown(path, found) if unknown_is_error else None)
-        require(_restrictions(known.files, folder), folder, accept)
-        _take(path, found, known, folder)
-        return Imported(path, tuple(file.name for file in known.files))
+        files, archive = ((as_file,), None) if as_file else _recognise(path, found, folder)
+        if not files:
+            return None
+        require(_restrictions(files, folder), folder, accept)
+        if archive:
+            check(file_of_archive(archive), path, found, None, str(path))
+            with folder.locked():
+                take_members(path, files, folder)
+        else:
+            for file in files:
+                _copy(path, found, file, folder)
+        return Imported(path, tuple(file.name for file in files))
     except VisavisError as error:
         return Imported(path, error=error)
 
@@ -116,68 +111,50 @@ def _fingerprint(path: Path) -> Fingerprint:
         if path.stat().st_size > LARGEST:
             raise InvalidOption(f"{path} has {path.stat().st_size:,} bytes, more than any model")
         return fingerprint(path)
-    except VisavisError:
-        raise
     except OSError as error:
         raise InvalidOption(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _recognise(path: Path, found: Fingerprint, folder: ModelsFolder) -> _Recognised | None:
-    """Return what a file is, by its hash or else by its name."""
+def _recognise(path: Path, found: Fingerprint, folder: ModelsFolder) -> tuple[tuple[ModelFile, ...], Archive | None]:
+    """Return which files a file is, by its hash or else by its name; or the files of which archive it is."""
     files, pins = all_files(), folder.pins()
     by_hash = [f for f in files if found.sha256 == (f.sha256 or pins.get(f.name)) or found.sha384 == f.sha384]
     if by_hash:
-        return _Recognised(tuple(by_hash))
+        return tuple(by_hash), None
     archives = {file.archive: file_of_archive(file.archive) for file in files if file.archive}
-    same = [a for a, whole in archives.items() if whole.sha256 == found.sha256]
-    same += [a for a, whole in archives.items() if whole.name == path.name]
+    same = [archive for archive, whole in archives.items() if whole.sha256 == found.sha256]
+    same += [archive for archive, whole in archives.items() if whole.name == path.name]
     if same:
-        return _Recognised(tuple(file for file in files if file.archive == same[0]), same[0])
-    by_name = tuple(file for file in files if file.name == path.name)
-    return _Recognised(by_name) if by_name else None
+        return tuple(file for file in files if file.archive == same[0]), same[0]
+    return tuple(file for file in files if file.name == path.name), None
 
 
-def _take(path: Path, found: Fingerprint, known: _Recognised, folder: ModelsFolder) -> None:
-    if known.archive:
-        _check(path, file_of_archive(known.archive), found, None)
-        with folder.locked():
-            take_members(path, known.files, folder)
+def _copy(path: Path, found: Fingerprint, file: ModelFile, folder: ModelsFolder) -> None:
+    # Told before it is copied, which may take a while; what was copied is checked again.
+    check(file, path, found, folder.pins().get(file.name), str(path))
+    if folder.look_at(file):
         return
-    for file in known.files:
-        # Told before it is copied, which may take a while; what was copied is checked again.
-        _check(path, file, found, folder.pins().get(file.name))
-        if folder.look_at(file):
-            continue
-        with folder.locked():
-            part = folder.part_of(file.name)
-            with folder.writing(part):
-                part.parent.mkdir(exist_ok=True)
-                folder.check_room(found.size)
-                shutil.copyfile(path, part)
-            folder.settle(file, part, str(path))
-
-
-def _check(path: Path, file: ModelFile, found: Fingerprint, pin: str | None) -> None:
-    if fault := fault_of(file, found, pin) or misnamed(file, path):
-        raise ModelCorrupt(f"{path} is not the {file.name} that visavis knows: {fault}{disguise_of(path)}")
+    with folder.locked():
+        part = folder.part_of(file.name)
+        with folder.writing(part):
+            folder.check_room(found.size)
+            shutil.copyfile(path, part)
+        folder.settle(file, part, str(path))
 
 
 def _restrictions(files: Iterable[ModelFile], folder: ModelsFolder) -> list[Restriction]:
-    """Return what is to be accepted for files: for each, the licence of a pack that it belongs to."""
+    """Return what is to be accepted for files: for each, the licence of a pack that restricts it."""
     found: dict[str, Restriction] = {}
     for file in files:
-        those = [each for pack in packs_with(file.name) if (each := _restriction(pack, file))]
+        those = []
+        for pack in packs_with(file.name):
+            parts = (*pack.parts, *pack.optional)
+            restricted = {each.name for part in parts if not part.commercial_use for each in part.files}
+            if file.name in restricted and (restriction := restriction_of(pack, parts)):
+                those.append(restriction)
         if those and not any(is_accepted(each, folder) for each in those):
             found.setdefault(those[0].pack, those[0])
     return list(found.values())
-
-
-def _restriction(pack: Pack, file: ModelFile) -> Restriction | None:
-    parts = (*pack.parts, *pack.optional)
-    restricted = (part for part in parts if not part.commercial_use)
-    if any(file.name == each.name for part in restricted for each in part.files):
-        return restriction_of(pack, parts)
-    return None
 
 
 def _file_called(name: str) -> ModelFile:
@@ -189,10 +166,10 @@ def _file_called(name: str) -> ModelFile:
     return by_name[name]
 
 
-def _unknown(path: Path, found: Fingerprint) -> InvalidOption:
+def _unknown(path: Path) -> InvalidOption:
     unpublished = [file.name for file in all_files() if not is_published(file)]
     by_name = f"; without a published hash, and so recognised by name or with --as NAME: {', '.join(unpublished)}"
     return InvalidOption(
-        f"{path} is no file of any pack, neither by its SHA-256 ({found.sha256}) nor by its name; visavis models show "
-        f"PACK tells what a pack needs{by_name if unpublished else ''}"
+        f"{path} is no file of any pack, neither by its SHA-256 ({fingerprint(path).sha256}) nor by its name; visavis "
+        f"models show PACK tells what a pack needs{by_name if unpublished else ''}"
     )

