@@ -71,11 +71,11 @@ def test_a_damaged_file_that_cannot_be_removed(tmp_path: Path, monkeypatch: pyte
         raise PermissionError(path)
 
     monkeypatch.setattr(Path, "unlink", refuse)
-    monkeypatch.setattr(installation, "write_whole", refuse_to_write)
+    monkeypatch.setattr(installation, "replacing", refuse_to_write)
     assert converted(PART, convert, tmp_path) == first
 
 
-def refuse_to_write(path: Path, _data: bytes) -> None:
+def refuse_to_write(path: Path, **_options: bool) -> None:
     raise PermissionError(path)
 
 

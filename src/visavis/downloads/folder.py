@@ -7,7 +7,6 @@
 import errno
 import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,8 +18,9 @@ from urllib.parse import unquote, urlsplit
 from filelock import FileLock, Timeout
 
 from visavis.errors import ModelCorrupt, ModelMissing, PullFailed, VisavisError
+from visavis.files import sync_file, sync_folder
 from visavis.models.catalogue import PACKS
-from visavis.models.installation import FILES, Pins, as_pinned, source_path, sync_names, write_json
+from visavis.models.installation import FILES, Pins, as_pinned, source_path, write_json
 from visavis.models.packs import Archive, ModelFile, Pack, Part
 
 Installed: TypeAlias = Literal["yes", "partly", "no"]
@@ -257,10 +257,9 @@ class ModelsFolder:
                 Pins(self.path).settle(file, found.sha256)
                 target = self.place_of(file)
                 target.parent.mkdir(exist_ok=True)
-                with part.open("r+b") as opened:
-                    os.fsync(opened.fileno())
+                sync_file(part)
                 part.replace(target)
-                sync_names(target.parent)
+                sync_folder(target.parent)
         finally:
             part.unlink(missing_ok=True)
 

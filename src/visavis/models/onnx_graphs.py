@@ -27,6 +27,8 @@ Window: TypeAlias = tuple[int, int]
 """Rows and columns."""
 Shape: TypeAlias = tuple[int, ...]
 """(channels, rows, columns), or (channels,); 0 for any number of rows and columns."""
+Value: TypeAlias = Any
+"""Of an attribute of an operator of ONNX."""
 Padding: TypeAlias = Literal["same", "valid"] | int
 """Zeros around a plane: as many on each side; none ("valid"); or those that keep its size at stride 1 ("same")."""
 
@@ -258,7 +260,7 @@ class GraphWriter:
     """The operators written so far, each with one output, whose name is what further ones take."""
 
     def __init__(self) -> None:
-        self._nodes: list[tuple[str, tuple[str, ...], str, Mapping[str, Any]]] = []
+        self._nodes: list[tuple[str, tuple[str, ...], str, Mapping[str, Value]]] = []
         self._constants: list[NDArray[Any]] = []
 
     def constant(self, array: NDArray[Any]) -> str:
@@ -266,7 +268,7 @@ class GraphWriter:
         self._constants.append(np.asarray(array, order="C"))
         return f"c{len(self._constants) - 1}"
 
-    def add(self, operator: str, *inputs: str, **attributes: Any) -> str:  # noqa: ANN401  # ONNX's, of any type
+    def add(self, operator: str, *inputs: str, **attributes: Value) -> str:
         """Add an operator of ONNX, and return the name of its output."""
         self._nodes.append((operator, inputs, f"v{len(self._nodes)}", attributes))
         return self._nodes[-1][2]

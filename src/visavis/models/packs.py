@@ -29,6 +29,8 @@ Head: TypeAlias = Literal[
 ]
 """How the files of a part become something that runs; see ``visavis.models.loading``."""
 
+UNMEASURED = "a careful guess: nobody has measured it with this pack here"
+
 # 64 bits: far more than any number of packs needs, and short enough to be read to somebody.
 _SPACE_ID_LENGTH = 16
 
@@ -125,15 +127,15 @@ class QualityLimits:
         provenance: where the numbers come from.
     """
 
-    min_face_px: float
-    min_sharpness: float
-    min_score: float
-    max_yaw: float
-    max_pitch: float
-    probe_min_face_px: float
-    probe_min_sharpness: float
-    probe_min_score: float
-    provenance: str
+    min_face_px: float = 40.0
+    min_sharpness: float = 0.06
+    min_score: float = 0.85
+    max_yaw: float = 60.0
+    max_pitch: float = 35.0
+    probe_min_face_px: float = 0.0
+    probe_min_sharpness: float = 0.03
+    probe_min_score: float = 0.0
+    provenance: str = UNMEASURED
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -176,14 +178,14 @@ class Pack:
     dimension: int
     metric: Metric
     threshold: float
-    threshold_provenance: str
+    threshold_provenance: str = UNMEASURED
     identify_threshold: float
-    identify_margin: float
+    identify_margin: float = 0.05
     conflict_threshold: float
-    identify_provenance: str
+    identify_provenance: str = UNMEASURED
     cluster_threshold: float
-    cluster_provenance: str
-    quality: QualityLimits
+    cluster_provenance: str = UNMEASURED
+    quality: QualityLimits = QualityLimits()
     calibration: Calibration | None = None
     rates: ErrorRates | None = None
     rates_replaced: bool = False

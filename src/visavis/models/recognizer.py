@@ -24,7 +24,6 @@ from visavis.options import (
     DEFAULT_PACK,
     Attribute,
     Describe,
-    FacesPolicy,
     Observe,
     Recognition,
     Threshold,
@@ -53,25 +52,6 @@ class Observed:
 
     face: Face
     chip: UInt8Array = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _Search:
-    """What is wanted of an image.
-
-    Attributes:
-        faces: which of them count.
-        min_face: the smallest to look for, as ``check_min_face`` returns it.
-        chips: whether they are to be cut out.
-        quality: whether it is to be told of each face.
-        attributes: what else is to be told, as ``AttributeModels.ready`` returns it.
-    """
-
-    faces: FacesPolicy
-    min_face: float
-    chips: bool
-    quality: bool
-    attributes: tuple[Attribute, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -199,11 +179,7 @@ class Recognizer:
         return self.rule.threshold
 
     @takes(Describe)
-    def detect(
-        self,
-        image: ImageSource,
-        **options: Unpack[Describe],
-    ) -> tuple[Face, ...]:
+    def detect(self, image: ImageSource, **options: Unpack[Describe]) -> tuple[Face, ...]:
         """Find faces: largest first, without embeddings; an empty tuple where there are none.
 
         Args:
@@ -218,21 +194,12 @@ class Recognizer:
         return value_of(next(self.detect_many([image], **options)))
 
     @takes(Describe)
-    def embed(
-        self,
-        image: ImageSource,
-        **options: Unpack[Describe],
-    ) -> tuple[Face, ...]:
+    def embed(self, image: ImageSource, **options: Unpack[Describe]) -> tuple[Face, ...]:
         """Find faces and embed them; everything else as in ``detect``."""
         return value_of(next(self.embed_many([image], **options)))
 
     @takes(Verify)
-    def verify(
-        self,
-        a: ImageSource,
-        b: ImageSource,
-        **options: Unpack[Verify],
-    ) -> Verification:
+    def verify(self, a: ImageSource, b: ImageSource, **options: Unpack[Verify]) -> Verification:
         """Tell whether two images show the same person.
 
         Args:
@@ -316,44 +283,54 @@ class Recognizer:
         return compare(self.pack, face_a, face_b, rule)
 
     def _finder(self, options: Describe, *, chips: bool) -> _Find:
-        """Return what finds faces as the options say, each of which is given; thread-safe."""
+        """Return what finds faces, and cuts out their chips where they are wanted; thread-safe.
+
+        Args:
+            options: each of them given.
+            chips: whether chips are wanted.
+        """
         least = self.min_face if options["min_face"] is None else check_min_face(options["min_face"])
-        attributes = options["attributes"]
-        ready = () if attributes == () else self._models.attributes.ready(attributes)
-        search = _Search(options["faces"], least, chips, options["quality"], ready)
+        wanted = options["attributes"]
+        ready = () if wanted == () else self._models.attributes.ready(wanted)
+        search: Describe = {**options, "attributes": ready}
         reduction = partial(_reduction, least, self.pack.template.side)
 
         def find(image: ImageSource) -> _Found | VisavisError:
             try:
-                found = self._found(read_image(image, limits=self.limits, reduction=reduction), search)
+                found = self._found(
+                    read_image(image, limits=self.limits, reduction=reduction), least, search, chips=chips
+                )
             except VisavisError as error:
                 return error
-            if search.faces == "only" and len(found.faces) != 1:
-                return _not_one(len(found.faces), image)
-            return found
+            count = len(found.faces)
+            if search["faces"] != "only" or count == 1:
+                return found
+            if not count:
+                return NoFace(f"{name_of(image)}: no face found")
+            return MultipleFaces(f"{name_of(image)}: {count} faces found where exactly one is needed")
 
         return find
 
-    def _found(self, picture: Picture, search: _Search) -> _Found:
+    def _found(self, picture: Picture, min_face: float, search: Describe, *, chips: bool) -> _Found:
         models, template = self._models, self.pack.template
-        size_wh = models.detector.search_size(picture.size_wh, search.min_face)
-        found = models.detector.find(picture.pixels, size_wh, largest=search.faces == "largest")
+        size_wh = models.detector.search_size(picture.size_wh, min_face)
+        found = models.detector.find(picture.pixels, size_wh, largest=search["faces"] == "largest")
         found = found[np.lexsort((-found.scores, -areas(found.boxes_xyxy)))]
         to_original = partial(_to_original, picture)
         faces = tuple(
             Face(to_original(box.reshape(2, 2)).reshape(4), score, to_original(points))
             for box, score, points in zip(found.boxes_xyxy, found.scores, found.landmarks, strict=True)
         )
-        if search.attributes and faces:
-            attributes = models.attributes(picture.pixels, found.boxes_xyxy, search.attributes)
+        if search["attributes"] and faces:
+            attributes = models.attributes(picture.pixels, found.boxes_xyxy, search["attributes"])
             faces = tuple(replace(face, attributes=each) for face, each in zip(faces, attributes, strict=True))
-        if not (search.chips or search.quality):
+        if not (chips or search["quality"]):
             return _Found(faces, ())
-        chips = tuple(extract_chip(picture.pixels, points, template) for points in found.landmarks)
-        if search.quality:
-            pairs = zip(faces, chips, strict=True)
+        cut = tuple(extract_chip(picture.pixels, points, template) for points in found.landmarks)
+        if search["quality"]:
+            pairs = zip(faces, cut, strict=True)
             faces = tuple(replace(face, quality=assess(face, chip, template.anatomy)) for face, chip in pairs)
-        return _Found(faces, chips)
+        return _Found(faces, cut)
 
     def _embed_found(self, found: Iterable[_Found | VisavisError]) -> Iterator[_Found | VisavisError]:
         """Yield what was found with its embeddings; the chips of several images go through the network together."""
@@ -391,12 +368,6 @@ def _to_original(picture: Picture, points: FloatArray) -> FloatArray:
     factors = np.array(picture.size_wh, np.float32) / np.array((width, height), np.float32)
     moved: FloatArray = (points + np.float32(0.5)) * factors - np.float32(0.5)
     return moved
-
-
-def _not_one(count: int, image: ImageSource) -> VisavisError:
-    if not count:
-        return NoFace(f"{name_of(image)}: no face found")
-    return MultipleFaces(f"{name_of(image)}: {count} faces found where exactly one is needed")
 
 
 def _insist(found: _Found | VisavisError, place: str, image: ImageSource) -> _Found | VisavisError:

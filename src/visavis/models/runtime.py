@@ -17,6 +17,9 @@ from visavis.options import Precision, Runtime
 Infer: TypeAlias = Callable[[NDArray[Any]], tuple[NDArray[np.float32], ...]]
 """Run a network on one input array and return its outputs, which are the caller's to keep. Thread-safe."""
 
+Module: TypeAlias = Any
+"""A runtime, or what is of it: they have no types."""
+
 
 @dataclass(frozen=True, slots=True)
 class Graph:
@@ -121,11 +124,11 @@ def _check_count(name: str, value: object) -> None:
 
 
 _CONVERTER = "openvino.tools.ovc"
-_NOT_THERE: Any = None  # in sys.modules, this makes an import fail
+_NOT_THERE: Module = None  # in sys.modules, this makes an import fail
 _importing = Lock()
 
 
-def _openvino() -> Any:  # noqa: ANN401  # the module has no types
+def _openvino() -> Module:
     # At the end of its import, OpenVINO imports its model converter if it can, and that reports the import to Google
     # Analytics. We do not convert with it, and report nothing to anybody.
     with _importing:
@@ -141,7 +144,7 @@ def _openvino() -> Any:  # noqa: ANN401  # the module has no types
                 del sys.modules[_CONVERTER]
 
 
-def _import_openvino() -> Any:  # noqa: ANN401  # the module has no types
+def _import_openvino() -> Module:
     try:
         import openvino  # noqa: PLC0415  # takes 0.15 s and is not always used
     except ImportError as error:
@@ -149,7 +152,7 @@ def _import_openvino() -> Any:  # noqa: ANN401  # the module has no types
     return openvino
 
 
-def _onnxruntime() -> Any:  # noqa: ANN401  # the module has no types
+def _onnxruntime() -> Module:
     try:
         import onnxruntime  # noqa: PLC0415  # an extra
     except ImportError as error:
@@ -157,7 +160,7 @@ def _onnxruntime() -> Any:  # noqa: ANN401  # the module has no types
     return onnxruntime
 
 
-def _best_openvino_precision(core: Any) -> str:  # noqa: ANN401  # the module has no types
+def _best_openvino_precision(core: Module) -> str:
     return "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
 
 
@@ -192,7 +195,7 @@ def _compile_openvino(graph: Graph, spec: RuntimeSpec) -> Infer:
     return infer
 
 
-def _openvino_config(core: Any, spec: RuntimeSpec) -> dict[str, Any]:  # noqa: ANN401  # the module has no types
+def _openvino_config(core: Module, spec: RuntimeSpec) -> dict[str, Any]:
     config: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": _best_openvino_precision(core) if spec.precision == "auto" else "f32",
         "NUM_STREAMS": spec.streams,

@@ -3,11 +3,9 @@
 import difflib
 
 from visavis.errors import InvalidOption, ModelMissing
-from visavis.models.catalogue.auraface import AURAFACE
+from visavis.models.catalogue.arcface import ANTELOPEV2, AURAFACE, BUFFALO_L, BUFFALO_S, OPENCV
 from visavis.models.catalogue.dlib import DLIB
-from visavis.models.catalogue.insightface import ANTELOPEV2, BUFFALO_L, BUFFALO_S
 from visavis.models.catalogue.keras import FACENET, FACENET512, VGGFACE2
-from visavis.models.catalogue.opencv import OPENCV
 from visavis.models.catalogue.openvino import OPEN
 from visavis.models.packs import Pack
 

@@ -6,10 +6,6 @@ from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
 from visavis.core.geometry import EYE_CORNERS_NOSE, ChipTemplate
 from visavis.models.packs import InputContract, ModelFile, Pack, Part, QualityLimits
 
-_PACKAGE = "face_recognition_models"
-_PUBLIC_DOMAIN = "public domain"
-_DLIB_MODELS = "https://github.com/davisking/dlib-models (public domain)"
-
 # Outer and inner corner of the eye on the image's right, the same on its left, base of the nose, in a unit square that
 # is padded by a quarter of its side all around. Source: dlib's ``get_face_chip_details``.
 _DLIB_POINTS = (
@@ -22,6 +18,21 @@ _DLIB_POINTS = (
 _DLIB_SIDE = 150
 _DLIB_PADDING = 0.25
 
+
+def _file(name: str, *, size: int, sha256: str, parameters: int, layers: int = 0) -> ModelFile:
+    return ModelFile(
+        name=name,
+        licence="public domain",
+        origin="https://github.com/davisking/dlib-models (public domain)",
+        size=size,
+        sha256=sha256,
+        package="face_recognition_models",
+        path=f"models/{name}",
+        parameters=parameters,
+        layers=layers,
+    )
+
+
 DLIB = Pack(
     name="dlib",
     summary="dlib's CNN detector, 5 landmarks and 128-d ResNet embedder: public domain, always there",
@@ -30,14 +41,10 @@ DLIB = Pack(
             role="detector",
             head="dlib-mmod",
             files=(
-                ModelFile(
-                    name="mmod_human_face_detector.dat",
-                    licence=_PUBLIC_DOMAIN,
-                    origin=_DLIB_MODELS,
+                _file(
+                    "mmod_human_face_detector.dat",
                     size=729_940,
                     sha256="4cb19393e2fbaf2b1609a9319ad5386618c886a6234ec1b971f3e87c85d87fe6",
-                    package=_PACKAGE,
-                    path="models/mmod_human_face_detector.dat",
                     parameters=181_141,
                     layers=19,
                 ),
@@ -48,16 +55,11 @@ DLIB = Pack(
             role="landmarks",
             head="dlib-forest",
             files=(
-                ModelFile(
-                    name="shape_predictor_5_face_landmarks.dat",
-                    licence=_PUBLIC_DOMAIN,
-                    origin=_DLIB_MODELS,
+                _file(
+                    "shape_predictor_5_face_landmarks.dat",
                     size=9_150_489,
                     sha256="c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
-                    package=_PACKAGE,
-                    path="models/shape_predictor_5_face_landmarks.dat",
                     parameters=1_573_510,
-                    layers=0,
                 ),
             ),
             training_data="7,198 faces that dlib's author labelled",
@@ -66,14 +68,10 @@ DLIB = Pack(
             role="embedder",
             head="dlib-resnet",
             files=(
-                ModelFile(
-                    name="dlib_face_recognition_resnet_model_v1.dat",
-                    licence=_PUBLIC_DOMAIN,
-                    origin=_DLIB_MODELS,
+                _file(
+                    "dlib_face_recognition_resnet_model_v1.dat",
                     size=22_466_066,
                     sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
-                    package=_PACKAGE,
-                    path="models/dlib_face_recognition_resnet_model_v1.dat",
                     parameters=5_614_592,
                     layers=108,
                 ),
@@ -93,20 +91,14 @@ DLIB = Pack(
     threshold=0.6,
     threshold_provenance="the threshold that dlib's author trained and published the network for",
     identify_threshold=0.56,
-    identify_margin=0.05,
     conflict_threshold=0.45,
     identify_provenance="bench/identify.py on the people of LFW's first fold, float32",
     cluster_threshold=0.5,
     cluster_provenance="bench/cluster.py on the people of LFW's first fold, float32",
     quality=QualityLimits(
-        min_face_px=40.0,
-        min_sharpness=0.06,
         min_score=0.9,
         max_yaw=40.0,
         max_pitch=90.0,
-        probe_min_face_px=0.0,
-        probe_min_sharpness=0.03,
-        probe_min_score=0.0,
         provenance="bench/quality.py on the 807 photos of LFW's first fold, float32: the yaw alone refuses two; its "
         "landmarks tell no pitch",
     ),

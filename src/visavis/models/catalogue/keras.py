@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 
 from visavis.core.geometry import ChipTemplate
-from visavis.models.catalogue.shared import AGE_GENDER, LIVENESS, POSE, UNMEASURED, UNMEASURED_QUALITY, YUNET
+from visavis.models.catalogue.shared import AGE_GENDER, LIVENESS, POSE, YUNET
 from visavis.models.keras.networks import INCEPTION_SIDE as FACENET_SIDE
 from visavis.models.keras.networks import RESNET50_SIDE as VGGFACE2_SIDE
-from visavis.models.packs import InputContract, ModelFile, Pack, Part
+from visavis.models.packs import InputContract, ModelFile, Pack, Part, QualityLimits
 
 _DEEPFACE = "https://github.com/serengil/deepface_models"
 _KERAS_VGGFACE = "https://github.com/rcmalli/keras-vggface"
@@ -38,8 +38,6 @@ def _template(side: int, crop: float) -> ChipTemplate:
 _FACENET_TEMPLATE = _template(FACENET_SIDE, float(np.sqrt(np.prod(np.add(_BOX_WH, 32)))))
 # Its authors enlarge boxes by 0.3, bring the shorter side to 256 pixels, and take 224 x 224 from the middle.
 _VGGFACE2_TEMPLATE = _template(VGGFACE2_SIDE, _BOX_WH[0] * 1.3 * VGGFACE2_SIDE / 256)
-
-_OPTIONAL = (LIVENESS, POSE, AGE_GENDER)
 
 
 def _facenet_part(file: str, training_data: str) -> Part:
@@ -73,7 +71,7 @@ FACENET = Pack(
         YUNET,
         _facenet_part("facenet_weights.h5", "MS-Celeb-1M, which was released for research and is withdrawn since"),
     ),
-    optional=_OPTIONAL,
+    optional=(LIVENESS, POSE, AGE_GENDER),
     template=_FACENET_TEMPLATE,
     input=InputContract(colours="rgb", whiten=True),
     preprocessing="plain-chip rgb whitened",
@@ -82,33 +80,22 @@ FACENET = Pack(
     threshold=0.4,
     threshold_provenance=_AS_DEEPFACE,
     identify_threshold=0.3,
-    identify_margin=0.05,
     conflict_threshold=0.2,
-    identify_provenance=UNMEASURED,
     cluster_threshold=0.3,
-    cluster_provenance=UNMEASURED,
-    quality=UNMEASURED_QUALITY,
 )
 
-FACENET512 = Pack(
+FACENET512 = replace(
+    FACENET,
     name="facenet512",
     summary="YuNet and FaceNet's Inception-ResNet v1, 512-d, in DeepFace's weights: for comparing with older systems",
     parts=(YUNET, _facenet_part("facenet512_weights.h5", _VGGFACE2)),
-    optional=_OPTIONAL,
-    template=_FACENET_TEMPLATE,
     input=InputContract(colours="rgb", mean=(127.5, 127.5, 127.5), scale=1 / 128),
     preprocessing="plain-chip rgb 127.5 128",
     dimension=512,
-    metric="cosine",
     threshold=0.3,
-    threshold_provenance=_AS_DEEPFACE,
     identify_threshold=0.25,
-    identify_margin=0.05,
     conflict_threshold=0.15,
-    identify_provenance=UNMEASURED,
     cluster_threshold=0.25,
-    cluster_provenance=UNMEASURED,
-    quality=UNMEASURED_QUALITY,
 )
 
 VGGFACE2 = Pack(
@@ -132,7 +119,7 @@ VGGFACE2 = Pack(
             commercial_use=False,
         ),
     ),
-    optional=_OPTIONAL,
+    optional=(LIVENESS, POSE, AGE_GENDER),
     template=_VGGFACE2_TEMPLATE,
     input=InputContract(colours="bgr", mean=(91.4953, 103.8827, 131.0912)),
     preprocessing="plain-chip bgr vggface2",
@@ -144,11 +131,8 @@ VGGFACE2 = Pack(
         "yours"
     ),
     identify_threshold=0.35,
-    identify_margin=0.05,
     conflict_threshold=0.25,
-    identify_provenance=UNMEASURED,
     cluster_threshold=0.35,
-    cluster_provenance=UNMEASURED,
     # Its chips show a face twice as large as others', and so half as sharp: a quarter in squared frequency.
-    quality=replace(UNMEASURED_QUALITY, min_sharpness=0.016, probe_min_sharpness=0.008),
+    quality=QualityLimits(min_sharpness=0.016, probe_min_sharpness=0.008),
 )

@@ -44,20 +44,12 @@ OPEN = Pack(
     threshold_provenance="a false match rate of 3e-3 on the people of LFW's first fold, half of the pack dlib's at its "
     "own threshold; bench/rates.py, float32",
     identify_threshold=0.6,
-    identify_margin=0.05,
     conflict_threshold=0.5,
     identify_provenance="bench/identify.py on the people of LFW's first fold, float32",
     cluster_threshold=0.56,
     cluster_provenance="bench/cluster.py on the people of LFW's first fold, float32",
     quality=QualityLimits(
         min_face_px=30.0,
-        min_sharpness=0.06,
-        min_score=0.85,
-        max_yaw=60.0,
-        max_pitch=35.0,
-        probe_min_face_px=0.0,
-        probe_min_sharpness=0.03,
-        probe_min_score=0.0,
         provenance="bench/quality.py --pack open on the 807 photos of LFW's first fold, float32: none is refused; the "
         "11 that are turned by more than 35 degrees, at most 59, are recognised as well as the others",
     ),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from visavis.core.geometry import ChipTemplate
-from visavis.models.packs import InputContract, ModelFile, Part, QualityLimits
+from visavis.models.packs import InputContract, ModelFile, Part
 
 _ZOO = "https://storage.openvinotoolkit.org/repositories/open_model_zoo/2023.0/models_bin/1"
 _ZOO_PAGE = "https://github.com/openvinotoolkit/open_model_zoo"
@@ -19,20 +19,6 @@ _ARCFACE_POINTS = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (
 ARCFACE_TEMPLATE = ChipTemplate(side=112, points=np.array(_ARCFACE_POINTS, np.float32), sampling="plain")
 ARCFACE_INPUT = InputContract(colours="rgb", mean=(127.5, 127.5, 127.5), scale=1 / 127.5)
 ARCFACE_PREPROCESSING = "plain-chip rgb -1..1"
-
-UNMEASURED = "a careful guess: nobody has measured it with this pack here"
-
-UNMEASURED_QUALITY = QualityLimits(
-    min_face_px=40.0,
-    min_sharpness=0.06,
-    min_score=0.85,
-    max_yaw=60.0,
-    max_pitch=35.0,
-    probe_min_face_px=0.0,
-    probe_min_sharpness=0.03,
-    probe_min_score=0.0,
-    provenance=UNMEASURED,
-)
 
 
 def zoo_files(model: str, xml: tuple[int, str | None], weights: tuple[int, str | None]) -> tuple[ModelFile, ModelFile]:

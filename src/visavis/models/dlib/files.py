@@ -19,6 +19,8 @@ _NON_FINITE_EXPONENT = 900
 _LEAST_BYTES_OF_REAL = 4
 # More than any of dlib's published layers has; keeps a damaged count from asking for gigabytes.
 _MOST_ITEMS = 1 << 27
+_MOST_BYTES_OF_INTEGER = 8
+_LONGEST_TAG = 64
 
 
 class DlibStream:
@@ -44,7 +46,7 @@ class DlibStream:
         """Read an integer: a control byte with sign and length, then the magnitude, little-endian."""
         control = self.take(1)[0]
         size = control & 0x0F
-        if control & 0x70 or not 1 <= size <= 8:  # noqa: PLR2004  # a 64-bit integer at most
+        if control & 0x70 or not 1 <= size <= _MOST_BYTES_OF_INTEGER:
             self.at -= 1
             raise self.fail(f"no integer (control byte 0x{control:02x})")
         value = int.from_bytes(self.take(size), "little")
@@ -77,7 +79,7 @@ class DlibStream:
     def string(self) -> str:
         """Read a layer tag: its length, then its characters."""
         length = self.integer()
-        if not 0 <= length <= 64:  # noqa: PLR2004  # tags are short
+        if not 0 <= length <= _LONGEST_TAG:
             raise self.fail("no layer tag")
         return self.take(length).decode("latin-1")
 

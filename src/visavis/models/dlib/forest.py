@@ -80,7 +80,7 @@ def read_landmark_forest(data: bytes) -> LandmarkForest:
     stream.finish()
     points = initial.size // 2
     split_a, split_b, threshold, leaves = (_rectangular(stream, [f[i] for f in forests]) for i in range(4))
-    features = anchors.shape[-1] if anchors.ndim == 2 else 0  # noqa: PLR2004
+    features = anchors.shape[1] if anchors.shape[1:] else 0
     if not (len(anchors) == len(deltas) == cascades and deltas.shape[-1] == 2 * features > 0):
         raise stream.fail("the feature points do not fit the cascades")
     if min(split_a.min(), split_b.min()) < 0 or max(split_a.max(), split_b.max()) >= features:
@@ -108,7 +108,7 @@ def _read_cascade(stream: DlibStream, coordinates: int) -> tuple[NDArray[np.floa
         leaves.append([stream.matrix().reshape(-1) for _ in range(16)])
     table = np.array(splits, np.float64)
     values = _rectangular(stream, leaves)
-    if table.ndim != 3 or values.shape[-1] != coordinates:  # noqa: PLR2004
+    if not len(table) or values.shape[-1] != coordinates:
         raise stream.fail("a cascade without trees, or whose leaves do not fit the shape")
     return table[..., 0], table[..., 1], table[..., 2], values
 

@@ -166,10 +166,22 @@ _BLOCK8: _Branches = (
 )
 
 
+_STEM = (
+    ("Conv2d_1a_3x3", Conv(32, (3, 3), stride=2, padding="valid")),
+    ("Conv2d_2a_3x3", Conv(32, (3, 3), padding="valid")),
+    ("Conv2d_2b_3x3", Conv(64, (3, 3))),
+    ("MaxPool_3a_3x3", _MAX_POOL),
+    ("Conv2d_3b_1x1", Conv(80, (1, 1), padding="valid")),
+    ("Conv2d_4a_3x3", Conv(192, (3, 3), padding="valid")),
+    ("Conv2d_4b_3x3", Conv(256, (3, 3), stride=2, padding="valid")),
+)
+
+
 def inception_resnet_v1(dimension: int) -> Network:
     """Return the network ``images (3, 160, 160) -> embedding (dimension,)``."""
-    network = Network((3, INCEPTION_SIDE, INCEPTION_SIDE))
-    end = _stem(network)
+    network, end = Network((3, INCEPTION_SIDE, INCEPTION_SIDE)), Network.INPUT
+    for name, kind in _STEM:
+        end = _unit(network, name, end, kind) if isinstance(kind, Conv) else network.add(name, kind, end)
     for number in range(1, 6):
         end = _relu(network, f"Block35_{number}", _residual(network, f"Block35_{number}", end, _BLOCK35, 0.17))
     end = _reduction(network, "Mixed_6a", end, _REDUCTION_A)
@@ -178,28 +190,14 @@ def inception_resnet_v1(dimension: int) -> Network:
     end = _reduction(network, "Mixed_7a", end, _REDUCTION_B)
     for number in range(1, 6):
         end = _relu(network, f"Block8_{number}", _residual(network, f"Block8_{number}", end, _BLOCK8, 0.2))
-    end = _residual(network, "Block8_6", end, _BLOCK8, 1.0)
-    end = network.add("AvgPool", Mean(), end)
-    end = network.add("Bottleneck", Dense(dimension), end)
-    network.add("Bottleneck_BatchNorm", Norm(scale=False), end)
+    end = network.add("AvgPool", Mean(), _residual(network, "Block8_6", end, _BLOCK8, 1.0))
+    network.add("Bottleneck_BatchNorm", Norm(scale=False), network.add("Bottleneck", Dense(dimension), end))
     return network
 
 
-def _stem(network: Network) -> str:
-    end = _inception_unit(network, "Conv2d_1a_3x3", Network.INPUT, Conv(32, (3, 3), stride=2, padding="valid"))
-    end = _inception_unit(network, "Conv2d_2a_3x3", end, Conv(32, (3, 3), padding="valid"))
-    end = _inception_unit(network, "Conv2d_2b_3x3", end, Conv(64, (3, 3)))
-    end = network.add("MaxPool_3a_3x3", _MAX_POOL, end)
-    end = _inception_unit(network, "Conv2d_3b_1x1", end, Conv(80, (1, 1), padding="valid"))
-    end = _inception_unit(network, "Conv2d_4a_3x3", end, Conv(192, (3, 3), padding="valid"))
-    return _inception_unit(network, "Conv2d_4b_3x3", end, Conv(256, (3, 3), stride=2, padding="valid"))
-
-
-def _inception_unit(network: Network, name: str, source: str, conv: Conv) -> str:
+def _unit(network: Network, name: str, source: str, conv: Conv) -> str:
     """Add a convolution, its normalisation and its ReLU."""
-    end = network.add(name, conv, source)
-    end = network.add(f"{name}_BatchNorm", Norm(scale=False), end)
-    return _relu(network, name, end)
+    return _relu(network, name, network.add(f"{name}_BatchNorm", Norm(scale=False), network.add(name, conv, source)))
 
 
 def _relu(network: Network, name: str, source: str) -> str:
@@ -213,7 +211,7 @@ def _branches(network: Network, prefix: str, source: str, branches: _Branches) -
         for tag, filters, window in steps:
             halving = tag == _HALVING
             conv = Conv(filters, window, stride=2 if halving else 1, padding="valid" if halving else "same")
-            end = _inception_unit(network, f"{prefix}_Branch_{number}_Conv2d_{tag}{window[0]}x{window[1]}", end, conv)
+            end = _unit(network, f"{prefix}_Branch_{number}_Conv2d_{tag}{window[0]}x{window[1]}", end, conv)
         ends.append(end)
     return ends
 
@@ -244,30 +242,26 @@ _WIDENING = 4
 def vggface2_resnet50() -> Network:
     """Return the network ``images (3, 224, 224) -> embedding (2048,)``."""
     network = Network((3, RESNET50_SIDE, RESNET50_SIDE))
-    end = network.add("conv1/7x7_s2", Conv(64, (7, 7), stride=2), Network.INPUT)
-    end = network.add("conv1/7x7_s2/bn", Norm(), end)
-    end = network.add("conv1/relu", _RELU, end)
-    end = network.add("pool1", _MAX_POOL, end)
+    end = _normalised(network, "conv1/7x7_s2", Network.INPUT, Conv(64, (7, 7), stride=2))
+    end = network.add("pool1", _MAX_POOL, network.add("conv1/relu", _RELU, end))
     for stage, blocks, filters in _STAGES:
         for number in range(1, blocks + 1):
-            end = _block(
-                network, f"conv{stage}_{number}", end, filters, 2 if number == 1 and stage > _STAGES[0][0] else 1
-            )
+            halving = number == 1 and stage > _STAGES[0][0]
+            end = _block(network, f"conv{stage}_{number}", end, filters, stride=2 if halving else 1)
     network.add("avg_pool", Mean(), end)
     return network
 
 
-def _block(network: Network, prefix: str, source: str, filters: int, stride: int) -> str:
-    end = _resnet50_unit(network, f"{prefix}_1x1_reduce", source, Conv(filters, (1, 1), stride=stride))
-    end = _resnet50_unit(network, f"{prefix}_3x3", network.add(f"{prefix}_relu1", _RELU, end), Conv(filters, (3, 3)))
-    wide = Conv(filters * _WIDENING, (1, 1))
-    end = _resnet50_unit(network, f"{prefix}_1x1_increase", network.add(f"{prefix}_relu2", _RELU, end), wide)
-    shortcut = source
+def _block(network: Network, prefix: str, source: str, filters: int, *, stride: int) -> str:
+    end = _normalised(network, f"{prefix}_1x1_reduce", source, Conv(filters, (1, 1), stride))
+    end = _normalised(network, f"{prefix}_3x3", network.add(f"{prefix}_relu1", _RELU, end), Conv(filters, (3, 3)))
+    wide, end = filters * _WIDENING, network.add(f"{prefix}_relu2", _RELU, end)
+    end, shortcut = _normalised(network, f"{prefix}_1x1_increase", end, Conv(wide, (1, 1))), source
     if network.shape_of(source) != network.shape_of(end):
-        shortcut = _resnet50_unit(network, f"{prefix}_1x1_proj", source, Conv(wide.filters, (1, 1), stride=stride))
+        shortcut = _normalised(network, f"{prefix}_1x1_proj", source, Conv(wide, (1, 1), stride))
     return network.add(f"{prefix}_relu", _RELU, network.add(f"{prefix}_add", Add(), end, shortcut))
 
 
-def _resnet50_unit(network: Network, name: str, source: str, conv: Conv) -> str:
+def _normalised(network: Network, name: str, source: str, conv: Conv) -> str:
     """Add a convolution and its normalisation."""
     return network.add(f"{name}/bn", Norm(), network.add(name, conv, source))

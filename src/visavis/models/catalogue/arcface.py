@@ -1,0 +1,180 @@
+"""Packs of the ArcFace family: faces aligned as InsightFace does, embedded by networks in ONNX.
+
+``opencv`` is what OpenCV's own face module uses, ``auraface`` a large embedder that its publisher made for use at work.
+InsightFace's own ``buffalo_l``, ``buffalo_s`` and ``antelopev2`` are accurate, and not for commercial use.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from visavis.core.geometry import ChipTemplate
+from visavis.models.catalogue.shared import AGE_GENDER, APACHE, LIVENESS, POSE, YUNET
+from visavis.models.packs import Archive, InputContract, ModelFile, Pack, Part, QualityLimits
+
+# The eyes, the tip of the nose and the corners of the mouth, those on the image's left first, in pixels.
+# Source: InsightFace, ``face_align.py``, which OpenCV's ``FaceRecognizerSF`` uses too.
+_POINTS = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
+
+_OPENCV_ZOO = "https://github.com/opencv/opencv_zoo"
+_SFACE = "models/face_recognition_sface"
+_SFACE_FILE = "face_recognition_sface_2021dec.onnx"
+_AURAFACE = "https://huggingface.co/fal/AuraFace-v1"
+_INSIGHTFACE = "https://github.com/deepinsight/insightface"
+_RELEASE = f"{_INSIGHTFACE}/releases/download/v0.7"
+
+AURAFACE = Pack(
+    name="auraface",
+    summary="YuNet and fal's AuraFace v1, a ResNet100 of 512-d: large, and made for commercial use",
+    parts=(
+        YUNET,
+        Part(
+            role="embedder",
+            head="onnx-embedder",
+            files=(
+                # This file alone: the others there are InsightFace's, under its own terms, whatever the page says.
+                ModelFile(
+                    name="auraface_v1_glintr100.onnx",
+                    licence=APACHE,
+                    origin=_AURAFACE,
+                    size=260_694_151,
+                    sha256="a7933ea5330113b01c9b60351d8f4c33003f145d8470ac5f0e52ee2effe25c60",
+                    url=f"{_AURAFACE}/resolve/main/glintr100.onnx",
+                ),
+            ),
+            training_data="commercially and publicly available sources, which fal does not name",
+        ),
+    ),
+    optional=(LIVENESS, POSE, AGE_GENDER),
+    template=ChipTemplate(side=112, points=np.array(_POINTS, np.float32), sampling="plain"),
+    input=InputContract(colours="rgb", mean=(127.5, 127.5, 127.5), scale=1 / 127.5),
+    preprocessing="plain-chip rgb -1..1",
+    dimension=512,
+    metric="cosine",
+    threshold=0.6,
+    identify_threshold=0.5,
+    conflict_threshold=0.4,
+    cluster_threshold=0.5,
+)
+
+OPENCV = replace(
+    AURAFACE,
+    name="opencv",
+    summary="YuNet and SFace, 128-d, as OpenCV's FaceDetectorYN and FaceRecognizerSF use them",
+    parts=(
+        YUNET,
+        Part(
+            role="embedder",
+            head="onnx-embedder",
+            files=(
+                ModelFile(
+                    name=_SFACE_FILE,
+                    licence=APACHE,
+                    origin=f"{_OPENCV_ZOO}/tree/main/{_SFACE}",
+                    size=38_696_353,
+                    sha256="0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
+                    url=f"{_OPENCV_ZOO}/raw/main/{_SFACE}/{_SFACE_FILE}",
+                ),
+            ),
+            training_data="not stated with the file; its paper's networks are trained on CASIA-WebFace, VGGFace2 and "
+            "MS-Celeb-1M, which were released for research",
+        ),
+    ),
+    input=InputContract(colours="rgb"),
+    preprocessing="plain-chip rgb",
+    dimension=128,
+    threshold=0.637,
+    threshold_provenance="the similarity of 0.363 that OpenCV publishes for it; not measured here",
+)
+
+# It holds the same two networks as buffalo_s.zip, and nothing else.
+_BUFFALO_SC = Archive(
+    f"{_RELEASE}/buffalo_sc.zip",
+    size=16_140_916,
+    sha256="57d31b56b6ffa911c8a73cfc1707c73cab76efe7f13b675a05223bf42de47c72",
+)
+_BUFFALO_L = Archive(
+    f"{_RELEASE}/buffalo_l.zip", sha256="80ffe37d8a5940d59a7384c201a2a38d4741f2f3c51eef46ebb28218a7b0ca2f"
+)
+_ANTELOPEV2 = Archive(
+    f"{_RELEASE}/antelopev2.zip", sha256="8e182f14fc6e80b3bfa375b33eb6cff7ee05d8ef7633e738d1c89021dcf0c5c5"
+)
+# By where they are in an archive: sizes and SHA-256.
+_FILES = {
+    "det_500m.onnx": (2_524_817, "5e4447f50245bbd7966bd6c0fa52938c61474a04ec7def48753668a9d8b4ea3a"),
+    "w600k_mbf.onnx": (13_616_099, "9cc6e4a75f0e2bf0b1aed94578f144d15175f357bdc05e815e5c4a02b319eb4f"),
+    "det_10g.onnx": (16_923_827, "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91"),
+    "w600k_r50.onnx": (174_383_860, "4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43"),
+    "antelopev2/scrfd_10g_bnkps.onnx": (
+        16_923_827,
+        "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91",
+    ),
+    "antelopev2/glintr100.onnx": (260_665_334, "4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf"),
+}
+_WEBFACE = "WebFace600K, a part of WebFace260M"
+
+
+def _insightface(archive: Archive, detector: str, embedder: str, trained_on: str) -> tuple[Part, Part]:
+    """Return the two parts of a pack, by where their files are in its archive."""
+
+    def files(member: str) -> tuple[ModelFile, ...]:
+        size, sha256 = _FILES[member]
+        file = ModelFile(
+            name=member.rpartition("/")[2],
+            licence="non-commercial research",
+            origin=f"{_INSIGHTFACE}/tree/master/model_zoo",
+            size=size,
+            sha256=sha256,
+            archive=archive,
+            member=member,
+        )
+        return (file,)
+
+    return (
+        Part(
+            role="detector",
+            head="scrfd",
+            files=files(detector),
+            training_data="WIDER FACE, whose photos were released for research",
+            commercial_use=False,
+        ),
+        Part(
+            role="embedder",
+            head="onnx-embedder",
+            files=files(embedder),
+            training_data=f"{trained_on}, released for research",
+            commercial_use=False,
+        ),
+    )
+
+
+BUFFALO_L = replace(
+    AURAFACE,
+    name="buffalo_l",
+    summary="InsightFace's SCRFD-10G and ArcFace ResNet50, 512-d: accurate; not for commercial use",
+    parts=_insightface(_BUFFALO_L, "det_10g.onnx", "w600k_r50.onnx", _WEBFACE),
+    optional=(),
+    identify_threshold=0.55,
+    conflict_threshold=0.45,
+    cluster_threshold=0.55,
+    quality=QualityLimits(min_score=0.6),
+)
+
+BUFFALO_S = replace(
+    BUFFALO_L,
+    name="buffalo_s",
+    summary="InsightFace's SCRFD-500M and ArcFace MobileFaceNet, 512-d: small; not for commercial use",
+    parts=_insightface(_BUFFALO_SC, "det_500m.onnx", "w600k_mbf.onnx", _WEBFACE),
+    identify_threshold=0.5,
+    conflict_threshold=0.4,
+    cluster_threshold=0.5,
+)
+
+ANTELOPEV2 = replace(
+    BUFFALO_L,
+    name="antelopev2",
+    summary="InsightFace's SCRFD-10G and ArcFace ResNet100, 512-d: large and accurate; not for commercial use",
+    parts=_insightface(
+        _ANTELOPEV2, "antelopev2/scrfd_10g_bnkps.onnx", "antelopev2/glintr100.onnx", trained_on="Glint360K"
+    ),
+)
