@@ -244,10 +244,6 @@ class _Linear:
         kernel = self.kernel * factor.reshape(-1, *[1] * (self.kernel.ndim - 1))
         return replace(self, kernel=kernel.astype(np.float32), bias=bias.astype(np.float32))
 
-    def scaled(self, factor: float) -> "_Linear":
-        scale = np.float32(factor)
-        return replace(self, kernel=self.kernel * scale, bias=None if self.bias is None else self.bias * scale)
-
     def of_pixels(self, mean: FloatArray, divisor: float) -> "_Linear":
         """Return what does the same to (pixel - mean) / divisor."""
         kernel = self.kernel.astype(np.float64) / divisor
@@ -317,7 +313,8 @@ class GraphWriter:
                 case Norm(epsilon=epsilon):
                     unwritten[name] = unwritten.pop(layer.inputs[0]).normalised(layer, own, epsilon)
                 case Scale(factor):
-                    unwritten[name] = unwritten.pop(layer.inputs[0]).scaled(factor)
+                    own = {"gamma": np.float32(factor), "beta": np.float32(0)}
+                    unwritten[name] = unwritten.pop(layer.inputs[0]).normalised(layer, own, 0)
                 case _:
                     values[name] = self._write_plain(network, layer, own, [value(one) for one in layer.inputs])
         return value(name)

@@ -43,14 +43,7 @@ _MOST_THREADS = 1024
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSpec:
-    """How networks are run.
-
-    Attributes:
-        runtime: "openvino", or "onnxruntime" (an extra: ``pip install visavis[onnxruntime]``).
-        precision: "auto" computes in bfloat16 where the processor has it in hardware and the runtime uses it,
-            else in float32; "f32" always computes in float32.
-        threads: that one inference may use; None leaves it to the runtime (one per physical core).
-        streams: how many inferences run at the same time, each on threads of its own; more wait for their turn.
+    """How networks are run; what each means is told in ``visavis.options.Recognition``.
 
     Raises:
         InvalidOption: an unknown runtime or precision, or a number of threads or streams below 1.

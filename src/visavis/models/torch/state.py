@@ -23,16 +23,8 @@ from visavis.errors import ModelCorrupt
 StateDict: TypeAlias = dict[str, NDArray[Any]]
 
 _MAGIC = 0x1950A86A20F9469CFC6C
-_DTYPES = {
-    "DoubleStorage": "<f8",
-    "FloatStorage": "<f4",
-    "HalfStorage": "<f2",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "|i1",
-    "ByteStorage": "|u1",
-}
+_KINDS = ("Double", "Float", "Half", "Long", "Int", "Short", "Char", "Byte")
+_DTYPES = dict(zip(_KINDS, ("<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "|i1", "|u1"), strict=True))
 
 
 def read_state_dict(data: bytes) -> StateDict:
@@ -70,8 +62,8 @@ class _Reader(_Unpickler):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _tensor
-        if module == "torch" and name in _DTYPES:
-            return _DTYPES[name]
+        if module == "torch" and name.endswith("Storage") and (kind := name.removesuffix("Storage")) in _DTYPES:
+            return _DTYPES[kind]
         raise UnpicklingError(f"it names {module}.{name}, which no state dict needs: it was not executed")
 
     def persistent_load(self, identity: object) -> NDArray[Any]:
