@@ -22,7 +22,7 @@ def test_loading_and_dropping_all_packs_again_takes_no_more_memory(
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VISAVIS_")}
     outcome = subprocess.run(
         [sys.executable, str(program), str(models), str(tmp_path / "cache"), str(astronaut), str(ROUNDS)],
-        env={**environment, "PYTHONPATH": str(Path(__file__).parents[1] / "support")},
+        env={**environment, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1] / "support"), *sys.path])},
         capture_output=True,
         text=True,
         timeout=300,
