@@ -37,7 +37,7 @@ import visavis
 from visavis.downloads.folder import ModelsFolder
 from visavis.downloads.licences import Restriction
 from visavis.downloads.pull import Lacking, Pulled, pull
-from visavis.downloads.transfer import Patience, Source
+from visavis.downloads.transfer import RetryPolicy, Source
 from visavis.errors import InvalidOption, LicenceNotAccepted, ModelCorrupt, ModelMissing, PullFailed
 from visavis.models.catalogue import DLIB, PACKS
 from visavis.models.installation import read_source
@@ -46,7 +46,7 @@ from visavis.models.packs import Pack
 FIRST, SECOND, THIRD = some_bytes(300_000), some_hdf5(70_000, 1), some_bytes(900, 2)
 TINY = pack_of("tiny", file_of("first.onnx", FIRST), file_of("second.onnx", SECOND))
 UNPUBLISHED = pack_of("old", file_of("first.onnx", FIRST), file_of("second.h5", SECOND, published=False))
-HURRY = Patience(connect_s=5.0, stall_s=5.0, pauses_s=(0.0, 0.0, 0.0), most_asked_s=0.0)
+HURRY = RetryPolicy(connect_s=5.0, stall_s=5.0, pauses_s=(0.0, 0.0, 0.0), most_asked_s=0.0)
 IMPATIENT = replace(HURRY, stall_s=0.2)
 NOBODY = 65534
 
@@ -63,12 +63,12 @@ def folder(tmp_path: Path) -> ModelsFolder:
     return ModelsFolder(tmp_path / "new" / "models")
 
 
-def source_of(server: ModelServer, patience: Patience = HURRY) -> Source:
-    return Source(mirror=server.url, patience=patience)
+def source_of(server: ModelServer, retry: RetryPolicy = HURRY) -> Source:
+    return Source(mirror=server.url, retry=retry)
 
 
-def get(pack: Pack, folder: ModelsFolder, server: ModelServer, patience: Patience = HURRY) -> tuple[Pulled, ...]:
-    return pull([pack], folder, source_of(server, patience))
+def get(pack: Pack, folder: ModelsFolder, server: ModelServer, retry: RetryPolicy = HURRY) -> tuple[Pulled, ...]:
+    return pull([pack], folder, source_of(server, retry))
 
 
 def names_in(folder: ModelsFolder) -> set[str]:
@@ -429,7 +429,7 @@ def test_more_than_the_disk_has_room_for(folder: ModelsFolder, server: ModelServ
 
 def test_nobody_answers(folder: ModelsFolder) -> None:
     with pytest.raises(PullFailed, match="the connection failed"):
-        pull([TINY], folder, Source(mirror="http://127.0.0.1:9", patience=HURRY))
+        pull([TINY], folder, Source(mirror="http://127.0.0.1:9", retry=HURRY))
     assert names_in(folder) == set()
 
 
@@ -445,7 +445,7 @@ def test_secrets_in_a_url_are_not_shown(
     server.answers.append(redirect("ftp://example.com/x?signature=secret"))
     mirror = server.url.replace("//", "//user:secret@")
     with caplog.at_level(logging.DEBUG, "visavis"), pytest.raises(PullFailed) as raised:
-        pull([TINY], folder, Source(mirror=mirror, patience=HURRY))
+        pull([TINY], folder, Source(mirror=mirror, retry=HURRY))
     assert "secret" not in f"{raised.value} {caplog.text}"
     assert server.requests[0][1]["Authorization"].startswith("Basic ")
 
@@ -472,26 +472,26 @@ def test_a_mirror_that_is_none(mirror: str) -> None:
 
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_a_mirror_in_a_folder(folder: ModelsFolder, server: ModelServer, slash: str) -> None:
-    pull([TINY], folder, Source(mirror=f"{server.url}/a/b{slash}", patience=HURRY))
+    pull([TINY], folder, Source(mirror=f"{server.url}/a/b{slash}", retry=HURRY))
     assert [path for path, _ in server.requests] == ["/a/b/first.onnx", "/a/b/second.onnx"]
 
 
 def test_a_proxy(folder: ModelsFolder, server: ModelServer) -> None:
     mirror = "http://models.example.com/x"
-    pull([TINY], folder, Source(mirror=mirror, proxy=server.url, patience=HURRY))
+    pull([TINY], folder, Source(mirror=mirror, proxy=server.url, retry=HURRY))
     assert [path for path, _ in server.requests] == [f"{mirror}/first.onnx", f"{mirror}/second.onnx"]
     assert_complete(folder)
 
 
 def test_a_proxy_of_the_environment(folder: ModelsFolder, server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", server.url)
-    pull([TINY], folder, Source(mirror="http://models.example.com", patience=HURRY))
+    pull([TINY], folder, Source(mirror="http://models.example.com", retry=HURRY))
     assert_complete(folder)
 
 
 def test_a_proxy_that_refuses(folder: ModelsFolder, server: ModelServer) -> None:
     with pytest.raises(PullFailed, match="the proxy refuses"):  # it has no CONNECT
-        pull([TINY], folder, Source(proxy=server.url, patience=HURRY))
+        pull([TINY], folder, Source(proxy=server.url, retry=HURRY))
 
 
 @pytest.mark.parametrize("proxy", ["ftp://user:secret@x", "http://[", "secret", "http://x:secret"])
@@ -559,7 +559,7 @@ def test_no_password_is_sent_to_another_host(folder: ModelsFolder, server: Model
     with model_server() as other:
         other.files = server.files
         server.answers.append(redirect(f"{other.url}/first.onnx"))
-        pull([TINY], folder, Source(mirror=server.url.replace("//", "//user:secret@"), patience=HURRY))
+        pull([TINY], folder, Source(mirror=server.url.replace("//", "//user:secret@"), retry=HURRY))
         (_, headers), *_ = other.requests
     assert server.requests[0][1]["Authorization"].startswith("Basic ")
     assert "Authorization" not in headers

@@ -14,13 +14,13 @@ from tiny_packs import file_of, in_archive, pack_of, sha256, some_bytes
 
 from visavis.downloads.folder import ModelsFolder
 from visavis.downloads.pull import extract, pull
-from visavis.downloads.transfer import Patience, Source
+from visavis.downloads.transfer import RetryPolicy, Source
 from visavis.errors import ModelCorrupt, PullFailed
 from visavis.models.packs import Archive, ModelFile, Pack
 
 FIRST, SECOND = some_bytes(100_000), some_bytes(40_000, 1)
 URL = "https://models.example.com/releases/download/v1/both.zip"
-HURRY = Patience(pauses_s=(0.0,))
+HURRY = RetryPolicy(pauses_s=(0.0,))
 
 
 def zip_of(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -53,7 +53,7 @@ def folder(tmp_path: Path) -> ModelsFolder:
 
 
 def get(pack: Pack, folder: ModelsFolder, server: ModelServer) -> None:
-    pull([pack], folder, Source(mirror=server.url, patience=HURRY))
+    pull([pack], folder, Source(mirror=server.url, retry=HURRY))
 
 
 def files_in(folder: ModelsFolder) -> dict[str, bytes]:

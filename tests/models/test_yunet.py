@@ -37,7 +37,7 @@ def detector(models: Path, runtime: Runtime = "openvino", precision: Precision =
 
 
 @pytest.fixture(scope="module")
-def eyes(open_models: Path) -> AnchorFreeDetector:
+def yunet(open_models: Path) -> AnchorFreeDetector:
     return detector(open_models)
 
 
@@ -47,7 +47,7 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
 
 
 @pytest.fixture(scope="module")
-def eyes_of(runtime: Runtime, open_models: Path) -> AnchorFreeDetector:
+def yunet_of(runtime: Runtime, open_models: Path) -> AnchorFreeDetector:
     return detector(open_models, runtime, "auto")
 
 
@@ -92,11 +92,11 @@ def test_the_head_is_opencvs(infer_of: Infer, open_models: Path, test_data: Path
 
 
 @pytest.mark.parametrize("name", PHOTOS)
-def test_the_detector_is_opencvs(eyes_of: AnchorFreeDetector, open_models: Path, test_data: Path, name: str) -> None:
+def test_the_detector_is_opencvs(yunet_of: AnchorFreeDetector, open_models: Path, test_data: Path, name: str) -> None:
     image = photo(test_data, name, longest=280)  # one level
     size_wh = (image.shape[1], image.shape[0])
     assert len(plan_levels(size_wh)) == 1
-    assert_same(eyes_of.find(image, size_wh, largest=False), by_opencv(open_models, image))
+    assert_same(yunet_of.find(image, size_wh, largest=False), by_opencv(open_models, image))
 
 
 def test_counts_and_noses(recognizer_open: Recognizer, test_data: Path) -> None:
@@ -167,13 +167,13 @@ def test_photos_that_say_how_they_are_turned(
     assert overlap(face.box_xyxy, FACE) > 0.8
 
 
-def test_threads_share_it(eyes: AnchorFreeDetector, astronaut_pixels: UInt8) -> None:
+def test_threads_share_it(yunet: AnchorFreeDetector, astronaut_pixels: UInt8) -> None:
     images = [np.ascontiguousarray(astronaut_pixels[: 512 - 8 * i]) for i in range(8)]
-    sizes = [eyes.search_size(image.shape[1::-1], 0.08) for image in images]
-    alone = [eyes.find(image, size, largest=False) for image, size in zip(images, sizes, strict=True)]
+    sizes = [yunet.search_size(image.shape[1::-1], 0.08) for image in images]
+    alone = [yunet.find(image, size, largest=False) for image, size in zip(images, sizes, strict=True)]
     with ThreadPoolExecutor(8) as pool:
         several = list(
-            pool.map(lambda pair: eyes.find(*pair, largest=False), list(zip(images, sizes, strict=True)) * 4)
+            pool.map(lambda pair: yunet.find(*pair, largest=False), list(zip(images, sizes, strict=True)) * 4)
         )
     for found, expected in zip(several, alone * 4, strict=True):
         assert np.array_equal(found.boxes_xyxy, expected.boxes_xyxy)
@@ -184,10 +184,10 @@ def test_threads_share_it(eyes: AnchorFreeDetector, astronaut_pixels: UInt8) -> 
 @pytest.mark.parametrize("margin", [0.5, 0.1, -0.1])
 @pytest.mark.parametrize("min_face", [0.08, 40])
 def test_close_ups(
-    eyes: AnchorFreeDetector, astronaut_pixels: UInt8, side: int, margin: float, min_face: float
+    yunet: AnchorFreeDetector, astronaut_pixels: UInt8, side: int, margin: float, min_face: float
 ) -> None:
     # The crop begins that much of the face's height outside its box, or inside.
-    whole = eyes.find(astronaut_pixels, eyes.search_size((512, 512), 0.08), largest=True)
+    whole = yunet.find(astronaut_pixels, yunet.search_size((512, 512), 0.08), largest=True)
     left, top, right, bottom = FACE[0].astype(int)
     reach = int((bottom - top) * (0.5 + margin))
     first = np.array([(left + right) // 2 - reach, max(0, (top + bottom) // 2 - reach)])
@@ -195,7 +195,7 @@ def test_close_ups(
     scale = side / min(crop.shape[:2])
     image = cv2.resize(crop, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     for largest in (False, True):
-        found = eyes.find(image, eyes.search_size(image.shape[1::-1], min_face), largest=largest)
+        found = yunet.find(image, yunet.search_size(image.shape[1::-1], min_face), largest=largest)
         assert len(found.scores) == 1
         points = (found.landmarks[0] + 0.5) / scale - 0.5 + first
         assert np.abs(points - whole.landmarks[0]).mean() < 0.06 * (right - left)
@@ -234,9 +234,9 @@ def test_a_crowd(recognizer_open: Recognizer, astronaut_pixels: UInt8) -> None:
     assert len(recognizer_open.detect(many_faces(astronaut_pixels, 20, 20), min_face=40)) == 400
 
 
-def test_bfloat16_is_not_used(open_models: Path, eyes: AnchorFreeDetector, astronaut_pixels: UInt8) -> None:
+def test_bfloat16_is_not_used(open_models: Path, yunet: AnchorFreeDetector, astronaut_pixels: UInt8) -> None:
     auto = detector(open_models, precision="auto")
-    ours, expected = (each.find(astronaut_pixels, (375, 375), largest=False) for each in (auto, eyes))
+    ours, expected = (each.find(astronaut_pixels, (375, 375), largest=False) for each in (auto, yunet))
     assert np.array_equal(ours.landmarks, expected.landmarks)
 
 
@@ -254,15 +254,15 @@ def test_bfloat16_is_not_used(open_models: Path, eyes: AnchorFreeDetector, astro
     ],
 )
 def test_search_size(
-    eyes: AnchorFreeDetector, size_wh: tuple[int, int], min_face: float, expected: tuple[int, int]
+    yunet: AnchorFreeDetector, size_wh: tuple[int, int], min_face: float, expected: tuple[int, int]
 ) -> None:
-    assert eyes.search_size(size_wh, min_face) == expected
+    assert yunet.search_size(size_wh, min_face) == expected
 
 
-def test_too_much_to_search(eyes: AnchorFreeDetector) -> None:
+def test_too_much_to_search(yunet: AnchorFreeDetector) -> None:
     with pytest.raises(InvalidOption, match="min_face must be 17 or more here"):
-        eyes.search_size((8000, 4000), 10)
-    width, height = eyes.search_size((100_000, 500), 0.02)
+        yunet.search_size((8000, 4000), 10)
+    width, height = yunet.search_size((100_000, 500), 0.02)
     assert width * height <= 16_100_000
 
 

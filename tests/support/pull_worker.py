@@ -8,7 +8,7 @@ from tiny_packs import pack_of
 
 from visavis.downloads.folder import ModelsFolder
 from visavis.downloads.pull import pull
-from visavis.downloads.transfer import Patience, Source
+from visavis.downloads.transfer import RetryPolicy, Source
 from visavis.errors import VisavisError
 from visavis.models.packs import ModelFile
 
@@ -28,7 +28,7 @@ def main(folder: str, mirror: str, size: str, sha256: str, largest: str = "") ->
         sha256=sha256,
         url="https://models.example.com/large.onnx",
     )
-    source = Source(mirror=mirror, patience=Patience(pauses_s=()))
+    source = Source(mirror=mirror, retry=RetryPolicy(pauses_s=()))
     try:
         (pulled,) = pull([pack_of("tiny", file)], ModelsFolder(Path(folder)), source)
         print("fetched" if pulled.is_new else "there", pulled.sha256)  # noqa: T201  # to the parent

@@ -35,8 +35,8 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long to wait for a server.
+class RetryPolicy:
+    """Time-outs, and pauses between tries.
 
     Attributes:
         connect_s: for a connection.
@@ -59,7 +59,7 @@ class Source:
         mirror: a URL below which files lie under their names in the catalogue, archives under their own; None for the
             official addresses.
         proxy: the URL of a proxy; None for what HTTPS_PROXY and its like say.
-        patience: with the server.
+        retry: time-outs and pauses.
 
     Raises:
         InvalidOption: the mirror or the proxy is no URL.
@@ -67,7 +67,7 @@ class Source:
 
     mirror: str | None = field(default=None, repr=False)  # like the next, it may hold a password
     proxy: str | None = field(default=None, repr=False)
-    patience: Patience = Patience()
+    retry: RetryPolicy = RetryPolicy()
 
     def __post_init__(self) -> None:
         # What was given is not repeated: it may hold a password.
@@ -93,7 +93,7 @@ class Source:
             InvalidOption: a variable makes no sense, or the proxy's kind is not supported here.
         """
         headers = {"User-Agent": f"visavis/{visavis.__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
-        timeout = httpx.Timeout(self.patience.stall_s, connect=self.patience.connect_s)
+        timeout = httpx.Timeout(self.retry.stall_s, connect=self.retry.connect_s)
         try:
             return httpx.Client(proxy=self.proxy, timeout=timeout, headers=headers)
         except ImportError:
@@ -153,7 +153,7 @@ class Download:
     resumed: bool = False
 
     def run(self) -> Path:
-        """Fetch it, in as many tries as the source's patience allows. Nothing is checked but its length.
+        """Fetch it, in as many tries as the source's policy allows. Nothing is checked but its length.
 
         Returns:
             Its path.
@@ -161,17 +161,17 @@ class Download:
         Raises:
             PullFailed: it cannot be had, or not be kept.
         """
-        patience = self.source.patience
-        pauses, most = list(patience.pauses_s), self._size()
+        policy = self.source.retry
+        pauses, most = list(policy.pauses_s), self._size()
         try:
             while failure := self._try():
                 if self._size() >= most + _PROGRESS_BYTES:
-                    pauses, most = list(patience.pauses_s), self._size()
+                    pauses, most = list(policy.pauses_s), self._size()
                 if not pauses:
                     kept = ", and what came is kept" if self.hash_known and self._size() else ""
                     raise self._failed(f"{failure}. Try again later{kept}; or {self.source.way_out}") from failure
                 _log.info("%s: %s; trying again", self.file.name, failure)
-                time.sleep(max(pauses.pop(0), min(failure.after_s, patience.most_asked_s)))
+                time.sleep(max(pauses.pop(0), min(failure.after_s, policy.most_asked_s)))
         except KeyboardInterrupt:
             if self.hash_known and (have := self._size()):
                 text = "%s: the %s bytes that came are kept, and the next pull goes on after them"

@@ -1,4 +1,4 @@
-"""From aligned chips to embeddings."""
+"""Embedder: aligned chips in, embeddings out, in batches."""
 
 from collections.abc import Sequence
 from typing import Any

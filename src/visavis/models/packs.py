@@ -1,4 +1,4 @@
-"""What a pack is made of: frozen records, which the catalogue fills and everything else reads."""
+"""Records of packs, which the catalogue fills and everything else reads."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Reads the HDF5 files in which Keras keeps weights; ``visavis.models.keras.weights`` runs it in a process of its own.
+"""Reader of the HDF5 files in which Keras keeps weights; ``visavis.models.keras.weights`` runs it in another process.
 
 An HDF5 file can name other files, describe data that nobody stored, and call for filters; of all that, Keras writes
 nothing and this reads nothing: plain arrays of floating-point numbers that are in the file, by plain links. A damaged

@@ -1,4 +1,4 @@
-"""Reads the files in which Keras keeps weights, in a process of its own: HDF5's library trusts them too much."""
+"""Weights files of Keras, read in a process of its own: HDF5's library trusts them too much."""
 
 import importlib.util
 import json
