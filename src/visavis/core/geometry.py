@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self
 
 from visavis.types import FloatArray, UInt8Array
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 # dlib's map to the half-size image is off by half a pixel: x too low, y too high; every halving starts two pixels in.
 _DLIB_PHASE = np.array([[0, 0, -0.5], [0, 0, 0.5]])
@@ -66,13 +64,13 @@ class Rows:
 
     __slots__ = ()
 
-    def __getitem__(self, chosen: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "Self":
+    def __getitem__(self, chosen: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Self:
         """Return the chosen rows, in the order given."""
         arrays = [getattr(self, field.name)[chosen] for field in fields(self)]  # type: ignore[arg-type]
         return type(self)(*arrays)
 
     @classmethod
-    def concatenate(cls, parts: "Sequence[Self]") -> "Self":
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
         """Return the rows of all parts, of which there is at least one."""
         names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))

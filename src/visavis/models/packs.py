@@ -13,21 +13,8 @@ from visavis.types import EmbeddingSpace, Metric
 Role: TypeAlias = Literal["detector", "landmarks", "embedder", "liveness", "pose", "age_gender"]
 """What a part of a pack does. The last three are optional: they are loaded when an attribute is first asked for."""
 
-Head: TypeAlias = Literal[
-    "dlib-mmod",
-    "dlib-forest",
-    "dlib-resnet",
-    "yunet",
-    "scrfd",
-    "onnx-embedder",
-    "ir-embedder",
-    "inception-resnet-v1",
-    "vggface2-resnet50",
-    "minifasnet",
-    "ir-head-pose",
-    "ir-age-gender",
-]
-"""How the files of a part become something that runs; see ``visavis.models.loading``."""
+Head: TypeAlias = str
+"""How the files of a part become something that runs: a key of the tables in ``visavis.models.heads``."""
 
 UNMEASURED = "a careful guess: nobody has measured it with this pack here"
 

@@ -3,6 +3,7 @@
 import difflib
 
 from visavis.errors import InvalidOption, ModelMissing
+from visavis.models.catalogue import arcface, dlib, keras, openvino
 from visavis.models.catalogue.arcface import ANTELOPEV2, AURAFACE, BUFFALO_L, BUFFALO_S, OPENCV
 from visavis.models.catalogue.dlib import DLIB
 from visavis.models.catalogue.keras import FACENET, FACENET512, VGGFACE2
@@ -26,10 +27,10 @@ __all__ = [
     "packs_with",
 ]
 
-_ALL = (DLIB, OPEN, OPENCV, AURAFACE, BUFFALO_L, BUFFALO_S, ANTELOPEV2, FACENET, FACENET512, VGGFACE2)
+_MODULES = (dlib, openvino, arcface, keras)
 
-PACKS = {pack.name: pack for pack in _ALL}
-"""Every pack, by name."""
+PACKS = {pack.name: pack for module in _MODULES for pack in vars(module).values() if isinstance(pack, Pack)}
+"""Every pack of these modules, by name, in the order in which they stand there."""
 
 
 def find_pack(name: str) -> Pack:

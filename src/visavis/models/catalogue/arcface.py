@@ -10,7 +10,7 @@ import numpy as np
 
 from visavis.core.geometry import ChipTemplate
 from visavis.models.catalogue.shared import AGE_GENDER, APACHE, LIVENESS, POSE, YUNET
-from visavis.models.packs import Archive, InputContract, ModelFile, Pack, Part, QualityLimits
+from visavis.models.packs import UNMEASURED, Archive, InputContract, ModelFile, Pack, Part, QualityLimits
 
 # The eyes, the tip of the nose and the corners of the mouth, those on the image's left first, in pixels.
 # Source: InsightFace, ``face_align.py``, which OpenCV's ``FaceRecognizerSF`` uses too.
@@ -23,42 +23,7 @@ _AURAFACE = "https://huggingface.co/fal/AuraFace-v1"
 _INSIGHTFACE = "https://github.com/deepinsight/insightface"
 _RELEASE = f"{_INSIGHTFACE}/releases/download/v0.7"
 
-AURAFACE = Pack(
-    name="auraface",
-    summary="YuNet and fal's AuraFace v1, a ResNet100 of 512-d: large, and made for commercial use",
-    parts=(
-        YUNET,
-        Part(
-            role="embedder",
-            head="onnx-embedder",
-            files=(
-                # This file alone: the others there are InsightFace's, under its own terms, whatever the page says.
-                ModelFile(
-                    name="auraface_v1_glintr100.onnx",
-                    licence=APACHE,
-                    origin=_AURAFACE,
-                    size=260_694_151,
-                    sha256="a7933ea5330113b01c9b60351d8f4c33003f145d8470ac5f0e52ee2effe25c60",
-                    url=f"{_AURAFACE}/resolve/main/glintr100.onnx",
-                ),
-            ),
-            training_data="commercially and publicly available sources, which fal does not name",
-        ),
-    ),
-    optional=(LIVENESS, POSE, AGE_GENDER),
-    template=ChipTemplate(side=112, points=np.array(_POINTS, np.float32), sampling="plain"),
-    input=InputContract(colours="rgb", mean=(127.5, 127.5, 127.5), scale=1 / 127.5),
-    preprocessing="plain-chip rgb -1..1",
-    dimension=512,
-    metric="cosine",
-    threshold=0.6,
-    identify_threshold=0.5,
-    conflict_threshold=0.4,
-    cluster_threshold=0.5,
-)
-
-OPENCV = replace(
-    AURAFACE,
+OPENCV = Pack(
     name="opencv",
     summary="YuNet and SFace, 128-d, as OpenCV's FaceDetectorYN and FaceRecognizerSF use them",
     parts=(
@@ -80,11 +45,47 @@ OPENCV = replace(
             "MS-Celeb-1M, which were released for research",
         ),
     ),
+    optional=(LIVENESS, POSE, AGE_GENDER),
+    template=ChipTemplate(side=112, points=np.array(_POINTS, np.float32), sampling="plain"),
     input=InputContract(colours="rgb"),
     preprocessing="plain-chip rgb",
     dimension=128,
+    metric="cosine",
     threshold=0.637,
     threshold_provenance="the similarity of 0.363 that OpenCV publishes for it; not measured here",
+    identify_threshold=0.5,
+    conflict_threshold=0.4,
+    cluster_threshold=0.5,
+)
+
+AURAFACE = replace(
+    OPENCV,
+    name="auraface",
+    summary="YuNet and fal's AuraFace v1, a ResNet100 of 512-d: large, and made for commercial use",
+    parts=(
+        YUNET,
+        Part(
+            role="embedder",
+            head="onnx-embedder",
+            files=(
+                # This file alone: the others there are InsightFace's, under its own terms, whatever the page says.
+                ModelFile(
+                    name="auraface_v1_glintr100.onnx",
+                    licence=APACHE,
+                    origin=_AURAFACE,
+                    size=260_694_151,
+                    sha256="a7933ea5330113b01c9b60351d8f4c33003f145d8470ac5f0e52ee2effe25c60",
+                    url=f"{_AURAFACE}/resolve/main/glintr100.onnx",
+                ),
+            ),
+            training_data="commercially and publicly available sources, which fal does not name",
+        ),
+    ),
+    input=InputContract(colours="rgb", mean=(127.5, 127.5, 127.5), scale=1 / 127.5),
+    preprocessing="plain-chip rgb -1..1",
+    dimension=512,
+    threshold=0.6,
+    threshold_provenance=UNMEASURED,
 )
 
 # It holds the same two networks as buffalo_s.zip, and nothing else.
