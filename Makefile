@@ -4,16 +4,21 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that run tests at the same time.
+WORKERS ?= 2
+# COVERAGE=1 counts the lines that tests run; `make coverage` tells how many.
+PYTEST = $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest -n $(WORKERS)
 
 # Compare networks with the frameworks that they come from.
 GRAPH_TESTS := tests/models/test_minifasnet.py tests/models/test_torch_state.py tests/models/test_keras_tensorflow.py
 
-.PHONY: help demo serve test test-graphs check format bench bench-server bench-galleries clean
+.PHONY: help demo serve test test-thorough test-graphs coverage check format bench bench-server bench-galleries clean
 
 help:
 	@echo "make serve   run the server on port 8000"
 	@echo "make demo    verify portraits that come with PyPI packages"
-	@echo "make test    run the tests"
+	@echo "make test    run the tests (minutes)"
+	@echo "make test-thorough  run those that take longer: many examples, whole corpora, other implementations"
 	@echo "make test-graphs  compare networks with PyTorch and TensorFlow (installs gigabytes in .venv-graphs)"
 	@echo "make check   run the linters and the type checker"
 	@echo "make format  format the code, and make the synchronous client of the other"
@@ -29,7 +34,14 @@ serve: $(VENV)/.serve
 	$(BIN)/visavis serve
 
 test: $(VENV)/.check
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+test-thorough: $(VENV)/.check
+	$(PYTEST) -m "thorough or hypothesis" --hypothesis-profile thorough
+
+coverage: $(VENV)/.check
+	$(BIN)/python -m coverage combine
+	$(BIN)/python -m coverage report --format total
 
 test-graphs:
 	$(MAKE) VENV=.venv-graphs .venv-graphs/.graphs
@@ -61,7 +73,7 @@ bench-galleries: $(VENV)/.check
 	$(BIN)/python bench/enrol.py
 
 clean:
-	rm -rf $(VENV) .venv-graphs .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-graphs .coverage* .pytest_cache .hypothesis .mypy_cache .ruff_cache
 
 # A stamp per extra: made anew when the dependencies change.
 $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
