@@ -6,21 +6,49 @@ import io
 import json
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
+from filelock import FileLock
+from hypothesis import settings
 from numpy.typing import NDArray
 from store_kinds import place, postgres_server, store  # noqa: F401  # fixtures
 
 from visavis import Recognizer
-from visavis.models.catalogue import OPEN
+from visavis.models import recognizer as making
+from visavis.models.catalogue import DLIB, OPEN
 from visavis.models.catalogue.shared import AGE_GENDER
-from visavis.models.installation import FILES, PINS
+from visavis.models.installation import FILES, PINS, Installation
+from visavis.models.loading import Models
+from visavis.models.packs import Pack
 
 ROOT = Path(__file__).parents[1]
-TEST_DATA = Path(os.environ.get("VISAVIS_TEST_DATA", ROOT.parent / "shared" / "data"))
+TEST_DATA = Path(os.environ.get("TEST_DATA", ROOT.parent / "shared" / "data"))
+MEMORY = Path("/dev/shm")  # noqa: S108  # a file system in memory, on Linux
+MEMORY_BYTES = 2 * 1024**3  # that the tests' files may take
+
+# Property tests are the same in every run. The first is what they do by themselves; --hypothesis-profile names another.
+settings.register_profile("quick", derandomize=True, deadline=None, database=None, max_examples=25)
+settings.register_profile("thorough", settings.get_profile("quick"), max_examples=300)
+settings.load_profile("quick")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep temporary files in memory where there is room, unless somebody says where."""
+    if "TMPDIR" in os.environ or config.option.basetemp is not None or not os.access(MEMORY, os.W_OK):
+        return
+    if shutil.disk_usage(MEMORY).free >= MEMORY_BYTES:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)  # the first for child processes
+
+
+def of_all_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that all processes of this run share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 def file_of_package(package: str, *parts: str) -> Path:
@@ -62,7 +90,7 @@ def astronaut_pixels(astronaut: Path) -> NDArray[np.uint8]:
 def test_data() -> Path:
     """The folder of test images; skips where it is absent."""
     if not TEST_DATA.is_dir():
-        pytest.skip(f"no test data at {TEST_DATA} (set VISAVIS_TEST_DATA)")
+        pytest.skip(f"no test data at {TEST_DATA} (set TEST_DATA)")
     return TEST_DATA
 
 
@@ -108,19 +136,43 @@ def recognizer_all(all_models: Path, cache_dir: Path) -> Recognizer:
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache of converted models for this run of the tests, so that the conversion is always this code's."""
-    return tmp_path_factory.mktemp("cache")
+    folder = of_all_workers(tmp_path_factory) / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _models_loaded_once(cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Load the default pack once per process and kind of runtime, and convert it once per run.
+
+    Recognizers with a cache folder or with models of their own load theirs.
+    """
+    load, loaded = making.load_models, {}
+
+    def load_once(pack: Pack, installation: Installation) -> Models:
+        if pack.files != DLIB.files or installation.cache_dir != cache_dir:
+            return load(pack, installation)
+        key = (pack.files, installation.spec)
+        if key not in loaded:
+            with FileLock(of_all_workers(tmp_path_factory) / "conversion.lock"):
+                loaded[key] = load(pack, installation)
+        return loaded[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(making, "load_models", load_once)
+        yield
 
 
 @pytest.fixture(scope="session")
 def recognizer(cache_dir: Path) -> Recognizer:
     """The default pack in float32, which gives the same numbers on every machine."""
-    return Recognizer(precision="f32", cache_dir=cache_dir)
+    return Recognizer(precision="f32", cache_dir=cache_dir, threads=1)
 
 
 @pytest.fixture(scope="session")
 def recognizer_auto(cache_dir: Path) -> Recognizer:
     """The default pack as it comes."""
-    return Recognizer(cache_dir=cache_dir)
+    return Recognizer(cache_dir=cache_dir, threads=1)
 
 
 def read_pixels(path: Path, longest: int | None = None) -> NDArray[np.uint8]:
