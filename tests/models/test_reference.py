@@ -1,6 +1,5 @@
 """The default pack against dlib itself: the same faces, the same landmarks, the same embeddings."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import dlib
 import numpy as np
 import pytest
-from conftest import TEST_DATA, read_pixels
+from dlib_faces import Scene, recorded_scenes, seen_scenes
 from numpy.typing import NDArray
 
 from visavis import Recognizer
@@ -17,67 +16,68 @@ from visavis.models.catalogue import DLIB
 from visavis.models.dlib.detector import DlibDetector, LandmarkRegressor
 from visavis.models.installation import source_path
 
-# dlib's CNN detector takes 5 seconds per megapixel.
-LONGEST_SIDE = 640
 COUNTED_SCORE = 0.3
-FOLDERS = ("portraits", "groups", "groups_dlib")
 
 
 @dataclass(frozen=True)
 class Dlib:
-    """dlib's own three models."""
+    """dlib's own models of what follows detection."""
 
-    detector: Any
     landmarks: Any
     embedder: Any
 
-    def points(self, pixels: NDArray[np.uint8], rectangle: Any) -> NDArray[np.float32]:  # noqa: ANN401
+    def points(self, pixels: NDArray[np.uint8], rectangle: dlib.rectangle) -> NDArray[np.float32]:
         return np.array([[p.x, p.y] for p in self.landmarks(pixels, rectangle).parts()], np.float32)
 
-    def embed(self, chip: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.array(self.embedder.compute_face_descriptor(chip), np.float32)
+    def face(self, scene: Scene, at: int) -> "Described":
+        chip = dlib.get_face_chip(
+            scene.pixels, self.landmarks(scene.pixels, scene.rectangles[at]), size=150, padding=0.25
+        )
+        return Described(scene, at, chip, np.array(self.embedder.compute_face_descriptor(chip), np.float32))
+
+
+@dataclass(frozen=True)
+class Described:
+    """One of the faces of a scene, with dlib's chip of it and dlib's embedding of that."""
+
+    scene: Scene
+    at: int
+    chip: NDArray[np.uint8]
+    embedding: NDArray[np.float32]
 
 
 @pytest.fixture(scope="module")
 def reference() -> Dlib:
     return Dlib(
-        dlib.cnn_face_detection_model_v1(str(source_path(DLIB.part("detector").files[0]))),
         dlib.shape_predictor(str(source_path(DLIB.part("landmarks").files[0]))),
         dlib.face_recognition_model_v1(str(source_path(DLIB.part("embedder").files[0]))),
     )
 
 
-@dataclass(frozen=True)
-class Scene:
-    """A photo, and what dlib finds on it."""
-
-    name: str
-    pixels: NDArray[np.uint8]
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
-
-    def faces(self) -> Iterator[tuple[NDArray[np.float32], Any]]:
-        for box in self.boxes:
-            yield box, dlib.rectangle(*(int(value) for value in box))
-
-
-@pytest.fixture(scope="module")
-def scenes(reference: Dlib, astronaut: Path, hopper: Path) -> list[Scene]:
+@pytest.fixture(scope="module", params=["recorded", pytest.param("seen", marks=pytest.mark.thorough)])
+def scenes(request: pytest.FixtureRequest) -> list[Scene]:
     """The two portraits that are always there, and the project's test images where they are."""
-    paths = [path for folder in FOLDERS for path in sorted((TEST_DATA / "images" / folder).glob("*.[jp][pn]g"))]
-    made = []
-    for path in (astronaut, hopper, *paths):
-        pixels = np.ascontiguousarray(read_pixels(path, LONGEST_SIDE))
-        found = reference.detector(pixels, 0)
-        rectangles = [(f.rect.left(), f.rect.top(), f.rect.right(), f.rect.bottom()) for f in found]
-        boxes = np.array(rectangles, np.float32).reshape(-1, 4)
-        made.append(Scene(path.name, pixels, boxes, np.array([f.confidence for f in found], np.float32)))
-    return made
+    return list(recorded_scenes() if request.param == "recorded" else seen_scenes())
+
+
+@pytest.fixture(scope="module", params=["some", pytest.param("all", marks=pytest.mark.thorough)])
+def described(request: pytest.FixtureRequest, reference: Dlib) -> list[Described]:
+    """Faces that dlib takes a tenth of a second each to embed: one of every fourth photo, or all."""
+    scenes = [scene for scene in recorded_scenes() if len(scene.boxes)]
+    if request.param == "some":
+        return [reference.face(scene, 0) for scene in [*scenes[:2], *scenes[2::4]]]
+    return [reference.face(scene, at) for scene in scenes for at in range(len(scene.boxes))]
 
 
 @pytest.fixture(params=["f32", "auto"])
 def either(request: pytest.FixtureRequest, recognizer: Recognizer, recognizer_auto: Recognizer) -> Recognizer:
     return recognizer if request.param == "f32" else recognizer_auto
+
+
+F32_THOROUGHLY = ["auto", pytest.param("f32", marks=pytest.mark.thorough)]  # seconds, where float32 is slower
+mostly_auto = pytest.mark.parametrize("either", F32_THOROUGHLY, indirect=True)
+    "either", ["auto", pytest.param("f32", marks=pytest.mark.thorough)], indirect=True
+)
 
 
 def missed(boxes: NDArray[np.float32], scores: NDArray[np.float32], others: NDArray[np.float32]) -> list[Any]:
@@ -111,37 +111,29 @@ def _landmarks(recognizer: Recognizer) -> LandmarkRegressor:
 
 def test_landmarks_in_dlibs_boxes(recognizer: Recognizer, reference: Dlib, scenes: list[Scene]) -> None:
     for scene in scenes:
-        theirs = np.array([reference.points(scene.pixels, rectangle) for _, rectangle in scene.faces()])
+        theirs = np.array([reference.points(scene.pixels, rectangle) for rectangle in scene.rectangles])
         ours = _landmarks(recognizer)([scene.pixels] * len(scene.boxes), scene.boxes)
         assert np.abs(ours - theirs.reshape(ours.shape)).max(initial=0) <= 1, scene.name
 
 
-def test_embeddings_of_dlibs_chips(either: Recognizer, reference: Dlib, scenes: list[Scene]) -> None:
+def test_embeddings_of_dlibs_chips(either: Recognizer, described: list[Described]) -> None:
     most = 1e-5 if either.runtime.precision == "f32" else 1e-2
-    chips = [
-        dlib.get_face_chip(scene.pixels, reference.landmarks(scene.pixels, rectangle), size=150, padding=0.25)
-        for scene in scenes
-        for _, rectangle in scene.faces()
-    ]
-    theirs = np.array([reference.embed(chip) for chip in chips])
-    assert np.abs(either.embed_chips(chips) - theirs).max() <= most
+    theirs = np.array([face.embedding for face in described])
+    assert np.abs(either.embed_chips([face.chip for face in described]) - theirs).max() <= most
 
 
-def test_the_whole_pipeline_in_the_same_boxes(either: Recognizer, reference: Dlib, scenes: list[Scene]) -> None:
+def test_the_whole_pipeline_in_the_same_boxes(either: Recognizer, described: list[Described]) -> None:
     distances = []
-    for scene in scenes:
-        landmarks = _landmarks(either)([scene.pixels] * len(scene.boxes), scene.boxes)
-        chips = [extract_chip(scene.pixels, points, DLIB.template) for points in landmarks]
-        ours = either._models.embedder(chips)  # noqa: SLF001
-        for (_, rectangle), embedding in zip(scene.faces(), ours, strict=True):
-            shape = reference.landmarks(scene.pixels, rectangle)
-            theirs = reference.embedder.compute_face_descriptor(scene.pixels, shape, 0, 0.25)
-            distances.append(np.linalg.norm(embedding - np.array(theirs)))
+    for face in described:
+        (points,) = _landmarks(either)([face.scene.pixels], face.scene.boxes[[face.at]])
+        (ours,) = either.embed_chips([extract_chip(face.scene.pixels, points, DLIB.template)])
+        distances.append(np.linalg.norm(ours - face.embedding))
     assert len(distances) >= 2
     assert np.median(distances) <= 0.03
     assert max(distances) <= 0.08
 
 
+@mostly_auto
 def test_face_counts(either: Recognizer, test_data: Path) -> None:
     paths = sorted((test_data / "images" / "groups").glob("*.jpg"))
     assert len(paths) == 18
@@ -152,6 +144,7 @@ def test_face_counts(either: Recognizer, test_data: Path) -> None:
     assert sum(a == b for a, b in zip(found, wanted, strict=True)) >= 16
 
 
+@mostly_auto
 def test_accuracy_on_a_part_of_lfw(either: Recognizer, test_data: Path) -> None:
     folder = test_data / "lfw-fold1"
     rows = [line.split("\t") for line in (folder / "pairs.txt").read_text().splitlines()[1:]][::10]
