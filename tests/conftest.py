@@ -13,22 +13,20 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from filelock import FileLock
 from hypothesis import settings
+from inference import Inference
 from numpy.typing import NDArray
 from store_kinds import place, postgres_server, store  # noqa: F401  # fixtures
 
 from visavis import Recognizer
-from visavis.models import recognizer as making
-from visavis.models.catalogue import DLIB, OPEN
+from visavis.models.catalogue import OPEN
 from visavis.models.catalogue.shared import AGE_GENDER
-from visavis.models.installation import FILES, PINS, Installation
-from visavis.models.loading import Models
-from visavis.models.packs import Pack
+from visavis.models.installation import FILES, PINS
 
 ROOT = Path(__file__).parents[1]
 TEST_DATA = Path(os.environ.get("TEST_DATA", ROOT.parent / "shared" / "data"))
 MEMORY = Path("/dev/shm")  # noqa: S108  # a file system in memory, on Linux
+INFERENCE = Inference()
 MEMORY_BYTES = 2 * 1024**3  # that the tests' files may take
 
 # Property tests are the same in every run. The first is what they do by themselves; --hypothesis-profile names another.
@@ -43,6 +41,18 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     if shutil.disk_usage(MEMORY).free >= MEMORY_BYTES:
         os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)  # the first for child processes
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _inference() -> Iterator[None]:
+    """Compute once what a network makes of an input, but for tests of models."""
+    with INFERENCE.installed():
+        yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    INFERENCE.remembers = ROOT / "tests" / "models" not in item.path.parents
 
 
 def of_all_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -139,28 +149,6 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = of_all_workers(tmp_path_factory) / "cache"
     folder.mkdir(exist_ok=True)
     return folder
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _models_loaded_once(cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Load the default pack once per process and kind of runtime, and convert it once per run.
-
-    Recognizers with a cache folder or with models of their own load theirs.
-    """
-    load, loaded = making.load_models, {}
-
-    def load_once(pack: Pack, installation: Installation) -> Models:
-        if pack.files != DLIB.files or installation.cache_dir != cache_dir:
-            return load(pack, installation)
-        key = (pack.files, installation.spec)
-        if key not in loaded:
-            with FileLock(of_all_workers(tmp_path_factory) / "conversion.lock"):
-                loaded[key] = load(pack, installation)
-        return loaded[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(making, "load_models", load_once)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -76,8 +76,6 @@ def either(request: pytest.FixtureRequest, recognizer: Recognizer, recognizer_au
 
 F32_THOROUGHLY = ["auto", pytest.param("f32", marks=pytest.mark.thorough)]  # seconds, where float32 is slower
 mostly_auto = pytest.mark.parametrize("either", F32_THOROUGHLY, indirect=True)
-    "either", ["auto", pytest.param("f32", marks=pytest.mark.thorough)], indirect=True
-)
 
 
 def missed(boxes: NDArray[np.float32], scores: NDArray[np.float32], others: NDArray[np.float32]) -> list[Any]:

@@ -1,6 +1,6 @@
 """What dlib's own detector finds on the tests' photos, in a record, as it takes seconds for each.
 
-    python tests/dlib_faces.py
+    PYTHONPATH=tests python tests/support/dlib_faces.py
 
 writes the record anew, from the two portraits that are always there and the photos of TEST_DATA.
 """
