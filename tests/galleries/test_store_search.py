@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from store_kinds import GALLERY, Place, enrol, make, new_samples, origin, vectors
-from store_oracle import check_search, true_distances
+from store_oracle import Oracle, true_distances
 
 from visavis.errors import InvalidEmbedding
 from visavis.galleries.records import NewSample
@@ -28,13 +28,11 @@ def clustered(count: int, dimension: int, seed: int = 0) -> FloatArray:
 
 def check(store: Store, probes: FloatArray, limits: Sequence[int] = LIMITS) -> None:
     """Compare what the store finds with what its own samples say."""
-    metric = store.gallery(GALLERY).space.metric
-    samples = store.samples(GALLERY, limit=100_000)
-    for limit in limits:
-        rows = store.search(GALLERY, probes, limit)
-        assert len(rows) == len(probes)
-        for probe, found in zip(probes, rows, strict=True):
-            check_search(found, metric, probe, samples, limit)
+    oracle = Oracle(store.gallery(GALLERY).space.metric, store.samples(GALLERY, limit=100_000))
+    answers = [store.search(GALLERY, probes, limit) for limit in limits]
+    assert {len(rows) for rows in answers} == {len(probes)}
+    for at, probe in enumerate(probes):
+        oracle.check(probe, [(limit, rows[at]) for limit, rows in zip(limits, answers, strict=True)])
 
 
 @pytest.mark.parametrize("data", ["random", "clustered"])
@@ -122,9 +120,10 @@ def test_embeddings_of_every_size_are_compared(store: Store, scale: float, metri
     rows = vectors(200, 16) * np.float32(scale)
     enrol(store, new_samples([f"s{at}" for at in range(200)], rows))
     samples = store.samples(GALLERY)
+    oracle = Oracle(metric, samples)
     for probe in rows[:5]:
         found = store.search(GALLERY, probe[None], 5)[0]
-        check_search(found, metric, probe, samples, 5)
+        oracle.check(probe, [(5, found)])
         if metric == "cosine" or scale == 1e6:
             expected = np.sort(true_distances(metric, probe, [sample.embedding for sample in samples]))[:5]
             np.testing.assert_allclose([match.distance for match in found], expected, rtol=1e-5, atol=1e-6)

@@ -69,7 +69,7 @@ def place_of(kind: str, folder: Path, request: pytest.FixtureRequest) -> Iterato
         yield Place(kind, "", opener=lambda *_: model)
     elif kind == "postgres":
         server: PostgresServer = request.getfixturevalue("postgres_server")
-        with server.database() as url, closing(Place(kind, url)) as place:
+        with closing(Place(kind, server.emptied())) as place:
             yield place
     else:
         with closing(Place(kind, f"sqlite:///{folder}/galleries.db")) as place:

@@ -13,29 +13,46 @@ TOLERANCE = 1e-6
 
 def true_distances(metric: Metric, probe: FloatArray, embeddings: Sequence[FloatArray]) -> NDArray[np.float64]:
     """Return the distances (N,) of embeddings to a probe, from their definitions."""
-    if not len(embeddings):
-        return np.empty(0)
-    wide, rows = probe.astype(np.float64), np.stack(embeddings).astype(np.float64)
+    return _distances(metric, probe, np.stack(embeddings).astype(np.float64)) if len(embeddings) else np.empty(0)
+
+
+def _distances(metric: Metric, probe: FloatArray, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    wide = probe.astype(np.float64)
     if metric == "euclidean":
         return np.asarray(np.sqrt(((rows - wide) ** 2).sum(axis=1)))
     return np.asarray(1 - (rows * wide).sum(axis=1) / np.sqrt((rows**2).sum(axis=1) * (wide**2).sum()))
+
+
+class Oracle:
+    """Knows the samples of a gallery, and so what a search of it must find."""
+
+    def __init__(self, metric: Metric, samples: Sequence[Sample]) -> None:
+        self._metric = metric
+        self._place = {one.id: place for place, one in enumerate(samples)}
+        self._owners = [one.subject for one in samples]
+        _, self._numbers = np.unique(np.array(self._owners, object), return_inverse=True)
+        self._rows = np.stack([one.embedding for one in samples]).astype(np.float64) if samples else np.empty((0, 1))
+
+    def check(self, probe: FloatArray, answers: Sequence[tuple[int, Sequence[Match]]]) -> None:
+        """Assert of limits and matches that they are the nearest, whichever of those equally far come first."""
+        exact = _distances(self._metric, probe, self._rows) if len(self._rows) else np.empty(0)
+        least = np.full(self._numbers.max(initial=-1) + 1, np.inf)
+        np.minimum.at(least, self._numbers, exact)
+        nearest = np.sort(least)
+        scale = TOLERANCE * max(1.0, float(exact.max(initial=0.0)))
+        for limit, found in answers:
+            places = [self._place[match.sample] for match in found]
+            assert len({match.subject for match in found}) == len(found) == min(limit, len(least))
+            assert [match.subject for match in found] == [self._owners[place] for place in places]
+            reported = np.array([match.distance for match in found])
+            for true in (exact[places], least[self._numbers[places]], nearest[: len(found)]) if found else ():
+                assert np.abs(reported - true).max() <= scale
+            order = [(match.distance, match.sample) for match in found]
+            assert order == sorted(order)
 
 
 def check_search(
     found: Sequence[Match], metric: Metric, probe: FloatArray, samples: Sequence[Sample], limit: int
 ) -> None:
     """Assert that these are the nearest subjects, whichever of those that are equally far come first."""
-    owners = {one.id: one.subject for one in samples}
-    exact = true_distances(metric, probe, [one.embedding for one in samples])
-    distances = dict(zip(owners, exact, strict=True))
-    least: dict[str, float] = {}
-    for sample, distance in distances.items():
-        least[owners[sample]] = min(distance, least.get(owners[sample], np.inf))
-    scale = TOLERANCE * max(1.0, float(exact.max(initial=0.0)))
-    assert len({match.subject for match in found}) == len(found) == min(limit, len(least))
-    assert [match.subject for match in found] == [owners[match.sample] for match in found]
-    reported = [match.distance for match in found]
-    np.testing.assert_allclose(reported, [distances[match.sample] for match in found], rtol=0, atol=scale)
-    np.testing.assert_allclose(reported, [least[match.subject] for match in found], rtol=0, atol=scale)
-    np.testing.assert_allclose(reported, sorted(least.values())[: len(found)], rtol=0, atol=scale)
-    assert [(match.distance, match.sample) for match in found] == sorted((one.distance, one.sample) for one in found)
+    Oracle(metric, samples).check(probe, [(limit, found)])
