@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What is compiled once is there for all processes.
+unexport PYTHONDONTWRITEBYTECODE
 # Processes that run tests at the same time.
 WORKERS ?= 2
 # COVERAGE=1 counts the lines that tests run; `make coverage` tells how many.
@@ -37,7 +39,7 @@ test: $(VENV)/.check
 	$(PYTEST)
 
 test-thorough: $(VENV)/.check
-	$(PYTEST) -m "thorough or hypothesis" --hypothesis-profile thorough
+	$(PYTEST) -m "thorough or scaled or hypothesis" --hypothesis-profile thorough
 
 coverage: $(VENV)/.check
 	$(BIN)/python -m coverage combine

@@ -10,10 +10,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import effort  # noqa: F401  # profiles of property tests
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import settings
+from filelock import FileLock
 from inference import Inference
 from numpy.typing import NDArray
 from store_kinds import place, postgres_server, store  # noqa: F401  # fixtures
@@ -28,11 +29,6 @@ TEST_DATA = Path(os.environ.get("TEST_DATA", ROOT.parent / "shared" / "data"))
 MEMORY = Path("/dev/shm")  # noqa: S108  # a file system in memory, on Linux
 INFERENCE = Inference()
 MEMORY_BYTES = 2 * 1024**3  # that the tests' files may take
-
-# Property tests are the same in every run. The first is what they do by themselves; --hypothesis-profile names another.
-settings.register_profile("quick", derandomize=True, deadline=None, database=None, max_examples=25)
-settings.register_profile("thorough", settings.get_profile("quick"), max_examples=300)
-settings.load_profile("quick")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -147,7 +143,9 @@ def recognizer_all(all_models: Path, cache_dir: Path) -> Recognizer:
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache of converted models for this run of the tests, so that the conversion is always this code's."""
     folder = of_all_workers(tmp_path_factory) / "cache"
-    folder.mkdir(exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            Recognizer(cache_dir=folder, threads=1)
     return folder
 
 

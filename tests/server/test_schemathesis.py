@@ -16,6 +16,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import schemathesis
+from effort import effort
 from numpy.typing import NDArray
 from serving import sqlite_url, vector
 
@@ -29,7 +30,6 @@ from visavis.galleries.records import Details
 from visavis.server.app import create_app
 from visavis.service.galleries import Galleries
 
-THOROUGH = hypothesis.settings().max_examples if hypothesis.settings.get_current_profile_name() == "thorough" else 0
 WITH_BODY = ["POST", "PATCH"]
 # A request that is valid may still show no face, be no image, or come too late: 4xx, as the document says.
 SEMANTIC = ["2xx", "304", "401", "403", "404", "409", "412", "413", "415", "422"]
@@ -100,12 +100,12 @@ def make_it_find_something(case: Any, galleries: Galleries) -> None:  # noqa: AN
         names["sample"] = found.sample
 
 
-def settings(examples: int) -> hypothesis.settings:
-    return hypothesis.settings(max_examples=max(examples, THOROUGH), suppress_health_check=list(hypothesis.HealthCheck))
+def examples(few: int) -> hypothesis.settings:
+    return hypothesis.settings(max_examples=effort(few, 300), suppress_health_check=list(hypothesis.HealthCheck))
 
 
 @SCHEMA.include(method=WITH_BODY).parametrize()
-@settings(examples=50)
+@examples(50)
 def test_the_document_is_true(case: Any, galleries: Galleries) -> None:  # noqa: ANN401  # likewise
     body = case.body if case.media_type == "multipart/form-data" and isinstance(case.body, dict) else {}
     hypothesis.assume([] not in [value for name, value in body.items() if name != "images"])  # no form can hold that
@@ -114,7 +114,7 @@ def test_the_document_is_true(case: Any, galleries: Galleries) -> None:  # noqa:
 
 
 @SCHEMA.exclude(method=WITH_BODY).parametrize()
-@settings(examples=10)
+@examples(10)
 def test_the_document_is_true_where_there_is_no_body(case: Any, galleries: Galleries) -> None:  # noqa: ANN401  # likewise
     make_it_find_something(case, galleries)
     case.call_and_validate()

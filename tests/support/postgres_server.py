@@ -115,9 +115,9 @@ class PostgresServer:
         if self._account:
             for path in (self._folder, secret):
                 shutil.chown(path, self._account)
-        options = ("--username=postgres", f"--pwfile={secret}", "--auth=scram-sha-256", "--encoding=UTF8")
+        options = ("--username=postgres", f"--pwfile={secret}", "--auth=scram-sha-256", "--encoding=UTF8", *_OPTIONS)
         subprocess.run(
-            [self._programs / "initdb", "--pgdata", self._folder / "data", *options, "--no-locale", "--no-sync", *_OPTIONS],
+            [self._programs / "initdb", "--pgdata", self._folder / "data", *options, "--no-locale", "--no-sync"],
             check=True,
             capture_output=True,
             text=True,
