@@ -14,6 +14,7 @@ import effort  # noqa: F401  # profiles of property tests
 import numpy as np
 import PIL.Image
 import pytest
+from certificates import make_certificate
 from filelock import FileLock
 from inference import Inference
 from numpy.typing import NDArray
@@ -43,6 +44,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def _inference() -> Iterator[None]:
     """Compute once what a network makes of an input, but for tests of models."""
     with INFERENCE.installed():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_authorities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Trust a certificate of ours in place of all that the world trusts, which every HTTP client would read anew."""
+    path = tmp_path_factory.mktemp("trusted") / "authority.pem"
+    make_certificate(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(path))
         yield
 
 
