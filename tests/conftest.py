@@ -157,6 +157,7 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
             Recognizer(cache_dir=folder, threads=1)
+    INFERENCE.cache_dir = folder
     return folder
 
 

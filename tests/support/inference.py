@@ -1,16 +1,20 @@
-"""A memory of networks and of what they made of each input, for tests that are about something else."""
+"""A memory of models and of what they made of each input, for tests that are about something else."""
 
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from visavis.models import runtime
+from visavis.models import recognizer, runtime
+from visavis.models.installation import Installation
+from visavis.models.loading import Models
+from visavis.models.packs import Pack
 from visavis.models.runtime import Graph, InferAll, RuntimeSpec
 
 Outputs = tuple[NDArray[np.float32], ...]
@@ -19,21 +23,33 @@ MOST_BYTES = 256 * 1024**2
 
 @dataclass(eq=False)
 class Inference:
-    """Stands in for the OpenVINO of a process: compiles a network once, and computes once what it makes of an input.
+    """Stands between the package and OpenVINO: loads and compiles once, and computes once what comes of an input.
 
     Attributes:
-        remembers: whether it does. Where it does not, every call is OpenVINO's.
+        remembers: whether it does. Where it does not, it lets everything pass.
+        cache_dir: whose packs are loaded once where their files come with the installation, which no test changes.
     """
 
     remembers: bool = True
+    cache_dir: Path | None = None
+    _loaded: dict[tuple[Any, ...], Models] = field(default_factory=dict)
     _compiled: dict[bytes, InferAll] = field(default_factory=dict)
     _known: dict[bytes, Outputs] = field(default_factory=dict)
     _bytes: int = 0
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Put it into the place of the runtime."""
-        compile_ = runtime._compile_openvino  # noqa: SLF001  # below all that tests use
+        """Put it into its place."""
+        load, compile_ = recognizer.load_models, runtime._compile_openvino  # noqa: SLF001  # below all that tests use
+
+        def load_once(pack: Pack, installation: Installation) -> Models:
+            packaged = all(file.package for file in pack.files) and installation.cache_dir == self.cache_dir
+            if not (self.remembers and packaged):
+                return load(pack, installation)
+            key = (pack.name, pack.files, installation)
+            if key not in self._loaded:
+                self._loaded[key] = load(pack, installation)
+            return self._loaded[key]
 
         def compile_once(graph: Graph, spec: RuntimeSpec) -> InferAll:
             key = _digest(graph.model, graph.weights or b"", repr((graph.shape, graph.outputs, spec)).encode())
@@ -43,6 +59,7 @@ class Inference:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(runtime, "_compile_openvino", compile_once)
+            patch.setattr(recognizer, "load_models", load_once)
             yield
 
     def _remembering(self, infer: InferAll, network: bytes) -> InferAll:
@@ -64,7 +81,7 @@ class Inference:
 
 
 def _digest(*parts: Any) -> bytes:  # noqa: ANN401  # what hashlib takes
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.sha256()  # which processors know
     for part in parts:
         digest.update(part)
     return digest.digest()
