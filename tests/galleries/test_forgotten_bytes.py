@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from effort import effort, scaled
 from numpy.typing import NDArray
 from store_kinds import GALLERY, KEY, NOON, Place, enrol, make, new_samples, origin, vectors
 
@@ -28,6 +29,7 @@ PIECE = 16  # bytes
 _TABLE_BITS = 22
 ENOUGH_STUBS = 10_500  # for a compaction
 
+pytestmark = scaled
 sqlite_only = pytest.mark.parametrize("place", ["sqlite", "sqlite-encrypted"], indirect=True)
 
 
@@ -223,11 +225,11 @@ def test_pieces_are_found_wherever_they_are() -> None:
 
 @pytest.fixture
 def crowd(place: Place) -> Crowd:
-    """Two thousand samples in an open store; another object has it open too."""
+    """Many samples in an open store; another object has it open too."""
     store = place.open()
     make(store, dimension=DIMENSION)
     crowd = Crowd(store, seed=len(place.kind))
-    crowd.come(2000)
+    crowd.come(effort(700, 2000))
     assert len(place.open().search(GALLERY, vectors(1, DIMENSION), 5)[0]) == 5
     return crowd
 
@@ -239,7 +241,7 @@ def test_no_piece_is_left(
     caplog.set_level(logging.DEBUG)
     generator = random.Random(1)  # noqa: S311  # no secret
     ways = (crowd.lose_samples, crowd.lose_people, crowd.expire)
-    for turn in range(60):
+    for turn in range(effort(12, 60)):
         crowd.come(generator.randrange(50))
         crowd.change(generator.randrange(5))
         erased = generator.choice(ways)(generator.choice((1, 1, 5, 60)))
@@ -263,7 +265,7 @@ def test_one_at_a_time_in_random_order(place: Place) -> None:
     store = place.open()
     make(store, dimension=DIMENSION)
     crowd = Crowd(store, seed=7)
-    crowd.come(400)
+    crowd.come(effort(150, 400))
     while crowd.people:
         crowd.come(1 if len(crowd.gone) % 3 else 0)
         assert crowd.lose_people(2).overwritten
@@ -358,7 +360,9 @@ def test_a_reader_in_the_way_is_told(place: Place) -> None:
     store.close()
 
 
-@sqlite_only
+@pytest.mark.parametrize(
+    "place", ["sqlite", pytest.param("sqlite-encrypted", marks=pytest.mark.thorough)], indirect=True
+)
 def test_the_file_shrinks_when_much_was_forgotten(place: Place) -> None:
     store = place.open()
     make(store)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from effort import effort, scaled
 from numpy.typing import NDArray
 from store_kinds import GALLERY, REAL_KINDS, Place, enrol, make, new_samples, open_kind, origin, stored, vectors
 from store_oracle import TOLERANCE, true_distances
@@ -29,10 +30,11 @@ from visavis.galleries.store import Store
 from visavis.types import FloatArray
 
 DIMENSION = 8
-SECONDS = 1.5
+SECONDS = effort(0.7, 3.0)
 THREADS = 8
 NEVER = float("inf")
 
+pytestmark = scaled
 real_places = pytest.mark.parametrize("place", REAL_KINDS, indirect=True)
 
 

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from effort import effort, scaled
 from kill_rounds import Kill, Rounds, killing
 from postgres_server import running_server
 from store_kinds import REAL_KINDS, Place
 
-ROUNDS = 4
+ROUNDS = effort(1, 4)
+pytestmark = scaled
 
 
 def check(rounds: Rounds, number: int, folder: Path, kill: Kill | None = None) -> None:

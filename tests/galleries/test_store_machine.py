@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
+from effort import effort, scaled
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -333,15 +334,14 @@ def outcome_of(call: Callable[[Store], T], store: Store) -> T | type[VisavisErro
         return type(error)
 
 
+@scaled
 @pytest.mark.parametrize("kind", REAL_KINDS)
 def test_a_store_does_what_the_model_does(kind: str, request: pytest.FixtureRequest) -> None:
     run_state_machine_as_test(
         partial(StoreMachine, kind, request),  # type: ignore[arg-type]  # any callable that makes one will do
         settings=settings(
-            max_examples=15 if kind == "postgres" else 25,  # each has a database of its own
+            max_examples=effort(8, 50),
             stateful_step_count=40,
-            deadline=None,
-            derandomize=True,
             suppress_health_check=list(HealthCheck),
             phases=[Phase.generate],  # a failure prints its steps; to make them fewer would take minutes
         ),
