@@ -1,6 +1,6 @@
 """Loads, uses and drops every pack that is there, again and again, and says how much memory the process has then.
 
-    PYTHONPATH=tests/support python tests/models/pack_rounds.py MODELS CACHE IMAGE ROUNDS
+    PYTHONPATH=tests/support python tests/models/pack_rounds.py MODELS CACHE IMAGE ROUNDS [PACK...]
 
 MODELS holds all files of the pack ``open``; packs whose weights cannot be had here get made-up networks.
 """
@@ -54,15 +54,21 @@ def make_keras_files(models: Path) -> None:
     (models / PINS).write_text(json.dumps(pins))
 
 
-def main() -> None:
-    models, cache, image, rounds = (*map(Path, sys.argv[1:4]), int(sys.argv[4]))
+def make_all_packs(models: Path) -> list[str]:
+    """Make up what cannot be had here, and return the names of all packs."""
     for pack in MADE_UP:
         PACKS[pack.name] = with_embedder(pack, Embedder.of(pack).graph(pack), models)
     scrfd = network(random_weights(7), batched=False)
     PACKS[BUFFALO_S.name] = with_file(PACKS[BUFFALO_S.name], "detector", scrfd, models)
     make_keras_files(models)
+    return ["dlib", "open", *(pack.name for pack in (*MADE_UP, *KERAS_PACKS))]
+
+
+def main() -> None:
+    models, cache, image, rounds = (*map(Path, sys.argv[1:4]), int(sys.argv[4]))
+    packs = sys.argv[5:] or make_all_packs(models)
     for _ in range(rounds):
-        for name in ("dlib", "open", *(pack.name for pack in (*MADE_UP, *KERAS_PACKS))):
+        for name in packs:
             use(name, models, cache, image)
         print(resident_bytes(), flush=True)  # noqa: T201  # to the test
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from effort import effort, scaled
 from keras_nets import NETWORKS, Array, K, LayerWeights, NumpyLayers, compiled, difference, image_for, keras_file, run
 from keras_nets import facenet as facenet_on
 from keras_nets import resnet50 as resnet50_on
@@ -14,6 +15,9 @@ from keras_nets import resnet50 as resnet50_on
 from visavis import ModelCorrupt
 from visavis.models.keras.networks import keras_graph, keras_order
 from visavis.models.onnx_graphs import Add, Conv, Dense, Elementwise, Kind, Mean, Network, Norm, Pool, same_padding
+from visavis.options import Runtime
+
+RUNTIMES: tuple[Runtime, ...] = ("openvino", "onnxruntime")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,16 +44,34 @@ def resnet50() -> Case:
     return Case(network, image, layers.weights, resnet50_on(layers, image))
 
 
+@pytest.fixture
+def small() -> Case:
+    """A network of a few layers, two of them beside each other."""
+    network, layers = Network(2, 4), NumpyLayers()
+    network.add("left", Conv(3, (3, 3), bias=True), Network.INPUT)
+    network.add("conv", Conv(3, (1, 1)), Network.INPUT)
+    network.add("right", Norm(scale=False), "conv")
+    network.add("sum", Add(), "left", "right")
+    network.add("mean", Mean(), "sum")
+    network.add("end", Dense(4), "mean")
+    image = image_for(network)
+    right = layers.norm("right", layers.conv("conv", image, K(3, 1, 1)), scale=False)
+    both = layers.conv("left", image, K(3, 3, 3, bias=True)) + right
+    return Case(network, image, layers.weights, layers.dense("end", layers.mean(both), 4))
+
+
+@scaled
 def test_facenet_is_the_network_in_numpy(facenet: Case) -> None:
     file = keras_file(facenet.weights)
-    for runtime in ("openvino", "onnxruntime"):
+    for runtime in effort(RUNTIMES[:1], RUNTIMES):
         infer = compiled(facenet.network, file, runtime)
         assert difference(run(infer, facenet.image), facenet.output) < 1e-4
 
 
+@scaled
 def test_resnet50_is_the_network_in_numpy(resnet50: Case) -> None:
     file = keras_file(resnet50.weights, group="model_weights")
-    for runtime in ("openvino", "onnxruntime"):
+    for runtime in effort(RUNTIMES[1:], RUNTIMES):
         infer = compiled(resnet50.network, file, runtime)
         assert difference(run(infer, resnet50.image), resnet50.output) < 1e-4
 
@@ -146,20 +168,22 @@ def test_same_padding(size: int, window: int, stride: int, pads: tuple[int, int]
     assert same_padding(size, window, stride) == pads
 
 
-def test_layers_of_other_names_go_by_their_order(facenet: Case) -> None:
+@pytest.mark.parametrize("name", ["small", pytest.param("facenet", marks=pytest.mark.thorough)])
+def test_layers_of_other_names_go_by_their_order(name: str, request: pytest.FixtureRequest) -> None:
     """As Keras itself does; its order of branches is that of the distance to the output, not ours."""
-    order = [layer.name for layer in keras_order(facenet.network) if facenet.network.weights_of(layer)]
+    case: Case = request.getfixturevalue(name)
+    order = [layer.name for layer in keras_order(case.network) if case.network.weights_of(layer)]
     renamed = {
-        f"layer_{i}": {f"layer_{i}/w{j}": array for j, array in enumerate(facenet.weights[name].values())}
-        for i, name in enumerate(order)
+        f"layer_{i}": {f"layer_{i}/w{j}": array for j, array in enumerate(case.weights[layer].values())}
+        for i, layer in enumerate(order)
     }
-    infer = compiled(facenet.network, keras_file(renamed))
-    assert difference(run(infer, facenet.image), facenet.output) < 1e-4
+    infer = compiled(case.network, keras_file(renamed))
+    assert difference(run(infer, case.image), case.output) < 1e-4
     (first, *others) = renamed.items()
-    with pytest.raises(ModelCorrupt, match="244 layers with weights instead of 245"):
-        keras_graph(facenet.network, keras_file(dict(others)))
+    with pytest.raises(ModelCorrupt, match=f"{len(others)} layers with weights instead of {len(renamed)}"):
+        keras_graph(case.network, keras_file(dict(others)))
     with pytest.raises(ModelCorrupt, match=r"layer_\d+.* instead of"):
-        keras_graph(facenet.network, keras_file(dict([*others, first])))
+        keras_graph(case.network, keras_file(dict([*others, first])))
 
 
 def changed(layer: str, change: Callable[[dict[str, Array]], dict[str, Array]]) -> LayerWeights:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from effort import effort, scaled
 from keras_nets import NETWORKS, keras_file, random_file
 
 from visavis import ModelCorrupt, ModelMissing, Recognizer
@@ -42,11 +43,15 @@ def models_dir(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     folder = tmp_path_factory.mktemp("models")
     (folder / "files").mkdir()
     (folder / "files" / YUNET).write_bytes((test_data / "models" / "yunet" / YUNET).read_bytes())
-    pin(folder, {file_of(pack): random_file(NETWORKS[pack.name]) for pack in KERAS_PACKS})
+    pin(
+        folder,
+        {file_of(pack): random_file(NETWORKS[pack.name]) for pack in KERAS_PACKS},
+    )
     return folder
 
 
-@pytest.mark.parametrize("pack", KERAS_PACKS, ids=lambda pack: pack.name)
+@scaled
+@pytest.mark.parametrize("pack", effort((VGGFACE2,), KERAS_PACKS), ids=lambda pack: pack.name)
 def test_a_face_is_embedded(
     pack: Pack, models_dir: Path, tmp_path: Path, hopper: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

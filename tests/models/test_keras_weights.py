@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from effort import effort
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras_nets import Array, LayerWeights, keras_file
@@ -294,7 +295,7 @@ def test_truncations(part: float) -> None:
     survives(WHOLE[: int(part * len(WHOLE))])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=effort(6, 60))  # each in a process of its own
 @given(st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), min_size=1, max_size=8))
 def test_any_damage(bytes_at: list[tuple[int, int]]) -> None:
     data = bytearray(WHOLE)

@@ -13,15 +13,16 @@ _MOST_GROWTH = 0.05
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells how much memory a process has")
-def test_loading_and_dropping_all_packs_again_takes_no_more_memory(
-    all_models: Path, astronaut: Path, tmp_path: Path
+@pytest.mark.parametrize("packs", [("dlib",), pytest.param((), id="all", marks=pytest.mark.thorough)])
+def test_loading_and_dropping_packs_again_takes_no_more_memory(
+    all_models: Path, astronaut: Path, tmp_path: Path, packs: tuple[str, ...]
 ) -> None:
     models = tmp_path / "models"
     shutil.copytree(all_models, models)
     program = Path(__file__).with_name("pack_rounds.py")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VISAVIS_")}
     outcome = subprocess.run(
-        [sys.executable, str(program), str(models), str(tmp_path / "cache"), str(astronaut), str(ROUNDS)],
+        [sys.executable, str(program), str(models), str(tmp_path / "cache"), str(astronaut), str(ROUNDS), *packs],
         env={**environment, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1] / "support"), *sys.path])},
         capture_output=True,
         text=True,

@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from conftest import many_faces
+from effort import effort, scaled
 from numpy.typing import NDArray
 
 from visavis import (
@@ -141,10 +142,12 @@ def test_results_as_plain_values(recognizer: Recognizer, hopper: Path) -> None:
     assert all("embedding" not in face for face in answer["faces"])
 
 
+@scaled
 def test_batches_give_what_single_calls_give(
     recognizer: Recognizer, astronaut: Path, hopper: Path, astronaut_pixels: NDArray[np.uint8]
 ) -> None:
-    images: list[Path | NDArray[np.uint8]] = [astronaut, many_faces(astronaut_pixels, 3, 7), GREY, hopper] * 2
+    images: list[Path | NDArray[np.uint8]] = [astronaut, many_faces(astronaut_pixels, 3, 7), GREY, hopper]
+    images *= effort(1, 2)
     together = list(recognizer.embed_many(images))
     for image, faces in zip(images, together, strict=True):
         assert not isinstance(faces, VisavisError)

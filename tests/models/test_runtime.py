@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import many_faces
+from effort import effort, scaled
 from numpy.typing import NDArray
 
 from visavis import InvalidOption, Recognizer, RuntimeFailed, RuntimeMissing
@@ -33,8 +34,10 @@ def test_both_runtimes_agree(
         assert np.abs(a.embedding - b.embedding).max() < 1e-5
 
 
+@scaled
 def test_one_recognizer_serves_many_threads(recognizer: Recognizer, astronaut_pixels: NDArray[np.uint8]) -> None:
-    pictures = [many_faces(astronaut_pixels, rows, columns) for rows in (1, 2) for columns in (1, 2, 3)] * 4
+    pictures = [many_faces(astronaut_pixels, rows, columns) for rows in (1, 2) for columns in (1, 2, 3)]
+    pictures *= effort(1, 4)
     alone = [recognizer.embed(picture) for picture in pictures]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(recognizer.embed, pictures))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from effort import effort, scaled
 
 from visavis import ModelCorrupt, ModelMissing
 from visavis.models import installation
@@ -123,13 +124,17 @@ def test_another_conversion_has_another_name(tmp_path: Path, monkeypatch: pytest
     assert not is_cached(PART, tmp_path)
 
 
+@scaled
 def test_several_processes_start_at_once(tmp_path: Path, hopper: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from visavis import Recognizer;"
         "print(len(Recognizer(threads=1, cache_dir=Path(sys.argv[1])).embed(sys.argv[2])))"
     )
     command = [sys.executable, "-c", code, str(tmp_path), str(hopper)]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(effort(2, 8))
+    ]
     for process in processes:
         out, error = process.communicate(timeout=120)
         assert (process.returncode, out.strip()) == (0, "1"), error
