@@ -497,7 +497,7 @@ print(sorted({"numpy", "cv2", "openvino", "PIL", "rich"} & sys.modules.keys()))
     assert done.stdout.splitlines()[-2:] == [f"visavis {visavis.__version__}", "[]"]
 
 
-@pytest.mark.parametrize("options_", [["-o", "faces.npz"], ["--json"]])
+@pytest.mark.parametrize("options_", [["-o", "faces.npz"], pytest.param(["--json"], marks=pytest.mark.thorough)])
 def test_ctrl_c_is_clean(many: Path, environment: dict[str, str], tmp_path: Path, options_: list[str]) -> None:
     arguments = command("detect", "nowhere.jpg", many, *options_)
     with subprocess.Popen(
@@ -524,6 +524,7 @@ def test_a_reader_that_leaves_is_no_error(many: Path, environment: dict[str, str
     assert process.returncode == 141
 
 
+@pytest.mark.thorough
 def test_results_and_messages_stay_apart(environment: dict[str, str], hopper: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         command("detect", "nowhere.jpg", hopper, "--cache-dir", tmp_path),
@@ -555,7 +556,9 @@ def test_a_full_disk_is_one_line(environment: dict[str, str], hopper: Path) -> N
 
 
 @pytest.mark.skipif(os.name != "posix", reason="what a POSIX shell can do")
-@pytest.mark.parametrize("ending", ["2>&-", "2>/dev/full", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "ending", [*(pytest.param(one, marks=pytest.mark.thorough) for one in ("2>&-", "2>/dev/full")), "<&- >&- 2>&-"]
+)
 def test_who_cannot_be_told_still_gets_the_exit_code(environment: dict[str, str], hopper: Path, ending: str) -> None:
     script = f'"$@" {ending}'
     for other, code in (("nowhere.jpg", 2), ("-", 2), (hopper, 0)):

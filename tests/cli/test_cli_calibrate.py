@@ -384,6 +384,7 @@ def test_a_failure_leaves_what_was_there(cli: Shell, crowd: Crowd, kept: Path, m
     assert [path.name for path in kept.parent.iterdir()] == [kept.name]
 
 
+@pytest.mark.thorough
 def test_two_at_once_leave_one_whole_file(cli: Shell, crowd: Crowd, kept: Path, tmp_path: Path) -> None:
     people = crowd(30)
     assert cli("calibrate", "--reset").code == 0
@@ -398,6 +399,7 @@ def test_two_at_once_leave_one_whole_file(cli: Shell, crowd: Crowd, kept: Path, 
     assert [path.name for path in kept.parent.iterdir()] == [kept.name]
 
 
+@pytest.mark.thorough
 def test_real_people(cli: Shell, test_data: Path, tmp_path: Path, models_dir: Path) -> None:
     several = [
         folder for folder in sorted((test_data / "lfw-fold1" / "images").iterdir()) if len(list(folder.iterdir())) > 1

@@ -447,6 +447,7 @@ def test_ctrl_c_leaves_what_was_enrolled_and_the_next_run_goes_on(
     assert lines_of(again.stdout) == [{**result, "repeated": True} for result in done[:20]]
 
 
+@pytest.mark.thorough
 def test_two_at_once_enrol_everything_once(many: Path, environment: dict[str, str], tmp_path: Path) -> None:
     for file in sorted((many / "grace").iterdir())[20:]:
         file.unlink()
@@ -464,6 +465,7 @@ def test_two_at_once_enrol_everything_once(many: Path, environment: dict[str, st
     assert subjects_of(store=f"sqlite:///{tmp_path}/visavis.db") == {"grace": 20}
 
 
+@pytest.mark.thorough
 def test_a_reader_that_leaves_is_no_error(many: Path, environment: dict[str, str], tmp_path: Path) -> None:
     with subprocess.Popen(
         command("enrol", many, "--json", "-q"),

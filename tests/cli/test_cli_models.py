@@ -382,6 +382,7 @@ def visavis(folder: Path, *arguments: object, settings: Mapping[str, str] | None
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.thorough
 def test_the_real_pack(test_data: Path, tmp_path: Path, server: ModelServer, hopper: Path, astronaut: Path) -> None:
     server.files = {
         path.name: path.read_bytes()

@@ -11,6 +11,7 @@ import PIL.Image
 import pytest
 from command_line import Shell
 from conftest import read_pixels
+from effort import effort, scaled
 from sklearn.metrics import accuracy_score, auc, confusion_matrix, roc_curve
 
 from visavis import Recognizer, Verification
@@ -230,11 +231,13 @@ def test_a_page_without_matplotlib(shell: Shell, people: Path, monkeypatch: pyte
     assert not (shell.folder / "report.html").exists()
 
 
+@scaled
 def test_lfw_is_what_scikit_learn_computes(shell: Shell, test_data: Path, recognizer: Recognizer) -> None:
     folder = test_data / "lfw-fold1"
     chosen = (folder / "pairs.txt").read_text().splitlines()[1:][::10]
-    rows = [row for both in zip(chosen[:30], chosen[30:], strict=True) for row in both]
-    (shell.folder / "pairs.txt").write_text("\n".join(["3\t10", *rows]))
+    count = effort(3, 10)  # pairs of each kind in each of three folds
+    rows = [row for both in zip(chosen[: 3 * count], chosen[30 : 30 + 3 * count], strict=True) for row in both]
+    (shell.folder / "pairs.txt").write_text("\n".join([f"3\t{count}", *rows]))
     outcome = shell("evaluate", "pairs.txt", "--images", folder / "images", "--json", "-q", "--min-face", 0.25)
     assert outcome.code == 0
     result = json.loads(outcome.out)
@@ -248,7 +251,7 @@ def test_lfw_is_what_scikit_learn_computes(shell: Shell, test_data: Path, recogn
         ((image(row[0], row[1]), image(row[0] if len(row) == 3 else row[2], row[-1])) for row in cells), min_face=0.25
     )
     answers = [answer for answer in verified if isinstance(answer, Verification)]
-    assert len(answers) == len(rows) == 60
+    assert len(answers) == len(rows) == 6 * count
     distances = np.array([answer.distance for answer in answers])
     (true_negative, false_positive), (false_negative, true_positive) = confusion_matrix(same, distances < 0.6)
     compared = result["compared"]
@@ -263,7 +266,7 @@ def test_lfw_is_what_scikit_learn_computes(shell: Shell, test_data: Path, recogn
     tried = [accuracy_score(same, distances < threshold) for threshold in [*distances, 2.0]]
     assert result["best_accuracy"] == pytest.approx(max(tried))
     accuracies = []
-    for fold in np.repeat(np.eye(3, dtype=bool), 20, axis=1):
+    for fold in np.repeat(np.eye(3, dtype=bool), 2 * count, axis=1):
         others = np.unique(distances[~fold])
         cuts = [others[0], *(others[1:] + others[:-1]) / 2, others[-1] + 1]
         best = cuts[int(np.argmax([accuracy_score(same[~fold], distances[~fold] < cut) for cut in cuts]))]

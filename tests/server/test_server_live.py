@@ -1,5 +1,6 @@
 """A server that listens, and clients that are slow, large, many, or gone."""
 
+import gc
 import json
 import os
 import re
@@ -7,15 +8,19 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from serving import PATIENCE_S, Listening, RawAnswer, SlowRecognizer, eventually, in_base64, listening, read_all
 
 from visavis import Recognizer
+from visavis.cli.main import main
 from visavis.config import Settings
+from visavis.server.listening import bind
 
 ONE_IMAGE = json.dumps({"images": [{"base64": ""}]}).encode()
 JSON = {"Content-Type": "application/json"}
@@ -152,13 +157,61 @@ def serving(cache_dir: Path, *arguments: str, **environment: str) -> Iterator[tu
             process.kill()
 
 
-def doctor(*arguments: str) -> tuple[int, bool | None, list[str]]:
+def doctor(cache_dir: Path, *arguments: str) -> tuple[int, bool | None, list[str]]:
     """Return the exit code, whether the server is ready, and what is advised."""
-    command = [sys.executable, "-m", "visavis", "doctor", "--json", *arguments]
+    command = [sys.executable, "-m", "visavis", "doctor", "--json", "--cache-dir", str(cache_dir), *arguments]
     process = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     report = json.loads(process.stdout)
     remedies = [problem["remedy"] for problem in report["problems"]]
     return process.returncode, report["server"].get("ready"), remedies
+
+
+class TestRefusals:
+    """What the command says before it serves, which needs no process of its own."""
+
+    @pytest.fixture
+    def refusal(self, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+        def refusal(*arguments: str, **environment: str) -> str:
+            clean = {name: value for name, value in os.environ.items() if not name.startswith("VISAVIS_")}
+            with mock.patch.dict(os.environ, {**clean, **environment}, clear=True), warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)  # a listener that would end with its process
+                with pytest.raises(SystemExit) as exit_:
+                    main(["serve", *arguments])
+                code = exit_.value.code
+                del exit_
+                gc.collect()
+            said = capsys.readouterr()
+            assert (code, said.out) == (2, "")
+            return said.err
+
+        return refusal
+
+    def test_a_port_that_is_taken(self, refusal: Callable[..., str]) -> None:
+        with bind(Settings(port=0)) as taken:
+            port = taken.getsockname()[1]
+            said = refusal("--port", str(port))
+        assert said == f"visavis: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("--host", "0.0.0.0", "--keys-file", "none.sqlite"), "needs keys"),  # noqa: S104  # nobody is let in
+            (("--queue", "many"), "--queue: expected a whole number"),
+            (("--rate", "fast"), "a rate is"),
+            (("--fetch-allow", "10.0.0.0/99"), "10.0.0.0/99"),
+            (("--pack", "nonsense"), "there is no pack 'nonsense'"),
+            (("--host", "256.1.1.1", "--auth", "off"), "cannot listen on 256.1.1.1"),
+        ],
+    )
+    def test_what_cannot_be_served(self, refusal: Callable[..., str], arguments: tuple[str, ...], message: str) -> None:
+        assert message in refusal("--port", "0", *arguments)
+
+    def test_an_unknown_variable(self, refusal: Callable[..., str]) -> None:
+        said = refusal(VISAVIS_MAX_BYTE="1")
+        assert "VISAVIS_MAX_BYTE: there is no such setting (did you mean VISAVIS_MAX_BYTES?); see " in said
+        assert "VISAVIS_SMTP: there is no such setting; see " in refusal(VISAVIS_SMTP="1")
+        assert "VISAVIS_QUEUE: expected a whole number" in refusal(VISAVIS_QUEUE="many")
+        assert "visavis: --fmr: " in refusal("--fmr", "nonsense")
 
 
 class TestCommand:
@@ -167,7 +220,7 @@ class TestCommand:
         """The cache holds the models: those that the fixture loads."""
 
     def test_sigterm_under_load_answers_what_was_accepted(self, cache_dir: Path, astronaut: Path) -> None:
-        body = json.dumps({"images": [{"base64": in_base64(astronaut.read_bytes())}] * 4}).encode()
+        body = json.dumps({"images": [{"base64": in_base64(astronaut.read_bytes())}] * 2}).encode()
         with serving(cache_dir, "--workers", "2") as (process, port):
             statuses: list[int] = []
             server = Listening(port, None)  # type: ignore[arg-type]  # it is in another process
@@ -203,52 +256,12 @@ class TestCommand:
     def test_the_doctor_sees_it(self, cache_dir: Path) -> None:
         with serving(cache_dir, "--auth", "on", VISAVIS_KEYS="read:a-secret-that-the-doctor-has") as (_process, port):
             url = f"http://127.0.0.1:{port}"
-            assert doctor(url, "--key", "a-secret-that-the-doctor-has") == (0, True, [])
-            code, ready, remedies = doctor(url)
+            assert doctor(cache_dir, url, "--key", "a-secret-that-the-doctor-has") == (0, True, [])
+            code, ready, remedies = doctor(cache_dir, url)
             assert (code, ready, remedies) == (1, True, ["name a key that it knows: --key"])
-        assert doctor(url) == (1, None, ["check the address, and whether it runs"])
+        assert doctor(cache_dir, url) == (1, None, ["check the address, and whether it runs"])
 
     def test_ctrl_c(self, cache_dir: Path) -> None:
         with serving(cache_dir) as (process, _port):
             process.send_signal(signal.SIGINT)
             assert process.wait(PATIENCE_S) == 0
-
-    def test_a_port_that_is_taken(self, cache_dir: Path) -> None:
-        with serving(cache_dir) as (_process, port):
-            refused = self.refusal("--port", str(port))
-        assert refused == f"visavis: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
-
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            (("--host", "0.0.0.0", "--keys-file", "none.sqlite"), "needs keys"),  # noqa: S104  # nobody is let in
-            (("--queue", "many"), "--queue: expected a whole number"),
-            (("--rate", "fast"), "a rate is"),
-            (("--fetch-allow", "10.0.0.0/99"), "10.0.0.0/99"),
-            (("--pack", "nonsense"), "there is no pack 'nonsense'"),
-            (("--host", "256.1.1.1", "--auth", "off"), "cannot listen on 256.1.1.1"),
-        ],
-    )
-    def test_what_cannot_be_served(self, arguments: tuple[str, ...], message: str) -> None:
-        assert message in self.refusal("--port", "0", *arguments)
-
-    def test_an_unknown_variable(self) -> None:
-        refusal = self.refusal(VISAVIS_MAX_BYTE="1")
-        assert "VISAVIS_MAX_BYTE: there is no such setting (did you mean VISAVIS_MAX_BYTES?); see " in refusal
-        assert "VISAVIS_SMTP: there is no such setting; see " in self.refusal(VISAVIS_SMTP="1")
-        assert "VISAVIS_QUEUE: expected a whole number" in self.refusal(VISAVIS_QUEUE="many")
-        assert "visavis: --fmr: " in self.refusal("--fmr", "nonsense")
-
-    @staticmethod
-    def refusal(*arguments: str, **environment: str) -> str:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("VISAVIS_")}
-        process = subprocess.run(
-            [sys.executable, "-m", "visavis", "serve", *arguments],
-            env={**clean, **environment},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
-        assert (process.returncode, process.stdout) == (2, "")
-        return process.stderr
