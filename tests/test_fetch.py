@@ -508,9 +508,7 @@ def test_names_that_do_not_resolve(
         fetch("http://unknown.example/")
 
 
-@settings(
-    max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     host=st.one_of(
         st.ip_addresses().map(lambda address: f"[{address}]" if ":" in str(address) else str(address)),
@@ -810,7 +808,6 @@ def fuzzing() -> Iterator[Server]:
         yield server
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     st.lists(
         st.one_of(

@@ -5,7 +5,7 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -73,7 +73,6 @@ def original(image: NDArray[np.uint8], box: tuple[int, int, int, int], scale: Fr
     return np.asarray(cv2.resize(part, (side, side)), np.uint8)
 
 
-@settings(deadline=None)
 @given(
     size=st.tuples(st.integers(20, 200), st.integers(20, 200)),
     place=st.tuples(st.floats(0, 1), st.floats(0, 1)),

@@ -16,7 +16,7 @@ from typing import IO, Any, cast
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import ImageCms, ImageOps
@@ -626,7 +626,6 @@ def test_a_corrupt_file_is_named(tmp_path: Path) -> None:
         read_image(path)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
 @given(
     format_=st.sampled_from(["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000"]),
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=9),

@@ -3,7 +3,7 @@ import itertools
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -32,7 +32,6 @@ def regions(canvas: Canvas) -> list[tuple[int, int, int, int]]:
 
 
 @given(sizes)
-@settings(deadline=None)
 def test_tiles_lie_apart_within_their_canvas(size: tuple[int, int]) -> None:
     for canvas in plan_canvases(pyramid_levels(size), REACH):
         boxes = regions(canvas)
@@ -46,7 +45,6 @@ def test_tiles_lie_apart_within_their_canvas(size: tuple[int, int]) -> None:
 
 
 @given(sizes)
-@settings(deadline=None)
 def test_every_point_of_every_level_is_owned_once(size: tuple[int, int]) -> None:
     levels = pyramid_levels(size)
     tiles = [tile for canvas in plan_canvases(levels, REACH) for tile in canvas.tiles]

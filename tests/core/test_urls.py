@@ -4,6 +4,7 @@ import ipaddress
 import pickle
 
 import pytest
+from effort import effort
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,7 +52,6 @@ def test_addresses_that_are(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.ip_addresses())
 def test_nothing_is_public_that_python_calls_otherwise(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
     if is_public(address) and address not in ipaddress.ip_network("64:ff9b::/96"):
@@ -98,7 +98,7 @@ def test_authority_and_origin(url: str, authority: str, origin: str) -> None:
     assert (parse_url(url).authority, parse_url(url).origin) == (authority, origin)
 
 
-@settings(max_examples=1000, deadline=None, derandomize=True)
+@settings(max_examples=effort(100, 1000))
 @given(
     st.one_of(
         st.text(max_size=40),

@@ -5,7 +5,7 @@ from dataclasses import astuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, roc_curve
@@ -48,7 +48,6 @@ cases = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(cases)
 def test_the_curve_is_scikit_learns(case: list[tuple[float, bool]]) -> None:
     both = compared(*zip(*case, strict=True)).compared()
@@ -62,7 +61,6 @@ def test_the_curve_is_scikit_learns(case: list[tuple[float, bool]]) -> None:
     assert 1 - curve.fnmr == pytest.approx(tpr)
 
 
-@settings(deadline=None)
 @given(cases, st.sampled_from([0.1, 0.5, 1.0, 2.0]))
 def test_rates_are_counts(case: list[tuple[float, bool]], threshold: float) -> None:
     both = compared(*zip(*case, strict=True))
@@ -75,7 +73,6 @@ def test_rates_are_counts(case: list[tuple[float, bool]], threshold: float) -> N
     assert metrics.accuracy_at(both, threshold) == pytest.approx(accuracy_score([same for _, same in case], decided))
 
 
-@settings(deadline=None)
 @given(cases)
 def test_no_threshold_is_better_than_the_best(case: list[tuple[float, bool]]) -> None:
     both = compared(*zip(*case, strict=True))
@@ -98,7 +95,6 @@ def test_draws_without_a_kind_of_pairs_have_no_equal_error() -> None:
     assert Replicates(thresholds, known, 1 - known, np.ones(1), np.ones(1)).equal_error() == pytest.approx(0.5)
 
 
-@settings(deadline=None)
 @given(cases, st.sampled_from([0.0, 0.01, 0.1, 0.34, 0.5, 1.0]))
 def test_a_threshold_keeps_its_rate_and_no_larger_one_does(case: list[tuple[float, bool]], fmr: float) -> None:
     impostor = np.sort([distance for distance, same in case if not same])

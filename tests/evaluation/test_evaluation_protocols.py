@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from visavis import InvalidOption
@@ -171,7 +171,6 @@ def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
         read_pairs_file(tmp_path, tmp_path)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_garbage_is_an_error_or_pairs(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "garbage.txt"
@@ -183,7 +182,6 @@ def test_garbage_is_an_error_or_pairs(tmp_path_factory: pytest.TempPathFactory, 
     assert len(protocol.same)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=2, max_size=6), st.integers(2, 60), st.integers(0, 3))
 def test_pairs_of_people(counts: list[int], most: int, seed: int) -> None:
     everything = photos(*counts)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from store_oracle import true_distances
 
@@ -107,7 +107,6 @@ def test_any_history(metric: Metric, seed: int) -> None:
 
 
 @pytest.mark.usefixtures("small")
-@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_any_history_by_hypothesis(data: st.DataObject) -> None:
     twin = Twin(2, data.draw(st.sampled_from(METRICS)))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch_files as made
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch_files import a_dict, name_of, of_all, plain_tensor, storage, tensor, text, whole
@@ -218,7 +218,6 @@ def test_every_truncation_is_refused(write: Callable[[Mapping[str, NDArray[np.ge
 
 
 @pytest.mark.parametrize("write", FORMATS.values(), ids=FORMATS)
-@settings(deadline=None, max_examples=300)
 @given(changes=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=4))
 def test_damage_is_an_error_or_another_number(
     write: Callable[[Mapping[str, NDArray[np.generic]]], bytes], changes: list[tuple[int, int]]

@@ -268,7 +268,7 @@ LINES = (
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=st.lists(LINES, min_size=1, max_size=5))
 def test_any_line_is_enrolled_or_an_error(world: World, lines: list[Any]) -> None:
     outcomes = list(world.gallery.import_lines([*lines, line(subject="last")]))
