@@ -41,13 +41,13 @@ Run = Callable[..., Outcome]
 
 
 # Exact on every machine, and quick: the portraits' faces are large.
-SETTINGS = {"VISAVIS_PRECISION": "f32", "VISAVIS_MIN_FACE": "0.15"}
+SETTINGS = {"VISAVIS_PRECISION": "f32", "VISAVIS_MIN_FACE": "0.15", "VISAVIS_THREADS": "1"}
 
 
 @pytest.fixture(scope="session")
 def recognizer(cache_dir: Path) -> Recognizer:
     """What the command line should agree with."""
-    return Recognizer(precision="f32", min_face=0.15, cache_dir=cache_dir)
+    return Recognizer(precision="f32", min_face=0.15, cache_dir=cache_dir, threads=1)
 
 
 @pytest.fixture

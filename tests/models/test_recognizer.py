@@ -221,7 +221,7 @@ def test_wrong_arguments_are_told_at_once(recognizer: Recognizer) -> None:
 def test_a_failing_runtime_is_an_error_for_each_image(
     cache_dir: Path, hopper: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = Recognizer(precision="f32", cache_dir=cache_dir)
+    broken = Recognizer(precision="f32", cache_dir=cache_dir, threads=1)
 
     def fail(_chips: object) -> NDArray[np.float32]:
         raise RuntimeFailed("out of order")
@@ -232,7 +232,7 @@ def test_a_failing_runtime_is_an_error_for_each_image(
 
 
 def test_limits(cache_dir: Path, hopper: Path) -> None:
-    small = Recognizer(limits=ImageLimits(max_pixels=1000), cache_dir=cache_dir)
+    small = Recognizer(limits=ImageLimits(max_pixels=1000), cache_dir=cache_dir, threads=1)
     with pytest.raises(ImageTooLarge, match="max_pixels"):
         small.detect(hopper)
 

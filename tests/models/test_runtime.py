@@ -17,7 +17,7 @@ from visavis.models.runtime import Graph, RuntimeSpec, compile_graph, describe, 
 
 @pytest.fixture(scope="module")
 def on_onnxruntime(cache_dir: Path) -> Recognizer:
-    return Recognizer(runtime="onnxruntime", cache_dir=cache_dir)
+    return Recognizer(runtime="onnxruntime", cache_dir=cache_dir, threads=1)
 
 
 def test_both_runtimes_agree(

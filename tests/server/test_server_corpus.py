@@ -30,7 +30,9 @@ def files(test_data: Path) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def server(cache_dir: Path) -> Iterator[Listening]:
-    recognizer = Recognizer(precision="f32", min_face=0.4, cache_dir=cache_dir)  # quick: this is not about faces
+    recognizer = Recognizer(
+        precision="f32", min_face=0.4, cache_dir=cache_dir, threads=1
+    )  # quick: this is not about faces
     with listening(Settings(port=0, fetch_allow=("127.0.0.1",)), recognizer) as server:
         yield server
 

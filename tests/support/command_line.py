@@ -11,7 +11,7 @@ import pytest
 from visavis.cli.main import main
 
 # Exact on every machine, and quick: the portraits' faces are large.
-SETTINGS = {"VISAVIS_PRECISION": "f32", "VISAVIS_MIN_FACE": "0.15"}
+SETTINGS = {"VISAVIS_PRECISION": "f32", "VISAVIS_MIN_FACE": "0.15", "VISAVIS_THREADS": "1"}
 
 
 @dataclass(frozen=True)
