@@ -47,7 +47,7 @@ def resnet50() -> Case:
 @pytest.fixture
 def small() -> Case:
     """A network of a few layers, two of them beside each other."""
-    network, layers = Network(2, 4), NumpyLayers()
+    network, layers = Network((2, 4, 4)), NumpyLayers()
     network.add("left", Conv(3, (3, 3), bias=True), Network.INPUT)
     network.add("conv", Conv(3, (1, 1)), Network.INPUT)
     network.add("right", Norm(scale=False), "conv")

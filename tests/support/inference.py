@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from visavis.models import recognizer, runtime
+from visavis.models import heads, recognizer, runtime
+from visavis.models.heads import Models
 from visavis.models.installation import Installation
-from visavis.models.loading import Models
 from visavis.models.packs import Pack
-from visavis.models.runtime import Graph, InferAll, RuntimeSpec
+from visavis.models.runtime import Graph, Infer, RuntimeSpec
 
 Outputs = tuple[NDArray[np.float32], ...]
 MOST_BYTES = 256 * 1024**2
@@ -33,14 +33,14 @@ class Inference:
     remembers: bool = True
     cache_dir: Path | None = None
     _loaded: dict[tuple[Any, ...], Models] = field(default_factory=dict)
-    _compiled: dict[bytes, InferAll] = field(default_factory=dict)
+    _compiled: dict[bytes, Infer] = field(default_factory=dict)
     _known: dict[bytes, Outputs] = field(default_factory=dict)
     _bytes: int = 0
 
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Put it into its place."""
-        load, compile_ = recognizer.load_models, runtime._compile_openvino  # noqa: SLF001  # below all that tests use
+        load, compile_ = heads.load_models, runtime._compile_openvino  # noqa: SLF001  # below all that tests use
 
         def load_once(pack: Pack, installation: Installation) -> Models:
             packaged = all(file.package for file in pack.files) and installation.cache_dir == self.cache_dir
@@ -51,7 +51,7 @@ class Inference:
                 self._loaded[key] = load(pack, installation)
             return self._loaded[key]
 
-        def compile_once(graph: Graph, spec: RuntimeSpec) -> InferAll:
+        def compile_once(graph: Graph, spec: RuntimeSpec) -> Infer:
             key = _digest(graph.model, graph.weights or b"", repr((graph.shape, graph.outputs, spec)).encode())
             if not self.remembers or key not in self._compiled:
                 self._compiled[key] = self._remembering(compile_(graph, spec), key)
@@ -62,7 +62,7 @@ class Inference:
             patch.setattr(recognizer, "load_models", load_once)
             yield
 
-    def _remembering(self, infer: InferAll, network: bytes) -> InferAll:
+    def _remembering(self, infer: Infer, network: bytes) -> Infer:
         def infer_once(images: NDArray[Any]) -> Outputs:
             if not self.remembers:
                 return infer(images)
