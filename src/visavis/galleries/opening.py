@@ -1,20 +1,16 @@
-"""Stores by their URLs."""
+"""Stores by their URLs: each is a folder here, called as the URL's scheme, with a ``STORE`` in its ``store.py``."""
 
 import base64
 import binascii
 import importlib
 import re
+from pathlib import Path
 
 from visavis.errors import InvalidOption
 from visavis.galleries.checks import KEY_BYTES
 from visavis.galleries.store import URL_EXAMPLES, Store
 
-# By the scheme of its URL, the folder of a store and its class; only those that are used are imported.
-_STORES = {
-    "sqlite": ("sqlite", "SqliteStore"),
-    "postgresql": ("postgres", "PostgresStore"),
-    "postgres": ("postgres", "PostgresStore"),
-}
+_ALIASES = {"postgresql": "postgres"}
 
 
 def open_store(url: str, *, key: bytes | None = None) -> Store:
@@ -29,11 +25,11 @@ def open_store(url: str, *, key: bytes | None = None) -> Store:
         InvalidOption: the URL is none of these, the key is none, or this kind of store cannot encrypt.
         DriverMissing: the library that speaks to this kind of store is not installed.
     """
-    place = _STORES.get(url.partition(":")[0].lower())
-    if place is None:
+    scheme = url.partition(":")[0].lower()
+    folder = _ALIASES.get(scheme, scheme)
+    if not (folder.isidentifier() and Path(__file__).with_name(folder).joinpath("store.py").is_file()):
         raise InvalidOption(f"the URL of a store is one such as {URL_EXAMPLES}")
-    folder, name = place
-    kind: type[Store] = getattr(importlib.import_module(f"visavis.galleries.{folder}.store"), name)
+    kind: type[Store] = importlib.import_module(f"visavis.galleries.{folder}.store").STORE
     return kind.from_url(url, key)
 
 

@@ -426,3 +426,6 @@ def _log_entry_of(row: Row) -> LogEntry:
 
 def _json(content: Mapping[str, Any]) -> str:
     return json.dumps(content, separators=(",", ":"))
+
+
+STORE = PostgresStore

@@ -498,3 +498,6 @@ def _opened(stored: str | bytes, sealer: Sealer | None, place: str, number: int)
     text = sealer.open(stored, place.format(number)) if sealer and isinstance(stored, bytes) else stored
     content: dict[str, Any] = json.loads(text)
     return content
+
+
+STORE = SqliteStore
