@@ -552,6 +552,24 @@ class GalleryClient:
             raise wire.foreign(response, "the server answered with something else than an image")
         return response.content
 
+    def merge(self, subject: str, into: str) -> Subject:
+        """Give all samples of one subject to another, with their pictures, and forget the first.
+
+        Args:
+            subject: the ID of the one that goes, with its name, metadata and consent note.
+            into: the ID of the one that stays.
+
+        Returns:
+            The one that stays.
+
+        Raises:
+            InvalidOption: both are one.
+            SubjectNotFound: there is none of that ID.
+            StateError: today's policy refuses a sample; nothing is forgotten then.
+        """
+        path = self._subject(subject, "merge")
+        return self._connection.ask(reader(Subject), "POST", path, json_of({"into": into}), once=True)
+
     def forget_sample(self, subject: str, sample: int) -> Receipt:
         """Forget a sample of a subject.
 
