@@ -52,6 +52,14 @@ def test_what_was_written_is_read(
         assert not found[name].flags.writeable
 
 
+@pytest.mark.parametrize("write", FORMATS.values(), ids=FORMATS)
+def test_numbers_may_take_more_room_than_their_descriptions(
+    write: Callable[[Mapping[str, NDArray[np.generic]]], bytes],
+) -> None:
+    array = np.arange(5000, dtype="<f4").reshape(50, 100)
+    np.testing.assert_array_equal(read_state_dict(write({"w": array}))["w"], array)
+
+
 def test_tensors_may_share_a_storage_and_lie_in_it_as_they_like() -> None:
     six = storage("s", "f4", 6, b"N")
     items = a_dict({"whole": tensor(six, 0, [2, 3], [3, 1]), "turned": tensor(six, 0, [3, 2], [1, 3])})

@@ -52,10 +52,10 @@ class _Reader(_Unpickler):
     It is the standard library's unpickler in Python: the one in C may allocate gigabytes for a damaged number.
     """
 
-    def __init__(self, file: io.BytesIO, storages: dict[str, NDArray[Any]]) -> None:
+    def __init__(self, file: io.BytesIO, storages: dict[str, NDArray[Any]], most_bytes: int) -> None:
         super().__init__(file, encoding="utf-8")
         self._storages = storages
-        self._most_bytes = len(file.getbuffer())
+        self._most_bytes = most_bytes
 
     def find_class(self, module: str, name: str) -> str | Callable[..., Any]:
         if (module, name) == ("collections", "OrderedDict"):
@@ -109,7 +109,7 @@ def _read_zip(data: bytes) -> StateDict:
 
         if "byteorder" in names and member("byteorder") != b"little":
             raise ModelCorrupt("the state dict was written on a big-endian machine: save it again on another")
-        found = _checked(_Reader(io.BytesIO(member("data.pkl")), storages).load())
+        found = _checked(_Reader(io.BytesIO(member("data.pkl")), storages, len(data)).load())
         for key, storage in storages.items():
             _fill(storage, member(f"data/{key}"))
     return found
@@ -117,12 +117,16 @@ def _read_zip(data: bytes) -> StateDict:
 
 def _read_stream(data: bytes) -> StateDict:
     file, storages = io.BytesIO(data), dict[str, NDArray[Any]]()
-    magic, _protocol, system = (_Reader(file, storages).load() for _ in range(3))
+
+    def load() -> Any:  # noqa: ANN401  # whatever it describes
+        return _Reader(file, storages, len(data)).load()
+
+    magic, _protocol, system = load(), load(), load()
     if magic != _MAGIC:
         raise ModelCorrupt("the file is no PyTorch state dict")
     if system.get("little_endian") is not True:
         raise ModelCorrupt("the state dict was written on a big-endian machine: save it again on another")
-    found, keys = _checked(_Reader(file, storages).load()), _Reader(file, storages).load()
+    found, keys = _checked(load()), load()
     if sorted(keys) != sorted(storages):
         raise ModelCorrupt("the state dict lists other storages than its tensors have")
     for key in keys:
