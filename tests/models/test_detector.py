@@ -4,6 +4,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from conftest import many_faces
+from effort import effort, scaled
 from numpy.typing import NDArray
 
 from visavis import InvalidOption, Recognizer
@@ -35,21 +36,24 @@ def test_a_portrait(recognizer: Recognizer, astronaut_pixels: NDArray[np.uint8],
     assert face.embedding is None
 
 
-@pytest.mark.parametrize(
-    ("faces", "transposed"),
-    [("largest", False), ("largest", True), ("all", True), pytest.param("all", False, marks=pytest.mark.thorough)],
-)
+@scaled
+@pytest.mark.parametrize("faces", ["all", "largest"])
+@pytest.mark.parametrize("transposed", [False, True])
 def test_a_long_strip(
     recognizer: Recognizer, astronaut_pixels: NDArray[np.uint8], faces: str, *, transposed: bool
 ) -> None:
-    strip = np.zeros((100, 10_000, 3), np.uint8)
+    length = effort(2500, 10_000)
+    middle = length // 2
+    strip = np.zeros((100, length, 3), np.uint8)
     face = np.asarray(PIL.Image.fromarray(astronaut_pixels[20:220, 120:320]).resize((100, 100)))
-    strip[:, 5000:5100] = face
+    strip[:, middle : middle + 100] = face
     if transposed:
         strip = strip.transpose(1, 0, 2)
-        strip[5000:5100] = face
+        strip[middle : middle + 100] = face
     (found,) = recognizer.detect(strip, faces=faces)  # type: ignore[arg-type]
-    wanted = np.array([[23, 5023, 73, 5073] if transposed else [5023, 23, 5073, 73]], np.float32)
+    wanted = np.array(
+        [[23, middle + 23, 73, middle + 73] if transposed else [middle + 23, 23, middle + 73, 73]], np.float32
+    )
     assert overlap(found.box_xyxy, wanted) > 0.5
 
 

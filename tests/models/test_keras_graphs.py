@@ -13,7 +13,10 @@ from keras_nets import facenet as facenet_on
 from keras_nets import resnet50 as resnet50_on
 
 from visavis import ModelCorrupt
+from visavis.models.keras import networks
 from visavis.models.keras.networks import keras_graph, keras_order
+from visavis.models.keras.reading import layers_of
+from visavis.models.keras.weights import KerasLayer
 from visavis.models.onnx_graphs import Add, Conv, Dense, Elementwise, Kind, Mean, Network, Norm, Pool, same_padding
 from visavis.options import Runtime
 
@@ -28,6 +31,14 @@ class Case:
     image: Array
     weights: LayerWeights
     output: Array
+
+
+@pytest.fixture(autouse=True)
+def _read_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read files in this process; test_keras_weights.py and test_keras_packs.py start the processes that read them."""
+    monkeypatch.setattr(
+        networks, "read_keras", lambda data: tuple(KerasLayer(*layer) for layer in layers_of(data).items())
+    )
 
 
 @pytest.fixture(scope="module")
