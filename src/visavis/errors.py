@@ -55,9 +55,15 @@ A message never holds image content or embeddings.
 
 
 class VisavisError(Exception):
-    """Root of the tree: catch it to catch everything that visavis raises on purpose."""
+    """Root of the tree: catch it to catch everything that visavis raises on purpose.
+
+    Attributes:
+        code: stable, for programs.
+        argument: on what ``verify`` raises because of an image, and nowhere else: which one, "a" or "b".
+    """
 
     code: str = "error"
+    argument: str
 
 
 class InputError(VisavisError):

@@ -11,12 +11,27 @@ from dataclasses import dataclass, replace
 from functools import cache, partial, wraps
 from os import PathLike
 from textwrap import fill
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    TypeAlias,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from typing_extensions import TypedDict
 
 from visavis.errors import InvalidOption
 from visavis.record import Record
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
 
 FacesPolicy: TypeAlias = Literal["all", "largest", "only"]
 """Which faces of an image count: all; the largest one; or the only one, several being an error."""
@@ -47,7 +62,7 @@ class Option:
         default: what it is where it is not given.
         unset: what None stands for, in words.
         metavar: what stands for its value in ``--help``, such as N.
-        above, at_least, at_most: bounds of a number.
+        above, at_least, at_most: bounds of a number; of a text, how many characters it has at most.
     """
 
     text: str
@@ -68,6 +83,19 @@ class Option:
             raise InvalidOption(f"{name} must be one of {', '.join(get_args(kind))}, not {value!r}")
         if self.at_most is not None and kind is int and not (type(value) is int and 1 <= value <= self.at_most):
             raise InvalidOption(f"{name} must be a whole number from 1 to {self.at_most}, not {value!r}")
+
+    def __get_pydantic_core_schema__(self, kind: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":  # noqa: ANN401  # a type
+        """Keep members of records and of requests within the bounds."""
+        from pydantic import Field  # noqa: PLC0415  # the library alone does without pydantic
+
+        if str in (kind, *get_args(kind)):
+            return handler(Annotated[kind, Field(max_length=cast("int", self.at_most))])
+        return handler(Annotated[kind, Field(gt=self.above, ge=self.at_least, le=self.at_most)])
+
+    def __get_pydantic_json_schema__(self, schema: "CoreSchema", handler: "GetJsonSchemaHandler") -> dict[str, Any]:
+        """Describe members of records and of requests."""
+        unset = f" Null for {self.unset}." if self.unset else ""
+        return {**handler(schema), "description": self.text + unset}
 
 
 _MIN_FACE = Option(
@@ -128,6 +156,7 @@ class Threshold(TypedDict, total=False):
             "Distance below which two faces are the same person, above 0.",
             unset="that of the pack, or of the gallery",
             metavar="X",
+            above=0,
         ),
     ]
     fmr: Annotated[

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import os
 
     import PIL.Image
-    from pydantic import GetCoreSchemaHandler
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic_core import CoreSchema
 
 UInt8Array: TypeAlias = NDArray[np.uint8]
@@ -56,6 +56,20 @@ class Shape:
         for length in reversed(self.lengths):
             schema = core_schema.list_schema(schema, min_length=length or None, max_length=length or None)
         return core_schema.no_info_after_validator_function(read_only, schema)
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """The bounds of a number in a record, for the OpenAPI document."""
+
+    least: float
+    most: float
+
+    def __get_pydantic_json_schema__(self, schema: "CoreSchema", handler: "GetJsonSchemaHandler") -> dict[str, Any]:
+        return {**handler(schema), "minimum": self.least, "maximum": self.most}
+
+
+Probability: TypeAlias = Annotated[float, Between(0.0, 1.0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +124,7 @@ class Gender(Record):
 
     label: Literal["female", "male"]
     """female or male."""
-    probability: float
+    probability: Annotated[float, Between(0.5, 1.0)]
     """Of the label, 0.5 to 1, as the network says it."""
 
 
@@ -120,7 +134,7 @@ class Attributes(Record):
 
     _sparse = True
 
-    liveness: float | None = None
+    liveness: Probability | None = None
     """0 to 1, how much the face looks like one before the camera rather than a print or a screen."""
     pose: Pose | None = None
     """Where the head turns."""
@@ -168,7 +182,7 @@ class Verification(Record):
     """Between the two embeddings, in the metric of their space."""
     threshold: float
     """The one that was used."""
-    probability: float | None
+    probability: Probability | None
     """Calibrated chance, 0 to 1, that the two are the same person when both answers are equally likely beforehand; see
     the pack's calibration for where it was measured. None for a pack that nobody has calibrated: see ``visavis
     calibrate``.

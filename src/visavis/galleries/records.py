@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import Annotated, Any
 
 from visavis.errors import InvalidOption
-from visavis.options import Keep, Policy, check_number
+from visavis.options import Keep, Option, Policy, check_number
 from visavis.record import HIDDEN, Record
 from visavis.types import EmbeddingSpace, FloatArray, Quality, Shape, read_only
 
@@ -149,10 +149,13 @@ class Details:
     None leaves what is there; an empty name, consent or metadata clears it, as does ``NEVER`` the expiry.
     """
 
-    name: str | None = None
-    metadata: Mapping[str, Any] | None = None
-    consent: str | None = None
-    expires_at: datetime | None = None
+    name: Annotated[str | None, Option("Name of the person.", at_most=LONGEST_TEXT)] = None
+    metadata: Annotated[
+        Mapping[str, Any] | None,
+        Option("Whatever else is to be known of the subject, in 10,000 characters of JSON."),
+    ] = None
+    consent: Annotated[str | None, Option("Note on what the person agreed to.", at_most=LONGEST_TEXT)] = None
+    expires_at: Annotated[datetime | None, Option("When the subject is to be forgotten.")] = None
 
     def __post_init__(self) -> None:
         for name in ("name", "consent"):

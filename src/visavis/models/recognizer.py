@@ -276,8 +276,10 @@ class Recognizer:
 
     def _compared(self, a: _Found | VisavisError, b: _Found | VisavisError, rule: Rule) -> Verification | VisavisError:
         if isinstance(a, VisavisError):
+            a.argument = "a"
             return a
         if isinstance(b, VisavisError):
+            b.argument = "b"
             return b
         (face_a,), (face_b,) = a.faces, b.faces
         return compare(self.pack, face_a, face_b, rule)
@@ -295,7 +297,9 @@ class Recognizer:
         search: Describe = {**options, "attributes": ready}
         reduction = partial(_reduction, least, self.pack.template.side)
 
-        def find(image: ImageSource) -> _Found | VisavisError:
+        def find(image: "ImageSource | VisavisError") -> _Found | VisavisError:
+            if isinstance(image, VisavisError):  # which is handed on
+                return image
             try:
                 found = self._found(
                     read_image(image, limits=self.limits, reduction=reduction), least, search, chips=chips

@@ -301,8 +301,13 @@ class _SoFar:
         self.together[number] = (ready, conflict)
 
 
+def new_subject_id(key: str | None) -> str:
+    """Return an ID for a subject without one: at random, or from a key, so that a second try means the same subject."""
+    return secrets.token_hex(_ID_BYTES) if key is None else hashlib.sha256(key.encode()).hexdigest()[: 2 * _ID_BYTES]
+
+
 def _named(enrolment: Enrolment) -> Enrolment | VisavisError:
-    """Give a subject without an ID one: at random, or from its key, so that a second try means the same subject."""
+    """Give a subject without an ID one."""
     subject, key = enrolment.subject, enrolment.key
     try:
         if key is not None:
@@ -312,8 +317,7 @@ def _named(enrolment: Enrolment) -> Enrolment | VisavisError:
             return enrolment
     except VisavisError as error:
         return error
-    made = secrets.token_hex(_ID_BYTES) if key is None else hashlib.sha256(key.encode()).hexdigest()[: 2 * _ID_BYTES]
-    return replace(enrolment, subject=made)
+    return replace(enrolment, subject=new_subject_id(key))
 
 
 def _pictured(enrolment: Enrolment, eyes: Eyes) -> Enrolment | VisavisError:

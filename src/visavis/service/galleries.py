@@ -76,6 +76,10 @@ class Galleries:
             GalleryNotFound: there is none of that name.
         """
         self.store.gallery(name)
+        return self.named(name)
+
+    def named(self, name: str) -> OpenGallery:
+        """Return a gallery without asking whether there is one; where there is none, whatever it is asked fails so."""
         return OpenGallery(self.store, self.eyes, name, self._origin)
 
     def forget(self, name: str) -> Receipt:

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from visavis.galleries.records import Erased, Match, Subject
 from visavis.record import WITHOUT_EMBEDDING, Record
-from visavis.types import Decision, Face
+from visavis.types import Decision, Face, Probability
 
 UnknownReason: TypeAlias = Literal["below_threshold", "low_margin", "low_quality", "not_live", "empty_gallery"]
 """Why a face is nobody: none is near enough; two subjects are about as near; the probe is poor; it looks like a print
@@ -17,7 +17,7 @@ or a screen, where live ones are required; nobody is enrolled."""
 class Candidate(Match):
     """A subject that a probe resembles."""
 
-    probability: float | None
+    probability: Probability | None
     """Calibrated chance, 0 to 1, that both are the same person, as in ``Verification``: it takes both answers to be
     equally likely beforehand, which in a large gallery they are not.
     """
@@ -74,7 +74,7 @@ class SubjectVerification(Record):
     """To the nearest sample of the subject."""
     threshold: float
     """The one that was used."""
-    probability: float | None
+    probability: Probability | None
     """As in ``Verification``."""
     subject: str
     """Its ID."""
@@ -119,7 +119,7 @@ class SubjectPair(Record):
     """The IDs of their nearest samples."""
     distance: float
     """Between the two samples."""
-    probability: float | None
+    probability: Probability | None
     """Calibrated chance that both are the same person."""
 
 
