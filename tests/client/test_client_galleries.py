@@ -600,6 +600,25 @@ def test_a_line_that_is_too_long_for_the_server_is_refused_alone(side: Side) -> 
     assert [len(lines_of(request)) for request in requests] == [6, 4, 2]
 
 
+@BOTH
+def test_what_is_too_large_for_the_server_is_sent_in_parts(side: Side) -> None:
+    requests: list[httpx.Request] = []
+
+    def answers(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        lines = lines_of(request)
+        if len(lines) > 2 or "2" in [line["source"] for line in lines]:
+            return problem(413, "body_too_large")
+        results = [{"line": number, **enrolled(sample=int(line["source"]))} for number, line in enumerate(lines, 1)]
+        return ndjson([*results, DONE])
+
+    enrolments = [Enrolment(image=b"x", source=source) for source in "13425"]
+    found = side.gallery("enrol_many", enrolments, answers=answers)
+    assert [getattr(one, "sample", None) or one.code for one in found] == [1, 3, 4, "image_too_large", 5]
+    assert str(found[3]) == "<bytes>: what is wrong"
+    assert [len(lines_of(request)) for request in requests] == [5, 2, 3, 1, 2, 1, 1]
+
+
 # --- identify and verify --------------------------------------------------------------------------------------------
 
 

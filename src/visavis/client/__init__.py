@@ -2,7 +2,8 @@
 
 from visavis.client._async import AsyncClient, AsyncGalleryClient
 from visavis.client._sync import Client, GalleryClient
-from visavis.client.records import ServedFile, ServedPack, ServedPart, ServedSample
+from visavis.client.records import ServedSample
+from visavis.service.packs import ServedFile, ServedPack, ServedPart
 
 __all__ = [
     "AsyncClient",

@@ -7,7 +7,7 @@ import time
 from collections.abc import Generator, Iterator, Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, islice
 from types import TracebackType
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
@@ -16,10 +16,11 @@ import httpx
 from typing_extensions import Self, Unpack
 
 from visavis.client import records, wire
-from visavis.client.records import ServedPack, ServedSample, every, if_any, read, reader
+from visavis.client.records import ServedSample, every, if_any, read, reader
 from visavis.client.wire import Sent, details_of, given, json_of, sample_segment, vectors
 from visavis.errors import (
     GalleryNotFound,
+    ImageTooLarge,
     InputError,
     InvalidOption,
     ServerUnreachable,
@@ -41,6 +42,7 @@ from visavis.options import (
     takes,
 )
 from visavis.service.enroller import Enrolment
+from visavis.service.packs import ServedPack
 from visavis.service.results import AuditReport, Enrolled, Identification, Receipt, SubjectVerification
 from visavis.types import Face, FloatArray, ImageSource, Quality, Verification
 
@@ -685,6 +687,12 @@ class GalleryClient:
         body = b"".join(line.data + b"\n" for line in lines.values())
         request = {"params": query, "content": body, "headers": {"Content-Type": wire.NDJSON}}
         response = self._connection.call("POST", f"{self._path}/import", request)
-        wire.check(response)
+        try:
+            wire.check(response)
+        except ImageTooLarge as error:  # which is said of the whole
+            if len(lines) == 1:
+                ((number, line),) = lines.items()
+                return {number: ImageTooLarge(f"{line.name}: {error}" if line.name else str(error))}, None
+            return self._send(dict(islice(lines.items(), len(lines) // 2)), query)
         with wire.trusting(response):
             return records.import_results(response, lines)

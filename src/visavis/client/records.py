@@ -16,80 +16,11 @@ from visavis.client.wire import Sent, error_of, foreign, trusting
 from visavis.errors import ImageTooLarge, VisavisError
 from visavis.galleries.records import Gallery, LogEntry
 from visavis.options import Keep
+from visavis.service.packs import ServedPack
 from visavis.service.results import Enrolled, SubjectVerification
 from visavis.types import FloatArray, Quality, Shape
 
 _Value = TypeVar("_Value")
-
-
-@dataclass(frozen=True, slots=True)
-class ServedFile:
-    """A weights file of a pack: as ``visavis models`` lists it; size and SHA-256 are None where nobody knows them."""
-
-    role: str
-    name: str
-    size: int | None
-    sha256: str | None
-    licence: str
-    origin: str
-
-
-@dataclass(frozen=True, slots=True)
-class ServedPart:
-    """What does one thing in a pack.
-
-    Attributes:
-        role: that thing.
-        needed: or for attributes of faces.
-        installed: whether its files are on the server.
-        training_data: what is known of the data that it was trained on.
-        commercial_use: whether the licence of its weights allows it.
-        files: their names.
-    """
-
-    role: str
-    needed: bool
-    installed: bool
-    training_data: str
-    commercial_use: bool
-    files: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ServedPack:
-    """A pack that the server knows.
-
-    Attributes:
-        name: by which it is called.
-        default: whether this is the one that answers.
-        summary: one line about it.
-        commercial_use: whether the licences of all its needed parts allow it.
-        installed: whether the files of all its needed parts are on the server.
-        attributes: what it tells of faces besides, by the parts that are installed there.
-        space: the ID of its embedding space; None where it is not known before the pack is installed.
-        dimension: of an embedding.
-        metric: how two embeddings are compared.
-        threshold: two faces nearer than this are the same person.
-        threshold_provenance: where the threshold comes from.
-        operating_points: thresholds by name.
-        parts: what it needs, and what it offers besides.
-        files: its weights.
-    """
-
-    name: str
-    default: bool
-    summary: str
-    commercial_use: bool
-    installed: bool
-    attributes: tuple[str, ...]
-    space: str | None
-    dimension: int
-    metric: str
-    threshold: float
-    threshold_provenance: str
-    operating_points: Mapping[str, float]
-    parts: tuple[ServedPart, ...]
-    files: tuple[ServedFile, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
