@@ -49,8 +49,8 @@ LAZY_ANYWHERE = {"pydantic", "pydantic_core"}
 MOST_MODULES = 12  # in a folder, besides __init__
 MOST_LINES = 700  # of a module whose docstring does not say why it has more ("... because ...")
 # What breaks these rules still, with what it has now. The numbers may only fall; what keeps the rules leaves the lists.
-CROWDED = {"server": 16}
-LONG = {"server/requests.py": 729}
+CROWDED: dict[str, int] = {}
+LONG: dict[str, int] = {}
 FAMILIES: dict[str, set[str]] = {}
 
 

@@ -73,6 +73,11 @@ class Option:
     at_least: float | None = None
     at_most: float | None = None
 
+    @property
+    def description(self) -> str:
+        """The text, for JSON, and what null stands for."""
+        return f"{self.text} Null for {self.unset}." if self.unset else self.text
+
     def check(self, name: str, kind: object, value: object) -> None:
         """Insist on one of the choices that there are, or on a whole number in its bounds.
 
@@ -94,8 +99,7 @@ class Option:
 
     def __get_pydantic_json_schema__(self, schema: "CoreSchema", handler: "GetJsonSchemaHandler") -> dict[str, Any]:
         """Describe members of records and of requests."""
-        unset = f" Null for {self.unset}." if self.unset else ""
-        return {**handler(schema), "description": self.text + unset}
+        return {**handler(schema), "description": self.description}
 
 
 _MIN_FACE = Option(

@@ -83,5 +83,6 @@ def _without(name: str, schema: Any, handler: "GetJsonSchemaHandler") -> Any:  #
         return schema
     if "$ref" in schema:
         schema = {**handler.resolve_ref_schema(schema)}
-        return {**schema, "properties": {key: each for key, each in schema["properties"].items() if key != name}}
+        members = {key: each for key, each in schema["properties"].items() if key != name}
+        return {**schema, "properties": members, "required": [key for key in schema["required"] if key != name]}
     return {key: _without(name, each, handler) for key, each in schema.items()}

@@ -10,9 +10,11 @@ import pytest
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from visavis.config import Scope
 from visavis.errors import KeysUnusable
-from visavis.server.auth import AccessRefused, Rate, RateLimiter, require
-from visavis.server.keys import KeyRecord, KeyStore, Scope
+from visavis.server.auth import Rate, RateLimiter, require
+from visavis.server.keys import KeyRecord, KeyStore
+from visavis.server.problems import Problem
 
 BOOTSTRAP = "correct-horse-battery-staple"
 
@@ -30,7 +32,8 @@ class Site:
         self.done: list[KeyRecord | None] = []
         self.app = FastAPI()
         self.app.state.keys = store
-        self.app.add_exception_handler(AccessRefused, _answer)
+        self.app.state.rate = None
+        self.app.add_exception_handler(Problem, _answer)
         for scope in ("read", "enrol", "admin"):
             self._add(scope)
         self._add_galleries()
@@ -62,8 +65,8 @@ class Site:
 
 
 def _answer(_request: Request, refused: Exception) -> JSONResponse:
-    assert isinstance(refused, AccessRefused)
-    content = {"code": refused.code, "detail": str(refused)}
+    assert isinstance(refused, Problem)
+    content = {"code": refused.code, "detail": refused.detail}
     return JSONResponse(content, refused.status, dict(refused.headers))
 
 
@@ -200,6 +203,14 @@ def test_the_scope_counts_too_and_the_answer_tells_no_gallery(site: Site, store:
     limited = {"X-API-Key": store.create("a", "enrol", ["team"])[1]}
     details = {site.get(f"/galleries/{name}/subjects", limited).json()["detail"] for name in ("there", "not-there")}
     assert details == {"this API key is limited to other galleries"}
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(Rate(100, 1), "1"), (Rate(7, 60), "9"), (Rate(1, 3600), "3600")])
+def test_when_to_come_back_is_in_whole_seconds(site: Site, rate: Rate, seconds: str) -> None:
+    site.app.state.rate = RateLimiter(rate, clock=lambda: 0.0)
+    while (answer := site.get("/read")).status_code != 429:
+        pass
+    assert answer.headers["Retry-After"] == seconds
 
 
 def test_each_key_has_a_rate_of_its_own(site: Site, store: KeyStore) -> None:

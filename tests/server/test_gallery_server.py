@@ -534,7 +534,7 @@ class TestIdentify:
     def test_nothing_is_fetched_for_a_gallery_that_is_not_there(
         self, server: Caller, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("visavis.server.runner.fetch", lambda *_: pytest.fail("something was fetched"))
+        monkeypatch.setattr("visavis.server.reading.fetch", lambda *_: pytest.fail("something was fetched"))
         for path, body in (
             ("enrol", {"images": [{"url": "https://example.com/a.jpg"}]}),
             ("identify", {"images": [{"url": "https://example.com/a.jpg"}]}),

@@ -8,8 +8,8 @@ import pytest
 from serving import Caller, from_ndjson, problem, sqlite_url, vector
 
 from visavis import Recognizer
-from visavis.config import Settings
-from visavis.server.keys import KeyStore, Scope
+from visavis.config import Scope, Settings
+from visavis.server.keys import KeyStore
 
 BOOTSTRAP = "bootstrap-secret-0123456789"
 SCOPES: tuple[Scope, ...] = ("read", "enrol", "admin")
@@ -27,6 +27,7 @@ CALLS: list[tuple[Scope, str, str, object]] = [
     ("enrol", "PATCH", SUBJECT, {"name": "Ada"}),
     ("admin", "DELETE", SUBJECT, None),
     ("admin", "GET", f"{SUBJECT}/export", None),
+    ("admin", "POST", f"{SUBJECT}/merge", {"into": "grace"}),
     ("read", "POST", f"{SUBJECT}/verify", {"embedding": vector(1)}),
     ("admin", "GET", f"{SUBJECT}/samples/1/picture", None),
     ("admin", "DELETE", f"{SUBJECT}/samples/1", None),

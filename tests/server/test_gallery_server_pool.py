@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from serving import PATIENCE_S
 
-from visavis.server.pool import Overloaded, WorkerPool
+from visavis.server.pool import WorkerPool
+from visavis.server.problems import Problem
 
 
 @pytest.fixture
@@ -22,11 +23,15 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(test())
 
 
+def start(pool: WorkerPool, function: Callable[[], object]) -> "asyncio.Future[object]":
+    return asyncio.ensure_future(pool.run(function))
+
+
 def test_where_there_is_room_nobody_waits(pool: WorkerPool) -> None:
     async def test() -> None:
-        assert await (await pool.submit_when_free(lambda: 1)) == 1
+        assert await pool.run_when_free(lambda: 1) == 1
         with pytest.raises(ValueError, match="of the function"):
-            await (await pool.submit_when_free(fail))
+            await pool.run_when_free(fail)
         assert (pool.busy, pool.waiting) == (0, 0)
 
     run(test)
@@ -39,16 +44,16 @@ def fail() -> None:
 def test_those_who_wait_get_their_places_in_order_and_before_newcomers(pool: WorkerPool) -> None:
     async def test() -> None:
         let, done = threading.Event(), []
-        first = pool.submit(lambda: let.wait(PATIENCE_S))
-        second = pool.submit(lambda: done.append("second"))
+        first, second = start(pool, lambda: let.wait(PATIENCE_S)), start(pool, lambda: done.append("second"))
+        await asyncio.sleep(0)
 
         async def patient(name: str) -> None:
-            await (await pool.submit_when_free(lambda: done.append(name)))
+            await pool.run_when_free(lambda: done.append(name))
 
         waiting = [asyncio.ensure_future(patient(name)) for name in "abc"]
         await asyncio.sleep(0.05)
-        with pytest.raises(Overloaded):
-            pool.submit(lambda: done.append("newcomer"))
+        with pytest.raises(Problem, match="all workers are busy"):
+            await pool.run(lambda: done.append("newcomer"))
         let.set()
         await asyncio.gather(first, second, *waiting)
         assert done == ["second", "a", "b", "c"]
@@ -60,10 +65,10 @@ def test_those_who_wait_get_their_places_in_order_and_before_newcomers(pool: Wor
 def test_those_who_give_up_take_no_place(pool: WorkerPool) -> None:
     async def test() -> None:
         let, done = threading.Event(), []
-        held = [pool.submit(lambda: let.wait(PATIENCE_S)) for _ in range(2)]
+        held = [start(pool, lambda: let.wait(PATIENCE_S)) for _ in range(2)]
 
         async def patient(name: str) -> None:
-            await (await pool.submit_when_free(lambda: done.append(name)))
+            await pool.run_when_free(lambda: done.append(name))
 
         waiting = [asyncio.ensure_future(patient(name)) for name in "abcd"]
         await asyncio.sleep(0.05)
@@ -74,8 +79,8 @@ def test_those_who_give_up_take_no_place(pool: WorkerPool) -> None:
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
         assert [isinstance(outcome, asyncio.CancelledError) for outcome in outcomes] == [True, False, True, False]
         assert done == ["b", "d"]
-        futures = [pool.submit(lambda: 1) for _ in range(2)]  # both places are there again
-        assert await asyncio.gather(*futures) == [1, 1]
+        both = [pool.run(lambda: 1) for _ in range(2)]  # whose places are there again
+        assert await asyncio.gather(*both) == [1, 1]
 
     run(test)
 
@@ -85,16 +90,16 @@ def test_a_place_that_is_given_to_somebody_who_leaves_at_that_moment_is_not_lost
         pool = WorkerPool(1, 0)
         for _ in range(200):
             let = threading.Event()
-            held = pool.submit(lambda let=let: let.wait(PATIENCE_S))  # type: ignore[misc]  # of this round
-            waiting = [asyncio.ensure_future(pool.submit_when_free(lambda: None)) for _ in range(3)]
+            held = start(pool, lambda let=let: let.wait(PATIENCE_S))  # type: ignore[misc]  # of this round
+            await asyncio.sleep(0)
+            waiting = [asyncio.ensure_future(pool.run_when_free(lambda: None)) for _ in range(3)]
             await asyncio.sleep(0)
             let.set()
             await held
             for task in waiting:
                 task.cancel()
-            outcomes = await asyncio.gather(*waiting, return_exceptions=True)
-            await asyncio.gather(*(future for future in outcomes if isinstance(future, asyncio.Future)))
-            assert await pool.submit(lambda: "there is room") == "there is room"
+            await asyncio.gather(*waiting, return_exceptions=True)
+            assert await pool.run_when_free(lambda: "there is room") == "there is room"
         pool.close()
 
     run(test)

@@ -1,4 +1,4 @@
-"""Import and export: lines without end, in bounded memory, with clients that are slow, wrong, interactive or gone."""
+"""Import and export: in bounded memory, with clients that are slow, wrong or gone."""
 
 import itertools
 import json
@@ -6,9 +6,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from serving import (
@@ -31,17 +31,17 @@ from serving import (
 from visavis import FetchFailed, Recognizer, errors
 from visavis.config import Settings
 from visavis.fetch import FetchPolicy
-from visavis.server.limits import Memory
+from visavis.server.api import bulk
+from visavis.server.listening import BodyLimits
 from visavis.service import audit
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 HEAD = """\
-POST /v1/galleries/{name}/import HTTP/1.1
+POST /v1/galleries/team/import HTTP/1.1
 Host: a
 Content-Type: application/x-ndjson
-Transfer-Encoding: chunked
-
 """
+CHUNKED = f"{HEAD}Transfer-Encoding: chunked\n\n"
 ONE_IMAGE = json.dumps({"images": [{"base64": ""}]}).encode()
 _numbers = itertools.count(1)
 
@@ -113,7 +113,7 @@ class TestImport:
                 return hopper.read_bytes()
             raise FetchFailed("unreachable")
 
-        monkeypatch.setattr("visavis.server.runner.fetch", fetch)
+        monkeypatch.setattr("visavis.server.reading.fetch", fetch)
         told = send(
             server,
             gallery,
@@ -187,18 +187,28 @@ class TestImport:
         assert "0.12" not in told[1]["error"]["detail"]
         assert counts(told[-1]) == (True, 2, 0, 1)
 
-    def test_a_line_that_is_too_long_ends_it(self, server: Caller, gallery: str) -> None:
+    def test_a_body_that_is_too_large_is_refused_whole(self, server: Caller, gallery: str) -> None:
         body = ndjson(line(1)) + b"x" * 3_000_001 + b"\n" + ndjson(line(2))
 
         async def pieces() -> Any:  # noqa: ANN401  # so that no length is announced
             yield body
 
         for sent in (pieces(), body):
-            told = send(server, gallery, sent, "?allow_conflict=true")
-            assert (len(told), told[0]["line"]) == (2, 1)
-            assert told[-1]["error"]["code"] == "body_too_large"
-            assert counts(told[-1])[0] is False
-            assert "line 2 is too long" in told[-1]["error"]["detail"]
+            answer = server.request("POST", f"{gallery}/import", content=sent, headers=NDJSON)
+            assert (answer.status_code, problem(answer)["code"]) == (413, "body_too_large")
+        assert server.get(gallery).json()["samples"] == 0
+
+    def test_lines_end_in_many_ways_and_are_counted_all(self, server: Caller, gallery: str) -> None:
+        one, two, three = (json.dumps(line(seed)).encode() for seed in range(3))
+        told = send(server, gallery, b"\xef\xbb\xbf" + one + b"\r\n\r\n  \n " + two + b" \n\n\n" + three)
+        assert [each["line"] for each in told[:-1]] == [1, 4, 7]
+        told = send(server, gallery, b"\n" * 1200 + ndjson(line(3)) + b"\xef\xbb\xbf{}\n")
+        assert [(each["line"], "error" in each) for each in told[:-1]] == [(1201, False), (1202, True)]
+
+    def test_more_lines_than_are_stored_together(self, server: Caller, gallery: str) -> None:
+        told = send(server, gallery, ndjson(*[{"subject": "a", "embedding": vector(1)[:3]}] * 1100))
+        assert [each["line"] for each in told[:-1]] == list(range(1, 1101))
+        assert counts(told[-1]) == (True, 0, 0, 1100)
 
     def test_keys_make_it_repeatable(self, server: Caller, gallery: str) -> None:
         body = ndjson(*[line(seed, key=f"k{seed}") for seed in range(3)])
@@ -243,16 +253,6 @@ class TestImport:
         answer = server.request("POST", f"{gallery}/import", content=b"", headers={"Content-Type": "text/csv"})
         assert (answer.status_code, problem(answer)["code"]) == (415, "unsupported_media_type")
 
-    def test_a_gallery_that_is_forgotten_meanwhile(self, server: Caller, gallery: str) -> None:
-        async def pieces() -> Any:  # noqa: ANN401  # an asynchronous generator
-            yield ndjson(line(1))
-            await asyncio_sleep()
-            server.app.state.galleries.forget(gallery.rpartition("/")[2])
-            yield ndjson(line(2))
-
-        told = send(server, gallery, pieces())
-        assert (told[0]["line"], told[-1]["error"]["code"]) == (1, "gallery_not_found")
-
     def test_metrics(self, recognizer: Recognizer, tmp_path: Path) -> None:
         with Caller(Settings(store=sqlite_url(tmp_path / "galleries.db")), recognizer) as server:
             server.post("/v1/galleries", {"name": "team"})
@@ -260,53 +260,6 @@ class TestImport:
             text = server.get("/metrics").text
         assert "visavis_enrolled_samples_total 2.0" in text
         assert 'visavis_images_total{route="/v1/galleries/{gallery}/import"} 1.0' in text
-
-
-async def asyncio_sleep() -> None:
-    """Let the server take what it has."""
-    import asyncio  # noqa: PLC0415  # nothing else here needs it
-
-    await asyncio.sleep(0.5)
-
-
-class Importing(AbstractContextManager["Importing"]):
-    """A connection on which lines are sent, and results come back meanwhile."""
-
-    def __init__(self, server: Listening, name: str = "team") -> None:
-        self.connection = server.connect(HEAD.format(name=name))
-        self._file = self.connection.makefile("rb")
-        self._lines: Iterator[bytes] | None = None
-
-    def send(self, data: bytes) -> None:
-        self.connection.sendall(b"%x\r\n%b\r\n" % (len(data), data))
-
-    def end(self) -> None:
-        self.connection.sendall(b"0\r\n\r\n")
-
-    def receive(self) -> dict[str, Any]:
-        """Return the next line of the answer."""
-        if self._lines is None:
-            self._lines = self._read()
-        found: dict[str, Any] = json.loads(next(self._lines))
-        return found
-
-    def _read(self) -> Iterator[bytes]:
-        assert self._file.readline().startswith(b"HTTP/1.1 200")
-        while self._file.readline() != b"\r\n":
-            pass
-        begun = b""
-        while size := int(self._file.readline(), 16):
-            *whole, begun = (begun + self._file.read(size)).split(b"\n")
-            self._file.readline()
-            yield from whole
-
-    def rest(self) -> bytes:
-        """Return what else comes on the connection until it is closed."""
-        return self._file.read()
-
-    def __exit__(self, *_error: object) -> None:
-        self._file.close()
-        self.connection.close()
 
 
 @pytest.fixture
@@ -332,12 +285,12 @@ def live(slow: SlowRecognizer, tmp_path: Path) -> Iterator[Listening]:
             slow.let.set()
 
 
-def memory_of(server: Listening) -> Memory:
-    """Return where the server counts the bytes of requests."""
+def held_by(server: Listening) -> int:
+    """Return how many bytes of requests the server has in memory."""
     part: Any = server.app.middleware_stack
-    while not hasattr(part, "_memory"):
+    while not isinstance(part, BodyLimits):
         part = getattr(part, "app", None) or part._app  # noqa: SLF001  # there is no other way in
-    return cast("Memory", part._memory)  # noqa: SLF001  # likewise
+    return part.held
 
 
 def samples_of(server: Listening, name: str = "team") -> int:
@@ -345,144 +298,118 @@ def samples_of(server: Listening, name: str = "team") -> int:
     return count
 
 
+class Importing(threading.Thread):
+    """An import that goes on in a thread."""
+
+    def __init__(self, server: Listening, *lines: object) -> None:
+        super().__init__()
+        self._server, self._body, self._told = server, ndjson(*lines), list[dict[str, Any]]()
+        self.start()
+
+    def run(self) -> None:
+        answer = self._server.call("POST", "/v1/galleries/team/import", self._body, NDJSON)
+        assert answer.status == 200
+        self._told = from_ndjson(answer.body)
+
+    def told(self) -> list[dict[str, Any]]:
+        self.join(PATIENCE_S)
+        return self._told
+
+
+GREY = {"image": {"base64": ""}}
+
+
 class TestLive:
-    def test_a_line_is_answered_before_the_next_is_sent(self, live: Listening) -> None:
-        with Importing(live) as importing:
-            for seed in range(3):
-                importing.send(ndjson(line(seed)))
-                assert importing.receive()["line"] == seed + 1
-            importing.end()
-            assert counts(importing.receive()) == (True, 3, 0, 0)
-            importing.connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-            assert b"HTTP/1.1 200 OK" in importing.rest()  # the connection is good for more
-
-    def test_it_may_take_longer_and_be_larger_than_any_other_request(self, live: Listening) -> None:
-        moment = threading.Event()
-        data = ndjson(*[line(seed) for seed in range(10)])
-        with Importing(live) as importing:
-            for number in range(8):
-                importing.send(data)
-                assert [importing.receive()["line"] for _ in range(10)] == list(
-                    range(10 * number + 1, 10 * number + 11)
-                )
-                moment.wait(0.3)
-            importing.end()
-            assert 8 * len(data) > 100_000
-            assert importing.receive()["done"] is True
-        assert memory_of(live).held == 0
-
-    def test_a_client_that_stalls_is_cut_off(self, live: Listening) -> None:
-        with Importing(live) as importing:
-            importing.send(ndjson(line(1)) + b'{"subj')
-            assert importing.receive()["line"] == 1
-            last = importing.receive()
-            assert (last["error"]["code"], counts(last)) == ("request_timeout", (False, 1, 0, 0))
-            importing.rest()  # which ends
-        assert samples_of(live) == 1
-
     @pytest.mark.parametrize("head", ["", "Content-Length: 100\n\n", "Content-Length: 100\n\n{"])
     def test_a_body_that_does_not_come(self, live: Listening, head: str) -> None:
         data = read_all(live.connect("POST /v1/galleries/team/import HTTP/1.1\nHost: a\n" + head))
         assert b'"request_timeout"' in data if head else data == b""
 
-    def test_a_client_that_goes_on_after_the_end_can_read_it_all_the_same(self, live: Listening) -> None:
-        with Importing(live) as importing:
-            importing.send(ndjson(line(1)))
+    def test_a_body_that_drips_is_not_waited_for_nor_kept(self, live: Listening) -> None:
+        connection = live.connect(CHUNKED)
+        moment = threading.Event()
+        with suppress(BrokenPipeError, ConnectionResetError):  # the server has closed
+            for seed in range(100):
+                data = ndjson(line(seed))
+                connection.sendall(b"%x\r\n%b\r\n" % (len(data), data))
+                moment.wait(0.05)
+            pytest.fail("the server was too patient")
+        connection.close()
+        assert samples_of(live) == 0
+        eventually(lambda: held_by(live) == 0)
+
+    def test_a_body_that_turns_out_too_large(self, live: Listening) -> None:
+        connection = live.connect(CHUNKED)
+        with suppress(BrokenPipeError, ConnectionResetError):
             for _ in range(30):
-                importing.send(b"x" * 10_000)
-            assert importing.receive()["line"] == 1
-            assert importing.receive()["error"]["code"] == "body_too_large"
-            moment = threading.Event()
-            with suppress(BrokenPipeError, ConnectionResetError):  # sooner or later the server has enough
-                for _ in range(1000):
-                    importing.send(b"x" * 1000)
-                    moment.wait(0.01)
-                pytest.fail("the server was too patient")
-        assert memory_of(live).held == 0
+                connection.sendall(b"2710\r\n" + b"x" * 10_000 + b"\r\n")
+        answer = read_all(connection)
+        assert answer.startswith(b"HTTP/1.1 413")
+        assert b'"code":"body_too_large"' in answer
+        eventually(lambda: held_by(live) == 0)
 
     def test_a_client_that_leaves_leaves_nothing_behind(self, live: Listening, slow: SlowRecognizer) -> None:
         pool = live.app.state.pool
         with busy(live):
-            before = memory_of(live).held
-            with Importing(live) as importing:
-                importing.send(ndjson(line(1)))
-                eventually(lambda: memory_of(live).held > before)
-            eventually(lambda: memory_of(live).held == before)
+            before, body = held_by(live), ndjson(line(1))
+            connection = live.connect(f"{HEAD}Content-Length: {len(body)}\n\n")
+            connection.sendall(body)
+            eventually(lambda: held_by(live) > before)
+            connection.close()
+            eventually(lambda: held_by(live) == before)
             slow.let.set()
         assert samples_of(live) == 0
         eventually(lambda: (pool.busy, pool.waiting) == (0, 0))
 
     def test_where_all_workers_are_busy_it_waits(self, live: Listening, slow: SlowRecognizer) -> None:
-        with Importing(live) as importing:
-            importing.send(ndjson(line(1)))
-            assert importing.receive()["line"] == 1
-            with busy(live):
-                assert live.call("GET", "/v1/galleries").status == 503
-                importing.send(ndjson(line(2)))
-                threading.Event().wait(1)  # longer than a client may take: this wait is the server's
-                slow.let.set()
-                assert importing.receive()["line"] == 2
-                importing.end()
-                assert counts(importing.receive()) == (True, 2, 0, 0)
+        with busy(live):
+            importing = Importing(live, line(1), line(2))
+            assert live.call("GET", "/v1/galleries").status == 503
+            threading.Event().wait(1)  # longer than a client may take: this wait is the server's
+            assert importing.is_alive()
+            slow.let.set()
+        assert counts(importing.told()[-1]) == (True, 2, 0, 0)
 
     def test_many_at_once_are_all_served_and_leave_room_for_others(self, live: Listening) -> None:
-        done: list[dict[str, Any]] = []
-
-        def run(number: int) -> None:
-            with Importing(live) as importing:
-                for part in range(4):
-                    importing.send(ndjson(*[line(1000 * number + 100 * part + seed) for seed in range(20)]))
-                    for _ in range(20):
-                        importing.receive()
-                importing.end()
-                done.append(importing.receive())
-
-        threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
+        imports = [Importing(live, *[line(100 * number + seed) for seed in range(20)]) for number in range(8)]
         statuses = []
-        while any(thread.is_alive() for thread in threads):
+        while any(each.is_alive() for each in imports):
             statuses.append(live.call("GET", "/v1/galleries/team").status)
-        for thread in threads:
-            thread.join(PATIENCE_S)
-        assert [counts(last) for last in done] == [(True, 80, 0, 0)] * 8
-        assert samples_of(live) == 640
+        assert [counts(each.told()[-1]) for each in imports] == [(True, 20, 0, 0)] * 8
+        assert samples_of(live) == 160
         assert 200 in statuses
 
     def test_images_are_worked_on_a_few_at_a_time(self, live: Listening, slow: SlowRecognizer) -> None:
-        with Importing(live) as importing:
-            importing.send(ndjson(*[{"image": {"base64": ""}}] * 40))
-            eventually(lambda: len(slow.begun) == 1)
-            slow.let.set()
-            assert [importing.receive()["line"] for _ in range(40)] == list(range(1, 41))
-            importing.end()
-            assert counts(importing.receive()) == (True, 40, 0, 0)
+        importing = Importing(live, *[GREY] * 40)
+        eventually(lambda: len(slow.begun) == 1)
+        slow.let.set()
+        told = importing.told()
+        assert [each["line"] for each in told[:-1]] == list(range(1, 41))
+        assert counts(told[-1]) == (True, 40, 0, 0)
 
-    def test_a_server_that_stops_says_so(self, slow: SlowRecognizer, tmp_path: Path) -> None:
-        settings = Settings(port=0, read_timeout_s=30, store=sqlite_url(tmp_path / "galleries.db"))
-        begun = threading.Event()
-        last: list[dict[str, Any]] = []
+    def test_a_gallery_that_is_forgotten_meanwhile(self, live: Listening, slow: SlowRecognizer) -> None:
+        importing = Importing(live, *[GREY] * 20)
+        eventually(lambda: len(slow.begun) == 1)
+        assert live.call("DELETE", "/v1/galleries/team").status == 200
+        slow.let.set()
+        (last,) = importing.told()
+        assert (last["error"]["code"], counts(last)) == ("gallery_not_found", (False, 0, 0, 0))
 
-        def run(server: Listening) -> None:
-            with Importing(server) as importing:
-                importing.send(ndjson(line(1)))
-                importing.receive()
-                begun.set()
-                last.append(importing.receive())
-
-        with listening(settings, slow.as_recognizer()) as server:
-            server.call("POST", "/v1/galleries", b'{"name": "team"}')
-            thread = threading.Thread(target=run, args=(server,))
-            thread.start()
-            assert begun.wait(PATIENCE_S)
-        thread.join(PATIENCE_S)
-        assert (last[0]["error"]["code"], counts(last[0])) == ("overloaded", (False, 1, 0, 0))
+    def test_a_server_that_stops_says_so(self, live: Listening, slow: SlowRecognizer) -> None:
+        importing = Importing(live, *[GREY] * 20)
+        eventually(lambda: len(slow.begun) == 1)
+        live.app.state.ready = False  # as while it shuts down
+        slow.let.set()
+        *told, last = importing.told()
+        live.app.state.ready = True
+        assert [each["line"] for each in told] == list(range(1, 17))
+        assert (last["error"]["code"], counts(last)) == ("overloaded", (False, 16, 0, 0))
 
     def test_a_client_that_sends_all_before_it_reads(self, live: Listening) -> None:
         body = ndjson(*[{"subject": "s", "embedding": vector(1), "metadata": {"a": "x" * 90}}] * 33)
         answer = live.call("POST", "/v1/galleries/team/import", body, NDJSON)
         assert len(from_ndjson(answer.body)) == 34
-        assert memory_of(live).held == 0
+        eventually(lambda: held_by(live) == 0)
 
 
 class TestExportLive:
@@ -494,17 +421,15 @@ class TestExportLive:
             body = ndjson(*lines[start : start + 4])
             told = from_ndjson(live.call("POST", "/v1/galleries/team/import", body, NDJSON).body)
             assert told[-1]["enrolled"] == 4
-        from visavis.server.api import bulk  # noqa: PLC0415  # to look inside
-
         made: list[int] = []
-        page = bulk._Pages.next  # noqa: SLF001  # likewise
+        page_of = bulk.page_of
 
-        def counted(pages: Any) -> bytes:  # noqa: ANN401  # likewise
-            data = page(pages)
+        def counted(lines: Iterator[Any]) -> bytes:
+            data = page_of(lines)
             made.append(len(data))
             return data
 
-        monkeypatch.setattr(bulk._Pages, "next", counted)  # noqa: SLF001  # likewise
+        monkeypatch.setattr(bulk, "page_of", counted)
         return lambda: sum(made)
 
     def test_it_is_made_as_fast_as_it_is_taken(self, live: Listening, full: Callable[[], int]) -> None:
@@ -532,16 +457,14 @@ class TestExportLive:
     def test_one_that_breaks_off_does_not_look_whole(
         self, live: Listening, full: Callable[[], int], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from visavis.server.api import bulk  # noqa: PLC0415  # to look inside
+        page_of = bulk.page_of
 
-        page = bulk._Pages.next  # noqa: SLF001  # likewise
-
-        def fail(pages: Any) -> bytes:  # noqa: ANN401  # likewise
+        def fail(lines: Iterator[Any]) -> bytes:
             if full() > 1_000_000:
                 raise OSError("the disk is gone")
-            return page(pages)
+            return page_of(lines)
 
-        monkeypatch.setattr(bulk._Pages, "next", fail)  # noqa: SLF001  # likewise
+        monkeypatch.setattr(bulk, "page_of", fail)
         answer = read_all(live.connect("GET /v1/galleries/team/export HTTP/1.1\nHost: a\n\n"))
         assert answer.startswith(b"HTTP/1.1 200")
         assert not answer.endswith(b"0\r\n\r\n")

@@ -14,9 +14,7 @@ from serving import Caller, from_ndjson, in_base64, problem, sqlite_url, vector
 
 from visavis import Recognizer
 from visavis.config import Settings
-from visavis.server.api.gallery_work import media_type_of
-from visavis.server.conditions import from_cursor, to_cursor
-from visavis.server.problems import Problem
+from visavis.server.api.subjects import media_type_of
 
 _numbers = itertools.count(1)
 STRANGE = [
@@ -186,12 +184,47 @@ class TestPages:
             assert problem(server.request(method, f"{gallery}{path}?x=1"))["field"] == "x"
         assert server.get(f"{gallery}/subjects/ada").status_code == 200
 
-    @pytest.mark.parametrize("number", [0, 1, 2**40])
-    def test_cursors(self, number: int) -> None:
-        cursor = to_cursor(number, "a")
-        assert from_cursor(cursor, "a") == number
-        with pytest.raises(Problem, match="next_cursor"):
-            from_cursor(cursor, "b")
+
+class TestMerge:
+    def test_all_samples_go_to_the_other(self, server: Caller) -> None:
+        gallery = make(server, keep="chips")
+        enrol(server, gallery, "ada", 1, name="Ada", metadata={"a": 1})
+        enrol(server, gallery, "a. l.", 2, 3, name="gone", source="door")
+        before = server.get(f"{gallery}/subjects/ada").json()
+        merged = server.post(f"{gallery}/subjects/a.%20l./merge", {"into": "ada"})
+        subject = merged.json()
+        assert (merged.status_code, merged.headers["etag"]) == (200, f'"{subject["number"]}-{subject["version"]}"')
+        assert (subject["id"], subject["name"], subject["samples"]) == ("ada", "Ada", 3)
+        assert subject["version"] > before["version"]
+        sources = [sample["source"] for sample in server.get(f"{gallery}/subjects/ada").json()["sample_list"]]
+        assert sources == [None, "door", "door"]
+        assert server.get(f"{gallery}/subjects/a.%20l.").status_code == 404
+        (face,) = server.post(f"{gallery}/identify", {"embeddings": [vector(3)]}).json()["results"][0]["faces"]
+        assert face["match"]["subject"] == "ada"
+        actions = [entry["action"] for entry in server.get(f"{gallery}/log").json()["entries"]]
+        assert actions.count("forget") == 1
+
+    def test_what_cannot_be_merged(self, server: Caller, gallery: str) -> None:
+        enrol(server, gallery, "ada", 1)
+        enrol(server, gallery, "grace", 2, qualities=[{"face_px": 90.0, "sharpness": 1.0, "score": 9.0}])
+        path = f"{gallery}/subjects/ada/merge"
+        for value, expected in (
+            ({}, (422, "invalid_request", "into")),
+            ({"into": ""}, (422, "invalid_request", "into")),
+            ({"into": 1}, (422, "invalid_request", "into")),
+            ({"into": "grace", "by": "me"}, (422, "invalid_request", "by")),
+            ({"into": "ada"}, (422, "invalid_option", None)),
+            ({"into": "nobody"}, (404, "subject_not_found", None)),
+        ):
+            members = problem(server.post(path, value))
+            assert (members["status"], members["code"], members.get("field")) == expected
+        assert problem(server.post(f"{gallery}/subjects/nobody/merge", {"into": "ada"}))["code"] == "subject_not_found"
+        assert problem(server.post("/v1/galleries/none/subjects/a/merge", {"into": "b"}))["code"] == "gallery_not_found"
+        server.request("PATCH", gallery, json={"policy": {"min_face_px": 100}})
+        refused = problem(server.post(f"{gallery}/subjects/grace/merge", {"into": "ada"}))
+        assert (refused["status"], refused["code"]) == (422, "too_small")
+        assert "nothing was forgotten" in refused["detail"]
+        assert server.get(gallery).json()["subjects"] == 2
 
 
 class TestConditions:

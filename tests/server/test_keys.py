@@ -12,8 +12,9 @@ from typing import get_args
 
 import pytest
 
+from visavis.config import Scope
 from visavis.errors import InvalidOption, KeysUnusable
-from visavis.server.keys import KeyRecord, KeyStore, Scope, default_keys_file
+from visavis.server.keys import KeyRecord, KeyStore, default_keys_file
 
 SECRET = "correct-horse-battery-staple"  # noqa: S105  # of no key anywhere
 

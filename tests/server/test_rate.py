@@ -3,7 +3,7 @@
 import pytest
 
 from visavis.errors import InvalidOption
-from visavis.server.auth import Rate, RateLimiter, caller_at, retry_after
+from visavis.server.auth import Rate, RateLimiter, caller_at
 
 
 class Clock:
@@ -103,11 +103,6 @@ def test_memory_is_bounded_whoever_calls(clock: Clock) -> None:
 
 def test_the_real_clock_goes() -> None:
     assert RateLimiter(Rate(1, 3600)).take("a") == 0
-
-
-@pytest.mark.parametrize(("wait_s", "value"), [(0.001, "1"), (1.0, "1"), (1.2, "2"), (3600.0, "3600")])
-def test_retry_after_is_in_whole_seconds(wait_s: float, value: str) -> None:
-    assert retry_after(wait_s) == value
 
 
 @pytest.mark.parametrize(

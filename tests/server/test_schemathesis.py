@@ -75,7 +75,7 @@ def _parts(recognizer: Recognizer, astronaut_pixels: NDArray[np.uint8]) -> Itera
     folder = Path(unquote(STORE.removeprefix("sqlite:///"))).parent
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("visavis.server.runner.fetch", fetch)
+        patch.setattr("visavis.server.reading.fetch", fetch)
         yield
     shutil.rmtree(folder)
 

@@ -18,7 +18,7 @@ from visavis import Recognizer
 from visavis.config import Settings
 from visavis.errors import VisavisError
 from visavis.server.problems import HTTP, LIBRARY
-from visavis.server.requests import check_array
+from visavis.server.reading import check_array
 
 Pixels = NDArray[np.uint8]
 READ, ADMIN = "read-only-secret-0123456789", "admin-secret-0123456789abcdef"
@@ -293,7 +293,7 @@ class TestRefusals:
             raise RuntimeError("the secret cause")
 
         with Caller(Settings(), recognizer) as server:
-            monkeypatch.setattr("visavis.server.api.faces.packs_in_plain", fail)
+            monkeypatch.setattr("visavis.server.api.operations.described_packs", fail)
             answer = server.get("/v1/models")
         assert (answer.status_code, problem(answer)["code"]) == (500, "internal")
         assert "secret" not in answer.text

@@ -1,10 +1,7 @@
 """Authorisation and rate limits of callers: ``Depends(require("read"))`` guards each route that is not public.
 
-A bucket is kept as one number, the moment at which it will be full again. Source: the generic cell rate algorithm,
-ITU-T I.371, Annex A, which is the same as a token bucket.
-
-It reads two things from ``app.state``: ``keys``, a ``KeyStore``, or None where keys are off; and ``rate``, a
-``RateLimiter``, or None or nothing at all where calls are not counted.
+Source: the generic cell rate algorithm, ITU-T I.371, Annex A, which is the same as a token bucket: a bucket is kept as
+one number, the moment at which it will be full again.
 """
 
 import ipaddress
@@ -12,15 +9,17 @@ import math
 import re
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, TypeAlias
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
+from visavis.config import Scope
 from visavis.errors import InvalidOption
-from visavis.server.keys import KeyRecord, KeyStore, Scope
+from visavis.server.keys import KeyRecord, KeyStore
+from visavis.server.problems import Problem
 
 _PERIODS_S = {"second": 1, "minute": 60, "hour": 3600}
 _HOME_NETWORK = 64  # bits of an IPv6 address that a customer gets from the provider; the others are the customer's
@@ -28,23 +27,14 @@ _HOME_NETWORK = 64  # bits of an IPv6 address that a customer gets from the prov
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many calls at once, and so many again in each period.
-
-    Attributes:
-        count: at least 1.
-        period_s: in seconds.
-    """
+    """So many calls at once, and so many again in each period."""
 
     count: int
     period_s: float
 
     @classmethod
     def parse(cls, text: str) -> "Rate":
-        """Read ``N/second``, ``N/minute`` or ``N/hour``.
-
-        Raises:
-            InvalidOption: it is nothing of the kind.
-        """
+        """Read ``N/second``, ``N/minute`` or ``N/hour``; everything else is an ``InvalidOption``."""
         match = re.fullmatch(r"\s*([1-9][0-9]{0,8})\s*/\s*(second|minute|hour)\s*", text)
         if match is None:
             raise InvalidOption(f"a rate is N/second, N/minute or N/hour with N from 1 on, not {text!r}")
@@ -74,11 +64,7 @@ class RateLimiter:
         return len(self._full_at)
 
     def take(self, caller: str) -> float:
-        """Count a call, if it is allowed.
-
-        Returns:
-            0 where it is; else the seconds after which it will be.
-        """
+        """Count a call, if it is allowed, and return 0; else return the seconds after which it will be."""
         with self._lock:
             now = self._clock()
             self._forget(now)
@@ -95,11 +81,6 @@ class RateLimiter:
             if self._full_at[caller] > now and len(self._full_at) < self._most_callers:
                 return
             del self._full_at[caller]
-
-
-def retry_after(wait_s: float) -> str:
-    """Return the value of the header Retry-After: whole seconds, at least 1."""
-    return str(max(1, math.ceil(wait_s)))
 
 
 def caller_at(address: str) -> str:
@@ -119,68 +100,16 @@ _header = APIKeyHeader(
 )
 
 
-class AccessRefused(Exception):
-    """A call that goes no further; its text is for the caller.
-
-    Attributes:
-        code: stable, for programs.
-        status: of the answer.
-        headers: that the answer must have.
-    """
-
-    code: ClassVar[str]
-    status: ClassVar[int]
-
-    def __init__(self, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.headers: Mapping[str, str] = headers or {}
-
-
-class Unauthorized(AccessRefused):
-    """There is no key, or not a valid one."""
-
-    code = "unauthorized"
-    status = 401
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, {"WWW-Authenticate": "Bearer"})
-
-
-class Forbidden(AccessRefused):
-    """The key is valid and does not allow this."""
-
-    code = "forbidden"
-    status = 403
-
-
-class RateLimited(AccessRefused):
-    """Too many calls; there is room for another in a while."""
-
-    code = "rate_limited"
-    status = 429
-
-    def __init__(self, detail: str, wait_s: float) -> None:
-        super().__init__(detail, {"Retry-After": retry_after(wait_s)})
-
-
 def require(scope: Scope, *, everywhere: bool = False) -> Callable[..., Awaitable[KeyRecord | None]]:
-    """Return a dependency that lets a call pass whose key allows the scope, and gives its record.
+    """Return a dependency that lets a call pass whose key allows the scope, or raises a ``Problem``.
 
     A key that is limited to galleries passes where the path names one of them, or none; what the route then shows of
-    others is the route's affair. Whether a gallery exists makes no difference here.
-
-    Where keys are off it lets every call pass and gives None. Calls are counted by key, and by the caller's address
-    where there is no valid one: so guessing keys is limited too.
+    others is the route's affair. Whether a gallery exists makes no difference here. Calls are counted by key, and by
+    the caller's address where there is no valid one: so guessing keys is limited too.
 
     Args:
         scope: that is needed.
         everywhere: whether the route is about all galleries, so that a key limited to some will not do.
-
-    Raises (the dependency, when it is called):
-        Unauthorized: there is no key, or not a valid one.
-        Forbidden: the key does not allow the scope, or not for this gallery.
-        RateLimited: there were too many calls.
-        KeysUnusable: the keys cannot be read; nobody is let in.
     """
 
     async def check(
@@ -195,31 +124,16 @@ def require(scope: Scope, *, everywhere: bool = False) -> Callable[..., Awaitabl
         if keys is None:
             return None
         if record is None:
-            raise Unauthorized(_WHAT_IS_WRONG[len(secrets)])
+            raise Problem("unauthorized", _WHAT_IS_WRONG[len(secrets)], headers={"WWW-Authenticate": "Bearer"})
         if not record.allows(scope):
-            raise Forbidden(f"this API key has the scope {record.scope}; {scope} is needed")
-        _check_galleries(record, request.path_params.get("gallery"), everywhere=everywhere)
+            raise Problem("forbidden", f"this API key has the scope {record.scope}; {scope} is needed")
+        check_covers(record, request.path_params.get("gallery"))
+        if everywhere and record.galleries:
+            raise Problem("forbidden", "this API key is limited to some galleries; this call is about all")
         request.state.key = record
         return record
 
     return check
-
-
-def check_covers(record: KeyRecord | None, gallery: str) -> None:
-    """Refuse a key that is limited to other galleries.
-
-    Raises:
-        Forbidden: it is.
-    """
-    if record is not None and not record.covers(gallery):
-        raise Forbidden("this API key is limited to other galleries")
-
-
-def _check_galleries(record: KeyRecord, gallery: str | None, *, everywhere: bool) -> None:
-    if gallery is not None:
-        check_covers(record, gallery)
-    if everywhere and record.galleries:
-        raise Forbidden("this API key is limited to some galleries; this call is about all")
 
 
 # By the number of keys that came with a call.
@@ -231,10 +145,40 @@ _WHAT_IS_WRONG = (
 
 
 def _count(request: Request, record: KeyRecord | None) -> None:
-    limiter: RateLimiter | None = getattr(request.app.state, "rate", None)
+    limiter: RateLimiter | None = request.app.state.rate
     if limiter is None:
         return
     address = request.client.host if request.client else "nobody"
     wait_s = limiter.take(f"key {record.id}" if record else caller_at(address))
     if wait_s:
-        raise RateLimited("too many calls; see the header Retry-After", wait_s)
+        headers = {"Retry-After": str(max(1, math.ceil(wait_s)))}
+        raise Problem("rate_limited", "too many calls; see the header Retry-After", headers=headers)
+
+
+def check_covers(record: KeyRecord | None, gallery: str | None) -> None:
+    """Refuse a key that is limited to other galleries."""
+    if record is not None and gallery is not None and not record.covers(gallery):
+        raise Problem("forbidden", "this API key is limited to other galleries")
+
+
+def guards(scope: Scope, *, everywhere: bool = False) -> list[Any]:
+    """Return the dependencies of a route that wants the scope, and knows its query."""
+    return [Depends(require(scope, everywhere=everywhere)), Depends(_known_query)]
+
+
+async def _known_query(request: Request) -> None:
+    """Refuse what stands behind the question mark twice, or is not known to the route."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
+        if names.count(name) > 1:
+            raise Problem("invalid_request", f"{name}: given twice", field=name)
+        if name not in request.scope["endpoint"].query:
+            raise Problem("invalid_request", f"{name}: there is no such option", field=name)
+
+
+async def _key_of(request: Request) -> KeyRecord | None:
+    return getattr(request.state, "key", None)
+
+
+Key: TypeAlias = Annotated[KeyRecord | None, Depends(_key_of)]
+"""The key that a call came with, where keys are required."""

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
-from pathlib import Path
 
 import anyio.to_thread
 
@@ -51,11 +50,7 @@ def check_store(settings: Settings) -> None:
 async def served_galleries(
     settings: Settings, eyes: Eyes, count_expired: Callable[[int], None]
 ) -> AsyncIterator[Galleries]:
-    """Give the galleries of a server, for as long as it runs.
-
-    Raises:
-        SetupError: the store cannot be used.
-    """
+    """Give the galleries of a server, for as long as it runs; a ``SetupError`` where the store cannot be used."""
     store = gallery_store(settings)
     try:
         await anyio.to_thread.run_sync(store.galleries)  # one that cannot be used is found out now
@@ -72,19 +67,17 @@ async def served_galleries(
 
 
 async def keep_expiring(galleries: Galleries, count: Callable[[int], None], every_s: float = _EVERY_S) -> None:
-    """Forget those whose time is over, now and every minute, until it is cancelled.
-
-    Args:
-        galleries: all of them.
-        count: takes how many subjects were forgotten.
-        every_s: how often.
-    """
+    """Forget those whose time is over, now and every ``every_s``, until it is cancelled; count takes how many."""
     reported: set[type[Exception]] = set()
     while True:
         try:
             subjects = await anyio.to_thread.run_sync(galleries.expire)
         except Exception as error:  # noqa: BLE001  # whatever it is, the server goes on, and tries again
-            _report(error, reported)
+            known = isinstance(error, VisavisError)
+            if type(error) not in reported:
+                cause = error if known else ""
+                _log.error("cannot forget those whose time is over: %s", cause, exc_info=None if known else error)
+            reported.add(type(error))
         else:
             reported.clear()
             count(subjects)
@@ -93,34 +86,16 @@ async def keep_expiring(galleries: Galleries, count: Callable[[int], None], ever
         await asyncio.sleep(every_s)
 
 
-def _report(error: Exception, reported: set[type[Exception]]) -> None:
-    """Log an error, but one that comes again and again only once."""
-    if type(error) in reported:
-        return
-    reported.add(type(error))
-    known = isinstance(error, VisavisError)
-    _log.error("cannot forget those whose time is over: %s", error if known else "", exc_info=None if known else error)
-
-
 def _key(settings: Settings) -> bytes | None:
-    if settings.gallery_key is not None:
-        return _read_key(settings.gallery_key, "GALLERY_KEY")
-    if settings.gallery_key_file is not None:
-        return _read_key(_text_of(settings.gallery_key_file), "GALLERY_KEY_FILE")
-    return None
-
-
-def _read_key(text: str, setting: str) -> bytes:
+    name, path = "GALLERY_KEY", settings.gallery_key_file
+    text = settings.gallery_key
     try:
-        return read_key(text)
+        if path is not None:
+            name = "GALLERY_KEY_FILE"
+            with path.open("rb") as file:
+                text = file.read(_MOST_KEY_BYTES).decode("ascii", "replace")
+        return None if text is None else read_key(text)
     except InvalidOption as error:
-        raise InvalidOption(f"{PREFIX}{setting}: {error}") from None
-
-
-def _text_of(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_KEY_BYTES)
+        raise InvalidOption(f"{PREFIX}{name}: {error}") from None
     except OSError as error:
-        raise InvalidOption(f"{PREFIX}GALLERY_KEY_FILE: {path} cannot be read: {error.strerror or error}") from None
-    return data.decode("ascii", "replace")
+        raise InvalidOption(f"{PREFIX}{name}: {path} cannot be read: {error.strerror or error}") from None

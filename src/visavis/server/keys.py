@@ -6,7 +6,6 @@ compute is right for that many random bits: there is nothing to guess.
 
 import hashlib
 import hmac
-import os
 import secrets
 import sqlite3
 import threading
@@ -15,15 +14,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Any, TypeAlias, cast, get_args
 
 import platformdirs
 
-from visavis.errors import InvalidOption, KeysUnusable
+from visavis.config import Scope
+from visavis.errors import InvalidOption, KeysUnusable, SetupError
+from visavis.files import create_private
 from visavis.galleries.checks import check_gallery_name
-
-Scope: TypeAlias = Literal["read", "enrol", "admin"]
-"""What a key allows; each includes those before it."""
+from visavis.galleries.sqlite.file import Schema, open_private_sqlite
 
 _Rows: TypeAlias = list[tuple[Any, ...]]
 
@@ -41,12 +40,10 @@ CREATE TABLE IF NOT EXISTS keys (
     created_at TEXT NOT NULL,
     revoked_at TEXT
 )"""
-# What leads from each version of the schema to the next.
-_MIGRATIONS = (_FIRST_SCHEMA, "ALTER TABLE keys ADD COLUMN galleries TEXT NOT NULL DEFAULT ''")
+_SCHEMA = Schema((_FIRST_SCHEMA, "ALTER TABLE keys ADD COLUMN galleries TEXT NOT NULL DEFAULT ''"))
 _SELECT = "SELECT id, name, scope, created_at, revoked_at, galleries, hash FROM keys"
 _OWNER_ONLY = 0o600
 _OTHERS = 0o077
-_PATIENCE_S = 10.0  # while another process writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +84,7 @@ def default_keys_file() -> Path:
 class KeyStore:
     """The keys in a file, which any number of threads and processes may share; what one revokes, all refuse at once.
 
-    The file is made, for its owner's eyes only, when the first key is.
+    The file is made, for its owner alone, when the first key is. Every method may raise ``KeysUnusable``.
     """
 
     def __init__(self, path: Path, bootstrap: Iterable[tuple[Scope, str]] = ()) -> None:
@@ -112,15 +109,15 @@ class KeyStore:
         Raises:
             InvalidOption: the name is empty, too long or not printable; there is no such scope; or a gallery cannot
                 have such a name.
-            KeysUnusable: the file cannot be written.
         """
         if not (name.strip() and name.isprintable() and len(name) <= _MOST_NAME_LENGTH):
             raise InvalidOption(f"the name of a key must be 1 to {_MOST_NAME_LENGTH} printable characters")
         only = tuple(dict.fromkeys(map(check_gallery_name, galleries)))
         record = KeyRecord(secrets.token_hex(_ID_BYTES), name, _check_scope(scope), _now(), galleries=only)
         secret = f"{_PREFIX}_{record.id}_{secrets.token_hex(_SECRET_BYTES)}"
-        with _translated(self.path):
-            _make_file(self.path)
+        with _translated(self.path), suppress(FileExistsError):
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            create_private(self.path)
         self._execute(
             "INSERT INTO keys (id, name, scope, hash, created_at, galleries) VALUES (?, ?, ?, ?, ?, ?)",
             *(record.id, name, scope, _hash(secret), record.created_at.isoformat(), ",".join(only)),
@@ -128,23 +125,12 @@ class KeyStore:
         return record, secret
 
     def list(self) -> list[KeyRecord]:
-        """Return every key ever made, revoked ones too, oldest first; those of the environment come before.
-
-        Raises:
-            KeysUnusable: the file cannot be read.
-        """
+        """Return every key ever made, revoked ones too, oldest first; those of the environment come before."""
         rows = self._execute(_SELECT + " ORDER BY rowid")
         return [*(record for record, _ in self._bootstrap), *map(_record, rows)]
 
     def revoke(self, id: str) -> KeyRecord | None:  # noqa: A002  # what a record calls it
-        """Make a key invalid, for good and from now on; one that is invalid already stays as it is.
-
-        Returns:
-            The key, or None where the file has none of that ID.
-
-        Raises:
-            KeysUnusable: the file cannot be written.
-        """
+        """Make a key invalid, for good and from now on, and return it; None where the file has none of that ID."""
         if not id.isascii():
             return None
         self._execute("UPDATE keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", _now().isoformat(), id)
@@ -155,9 +141,6 @@ class KeyStore:
         """Return the valid key that this is, or None.
 
         Always asks the file, which takes some ten microseconds: it never answers with what was valid before.
-
-        Raises:
-            KeysUnusable: the file is there and cannot be read.
         """
         if not secret.isascii():
             return None
@@ -189,7 +172,7 @@ class KeyStore:
             except FileNotFoundError:
                 self._close()
                 return []
-            except (sqlite3.Error, OSError):
+            except BaseException:
                 self._close()
                 raise
 
@@ -200,7 +183,7 @@ class KeyStore:
             self._close()
             if status.st_mode & _OTHERS:
                 self.path.chmod(_OWNER_ONLY)
-            self._connection = _open(self.path)
+            self._connection = open_private_sqlite(self.path, _SCHEMA)
             self._opened = (status.st_dev, status.st_ino)
         return self._connection
 
@@ -240,41 +223,6 @@ def _translated(path: Path) -> Iterator[None]:
     """Raise what goes wrong with the file as an error of ours."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, SetupError) as error:
         reason = getattr(error, "strerror", None) or error
         raise KeysUnusable(f"the keys in {path} cannot be used: {reason}") from error
-
-
-def _make_file(path: Path) -> None:
-    """Make the file where there is none, so that nobody else can read it at any moment."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(FileExistsError):  # and not opened where there is: to close it would undo SQLite's locks on it
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, _OWNER_ONLY))
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode=rw"  # never made here, where it would be for everybody's eyes
-    connection = sqlite3.connect(uri, uri=True, timeout=_PATIENCE_S, isolation_level=None, check_same_thread=False)
-    try:
-        _prepare(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    """Set the connection up, and make the table where the file is new, or bring it up to date where it is old."""
-    with suppress(sqlite3.OperationalError):  # another process is doing the same at this moment
-        connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")  # a key that was revoked stays so, come what may
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(_MIGRATIONS):
-        raise sqlite3.DatabaseError("a newer version of visavis wrote it")
-    if version < len(_MIGRATIONS):
-        connection.execute("BEGIN IMMEDIATE")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()  # another process may have been faster
-        for statement in _MIGRATIONS[version:]:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
-        connection.execute("COMMIT")

@@ -1,24 +1,83 @@
-"""Listening sockets, connections with time-outs, and a graceful end of the server."""
+"""Listening sockets, limits on what comes and how long that takes, and a graceful end of the server."""
 
 import asyncio
 import math
 import signal
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
 import h11
 import uvicorn
 from fastapi import FastAPI
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 from uvicorn.supervisors import Multiprocess
 
 from visavis.config import Settings
 from visavis.errors import InvalidOption
-from visavis.server.limits import is_endless
+from visavis.server.problems import Problem
 
+_CLOSE = {"Connection": "close"}  # the rest of the request is not worth reading
+_BODIES_IN_MEMORY = 8
 _GRACE_S = 1.0  # first the application may say that the time is over
+
+
+class BodyLimits:
+    """ASGI middleware: a request that is too large or too slow ends in a ``Problem`` where its body is read.
+
+    What all requests together hold in memory, ``held`` in bytes, is limited too: to eight times what one may hold.
+    """
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int, read_timeout_s: float) -> None:
+        self.held = 0
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+        self._read_timeout_s = read_timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application with a ``receive`` that keeps within the limits."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        deadline = time.monotonic() + self._read_timeout_s
+        announced = Headers(scope=scope).get("content-length", "")
+        received, complete = 0, False
+
+        async def limited() -> Message:
+            """Return the next message of a request; also whether the client has left."""
+            nonlocal received, complete
+            if complete:
+                return await receive()
+            if announced.isascii() and announced.isdigit():
+                self._check(int(announced[:20]))  # a client that announces too much is believed
+            try:
+                message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
+            except asyncio.TimeoutError:
+                detail = f"a request must arrive within {self._read_timeout_s:g} s"
+                raise Problem("request_timeout", detail, headers=_CLOSE) from None
+            count = len(message.get("body", b""))
+            received += count
+            self.held += count
+            complete = not message.get("more_body", False)
+            self._check(received)
+            if self.held > self._max_body_bytes * _BODIES_IN_MEMORY:
+                headers = {"Retry-After": "1", **_CLOSE}
+                raise Problem("overloaded", "too many large requests at once", headers=headers)
+            return message
+
+        try:
+            await self._app(scope, limited, send)
+        finally:
+            self.held -= received
+
+    def _check(self, count: int) -> None:
+        if count > self._max_body_bytes:
+            detail = f"a request may have {self._max_body_bytes:,} bytes"
+            raise Problem("body_too_large", detail, headers=_CLOSE)
 
 
 class TimedConfig(uvicorn.Config):
@@ -28,10 +87,7 @@ class TimedConfig(uvicorn.Config):
 
 
 class TimedProtocol(H11Protocol):
-    """Closes a connection whose request, head or body, is not complete in time; also where its answer was sent.
-
-    A body that may be endless is left to the route that reads it, for as long as that has not answered.
-    """
+    """Closes a connection whose request, head or body, is not complete in time; also where its answer was sent."""
 
     def __init__(
         self,
@@ -74,8 +130,6 @@ class TimedProtocol(H11Protocol):
 
     def _close(self) -> None:
         self._timer = None
-        if self.cycle and not self.cycle.response_complete and is_endless(self.cycle.scope):
-            return
         if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
             self.transport.close()
 
@@ -87,28 +141,23 @@ _LAST_CONNECTIONS_S = 0.1  # those that were made before the socket closes are t
 
 
 def bind(settings: Settings) -> socket.socket:
-    """Return the socket to listen on.
-
-    Raises:
-        InvalidOption: the address cannot be had.
-    """
-    where = f"{settings.host} port {settings.port}"
+    """Return the socket to listen on; an ``InvalidOption`` where the address cannot be had."""
+    listener = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise InvalidOption(f"cannot listen on {where}: {error.strerror or error}") from error
-    try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # a client that does not read its answer is cut off
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * settings.read_timeout_s))
         listener.bind(address)
         listener.listen(_BACKLOG)
     except OSError as error:
-        listener.close()
-        raise InvalidOption(f"cannot listen on {where}: {error.strerror or error}") from error
+        if listener is not None:
+            listener.close()
+        reason = error.strerror or error
+        raise InvalidOption(f"cannot listen on {settings.host} port {settings.port}: {reason}") from error
     listener.set_inheritable(True)
     return listener
 
@@ -122,7 +171,8 @@ def url_of(listener: socket.socket) -> str:
 def serve(app: FastAPI, listener: socket.socket, when_ready: Callable[[], None]) -> None:
     """Serve until a signal ends it; what was accepted is answered first."""
     server = make_server(app, when_ready)
-    _ignore_signals_afterwards()
+    for number in (signal.SIGINT, signal.SIGTERM):  # which uvicorn repeats when all is finished: the exit code is 0
+        signal.signal(number, lambda _number, _frame: None)
     server.run(sockets=[listener])
 
 
@@ -154,12 +204,6 @@ def _config(app: FastAPI | str, settings: Settings) -> TimedConfig:
     )
     config.request_timeout_s = settings.read_timeout_s
     return config
-
-
-def _ignore_signals_afterwards() -> None:
-    """Uvicorn, when all is finished, repeats the signal that ended it; the exit code shall be 0 all the same."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: None)
 
 
 class _Server(uvicorn.Server):

@@ -1,29 +1,26 @@
-"""What operators see: request ids, metrics and logs. Never an image, an embedding, a URL or a query string."""
+"""Request ids, metrics and logs, for operators: never an image, an embedding, a URL or a query string."""
 
 import json
 import logging
 import re
 import secrets
 import time
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from visavis import __version__
-from visavis.errors import ModelMissing, SetupError
 from visavis.models.recognizer import Recognizer
 from visavis.server.pool import WorkerPool
-from visavis.server.problems import INTERNAL_DETAIL, Problem
+from visavis.server.problems import INTERNAL_DETAIL, REQUEST_ID, Problem
 
 _log = logging.getLogger("visavis.server")
 
-_request_id: ContextVar[str] = ContextVar("request_id", default="")
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
 _LATENCIES_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -39,60 +36,30 @@ _FIRST_FAULT = 400
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
-def current_request_id() -> str:
-    """Return the id of the request that is being answered, in its workers too; empty outside."""
-    return _request_id.get()
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """What an answer is about, in numbers.
-
-    Attributes:
-        images: how many were processed.
-        faces: how many were found.
-        enrolled: how many samples were stored.
-        forgotten: how many samples are gone.
-        outcomes: of identifications: "matched", or why a face is nobody.
-    """
-
-    images: int = 0
-    faces: int = 0
-    enrolled: int = 0
-    forgotten: int = 0
-    outcomes: tuple[str, ...] = ()
-
-
-NO_TALLY = Tally()
-
-
 class Metrics:
     """What Prometheus reads; each application has its own. No label names a gallery, a subject or a key."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        self._requests = Counter(
-            "visavis_requests", "Requests answered.", ["method", "route", "status"], registry=self.registry
-        )
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        counter = partial(Counter, registry=registry)
+        self._requests = counter("visavis_requests", "Requests answered.", ["method", "route", "status"])
         self._seconds = Histogram(
             "visavis_request_seconds",
             "From the head of a request to the end of its answer.",
             ["route"],
             buckets=_LATENCIES_S,
-            registry=self.registry,
+            registry=registry,
         )
-        self._images = Counter("visavis_images", "Images processed.", ["route"], registry=self.registry)
-        self._faces = Counter("visavis_faces", "Faces found.", ["route"], registry=self.registry)
-        self._enrolled = Counter("visavis_enrolled_samples", "Samples stored.", registry=self.registry)
-        self._forgotten = Counter("visavis_forgotten_samples", "Samples forgotten by calls.", registry=self.registry)
-        self._expired = Counter("visavis_expired_subjects", "Subjects whose time was over.", registry=self.registry)
-        self._outcomes = Counter(
-            "visavis_identifications", "Faces identified, or why not.", ["outcome"], registry=self.registry
-        )
-        self._model = Info("visavis_model", "The models in use.", registry=self.registry)
+        self._images = counter("visavis_images", "Images processed.", ["route"])
+        self._faces = counter("visavis_faces", "Faces found.", ["route"])
+        self._enrolled = counter("visavis_enrolled_samples", "Samples stored.")
+        self._forgotten = counter("visavis_forgotten_samples", "Samples forgotten by calls.")
+        self.expired = counter("visavis_expired_subjects", "Subjects whose time was over.")
+        self._outcomes = counter("visavis_identifications", "Faces identified, or why not.", ["outcome"])
+        self._model = Info("visavis_model", "The models in use.", registry=registry)
         self._pools = {
-            (pool, fact): Gauge(f"visavis_{pool}_{fact}", text, registry=self.registry)
+            (pool, fact): Gauge(f"visavis_{pool}_{fact}", text, registry=registry)
             for pool in ("pool", "fetch")
             for fact, text in _POOL_FACTS.items()
         }
@@ -102,46 +69,29 @@ class Metrics:
         self._requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def count(self, route: str, tally: Tally) -> None:
-        """Count what an answer is about."""
-        if tally.images:
-            self._images.labels(route).inc(tally.images)
-            self._faces.labels(route).inc(tally.faces)
-        self._enrolled.inc(tally.enrolled)
-        self._forgotten.inc(tally.forgotten)
-        for outcome in tally.outcomes:
+    def count(self, route: str, counts: Mapping[str, Any]) -> None:
+        """Count what an answer of a route is about.
+
+        Args:
+            route: its path.
+            counts: images processed, faces found, samples enrolled and forgotten; outcomes of identifications:
+                "matched", or why a face is nobody.
+        """
+        if "images" in counts:
+            self._images.labels(route).inc(counts["images"])
+            self._faces.labels(route).inc(counts["faces"])
+        self._enrolled.inc(counts.get("enrolled", 0))
+        self._forgotten.inc(counts.get("forgotten", 0))
+        for outcome in counts.get("outcomes", ()):
             self._outcomes.labels(outcome).inc()
 
-    def count_expired(self, subjects: int) -> None:
-        """Count subjects that were forgotten because their time was over."""
-        self._expired.inc(subjects)
-
-    def watch(self, pool: WorkerPool, name: Literal["pool", "fetch"]) -> None:
-        """Show how full a pool is."""
-        for fact in _POOL_FACTS:
-            self._pools[name, fact].set_function(partial(getattr, pool, fact))
-
-    def describe(self, recognizer: Recognizer) -> None:
-        """Show what is in force."""
-        facts = {
-            "version": __version__,
-            "pack": recognizer.pack.name,
-            "runtime": recognizer.runtime.runtime,
-            "precision": recognizer.runtime.precision,
-        }
-        self._model.info(facts)
-
-
-def log_setup_error(error: SetupError) -> None:
-    """Tell those who can mend it; callers are told no more than a code.
-
-    A part of the pack that is not installed may have been left out on purpose, and clients ask for it as often as
-    they like: no alarm, and no traceback.
-    """
-    if isinstance(error, ModelMissing):
-        _log.info("a call was refused: %s", error)
-        return
-    _log.error("the server is not set up correctly", exc_info=error)
+    def watch(self, recognizer: Recognizer, **pools: WorkerPool) -> None:
+        """Show which models are in use, and how full pools are."""
+        for (name, fact), gauge in self._pools.items():
+            gauge.set_function(partial(getattr, pools[name], fact))
+        runtime = recognizer.runtime
+        facts = {"pack": recognizer.pack.name, "runtime": runtime.runtime, "precision": runtime.precision}
+        self._model.info({"version": __version__, **facts})
 
 
 class Observed:
@@ -158,7 +108,7 @@ class Observed:
             return
         offered = Headers(scope=scope).get("x-request-id", "")
         request_id = offered if _SANE_ID.fullmatch(offered) else secrets.token_hex(8)
-        _request_id.set(request_id)
+        REQUEST_ID.set(request_id)
         start = time.perf_counter()
         status = 0
 
@@ -177,7 +127,7 @@ class Observed:
         except Exception:  # noqa: BLE001  # whatever it is, the client gets an answer
             _log.exception("a request failed")
             if not status:
-                await Problem("internal", INTERNAL_DETAIL).to_response(request_id)(scope, receive, observed)
+                await Problem("internal", INTERNAL_DETAIL).to_response()(scope, receive, observed)
         finally:
             self._record(scope, status or _NO_ANSWER, time.perf_counter() - start)
 
@@ -225,7 +175,7 @@ class _TextLines(logging.Formatter):
 
 def _facts(record: logging.LogRecord) -> dict[str, object]:
     given: dict[str, object] = getattr(record, "facts", {})
-    request_id = current_request_id()
+    request_id = REQUEST_ID.get()
     facts = {**given, "request_id": request_id} if request_id else given
     return {name: value for name, value in facts.items() if value is not None}
 

@@ -1,87 +1,92 @@
 """OpenAPI document: what FastAPI cannot know by itself."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import GenericAlias
+from typing import Any, TypeVar, cast
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
 
-from visavis.server.problems import KINDS, MEDIA_TYPE
-from visavis.server.requests import GALLERY_PATTERN, MOST_IMAGES, ProblemDetails, Query
+from visavis.record import Record
+from visavis.server.problems import KINDS, MEDIA_TYPE, ProblemDetails
+from visavis.server.reading import MOST_IMAGES, Request
 
+_Route = TypeVar("_Route", bound=Callable[..., Any])
 _REF = "#/components/schemas/{model}"
 _PROBLEM = {"$ref": _REF.format(model=ProblemDetails.__name__)}
-_REQUEST_ID = {"X-Request-Id": {"description": "Names this request in the server's log.", "schema": {"type": "string"}}}
+_TEXT = {"type": "string"}
+_REQUEST_ID = {"X-Request-Id": {"description": "Names this request in the server's log.", "schema": _TEXT}}
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
-_AUTHENTICATE = {"WWW-Authenticate": {"description": "How to send a key.", "schema": {"type": "string"}}}
+_AUTHENTICATE = {"WWW-Authenticate": {"description": "How to send a key.", "schema": _TEXT}}
 _EXTRA_HEADERS: Mapping[int, Mapping[str, Any]] = {401: _AUTHENTICATE, 429: _RETRY_AFTER, 503: _RETRY_AFTER}
+ETAG = {"ETag": {"description": "The subject's state, for If-Match and If-None-Match.", "schema": _TEXT}}
+LOCATION = {"Location": {"description": "The gallery's path.", "schema": _TEXT}}
 
-FOR_EVERY_CALL = ("unauthorized", "forbidden", "rate_limited", "internal")
-FOR_BODIES = ("request_timeout", "body_too_large", "unsupported_media_type", "invalid_request", "overloaded")
+_PROBLEMS = "x-problems"
+_FOR_KEYS = ("unauthorized", "forbidden", "rate_limited", "internal")
+_FOR_BODIES = ("request_timeout", "body_too_large", "unsupported_media_type", "invalid_request", "overloaded")
+# Also reading may write: those whose time is over are forgotten first.
+_OF_GALLERIES = ("invalid_request", "overloaded", "store_unavailable", "store_full")
+_OF_PATHS = {f"{{{name}}}": f"{name}_not_found" for name in ("gallery", "subject")}
 _MALFORMED = 400
 
 
-def problem_answers(*codes: str, malformed: bool = False) -> dict[int | str, dict[str, Any]]:
-    """Return the error answers of these codes, as FastAPI's ``responses`` takes them.
-
-    Args:
-        codes: which there are.
-        malformed: whether "invalid_request" also comes with the status 400.
-    """
-    found: dict[int, list[str]] = {}
-    for code in codes:
-        found.setdefault(KINDS[code].status, []).append(code)
-    if malformed:
-        found[_MALFORMED] = ["invalid_request"]
-    return {status: _problem_answer(status, found[status]) for status in sorted(found)}
+def header(name: str, text: str, **schema: object) -> dict[str, Any]:
+    """Return the description of a header that a route reads itself."""
+    return {"name": name, "in": "header", "description": text, "schema": {"type": "string", **schema}}
 
 
-def document(
-    model: type[BaseModel],
+def about(
     *codes: str,
     status: int = 200,
     headers: Mapping[str, Any] | None = None,
     also: Mapping[int | str, Any] | None = None,
+    takes: Sequence[Mapping[str, Any]] = (),
+    body: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return what a decorator of a route that takes a body says about its answers.
+    """Return what a decorator of a route says of it besides.
 
     Args:
-        model: of the answer.
-        codes: of errors, besides those that every such call may have.
+        codes: of problems, besides those that all routes like it may have.
         status: of the answer.
         headers: of the answer, as OpenAPI describes them.
-        also: further answers.
+        also: further answers; that of the status may have a description, too.
+        takes: headers of the request.
+        body: of the request, where it is no model, by media type.
     """
-    answer = {"model": model, **({"headers": dict(headers)} if headers else {})}
-    answers = problem_answers(*FOR_EVERY_CALL, *FOR_BODIES, *codes, malformed=True)
-    return {"status_code": status, "responses": {status: answer, **(also or {}), **answers}}
+    extra: dict[str, Any] = {_PROBLEMS: codes, "parameters": list(takes)}
+    if body is not None:
+        extra["requestBody"] = {"required": False, "content": dict(body)}
+    answer = {status: {"headers": dict(headers)}} if headers else {}
+    return {"status_code": status, "responses": {**answer, **(also or {})}, "openapi_extra": extra}
 
 
-def json_body(model: type[BaseModel], *, example: Any = None, form: Mapping[str, Any] | None = None) -> dict[str, Any]:  # noqa: ANN401  # JSON
-    """Return the description of a body that is JSON, or also a form of this schema."""
-    content: dict[str, Any] = {"application/json": {"schema": {"$ref": _REF.format(model=model.__name__)}}}
-    if example is not None:
-        content["application/json"]["example"] = example
-    if form is not None:
-        content["multipart/form-data"] = {"schema": dict(form)}
-    return {"requestBody": {"required": True, "content": content}}
+def answers(model: type[Record]) -> Callable[[_Route], _Route]:
+    """Return a decorator that tells what a route answers that does not run in a worker."""
+
+    def decorate(route: _Route) -> _Route:
+        vars(route)["answer"] = model
+        return route
+
+    return decorate
 
 
-def install(app: FastAPI, requests: Sequence[type[BaseModel]], max_images: int) -> None:
-    """Let the application serve the whole document, these requests included."""
+def install(app: FastAPI, routes: Sequence[Any], max_images: int) -> None:
+    """Let the application serve the whole document."""
 
     def complete() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _complete(app, requests, max_images)
+            app.openapi_schema = _complete(app, routes, max_images)
         return app.openapi_schema
 
     app.openapi = complete  # type: ignore[method-assign]  # as FastAPI says
 
 
-def _complete(app: FastAPI, requests: Sequence[type[BaseModel]], max_images: int) -> dict[str, Any]:
-    schema = get_openapi(
+def _complete(app: FastAPI, routes: Sequence[Any], max_images: int) -> dict[str, Any]:
+    document = get_openapi(
         title=app.title,
         version=app.version,
         summary=app.summary,
@@ -90,27 +95,67 @@ def _complete(app: FastAPI, requests: Sequence[type[BaseModel]], max_images: int
         tags=app.openapi_tags,
         license_info=app.license_info,
     )
-    models: list[type[BaseModel]] = [*requests, ProblemDetails]
-    _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
-    schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-    schemas |= definitions["$defs"]
-    for operations in schema["paths"].values():
-        for operation in operations.values():
-            for status, answer in operation["responses"].items():
-                answer["headers"] = {**_REQUEST_ID, **_EXTRA_HEADERS.get(int(status), {}), **answer.get("headers", {})}
-    _limit(schema, max_images)
-    return schema
+    bodies: set[type[Any]] = set()
+    records: set[type[Any]] = {ProblemDetails}
+    for route, operation in _operations(document, routes):
+        body, answer = (getattr(route.endpoint, name, None) for name in ("body", "answer"))
+        if body is not None:
+            bodies.add(body)
+            operation["requestBody"] = _request_body(body)
+        if isinstance(answer, type) and issubclass(answer, Record):
+            records.add(answer)
+            for status, told in operation["responses"].items():
+                if "content" in told or int(status) == route.status_code:
+                    told["content"] = {"application/json": {"schema": {"$ref": _REF.format(model=answer.__name__)}}}
+        operation["responses"] |= _problem_answers(route.path, operation)
+        for status, told in operation["responses"].items():
+            told["headers"] = {**_REQUEST_ID, **_EXTRA_HEADERS.get(int(status), {}), **told.get("headers", {})}
+    document["components"]["schemas"] = _schemas(records, "serialization") | _schemas(bodies, "validation")
+    _limit(document, max_images)
+    return document
 
 
-def _limit(node: object, max_images: int) -> None:
-    """Say how many images there may be, wherever that is marked."""
-    if isinstance(node, dict):
-        if node.pop(MOST_IMAGES, False):
-            node["maxItems"] = max_images
-        node = list(node.values())
-    if isinstance(node, list):
-        for child in node:
-            _limit(child, max_images)
+def _schemas(models: Iterable[type[Any]], mode: JsonSchemaMode) -> dict[str, Any]:
+    """Return the schemas of models and of what they hold, by name; all at once, so that each is made once."""
+    together = TypeAdapter(cast("Any", GenericAlias(tuple, tuple(models))))
+    schemas: dict[str, Any] = together.json_schema(ref_template=_REF, mode=mode)["$defs"]
+    return schemas
+
+
+def _operations(document: Mapping[str, Any], routes: Iterable[object]) -> Iterator[tuple[APIRoute, dict[str, Any]]]:
+    for route in routes:
+        if isinstance(route, APIRoute) and route.include_in_schema:
+            for method in route.methods or ():
+                yield route, document["paths"][route.path][method.lower()]
+
+
+def _request_body(model: type[Request]) -> dict[str, Any]:
+    """Describe a body that is JSON, or also a form."""
+    content: dict[str, Any] = {"application/json": {"schema": {"$ref": _REF.format(model=model.__name__)}}}
+    if model.example is not None:
+        content["application/json"]["example"] = model.example
+    form = model.form()
+    if form is not None:
+        content["multipart/form-data"] = {"schema": form}
+    return {"required": True, "content": content}
+
+
+def _problem_answers(path: str, operation: dict[str, Any]) -> dict[str, Any]:
+    """Return the error answers of an operation."""
+    of_galleries = path.startswith(("/v1/galleries", "/v1/log"))
+    codes = [
+        *(_FOR_KEYS if "security" in operation else ()),
+        *(_FOR_BODIES if operation.get("requestBody", {}).get("required") else ()),
+        *(_OF_GALLERIES if of_galleries else ()),
+        *(code for name, code in _OF_PATHS.items() if name in path),
+        *operation.pop(_PROBLEMS, ()),
+    ]
+    found: dict[int, list[str]] = {}
+    for code in codes:
+        found.setdefault(KINDS[code].status, []).append(code)
+    if "invalid_request" in codes:
+        found[_MALFORMED] = ["invalid_request"]
+    return {str(status): _problem_answer(status, found[status]) for status in sorted(found)}
 
 
 def _problem_answer(status: int, codes: Sequence[str]) -> dict[str, Any]:
@@ -127,89 +172,12 @@ def _problem_answer(status: int, codes: Sequence[str]) -> dict[str, Any]:
     return {"description": "; or: ".join(titles), "content": {MEDIA_TYPE: {"schema": _PROBLEM, "example": example}}}
 
 
-_NAME = {"type": "string", "pattern": GALLERY_PATTERN}
-_ID = {"type": "string", "minLength": 1, "maxLength": 200}
-_TAGS = {"type": "string"}
-_KEY = {"type": "string", "minLength": 1, "maxLength": 180, "pattern": "^[ -~]+$"}
-
-_PATH: Mapping[str, Mapping[str, Any]] = {
-    "gallery": {"description": "A gallery's name.", "schema": _NAME, "example": "team"},
-    "subject": {
-        "description": "A subject's ID, percent-encoded.",
-        "schema": _ID,
-        "example": "ada",
-    },
-    "sample": {"description": "A sample's ID.", "schema": {"type": "integer", "minimum": 1}, "example": 1},
-}
-IF_MATCH: Mapping[str, Any] = {
-    "name": "If-Match",
-    "in": "header",
-    "description": "Entity tags: go on only where the subject is in one of these states; `*` for any.",
-    "schema": _TAGS,
-}
-IF_NONE_MATCH: Mapping[str, Any] = {
-    "name": "If-None-Match",
-    "in": "header",
-    "description": "Entity tags: answer 304 where the subject still is in one of these states.",
-    "schema": _TAGS,
-}
-IDEMPOTENCY_KEY: Mapping[str, Any] = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "A call repeated with the same key enrols nobody twice. 1 to 180 printable ASCII characters.",
-    "schema": _KEY,
-}
-ETAG = {"ETag": {"description": "The subject's state, for If-Match and If-None-Match.", "schema": {"type": "string"}}}
-LOCATION = {"Location": {"description": "The gallery's path.", "schema": {"type": "string"}}}
-
-# Also reading may write: those whose time is over are forgotten first.
-_OF_GALLERIES = ("invalid_request", "overloaded", "store_unavailable", "store_full")
-
-
-def inputs(
-    path: str,
-    *headers: Mapping[str, Any],
-    query: type[Query] = Query,
-    body: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return what a decorator of a route says about what it takes, as ``openapi_extra``."""
-    named = [
-        {"name": name, "in": "path", "required": True, **part} for name, part in _PATH.items() if f"{{{name}}}" in path
-    ]
-    return {"parameters": [*named, *map(dict, headers), *_of_query(query)], **(body or {})}
-
-
-def answers(
-    model: type[BaseModel],
-    *codes: str,
-    headers: Mapping[str, Any] | None = None,
-    also: Mapping[int | str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return what a decorator of a route without a body says about its answers.
-
-    Args:
-        model: of the answer.
-        codes: of errors, besides those that all calls to galleries may have.
-        headers: of the answer.
-        also: further answers.
-    """
-    answer = {"model": model, **({"headers": dict(headers)} if headers else {})}
-    return {"status_code": 200, "responses": {200: answer, **(also or {}), **errors(*codes)}}
-
-
-def errors(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """Return the errors of a call to galleries, as OpenAPI describes them."""
-    return problem_answers(*FOR_EVERY_CALL, *_OF_GALLERIES, *codes, malformed=True)
-
-
-def _of_query(query: type[Query]) -> list[dict[str, Any]]:
-    properties = query.model_json_schema()["properties"] if query.model_fields else {}
-    return [
-        {
-            "name": name,
-            "in": "query",
-            "description": schema.pop("description", ""),
-            "schema": {key: value for key, value in schema.items() if key not in ("title", "examples")},
-        }
-        for name, schema in properties.items()
-    ]
+def _limit(node: object, max_images: int) -> None:
+    """Say how many images there may be, wherever that is marked."""
+    if isinstance(node, dict):
+        if node.pop(MOST_IMAGES, False):
+            node["maxItems"] = max_images
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            _limit(child, max_images)

@@ -1,15 +1,25 @@
-"""Everything that can go wrong, as problem details (RFC 9457): the one table from error to HTTP status."""
+"""Problem details (RFC 9457) of everything that can go wrong: the one table from error to HTTP status."""
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from starlette.responses import Response
 
 from visavis import errors
+from visavis.record import Record
+
+_log = logging.getLogger("visavis.server")
 
 MEDIA_TYPE = "application/problem+json"
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+"""Names the request that is being answered, in its workers too; empty outside."""
+_MOST_ERRORS = 20
+_FAULT = 500  # of the server's, and above
 
 
 class Kind(NamedTuple):
@@ -20,6 +30,7 @@ class Kind(NamedTuple):
 
 
 LIBRARY: Mapping[type[errors.VisavisError], Kind] = {
+    **dict.fromkeys(errors.SetupError.__subclasses__(), Kind(500, "The server is not set up correctly")),
     errors.ImageNotFound: Kind(422, "There is no such image"),
     errors.ImageUnreadable: Kind(422, "The image cannot be read"),
     errors.ImageTooLarge: Kind(413, "The image is too large"),
@@ -46,21 +57,10 @@ LIBRARY: Mapping[type[errors.VisavisError], Kind] = {
     errors.SubjectConflict: Kind(409, "The face is somebody else's"),
     errors.KeyReused: Kind(409, "The idempotency key was used before"),
     errors.VersionMismatch: Kind(412, "The subject has changed"),
-    errors.ModelMissing: Kind(500, "The server is not set up correctly"),
-    errors.ModelCorrupt: Kind(500, "The server is not set up correctly"),
-    errors.LicenceNotAccepted: Kind(500, "The server is not set up correctly"),
-    errors.PullFailed: Kind(500, "The server is not set up correctly"),
-    errors.RuntimeMissing: Kind(500, "The server is not set up correctly"),
-    errors.RuntimeFailed: Kind(500, "The server is not set up correctly"),
-    errors.KeysUnusable: Kind(500, "The server is not set up correctly"),
     errors.StoreUnavailable: Kind(503, "The store of galleries is not available"),
     errors.StoreDamaged: Kind(500, "The store of galleries is damaged"),
-    errors.StoreForeign: Kind(500, "The server is not set up correctly"),
-    errors.StoreOutdated: Kind(500, "The server is not set up correctly"),
-    errors.StoreReadOnly: Kind(500, "The server is not set up correctly"),
     errors.StoreFull: Kind(507, "The store of galleries is full"),
     errors.GalleryLocked: Kind(500, "The gallery is locked"),
-    errors.DriverMissing: Kind(500, "The server is not set up correctly"),
     errors.ServerUnreachable: Kind(502, "Another server does not answer"),
     errors.ServerOverloaded: Kind(503, "Another server is busy"),
 }
@@ -99,6 +99,52 @@ _PART_MISSING = (
 _SOURCE = re.compile(r"^<[a-zA-Z ]+>: ")  # how the library's messages call an image that is no file
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldError(Record):
+    """One of several things that are wrong."""
+
+    _sparse = True
+
+    field: str
+    """Where."""
+    message: str
+    """Why, for people."""
+    code: str | None = None
+    """As of a problem; not everywhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemDetails(Record):
+    """What went wrong, as RFC 9457 says it; programs may rely on `code`."""
+
+    _sparse = True
+
+    type: str
+    """A URN of the code."""
+    title: str
+    """The same for all problems of the code."""
+    status: int
+    """Of HTTP."""
+    detail: str
+    """What to mend, for people."""
+    code: str
+    """Stable, for programs."""
+    request_id: str
+    """By which the server's log knows the request."""
+    field: str | None = None
+    """The offending part of the request."""
+    errors: tuple[FieldError, ...] | None = None
+    """Where several things are wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Record):
+    """An image, or an embedding, that could not be used; the others are not affected."""
+
+    error: ProblemDetails
+    """Why."""
+
+
 class Problem(Exception):
     """Ends a request with an error answer.
 
@@ -106,7 +152,7 @@ class Problem(Exception):
         code: stable, a key of the table.
         detail: for people: what to mend.
         field: the offending part of the request.
-        errors: several of them, each with "field" and "message", perhaps a "code".
+        errors: several of them.
         headers: of the answer.
         status: in place of the table's.
     """
@@ -117,55 +163,80 @@ class Problem(Exception):
         detail: str,
         *,
         field: str | None = None,
-        errors: Sequence[Mapping[str, str]] = (),
+        errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
         status: int | None = None,
     ) -> None:
         super().__init__(detail)
-        kind = KINDS[code]
         self.code = code
         self.detail = detail
         self.field = field
         self.errors = errors
         self.headers = headers or {}
-        self.status = status or kind.status
-        self.title = kind.title
+        self.status = status or KINDS[code].status
 
-    def to_dict(self, request_id: str) -> dict[str, Any]:
-        """Return the members of the problem details object."""
-        members: dict[str, Any] = {
-            "type": f"urn:visavis:problem:{self.code}",
-            "title": self.title,
-            "status": self.status,
-            "detail": self.detail,
-            "code": self.code,
-            "request_id": request_id,
-        }
-        if self.field is not None:
-            members["field"] = self.field
-        if self.errors:
-            members["errors"] = [dict(error) for error in self.errors]
-        return members
+    @property
+    def details(self) -> ProblemDetails:
+        """The problem details object."""
+        return ProblemDetails(
+            type=f"urn:visavis:problem:{self.code}",
+            title=KINDS[self.code].title,
+            status=self.status,
+            detail=self.detail,
+            code=self.code,
+            request_id=REQUEST_ID.get(),
+            field=self.field,
+            errors=tuple(self.errors) or None,
+        )
 
-    def to_response(self, request_id: str) -> Response:
+    def to_response(self) -> Response:
         """Return the answer."""
-        body = json.dumps(self.to_dict(request_id), separators=(",", ":"))
+        body = json.dumps(self.details.to_dict(), separators=(",", ":"))
         return Response(body, self.status, headers=dict(self.headers), media_type=MEDIA_TYPE)
 
 
-def from_library(error: errors.VisavisError, field: str | None = None) -> Problem:
-    """Return the problem that an error of the library is.
+def invalid(found: Sequence[Any], status: int | None = None) -> Problem:
+    """Return the problem that pydantic's errors are: where and why, without the values."""
+    errors = [FieldError(field=_place(error["loc"]), message=_message(error)) for error in found[:_MOST_ERRORS]]
+    first = errors[0]
+    detail = f"{first.field}: {first.message}" if first.field else first.message
+    return Problem("invalid_request", detail, field=first.field or None, errors=errors, status=status)
 
-    Set-up errors keep their code, and their cause to the log; but a part of the pack that is not installed is, to the
-    caller, nothing that the server can do.
+
+def _place(path: Sequence[int | str]) -> str:
+    """Return where an error is; FastAPI puts the part of the request before."""
+    return ".".join(map(str, path[1:] if path[:1] in (("query",), ("path",), ("header",)) else path))
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    """Return what is wrong, without the field's name, which is told beside it."""
+    name = str(error["loc"][-1]) if error["loc"] else ""
+    return str(error["msg"]).removeprefix("Value error, ").removeprefix(f"{name} ")
+
+
+def from_library(error: errors.VisavisError, field: str | None = None) -> Problem:
+    """Return the problem that an error of the library is; callers are told no more of set-up errors than their code.
+
+    Their cause is for the log, for those who can mend it. But a part of the pack that is not installed may have been
+    left out on purpose, and clients ask for it as often as they like: no alarm, and no traceback.
     """
     if isinstance(error, errors.ModelMissing):
+        _log.info("a call was refused: %s", error)
         return Problem("unsupported_pack", _PART_MISSING, field=field)
+    if isinstance(error, errors.SetupError):
+        _log.error("the server is not set up correctly", exc_info=error)
     status = LIBRARY[type(error)].status
-    if status < 500:  # noqa: PLR2004  # HTTP
+    if status < _FAULT:
         return Problem(error.code, _detail(error), field=field)
     detail, headers = _SAYABLE.get(type(error), (INTERNAL_DETAIL, {}))
     return Problem(error.code, detail, field=field, headers=headers)
+
+
+def failed(error: errors.VisavisError, field: str) -> Failed:
+    """Return what stands in place of a result; a fault of the server's is raised: it is the whole call's."""
+    if not isinstance(error, errors.InputError | errors.StateError):
+        raise error
+    return Failed(error=from_library(error, field).details)
 
 
 def _detail(error: errors.VisavisError) -> str:

@@ -1,35 +1,43 @@
-"""Checked values from requests: bodies, forms, images, queries and paths."""
+"""Bodies of requests: JSON and forms, the images in them, and their checks."""
 
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
-from urllib.parse import unquote_to_bytes
+from functools import cache
+from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
-from fastapi import Request
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails, from_json
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic_core import from_json
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import Field, File, FormParser, parse_options_header
+from python_multipart.multipart import Field as FormField
+from python_multipart.multipart import File, FormParser, parse_options_header
+from typing_extensions import Self
 
-from visavis.errors import InvalidImage, VisavisError
-from visavis.server.problems import Problem
-from visavis.server.requests import Image, Query
+from visavis.errors import InputError, InvalidImage
+from visavis.fetch import FetchPolicy, fetch
+from visavis.options import Option
+from visavis.server.problems import Problem, invalid
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
+FORM = "multipart/form-data"
+MOST_IMAGES = "x-most-images"
+"""Marks lists in a schema that may have as many items as the server takes images."""
+MAX_URL_LENGTH = 2048
+GALLERY_PATTERN = "^[a-z0-9][a-z0-9._-]{0,63}$"
+_JSON = ("", "application/json")
 # A list costs some twenty times its two brackets: with these, a JSON body costs some 250 MB at worst.
 _MOST_NUMBERS = 4_000_000
 _MOST_LISTS = 1_500_000
 _MOST_PARTS_BESIDES_IMAGES = 16
-_MOST_ERRORS = 20
-_DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+_MOST_CHANNELS = 4
 _FULL = 255
+_DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,66 +53,124 @@ class Body:
         return self.content_type.partition(";")[0].strip().lower()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Encoded:
-    """An image as the bytes of a file."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Base64:
-    """An image as the bytes of a file, in base64 or as a data URI."""
-
-    text: str
+def read_json(data: bytes, what: str = "the body") -> Any:  # noqa: ANN401  # JSON
+    """Return what JSON says; a ``Problem`` where it is none, as NaN is, or has unreasonably many lists or numbers."""
+    if data.count(b",") >= _MOST_NUMBERS or data.count(b"[") + data.count(b"{") > _MOST_LISTS:
+        detail = "too many numbers or lists; larger images fit when they are encoded, as files or in base64"
+        raise Problem("body_too_large", detail)
+    try:
+        return from_json(data, allow_inf_nan=False)
+    except ValueError as error:
+        raise Problem("invalid_request", f"{what} is not JSON: {error}", status=400) from None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Pixels:
-    """An image as nested lists of numbers."""
-
-    rows: list[Any]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Url:
-    """An image that must be fetched."""
-
-    url: str
+def check(model: type[_Model], value: object, *, status: int | None = None) -> _Model:
+    """Return a validated value, or raise a ``Problem`` that says where and why it is not valid, without the values."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise invalid(error.errors(include_url=False, include_context=False, include_input=False), status) from None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Unusable:
-    """An image that could not be fetched."""
-
-    error: VisavisError
-
-
-Source: TypeAlias = Encoded | Base64 | Pixels | Url | Unusable
-
-
-def source_of(image: Image) -> Source:
-    """Return the form in which an image came."""
-    (form,) = image.model_fields_set
-    forms: dict[str, type[Base64 | Url | Pixels]] = {"base64": Base64, "url": Url, "array": Pixels}
-    return forms[form](getattr(image, form))
+_PIXEL = {"type": "array", "items": {"type": "number"}, "minItems": 1, "maxItems": _MOST_CHANNELS}
+_ROW = {"type": "array", "minItems": 1, "items": {"anyOf": [{"type": "number"}, _PIXEL]}}
+ARRAY_SCHEMA: Mapping[str, Any] = {
+    "type": "array",
+    "minItems": 1,
+    "items": _ROW,
+    "description": "Rows of pixels, each a number or 1, 3 (RGB) or 4 (RGBA) numbers from 0 to 255.",
+}
 
 
-def load(source: Source) -> bytes | NDArray[np.uint8]:
-    """Return what the library reads.
+def check_array(value: object) -> list[Any]:
+    """Return rows of numbers or of pixels, if it is such; whether they make an image is for later."""
+    if isinstance(value, list) and value and all(map(_is_row, value)):
+        return value
+    raise ValueError(f"must be rows of numbers, or of pixels of 1 to {_MOST_CHANNELS} numbers")
 
-    Raises:
-        InputError: it is no image.
-    """
-    if isinstance(source, Encoded):
-        return source.data
-    if isinstance(source, Base64):
-        return _from_base64(source.text)
-    if isinstance(source, Pixels):
-        return _from_rows(source.rows)
-    if isinstance(source, Unusable):
-        raise source.error
-    raise AssertionError("URLs are fetched before images are loaded")
+
+def _is_row(row: object) -> bool:
+    if not isinstance(row, list) or not row:
+        return False
+    kinds = set(map(type, row))
+    pixels = [item for item in row if type(item) is list] if list in kinds else []
+    for pixel in pixels:
+        kinds.update(map(type, pixel))
+    return kinds <= {int, float, list} and all(
+        1 <= len(pixel) <= _MOST_CHANNELS and list not in map(type, pixel) for pixel in pixels
+    )
+
+
+class Strict(BaseModel):
+    """A part of a request: nothing is guessed, and nothing unknown is passed over."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+def _one_of(schema: dict[str, Any]) -> None:
+    """Say in JSON schema that an image has exactly one of its members."""
+    properties = schema.pop("properties")
+    schema.pop("additionalProperties")
+    schema.pop("type")
+    properties["array"] = dict(ARRAY_SCHEMA)
+    schema["oneOf"] = [
+        {"type": "object", "title": name, "properties": {name: part}, "required": [name], "additionalProperties": False}
+        for name, part in properties.items()
+    ]
+
+
+class Image(Strict):
+    """An image, in exactly one of three forms."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of)
+
+    base64: Annotated[str, Option("An encoded image in base64, or a data URI.")] = ""
+    url: Annotated[
+        str,
+        Option("Where to fetch an encoded image, by http or https.", at_most=MAX_URL_LENGTH),
+        Field(min_length=1),
+    ] = ""
+    array: Annotated[Any, AfterValidator(check_array)] = None
+    _data: bytes | InputError | None = PrivateAttr(None)  # of a file, or what was fetched
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("needs exactly one of base64, url and array")
+        return self
+
+    @classmethod
+    def of_file(cls, data: bytes) -> "Image":
+        """Return an image that came as a file."""
+        return cls.model_construct({"base64"}, _data=data)  # which passes for a valid one
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it must be fetched before it can be loaded."""
+        return bool(self.url) and self._data is None
+
+    def fetch(self, policy: FetchPolicy) -> None:
+        """Fetch it; ``load`` tells what went wrong, if anything did."""
+        try:
+            self._data = fetch(self.url, policy)
+        except InputError as error:
+            self._data = error
+
+    def load(self) -> bytes | NDArray[np.uint8]:
+        """Return what the library reads; an ``InputError`` where it is no image, or could not be fetched."""
+        if isinstance(self._data, InputError):
+            raise self._data
+        if self._data is not None:
+            return self._data
+        return _from_base64(self.base64) if self.array is None else _from_rows(self.array)
+
+
+def loaded(image: Image) -> Any:  # noqa: ANN401  # what the library reads
+    """Return what the library reads, or the error in its place."""
+    try:
+        return image.load()
+    except InputError as error:
+        return error
 
 
 def _from_base64(text: str) -> bytes:
@@ -129,52 +195,124 @@ def _from_rows(rows: list[Any]) -> NDArray[np.uint8]:
     return np.rint(array).astype(np.uint8)
 
 
-def read_json(data: bytes, what: str = "the body") -> Any:  # noqa: ANN401  # JSON
-    """Return what a JSON text says; NaN and infinity are not JSON.
+class Request(Strict):
+    """A body: JSON, or a form where it has images.
 
-    Raises:
-        Problem: it is none, or holds more lists or numbers than is reasonable.
+    Attributes:
+        example: for the OpenAPI document.
     """
-    if data.count(b",") >= _MOST_NUMBERS or data.count(b"[") + data.count(b"{") > _MOST_LISTS:
-        detail = "too many numbers or lists; larger images fit when they are encoded, as files or in base64"
-        raise Problem("body_too_large", detail)
-    try:
-        return from_json(data, allow_inf_nan=False)
-    except ValueError as error:
-        raise Problem("invalid_request", f"{what} is not JSON: {error}", status=400) from None
+
+    example: ClassVar[Mapping[str, Any] | None] = None
+
+    @property
+    def pictures(self) -> list[Image]:
+        """All images that it holds."""
+        members = [getattr(self, name) for name in _files(type(self))]
+        return [image for member in members for image in (member if isinstance(member, list) else [member]) if image]
+
+    @classmethod
+    def read(cls, body: Body, max_images: int) -> Self:
+        """Read a body; a ``Problem`` where it is not valid, of another content type, or has too many images."""
+        if body.media_type == FORM and _files(cls):
+            return check(cls, _read_form(cls, body, max_images))
+        if body.media_type not in _JSON:
+            also = f" or {FORM}" if _files(cls) else ""
+            raise Problem("unsupported_media_type", f"send application/json{also}")
+        value = read_json(body.data)
+        images = value.get("images") if isinstance(value, dict) else None
+        if isinstance(images, list) and len(images) > max_images:  # before each is looked at
+            raise Problem("invalid_request", f"images: at most {max_images}", field="images")
+        return check(cls, value)
+
+    @classmethod
+    def form(cls) -> dict[str, Any] | None:
+        """Return the schema of the form, derived from that of the JSON; None where there are no images."""
+        files = _files(cls)
+        if not files:
+            return None
+        members = {
+            name: {"type": "array", "items": _FILE, "minItems": 1, MOST_IMAGES: True} if several else _FILE
+            for name, several in files.items()
+        }
+        for name, (kinds, schema) in _texts(cls).items():
+            told = {key: schema[key] for key in ("description", "enum", "default") if schema.get(key) is not None}
+            if kinds == {"boolean"}:
+                told |= {"enum": ["true", "false"], "default": str(schema.get("default", False)).lower()}
+            elif "enum" not in told:
+                told.pop("default", None)
+            for kind in kinds & _AS_TEXT.keys():
+                told["description"] = f"{told['description']} {_AS_TEXT[kind]}"
+            members[name] = {**told, "type": "string"}
+        return {"type": "object", "properties": members, "required": list(files)}
 
 
-def check(model: type[_Model], value: object, *, status: int | None = None) -> _Model:
-    """Return a validated request.
+_FILE = {"type": "string", "format": "binary"}
+_AS_TEXT = {"array": "With commas between them.", "object": "As JSON."}
+_FLAG = {"true": True, "false": False}
+_Texts: TypeAlias = Mapping[str, tuple[frozenset[str], Mapping[str, Any]]]
 
-    Raises:
-        Problem: it is not valid; its ``errors`` say where and why, without the values.
+
+@cache
+def _files(model: type[Request]) -> Mapping[str, bool]:
+    """Return the members that are images, and whether each is a list of them."""
+    kinds = {name: field.annotation for name, field in model.model_fields.items()}
+    return {name: kind is not Image for name, kind in kinds.items() if kind in (Image, list[Image])}
+
+
+@cache
+def _texts(model: type[Request]) -> _Texts:
+    """Return the members that a form can hold as texts: the types of their JSON but for null, and their schema.
+
+    Objects are JSON, lists of words have commas between them; lists of anything else are in no form.
     """
-    try:
-        return model.model_validate(value)
-    except ValidationError as invalid:
-        found = invalid.errors(include_url=False, include_context=False, include_input=False)[:_MOST_ERRORS]
-    errors = [{"field": ".".join(map(str, error["loc"])), "message": _message(error)} for error in found]
-    first = errors[0]
-    detail = f"{first['field']}: {first['message']}" if first["field"] else first["message"]
-    raise Problem("invalid_request", detail, field=first["field"] or None, errors=errors, status=status)
+    schema = model.model_json_schema()
+    found = {}
+    for name, member in schema["properties"].items():
+        variants = member.get("anyOf", [member])
+        kinds = frozenset(kind for variant in variants if (kind := variant.get("type", "object")) != "null")
+        if name not in _files(model) and (kinds != {"array"} or "enum" in member["items"]):
+            found[name] = (kinds, member)
+    return found
 
 
-def _message(error: ErrorDetails) -> str:
-    """Return what is wrong, without the field's name, which is told beside it."""
-    name = str(error["loc"][-1]) if error["loc"] else ""
-    return error["msg"].removeprefix("Value error, ").removeprefix(f"{name} ")
+def _read_form(model: type[Request], body: Body, max_images: int) -> dict[str, Any]:
+    """Return what JSON would hold, with the files as images."""
+    files = _files(model)
+    most = max_images if True in files.values() else len(files)
+    images, texts = _parts(body, files, most)
+    known = _texts(model)
+    value = {name: _typed(name, text, known[name][0]) if name in known else text for name, text in texts.items()}
+    for name, several in files.items():
+        own = [Image.of_file(data) for part, data in images if part == name]
+        if several or own:
+            value[name] = own if several else own[-1]
+    return value
 
 
-def read_form(body: Body, names: frozenset[str], max_images: int) -> tuple[list[tuple[str, bytes]], dict[str, str]]:
-    """Read multipart/form-data: the parts of these names are images, whatever they call themselves.
+def _typed(name: str, text: str, kinds: frozenset[str]) -> object:
+    """Turn a form's text into what JSON would hold."""
+    if kinds & {"number", "integer"}:
+        with suppress(ValueError):
+            number = float(text)
+            return int(number) if "integer" in kinds and number.is_integer() else number
+        if "string" not in kinds:
+            raise Problem("invalid_request", f"{name}: must be a number", field=name)
+    if kinds == {"boolean"}:
+        if text not in _FLAG:
+            raise Problem("invalid_request", f"{name}: must be true or false", field=name)
+        return _FLAG[text]
+    if kinds == {"array"}:
+        return [part.strip() for part in text.split(",")] if text else []
+    if kinds == {"object"}:
+        try:
+            return read_json(text.encode())
+        except Problem:
+            raise Problem("invalid_request", f"{name}: must be JSON", field=name) from None
+    return text
 
-    Returns:
-        The images with their names, in order; and the other parts, as text.
 
-    Raises:
-        Problem: it is malformed, or has too many parts.
-    """
+def _parts(body: Body, names: Mapping[str, bool], most: int) -> tuple[Sequence[tuple[str, bytes]], Mapping[str, str]]:
+    """Return the parts of these names, which are images, whatever they call themselves; and the others, as text."""
     images: list[tuple[str, bytes]] = []
     texts: dict[str, str] = {}
     ended = False
@@ -183,7 +321,7 @@ def read_form(body: Body, names: frozenset[str], max_images: int) -> tuple[list[
         nonlocal ended
         ended = True
 
-    def add(part: Field | File) -> None:
+    def add(part: FormField | File) -> None:
         name, data = _content(part)
         if name in names:
             images.append((name, data))
@@ -191,13 +329,13 @@ def read_form(body: Body, names: frozenset[str], max_images: int) -> tuple[list[
             raise Problem("invalid_request", f"{name}: given twice", field=name)
         else:
             texts[name] = data.decode("utf-8", "replace")
-        if len(images) > max_images or len(texts) > _MOST_PARTS_BESIDES_IMAGES:
-            raise Problem("invalid_request", f"too many parts; at most {max_images} may be images", field=name)
+        if len(images) > most or len(texts) > _MOST_PARTS_BESIDES_IMAGES:
+            raise Problem("invalid_request", f"too many parts; at most {most} may be images", field=name)
 
     _, options = parse_options_header(body.content_type)
     limits = {"MAX_MEMORY_FILE_SIZE": len(body.data) + 1}  # so that no image is ever written to a disk
     try:
-        parser = FormParser("multipart/form-data", add, add, end, boundary=options.get(b"boundary"), config=limits)
+        parser = FormParser(FORM, add, add, end, boundary=options.get(b"boundary"), config=limits)
         parser.write(body.data)
         parser.finalize()
     except FormParserError:
@@ -207,153 +345,11 @@ def read_form(body: Body, names: frozenset[str], max_images: int) -> tuple[list[
     return images, texts
 
 
-def _content(part: Field | File) -> tuple[str, bytes]:
-    if isinstance(part, Field):
+def _content(part: FormField | File) -> tuple[str, bytes]:
+    if isinstance(part, FormField):
         name, data = part.field_name, part.value or b""
     else:
         part.file_object.seek(0)
         # It is not closed: it lies in memory, and some versions of the parser flush it once more at the end.
         name, data = part.field_name, part.file_object.read()
     return (name or b"").decode("utf-8", "replace"), data
-
-
-FORM = "multipart/form-data"
-ELSEWHERE: Mapping[str, str] = {"base64": ""}
-"""Stands for an image that a form holds."""
-
-_JSON = ("", "application/json")
-_NUMBERS = frozenset({"min_face", "threshold", "limit"})
-_FLAGS = frozenset({"quality", "allow_conflict", "require_live"})
-_FLAG = {"true": True, "false": False}
-_MOST_DIGITS = 18  # so that every store can hold the number
-
-
-_WithImages = TypeVar("_WithImages", bound=BaseModel)
-_Query = TypeVar("_Query", bound=Query)
-
-
-def read_images(model: type[_WithImages], body: Body, max_images: int) -> tuple[_WithImages, tuple[Source, ...]]:
-    """Return a request for images, be it a form or JSON, and its images.
-
-    Raises:
-        Problem: it is not valid.
-    """
-    if body.media_type == FORM:
-        images, texts = read_form(body, frozenset({"images"}), max_images)
-        options = check(model, {**typed(texts), "images": [ELSEWHERE] * len(images)})
-        return options, tuple(Encoded(data) for _, data in images)
-    value = json_value(body)
-    _check_count(value, max_images)
-    options = check(model, value)
-    return options, tuple(map(source_of, getattr(options, "images", None) or ()))
-
-
-def json_value(body: Body, *, also: str = f" or {FORM}") -> Any:  # noqa: ANN401  # JSON
-    """Return what a body of JSON says.
-
-    Args:
-        body: as it came.
-        also: for the message: what else the route takes.
-
-    Raises:
-        Problem: it is something else.
-    """
-    if body.media_type not in _JSON:
-        raise Problem("unsupported_media_type", f"send application/json{also}")
-    return read_json(body.data)
-
-
-def typed(texts: Mapping[str, str]) -> dict[str, object]:
-    """Turn a form's texts into what JSON would hold.
-
-    Raises:
-        Problem: one is not what its name promises.
-    """
-    return {name: _typed(name, text) for name, text in texts.items()}
-
-
-def read_query(model: type[_Query], request: Request) -> _Query:
-    """Return the query of a request.
-
-    Raises:
-        Problem: it is not valid, holds a name twice, or one that the route does not know.
-    """
-    given = request.query_params.multi_items()
-    _refuse_twice(name for name, _ in given)
-    return check(model, dict(given))
-
-
-def check_path(request: Request) -> None:
-    """Refuse a path whose percent signs hide something else than UTF-8: two paths might mean the same.
-
-    Raises:
-        Problem: it is one.
-    """
-    try:
-        unquote_to_bytes(request.scope["raw_path"]).decode("utf-8")
-    except UnicodeDecodeError:
-        raise Problem("invalid_request", "the path is not UTF-8", status=400) from None
-
-
-def number_in_path(request: Request, name: str) -> int:
-    """Return a number that is part of the path.
-
-    Raises:
-        Problem: it is none.
-    """
-    text = request.path_params[name]
-    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
-        detail = f"{name}: must be a whole number of at most {_MOST_DIGITS} digits"
-        raise Problem("invalid_request", detail, field=name)
-    return int(text)
-
-
-def header_once(request: Request, name: str) -> str | None:
-    """Return the only value of a header, or None.
-
-    Raises:
-        Problem: there are several.
-    """
-    values = request.headers.getlist(name)
-    if len(values) > 1:
-        raise Problem("invalid_request", f"{name}: given twice", field=name)
-    return values[0] if values else None
-
-
-def _refuse_twice(names: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise Problem("invalid_request", f"{name}: given twice", field=name)
-        seen.add(name)
-
-
-def _check_count(value: object, max_images: int) -> None:
-    """Count before each is looked at."""
-    images = value.get("images") if isinstance(value, dict) else None
-    if isinstance(images, list) and len(images) > max_images:
-        raise Problem("invalid_request", f"images: at most {max_images}", field="images")
-
-
-def _typed(name: str, text: str) -> object:
-    if name in _NUMBERS:
-        try:
-            number = float(text)
-        except ValueError:
-            raise Problem("invalid_request", f"{name}: must be a number", field=name) from None
-        return int(number) if name == "limit" and number.is_integer() else number
-    if name == "fmr":
-        with suppress(ValueError):  # else it may be a name
-            return float(text)
-    if name == "attributes":
-        return [part.strip() for part in text.split(",")] if text else []
-    if name in _FLAGS:
-        if text not in _FLAG:
-            raise Problem("invalid_request", f"{name}: must be true or false", field=name)
-        return _FLAG[text]
-    if name == "metadata":
-        try:
-            return read_json(text.encode())
-        except Problem:
-            raise Problem("invalid_request", f"{name}: must be JSON", field=name) from None
-    return text

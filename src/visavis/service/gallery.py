@@ -8,7 +8,7 @@ import numpy as np
 from typing_extensions import Unpack
 
 from visavis.core.decide import Rule
-from visavis.errors import InvalidOption, NoFace, SampleNotFound, StateError, SubjectNotFound, VisavisError
+from visavis.errors import InvalidOption, NoFace, SampleNotFound, SubjectNotFound, VisavisError
 from visavis.galleries.checks import check_embedding, check_probes
 from visavis.galleries.records import NO_DETAILS, Details, Erased, Gallery, LogEntry, Origin, Sample, Subject
 from visavis.galleries.store import Store
@@ -311,7 +311,7 @@ class OpenGallery:
         Raises:
             InvalidOption: both are one.
             SubjectNotFound: there is none of that ID.
-            StateError: today's policy refuses a sample; nothing is forgotten then.
+            InputError, StateError: today's policy refuses a sample; nothing is forgotten then.
         """
         if subject == into:
             raise InvalidOption("a subject cannot be merged into itself")
@@ -330,7 +330,7 @@ class OpenGallery:
         )
         for sample, outcome in zip(samples, self.enrol_many(enrolments, allow_conflict=True), strict=True):
             if isinstance(outcome, VisavisError):
-                raise StateError(f"sample {sample.id} of {subject}: {outcome}; nothing was forgotten")
+                raise type(outcome)(f"sample {sample.id} of {subject}: {outcome}; nothing was forgotten") from outcome
         self.forget_subject(subject)
         return self.subject(into)
 

@@ -1,191 +1,126 @@
-"""The native API, and what operators ask for."""
+"""Routes of faces: detect, embed, verify."""
 
-from collections.abc import Callable
-from functools import partial
-from importlib import resources
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Depends, Request
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from fastapi import APIRouter, Depends
 
-from visavis.server.answers import ModelsResponse
-from visavis.server.api import work
-from visavis.server.api.models import packs_in_plain
-from visavis.server.api.work import Answer, Job
+from visavis.errors import InvalidOption, ModelMissing, VisavisError
+from visavis.models.recognizer import value_of
+from visavis.options import Describe
+from visavis.record import WITHOUT_EMBEDDING, Record
 from visavis.server.auth import require
-from visavis.server.openapi import FOR_EVERY_CALL, document, json_body, problem_answers
-from visavis.server.reading import (
-    ELSEWHERE,
-    FORM,
-    Body,
-    Encoded,
-    Source,
-    check,
-    json_value,
-    read_form,
-    read_images,
-    source_of,
-    typed,
-)
-from visavis.server.requests import (
-    MOST_IMAGES,
-    DetectResponse,
-    EmbedResponse,
-    ImagesRequest,
-    Status,
-    VerifyRequest,
-    VerifyResponse,
-)
-from visavis.server.runner import run
+from visavis.server.openapi import about
+from visavis.server.pool import Answer, InUse, in_worker
+from visavis.server.problems import Failed, failed, from_library
+from visavis.server.reading import loaded
+from visavis.server.requests import ImagesRequest, VerifyRequest
+from visavis.types import Face, FloatArray, Shape, Verification
 
-_FILE = {"type": "string", "format": "binary"}
-_NUMBER = {"type": "string", "description": "A number; as in JSON."}
-_IMAGES_FORM = {
-    "type": "object",
-    "properties": {
-        "images": {"type": "array", "items": _FILE, "minItems": 1, MOST_IMAGES: True},
-        "faces": {"type": "string", "enum": ["all", "largest", "only"], "default": "all"},
-        "min_face": _NUMBER,
-        "quality": {"type": "string", "enum": ["true", "false"], "default": "false"},
-        "attributes": {"type": "string", "description": "Names with commas between them, such as liveness,pose."},
-    },
-    "required": ["images"],
-}
-_VERIFY_FORM = {
-    "type": "object",
-    "properties": {
-        "a": _FILE,
-        "b": _FILE,
-        "faces": {"type": "string", "enum": ["largest", "only"], "default": "largest"},
-        "threshold": _NUMBER,
-        "fmr": {"type": "string", "description": "A number, or strict, balanced or lenient; as in JSON."},
-        "operating_point": {"type": "string", "enum": ["default", "strict", "balanced", "lenient"]},
-        "min_face": _NUMBER,
-        "require_live": {"type": "string", "enum": ["true", "false"], "default": "false"},
-    },
-    "required": ["a", "b"],
-}
-_IMAGE = {"base64": "/9j/4AAQSkZJRgABAQAAAQABAAD/..."}
-_IMAGES_EXAMPLE = {"images": [_IMAGE, {"url": "https://example.com/group.jpg"}], "faces": "all"}
-_VERIFY_EXAMPLE = {"a": _IMAGE, "b": {"url": "https://example.com/selfie.jpg"}, "operating_point": "default"}
-
-REQUESTS = (ImagesRequest, VerifyRequest)
-
-router = APIRouter()
-_READ = [Depends(require("read"))]
+_Faces = TypeVar("_Faces", "Detected", "Embedded")
 
 
-@router.post(
-    "/v1/detect",
-    tags=["faces"],
-    summary="Find faces",
-    dependencies=_READ,
-    openapi_extra=json_body(ImagesRequest, example=_IMAGES_EXAMPLE, form=_IMAGES_FORM),
-    **document(DetectResponse, "unsupported_pack"),
-)
-async def detect(request: Request) -> Response:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detected(Record):
+    """The faces of one image, largest first; none is an empty list."""
+
+    faces: tuple[Face, ...] = field(metadata=WITHOUT_EMBEDDING)
+    """Without their embeddings."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddedFace(Face):
+    """One face found in an image, with its embedding."""
+
+    embedding: Annotated[FloatArray, Shape((0,))]
+    """(D,) vector in the pack's embedding space."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded(Record):
+    """The faces of one image, largest first, with embeddings; none is an empty list."""
+
+    faces: tuple[EmbeddedFace, ...]
+    """With their embeddings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectResponse(Record):
+    """A result for each image, in order."""
+
+    pack: str
+    """Its name."""
+    results: tuple[Detected | Failed, ...]
+    """In the order of the images."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedResponse(Record):
+    """A result for each image, in order."""
+
+    pack: str
+    """Its name."""
+    dimension: int
+    """Of an embedding."""
+    metric: str
+    """How embeddings are compared."""
+    results: tuple[Embedded | Failed, ...]
+    """In the order of the images."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class VerifyResponse(Verification):
+    """Whether two images show the same person."""
+
+    pack: str
+    """Its name."""
+
+
+router = APIRouter(tags=["faces"], dependencies=[Depends(require("read"))])
+
+
+@router.post("/v1/detect", summary="Find faces", **about("unsupported_pack"))
+@in_worker
+def detect(recognizer: InUse, wanted: ImagesRequest) -> Answer[DetectResponse]:
     """Find the faces of one or more images. An image that cannot be used has an error in place of faces."""
-    return await run(request, partial(_parse_images, work.detect, request.app.state.settings.max_images))
+    results, counts = _found(recognizer.detect_many, wanted, Detected)
+    return Answer(DetectResponse(pack=recognizer.pack.name, results=results), counts)
 
 
-@router.post(
-    "/v1/embed",
-    tags=["faces"],
-    summary="Find faces and embed them",
-    dependencies=_READ,
-    openapi_extra=json_body(ImagesRequest, example=_IMAGES_EXAMPLE, form=_IMAGES_FORM),
-    **document(EmbedResponse, "unsupported_pack"),
-)
-async def embed(request: Request) -> Response:
+@router.post("/v1/embed", summary="Find faces and embed them", **about("unsupported_pack"))
+@in_worker
+def embed(recognizer: InUse, wanted: ImagesRequest) -> Answer[EmbedResponse]:
     """Find the faces of one or more images, and turn each into an embedding to compare or keep."""
-    return await run(request, partial(_parse_images, work.embed, request.app.state.settings.max_images))
+    results, counts = _found(recognizer.embed_many, wanted, Embedded)
+    pack = recognizer.pack
+    return Answer(EmbedResponse(pack=pack.name, dimension=pack.dimension, metric=pack.metric, results=results), counts)
 
 
-@router.post(
-    "/v1/verify",
-    tags=["faces"],
-    summary="Tell whether two images show the same person",
-    dependencies=_READ,
-    openapi_extra=json_body(VerifyRequest, example=_VERIFY_EXAMPLE, form=_VERIFY_FORM),
-    **document(VerifyResponse, "unsupported_pack"),
-)
-async def verify(request: Request) -> Response:
+@router.post("/v1/verify", summary="Tell whether two images show the same person", **about("unsupported_pack"))
+@in_worker
+def verify(recognizer: InUse, wanted: VerifyRequest) -> Answer[VerifyResponse]:
     """Compare the largest face of each image, or the only one. An image that shows none is an error, 422."""
-    return await run(request, _parse_verify)
+    pair = (loaded(wanted.a), loaded(wanted.b))
+    try:
+        verification = value_of(next(recognizer.verify_many([pair], **wanted.verify_options)))
+    except VisavisError as error:
+        raise from_library(error, getattr(error, "argument", None) or wanted.option_of(error)) from None
+    members = {each.name: getattr(verification, each.name) for each in fields(verification)}
+    return Answer(VerifyResponse(pack=recognizer.pack.name, **members), {"images": 2, "faces": 2})
 
 
-@router.get(
-    "/v1/models",
-    tags=["models"],
-    summary="List the packs of models",
-    dependencies=_READ,
-    response_model=ModelsResponse,
-    responses=problem_answers(*FOR_EVERY_CALL),
-)
-def models(request: Request) -> dict[str, Any]:
-    """List the packs with their files, licences, training data, and thresholds by name, and which are installed."""
-    recognizer = request.app.state.recognizer
-    packs = packs_in_plain(recognizer, request.app.state.settings.models_dir)
-    return {"default": recognizer.pack.name, "packs": packs}
-
-
-@router.head("/healthz", include_in_schema=False)
-@router.get("/healthz", tags=["operations"], summary="Is the process alive?", response_model=Status)
-async def healthz() -> dict[str, str]:
-    """Answer, which is all that is asked for."""
-    return {"status": "ok"}
-
-
-@router.head("/readyz", include_in_schema=False)
-@router.get(
-    "/readyz",
-    tags=["operations"],
-    summary="Does the server take calls?",
-    response_model=Status,
-    responses={503: {"model": Status, "description": "It is starting or stopping."}},
-)
-async def readyz(request: Request) -> Response:
-    """Tell load balancers whether to send calls here."""
-    ready: bool = request.app.state.ready
-    return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
-
-
-@router.get(
-    "/metrics",
-    tags=["operations"],
-    summary="Metrics for Prometheus",
-    dependencies=_READ,
-    response_class=Response,
-    responses={
-        200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus's text format."},
-        **problem_answers(*FOR_EVERY_CALL),
-    },
-)
-async def metrics(request: Request) -> Response:
-    """Report requests, latencies, queues, images and faces of this process."""
-    return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-
-@router.get("/docs", include_in_schema=False)
-async def docs() -> HTMLResponse:
-    """Show the API to people: one page that needs nothing from elsewhere."""
-    page = resources.files("visavis.server").joinpath("docs.html").read_text(encoding="utf-8")
-    return HTMLResponse(page)
-
-
-def _parse_images(act: Callable[..., Answer], max_images: int, body: Body) -> Job[Answer]:
-    options, sources = read_images(ImagesRequest, body, max_images)
-    return Job(sources, lambda recognizer, found: act(recognizer, options, found))
-
-
-def _parse_verify(body: Body) -> Job[Answer]:
-    if body.media_type == FORM:
-        images, texts = read_form(body, frozenset({"a", "b"}), max_images=2)
-        given = dict(images)
-        options = check(VerifyRequest, {**typed(texts), **dict.fromkeys(given, ELSEWHERE)})
-        sources: tuple[Source, ...] = (Encoded(given["a"]), Encoded(given["b"]))
-    else:
-        options = check(VerifyRequest, json_value(body))
-        sources = (source_of(options.a), source_of(options.b))
-    return Job(sources, lambda recognizer, found: work.verify(recognizer, options, found))
+def _found(
+    many: Callable[..., Iterator[tuple[Face, ...] | VisavisError]], wanted: ImagesRequest, kind: Callable[..., _Faces]
+) -> tuple[tuple[_Faces | Failed, ...], Mapping[str, int]]:
+    """Return a result for each image, and what they are about."""
+    try:
+        found = list(many(map(loaded, wanted.images), **wanted.options(Describe)))
+    except (InvalidOption, ModelMissing) as error:  # all other options were checked before
+        raise from_library(error, "attributes") from None
+    results = tuple(
+        failed(each, f"images.{place}") if isinstance(each, VisavisError) else kind(faces=each)
+        for place, each in enumerate(found)
+    )
+    count = sum(len(each) for each in found if not isinstance(each, VisavisError))
+    return results, {"images": len(found), "faces": count}

@@ -1,165 +1,140 @@
-"""Galleries over HTTP: made, looked at, changed, forgotten; their logs."""
+"""Routes of galleries: made, looked at, changed, forgotten; their logs."""
 
 import threading
-from functools import partial
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
 
-from fastapi import APIRouter, Depends, Request
-from starlette.responses import Response
+from fastapi import APIRouter, Depends, Query, Request
 
-from visavis.server.answers import AuditResponse, GalleriesResponse, GalleryInfo, LogResponse, ReceiptInfo
-from visavis.server.api import gallery_work as work
-from visavis.server.api.gallery_work import answer, answer_of, galleries_of, job, key_of, open_gallery
-from visavis.server.api.work import Answer, Job
-from visavis.server.auth import check_covers, require
-from visavis.server.openapi import LOCATION, answers, document, inputs, json_body
-from visavis.server.reading import Body, check, json_value, read_query
-from visavis.server.requests import GalleryChange, NewGallery, Page, Query
-from visavis.server.runner import run
+from visavis.errors import GalleryLocked, GalleryNotFound
+from visavis.galleries.checks import may_be_gallery
+from visavis.galleries.records import Gallery, LogEntry
+from visavis.options import Policy
+from visavis.record import Record
+from visavis.server.api.subjects import receipt
+from visavis.server.auth import Key, check_covers, guards
+from visavis.server.openapi import LOCATION, about
+from visavis.server.pool import AllGalleries, Answer, GalleryName, InPath, in_pool, in_worker
+from visavis.server.problems import Problem
+from visavis.server.requests import GalleryChange, NewGallery, Page
+from visavis.service.galleries import Galleries
+from visavis.service.results import AuditReport, Receipt
 
-_ALL = "/v1/galleries"
 _ONE = "/v1/galleries/{gallery}"
-_LOG = "/v1/galleries/{gallery}/log"
-_AUDIT = "/v1/galleries/{gallery}/audit"
-
-_POLICY_EXAMPLE = {"keep": "chips", "retention_days": 365, "consent_required": True}
-_NEW_EXAMPLE = {"name": "team", "policy": _POLICY_EXAMPLE}
-
-REQUESTS = (NewGallery, GalleryChange)
-
-router = APIRouter()
-_READ = [Depends(require("read"))]
-_ADMIN = [Depends(require("admin"))]
-_ADMIN_OF_ALL = [Depends(require("admin", everywhere=True))]
 
 
-@router.get(
-    _ALL,
-    tags=["galleries"],
-    summary="List the galleries",
-    dependencies=_READ,
-    openapi_extra=inputs(_ALL),
-    **answers(GalleriesResponse),
-)
-async def list_galleries(request: Request) -> Response:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GalleriesResponse(Record):
+    """The galleries that the key may see, by name."""
+
+    galleries: tuple[Gallery, ...]
+    """By name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogResponse(Record):
+    """A page of the log, oldest first."""
+
+    entries: tuple[LogEntry, ...]
+    """As many as were asked for, or all that there are."""
+    next_cursor: str | None
+    """Where the next page begins; null where this is the last one."""
+
+
+router = APIRouter(tags=["galleries"])
+_READ, _ADMIN = guards("read"), guards("admin")
+
+
+@router.get("/v1/galleries", summary="List the galleries", dependencies=_READ, **about())
+@in_worker
+def list_galleries(galleries: AllGalleries, key: Key) -> GalleriesResponse:
     """List the galleries that the key may see, by name."""
-    read_query(Query, request)
-    key = key_of(request)
-    covers = key.covers if key else lambda _name: True
-    return await answer(request, partial(work.list_galleries, covers=covers))
+    seen = [each for each in galleries.all() if key is None or key.covers(each.name)]
+    return GalleriesResponse(galleries=tuple(seen))
 
 
 @router.post(
-    _ALL,
-    tags=["galleries"],
+    "/v1/galleries",
     summary="Make a gallery",
     dependencies=_ADMIN,
-    openapi_extra=inputs(_ALL, body=json_body(NewGallery, example=_NEW_EXAMPLE)),
-    **document(GalleryInfo, "gallery_exists", "store_unavailable", "store_full", status=201, headers=LOCATION),
+    **about("gallery_exists", status=201, headers=LOCATION),
 )
-async def create(request: Request) -> Response:
+@in_worker
+def create(galleries: AllGalleries, key: Key, wanted: NewGallery) -> Answer[Gallery]:
     """Make a gallery for embeddings of the server's models. What is not said of its policy is the default."""
-    read_query(Query, request)
+    check_covers(key, wanted.name)
+    policy = wanted.policy.applied_to(Policy())
+    try:
+        made = galleries.create(wanted.name, policy=policy, encrypted=wanted.encrypted)
+    except GalleryLocked:
+        detail = "encrypted: this server has no key to encrypt galleries with"
+        raise Problem("invalid_option", detail, field="encrypted") from None
+    return Answer(made, headers={"Location": f"/v1/galleries/{made.name}"})
 
-    def parse(body: Body) -> Job[Answer]:
-        wanted = check(NewGallery, json_value(body, also=""))
-        check_covers(key_of(request), wanted.name)
-        return job(partial(work.create, galleries_of(request), wanted))
 
-    return await run(request, parse)
-
-
-@router.get(
-    _ONE,
-    tags=["galleries"],
-    summary="Show a gallery",
-    dependencies=_READ,
-    openapi_extra=inputs(_ONE),
-    **answers(GalleryInfo, "gallery_not_found"),
-)
-async def show(request: Request) -> Response:
+@router.get(_ONE, summary="Show a gallery", dependencies=_READ, **about())
+@in_worker
+def show(gallery: InPath) -> Gallery:
     """Show a gallery's policy, its embedding space, and how many it holds."""
-    read_query(Query, request)
-    return await answer_of(request, work.show)
+    return gallery.record
 
 
-@router.patch(
-    _ONE,
-    tags=["galleries"],
-    summary="Change a gallery's policy",
-    dependencies=_ADMIN,
-    openapi_extra=inputs(_ONE, body=json_body(GalleryChange, example={"policy": {"threshold": 0.5, "margin": None}})),
-    **document(GalleryInfo, "gallery_not_found", "store_unavailable", "store_full"),
-)
-async def change(request: Request) -> Response:
+@router.patch(_ONE, summary="Change a gallery's policy", dependencies=_ADMIN, **about())
+@in_worker
+def change(gallery: InPath, wanted: GalleryChange) -> Gallery:
     """Change some of the policy; the rest stays, and what is enrolled already stays."""
-    read_query(Query, request)
-
-    def parse(body: Body) -> Job[Answer]:
-        wanted = check(GalleryChange, json_value(body, also=""))
-        return job(lambda: work.change(open_gallery(request), wanted))
-
-    return await run(request, parse)
+    return gallery.set_policy(wanted.policy.applied_to(gallery.record.policy))
 
 
-@router.delete(
-    _ONE,
-    tags=["galleries"],
-    summary="Forget a gallery",
-    dependencies=_ADMIN,
-    openapi_extra=inputs(_ONE),
-    **answers(ReceiptInfo, "gallery_not_found"),
-)
-async def forget(request: Request) -> Response:
+@router.delete(_ONE, summary="Forget a gallery", dependencies=_ADMIN, **about())
+@in_worker
+def forget(gallery: InPath) -> Answer[Receipt]:
     """Forget a gallery with everybody in it; where it is encrypted, destroy its key. Its log stays."""
-    read_query(Query, request)
-    return await answer_of(request, work.forget)
+    return receipt(gallery.forget())
 
 
-@router.get(
-    _AUDIT,
-    tags=["galleries"],
-    summary="Look for what there is to mend",
-    dependencies=_ADMIN,
-    openapi_extra=inputs(_AUDIT),
-    **answers(AuditResponse, "gallery_not_found", "space_mismatch"),
-)
-async def audit(request: Request) -> Response:
-    """Look for subjects that may be one person, samples that look wrong or are poor. Takes long in large galleries."""
-    read_query(Query, request)
+async def _wanted(request: Request) -> AsyncIterator[Callable[[], bool]]:
+    """Give what tells whether an answer still is wanted: until the client has left, or the server stops."""
     state, over = request.app.state, threading.Event()
     try:
-        return await answer_of(
-            request,
-            lambda gallery: work.audit(gallery, lambda: state.ready and not over.is_set()),
-            lambda _pool, audit: state.audits.submit(audit),  # a worker of their own: one may take hours
-        )
+        yield lambda: state.ready and not over.is_set()
     finally:
-        over.set()  # also where the client has left
+        over.set()
 
 
-@router.get(
-    _LOG,
-    tags=["galleries"],
-    summary="Show a gallery's log",
-    dependencies=_ADMIN,
-    openapi_extra=inputs(_LOG, query=Page),
-    **answers(LogResponse, "gallery_not_found"),
-)
-async def log(request: Request) -> Response:
+_Wanted: TypeAlias = Annotated[Callable[[], bool], Depends(_wanted)]
+
+
+@router.get(f"{_ONE}/audit", summary="Look for what there is to mend", dependencies=_ADMIN, **about("space_mismatch"))
+@in_pool("audits")  # a worker of their own: one may take hours
+def audit(gallery: InPath, wanted: _Wanted) -> AuditReport:
+    """Look for subjects that may be one person, samples that look wrong or are poor. Takes long in large galleries."""
+    return gallery.audit(going_on=wanted)
+
+
+@router.get(f"{_ONE}/log", summary="Show a gallery's log", dependencies=_ADMIN, **about())
+@in_worker
+def log(galleries: AllGalleries, gallery: GalleryName, page: Annotated[Page, Query()]) -> LogResponse:
     """Show who did what in a gallery, oldest first; also in one that is forgotten."""
-    page = read_query(Page, request)
-    return await answer(request, partial(work.log, gallery=request.path_params["gallery"], page=page))
+    if not may_be_gallery(gallery):
+        raise GalleryNotFound("no gallery can have this name")
+    return _logged(galleries, gallery, page)
 
 
 @router.get(
     "/v1/log",
-    tags=["galleries"],
     summary="Show the log of all galleries",
-    dependencies=_ADMIN_OF_ALL,
-    openapi_extra=inputs("/v1/log", query=Page),
-    **answers(LogResponse),
+    dependencies=guards("admin", everywhere=True),
+    **about(),
 )
-async def whole_log(request: Request) -> Response:
+@in_worker
+def whole_log(galleries: AllGalleries, page: Annotated[Page, Query()]) -> LogResponse:
     """Show who did what in all galleries, oldest first; not with a key that is limited to some."""
-    page = read_query(Page, request)
-    return await answer(request, partial(work.log, gallery=None, page=page))
+    return _logged(galleries, None, page)
+
+
+def _logged(galleries: Galleries, gallery: str | None, page: Page) -> LogResponse:
+    of = "log" if gallery is None else f"log/{gallery}"
+    found = galleries.entries(gallery, after=page.after(of), limit=page.limit + 1)
+    return LogResponse(entries=found[: page.limit], next_cursor=page.next(found, of))

@@ -1,145 +1,297 @@
-"""Subjects of galleries and their samples over HTTP: looked at, changed, exported, forgotten."""
+"""Routes of subjects and their samples: looked at, changed, merged, exported, forgotten; and their entity tags.
 
-from functools import partial
-from typing import Any
+Source: RFC 9110, sections 8.8.3 (tags and their comparison), 13.1 (the two headers) and 13.2.2 (their order).
+"""
 
-from fastapi import APIRouter, Depends, Request
+import re
+from dataclasses import dataclass, fields
+from typing import Annotated, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import BeforeValidator
 from starlette.responses import Response
 
-from visavis.server.answers import ReceiptInfo, SubjectDetail, SubjectExport, SubjectInfo, SubjectsResponse
-from visavis.server.api import gallery_work as work
-from visavis.server.api.gallery_work import answer_of, job, open_gallery, subject_in_path
-from visavis.server.api.work import Answer, Job
-from visavis.server.auth import require
-from visavis.server.conditions import Conditions
-from visavis.server.openapi import ETAG, IF_MATCH, IF_NONE_MATCH, answers, document, errors, inputs, json_body
-from visavis.server.reading import Body, check, json_value, number_in_path, read_query
-from visavis.server.requests import Page, Query, SubjectChange
-from visavis.server.runner import run
+from visavis.errors import VersionMismatch
+from visavis.galleries.checks import LONGEST_ID
+from visavis.galleries.records import LogEntry, Sample, Subject
+from visavis.record import Record
+from visavis.server.auth import guards
+from visavis.server.openapi import ETAG, about, header
+from visavis.server.pool import Answer, InPath, in_worker
+from visavis.server.problems import Problem
+from visavis.server.requests import Merge, Page, SubjectChange
+from visavis.service.gallery import OpenGallery
+from visavis.service.results import Receipt
+from visavis.types import FloatArray, Shape
 
-_SUBJECTS = "/v1/galleries/{gallery}/subjects"
-_SUBJECT = "/v1/galleries/{gallery}/subjects/{subject}"
-_SAMPLE = "/v1/galleries/{gallery}/subjects/{subject}/samples/{sample}"
-_PICTURE = f"{_SAMPLE}/picture"
-_EXPORT = f"{_SUBJECT}/export"
-
-_EXAMPLE = {"name": "Ada Lovelace", "expires_at": "2030-12-31T23:59:59Z"}
-_NOT_MODIFIED: dict[int | str, Any] = {304: {"description": "It still is in one of these states.", "headers": ETAG}}
-_FOUND = ("gallery_not_found", "subject_not_found")
-_BINARY = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
-
-REQUESTS = (SubjectChange,)
-
-router = APIRouter(tags=["subjects"])
-_READ, _ENROL, _ADMIN = ([Depends(require(scope))] for scope in ("read", "enrol", "admin"))
+_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
+_TAGS = re.compile(rf"[ \t,]*{_TAG}(?:[ \t]*,[ \t,]*{_TAG})*[ \t,]*")
+_EACH = re.compile(_TAG)
+_ANY = "*"
+_NOT_MODIFIED = 304
+_MOST_DIGITS = 18  # so that every store can hold the number
 
 
-@router.get(
-    _SUBJECTS,
-    summary="List the subjects of a gallery",
-    dependencies=_READ,
-    openapi_extra=inputs(_SUBJECTS, query=Page),
-    **answers(SubjectsResponse, "gallery_not_found"),
-)
-async def list_subjects(request: Request) -> Response:
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Entity tags that a request names: those that it expects, and those that it does not; None where it names none."""
+
+    match: tuple[str, ...] | None
+    none_match: tuple[str, ...] | None
+
+    @classmethod
+    async def of(cls, request: Request) -> "Conditions":
+        """Read the headers of a request; a ``Problem`` where one is no list of entity tags."""
+        return cls(_tags(request, "If-Match"), _tags(request, "If-None-Match"))
+
+    def fail(self, tag: str) -> bool:
+        """Tell whether the tag is not among the expected ones."""
+        return self.match is not None and not any(each in (_ANY, tag) for each in self.match)
+
+    def know(self, tag: str) -> bool:
+        """Tell whether the tag is among the others, be it weak or not."""
+        return any(each.removeprefix("W/") in (_ANY, tag) for each in self.none_match or ())
+
+
+def _tags(request: Request, name: str) -> tuple[str, ...] | None:
+    values = request.headers.getlist(name)
+    text = ", ".join(values).strip(" \t")
+    if not values or text == _ANY:
+        return (_ANY,) if values else None
+    if not _TAGS.fullmatch(text):
+        detail = f'{name}: must be * or entity tags in quotes, such as "17-3"'
+        raise Problem("invalid_request", detail, field=name)
+    return tuple(_EACH.findall(text))
+
+
+def _tag_of(subject: Subject) -> str:
+    """Return the tag of a subject in its present state; a subject made anew under an old ID has another one."""
+    return f'"{subject.number}-{subject.version}"'
+
+
+def _changed(tag: str) -> VersionMismatch:
+    return VersionMismatch(f"the subject is not as expected; its entity tag is {tag} now")
+
+
+def _expected_version(gallery: OpenGallery, subject: str, conditions: Conditions) -> int | None:
+    """Return the version that a subject must still have when it is changed; None where any will do."""
+    if conditions.match is None and conditions.none_match is None:
+        return None
+    found = gallery.subject(subject)
+    tag = _tag_of(found)
+    if conditions.fail(tag) or conditions.know(tag):
+        raise _changed(tag)
+    return found.version if conditions.match is not None and _ANY not in conditions.match else None
+
+
+_Id: TypeAlias = Annotated[
+    str,
+    Path(description="A subject's ID, percent-encoded.", json_schema_extra={"minLength": 1, "maxLength": LONGEST_ID}),
+]
+
+
+async def subject_id(request: Request, subject: _Id) -> str:
+    """Return the subject that the path names, if its percent signs hide UTF-8: else two paths might mean the same."""
+    try:
+        unquote_to_bytes(request.scope["raw_path"]).decode("utf-8")
+    except UnicodeDecodeError:
+        raise Problem("invalid_request", "the path is not UTF-8", status=400) from None
+    return subject
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+        raise ValueError(f"must be a whole number of at most {_MOST_DIGITS} digits")
+    return int(text)
+
+
+_Subject: TypeAlias = Annotated[str, Depends(subject_id)]
+_Sample: TypeAlias = Annotated[
+    int, BeforeValidator(_number), Path(description="A sample's ID.", json_schema_extra={"minimum": 1})
+]
+_Conditions: TypeAlias = Annotated[Conditions, Depends(Conditions.of)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectDetail(Subject):
+    """A person with all samples."""
+
+    sample_list: tuple[Sample, ...]
+    """Oldest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectsResponse(Record):
+    """A page of subjects, in the order in which they were enrolled."""
+
+    subjects: tuple[Subject, ...]
+    """As many as were asked for, or all that there are."""
+    next_cursor: str | None
+    """Where the next page begins; null where this is the last one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SampleExport(Sample):
+    """One enrolled face, with what is stored of it."""
+
+    embedding: Annotated[FloatArray, Shape((0,))]
+    """(D,)."""
+    picture_data: str | None
+    """The chip or the image, in base64."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectExport(Subject):
+    """All that is stored of a person."""
+
+    gallery: str
+    """Its name."""
+    sample_list: tuple[SampleExport, ...]
+    """Oldest first."""
+    log: tuple[LogEntry, ...]
+    """What is told of the subject."""
+
+
+router = APIRouter(prefix="/v1/galleries/{gallery}/subjects", tags=["subjects"])
+_READ, _ENROL, _ADMIN = guards("read"), guards("enrol"), guards("admin")
+_IF_MATCH = header("If-Match", "Entity tags: go on only where the subject is in one of these states; `*` for any.")
+_IF_NONE_MATCH = header("If-None-Match", "Entity tags: answer 304 where the subject still is in one of these states.")
+
+
+@router.get("", summary="List the subjects of a gallery", dependencies=_READ, **about())
+@in_worker
+def list_subjects(gallery: InPath, page: Annotated[Page, Query()]) -> SubjectsResponse:
     """List subjects page by page, in the order in which they were enrolled."""
-    page = read_query(Page, request)
-    return await answer_of(request, partial(work.list_subjects, page=page))
+    of = f"subjects/{gallery.name}"
+    found = gallery.subjects(after=page.after(of), limit=page.limit + 1)
+    return SubjectsResponse(subjects=found[: page.limit], next_cursor=page.next(found, of))
 
 
 @router.get(
-    _SUBJECT,
+    "/{subject}",
     summary="Show a subject",
     dependencies=_READ,
-    openapi_extra=inputs(_SUBJECT, IF_MATCH, IF_NONE_MATCH),
-    **answers(SubjectDetail, *_FOUND, "version_mismatch", headers=ETAG, also=_NOT_MODIFIED),
+    **about(
+        "version_mismatch",
+        headers=ETAG,
+        also={_NOT_MODIFIED: {"description": "It still is in one of these states.", "headers": ETAG}},
+        takes=[_IF_MATCH, _IF_NONE_MATCH],
+    ),
 )
-async def show_subject(request: Request) -> Response:
+@in_worker
+def show_subject(gallery: InPath, subject: _Subject, conditions: _Conditions) -> Answer[SubjectDetail]:
     """Show what is known of a subject, and its samples."""
-    read_query(Query, request)
-    conditions = Conditions.of(request)
-    return await answer_of(request, partial(work.show_subject, id_=subject_in_path(request), conditions=conditions))
+    found = gallery.subject(subject)
+    tag = _tag_of(found)
+    if conditions.fail(tag):
+        raise _changed(tag)
+    if conditions.know(tag):
+        return Answer(None, status=_NOT_MODIFIED, headers={"ETag": tag}, media_type=None)
+    members = {each.name: getattr(found, each.name) for each in fields(found)}
+    return Answer(SubjectDetail(**members, sample_list=gallery.samples(subject)), headers={"ETag": tag})
 
 
 @router.patch(
-    _SUBJECT,
+    "/{subject}",
     summary="Change what is known of a subject",
     dependencies=_ENROL,
-    openapi_extra=inputs(_SUBJECT, IF_MATCH, body=json_body(SubjectChange, example=_EXAMPLE)),
-    **document(
-        SubjectInfo,
-        *(*_FOUND, "version_mismatch", "store_unavailable", "store_full"),
-        headers=ETAG,
-    ),
+    **about("version_mismatch", headers=ETAG, takes=[_IF_MATCH]),
 )
-async def change_subject(request: Request) -> Response:
+@in_worker
+def change_subject(
+    gallery: InPath, subject: _Subject, conditions: _Conditions, wanted: SubjectChange
+) -> Answer[Subject]:
     """Change name, metadata, consent or expiry; null clears, and what is not given stays."""
-    read_query(Query, request)
-    conditions = Conditions.of(request)
-
-    subject = subject_in_path(request)
-
-    def parse(body: Body) -> Job[Answer]:
-        wanted = check(SubjectChange, json_value(body, also=""))
-        return job(lambda: work.change_subject(open_gallery(request), subject, wanted, conditions))
-
-    return await run(request, parse)
+    version = _expected_version(gallery, subject, conditions)
+    changed = gallery.update(subject, wanted.details, version=version)
+    return Answer(changed, headers={"ETag": _tag_of(changed)})
 
 
 @router.delete(
-    _SUBJECT,
+    "/{subject}",
     summary="Forget a subject",
     dependencies=_ADMIN,
-    openapi_extra=inputs(_SUBJECT, IF_MATCH),
-    **answers(ReceiptInfo, *_FOUND, "version_mismatch"),
+    **about("version_mismatch", takes=[_IF_MATCH]),
 )
-async def forget_subject(request: Request) -> Response:
+@in_worker
+def forget_subject(gallery: InPath, subject: _Subject, conditions: _Conditions) -> Answer[Receipt]:
     """Forget a subject with all samples and all that is known of it, and answer with a receipt."""
-    read_query(Query, request)
-    conditions = Conditions.of(request)
-    return await answer_of(request, partial(work.forget_subject, id_=subject_in_path(request), conditions=conditions))
+    version = _expected_version(gallery, subject, conditions)
+    return receipt(gallery.forget_subject(subject, version=version))
 
 
-@router.get(
-    _EXPORT,
-    summary="Export a subject",
+@router.post(
+    "/{subject}/merge",
+    summary="Merge a subject into another",
     dependencies=_ADMIN,
-    openapi_extra=inputs(_EXPORT),
-    **answers(SubjectExport, *_FOUND),
+    **about("space_mismatch", headers=ETAG),
 )
-async def export_subject(request: Request) -> Response:
+@in_worker
+def merge_subject(gallery: InPath, subject: _Subject, wanted: Merge) -> Answer[Subject]:
+    """Give all samples of a subject to another, with their pictures, and forget the first; answer with the other.
+
+    The name, metadata and consent of the first go with it. Interrupted, it can be called again.
+    """
+    merged = gallery.merge(subject, wanted.into)
+    return Answer(merged, headers={"ETag": _tag_of(merged)})
+
+
+@router.get("/{subject}/export", summary="Export a subject", dependencies=_ADMIN, **about())
+@in_worker
+def export_subject(gallery: InPath, subject: _Subject) -> Answer[SubjectExport]:
     """Return all that is stored of a subject, with embeddings, pictures and log entries: for the person."""
-    read_query(Query, request)
-    return await answer_of(request, partial(work.export_subject, id_=subject_in_path(request)))
+    return Answer(gallery.export_subject(subject))
+
+
+_BINARY = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
+_BEGINNINGS = {
+    "png": rb"\x89PNG\r\n\x1a\n",
+    "jpeg": rb"\xff\xd8\xff",
+    "gif": rb"GIF8",
+    "bmp": rb"BM",
+    "tiff": rb"II\*\0|MM\0\*",
+    "webp": rb"RIFF....WEBP",
+    "avif": rb"....ftypavi[fs]",
+    "heic": rb"....ftypheic",
+    "heif": rb"....ftypmif1",
+}
 
 
 @router.get(
-    _PICTURE,
+    "/{subject}/samples/{sample}/picture",
     summary="Show what is stored of a sample's image",
     dependencies=_ADMIN,
-    openapi_extra=inputs(_PICTURE),
     response_class=Response,
-    responses={
-        200: {"content": _BINARY, "description": "The chip or the image, as the gallery's policy says."},
-        **errors(*_FOUND, "sample_not_found"),
-    },
+    **about(
+        "sample_not_found",
+        also={200: {"content": _BINARY, "description": "The chip or the image, as the gallery's policy says."}},
+    ),
 )
-async def picture(request: Request) -> Response:
+@in_worker
+def picture(gallery: InPath, subject: _Subject, sample: _Sample) -> Answer[bytes]:
     """Return the aligned face or the whole image, where the gallery keeps it. The log tells that it was looked at."""
-    read_query(Query, request)
-    sample = number_in_path(request, "sample")
-    return await answer_of(request, partial(work.picture, id_=subject_in_path(request), sample=sample))
+    data = gallery.picture(subject, sample)
+    kind = media_type_of(data)
+    headers = {"Content-Disposition": f'attachment; filename="sample-{sample}.{kind.partition("/")[2]}"'}
+    return Answer(data, headers=headers, media_type=kind)
 
 
 @router.delete(
-    _SAMPLE,
-    summary="Forget a sample",
-    dependencies=_ADMIN,
-    openapi_extra=inputs(_SAMPLE),
-    **answers(ReceiptInfo, *_FOUND, "sample_not_found"),
+    "/{subject}/samples/{sample}", summary="Forget a sample", dependencies=_ADMIN, **about("sample_not_found")
 )
-async def forget_sample(request: Request) -> Response:
+@in_worker
+def forget_sample(gallery: InPath, subject: _Subject, sample: _Sample) -> Answer[Receipt]:
     """Forget a sample; its subject stays, even without any."""
-    read_query(Query, request)
-    sample = number_in_path(request, "sample")
-    return await answer_of(request, partial(work.forget_sample, id_=subject_in_path(request), sample=sample))
+    return receipt(gallery.forget_sample(subject, sample))
+
+
+def media_type_of(data: bytes) -> str:
+    """Return the media type of an encoded image, by its first bytes."""
+    kinds = (kind for kind, beginning in _BEGINNINGS.items() if re.match(beginning, data, re.DOTALL))
+    return next((f"image/{kind}" for kind in kinds), "application/octet-stream")
+
+
+def receipt(of: Receipt) -> Answer[Receipt]:
+    """Answer with a receipt, and count what is gone."""
+    return Answer(of, {"forgotten": of.samples})

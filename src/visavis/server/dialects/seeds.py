@@ -6,57 +6,69 @@ Bad input, which was a fault of theirs, is a 4xx here. Nested arrays may be face
 is found in them, the array is the face. Embeddings are 128 numbers: packs that make others do not answer with them.
 """
 
-from collections.abc import Sequence
-from functools import partial
-from typing import Annotated, Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
-from fastapi import APIRouter, Depends, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Depends
+from fastapi import Request as HttpRequest
+from pydantic import AfterValidator, ConfigDict, Field
 from starlette.responses import HTMLResponse, Response
+from typing_extensions import Self
 
 from visavis.core.decide import distance_of
 from visavis.core.image import read_image
 from visavis.errors import InputError, NoFace
 from visavis.models.catalogue import PACKS
 from visavis.models.recognizer import Recognizer
-from visavis.server.api.work import Answer, Job, to_json
+from visavis.record import Record
 from visavis.server.auth import require
-from visavis.server.observability import Tally
-from visavis.server.openapi import document, json_body
+from visavis.server.openapi import about
+from visavis.server.pool import Answer, InUse, in_worker
 from visavis.server.problems import Problem, from_library
-from visavis.server.reading import Base64, Body, Encoded, Pixels, Source, Url, check, load, read_json
-from visavis.server.requests import ARRAY_SCHEMA, MAX_URL_LENGTH, MOST_IMAGES, check_array
-from visavis.server.runner import run
-from visavis.types import FloatArray
+from visavis.server.reading import (
+    ARRAY_SCHEMA,
+    MAX_URL_LENGTH,
+    MOST_IMAGES,
+    Body,
+    Image,
+    Request,
+    check,
+    check_array,
+    read_json,
+)
+from visavis.types import FloatArray, Shape
 
 _BYTE_VALUES = range(256)
 _BYTE = {"type": "integer", "minimum": 0, "maximum": 255}
 _BYTES = {"type": "array", "items": _BYTE, "minItems": 1}
+_SEVERAL = {"type": "array", "items": _BYTES, "minItems": 1, MOST_IMAGES: True}
 _BATCH = {"type": "array", "items": dict(ARRAY_SCHEMA), "minItems": 1, "maxItems": 1}
 _ARRAYS = (dict(ARRAY_SCHEMA), _BATCH)
 
 
-def _pixels(value: object) -> object:
+def _pixels(value: object) -> Image:
     """Return rows of pixels, without a leading axis of 1."""
     try:
-        return check_array(value)
+        rows = check_array(value)
     except ValueError:
-        if isinstance(value, list) and len(value) == 1:
-            return check_array(value[0])
-        raise
+        if not (isinstance(value, list) and len(value) == 1):
+            raise
+        rows = check_array(value[0])
+    return Image.model_construct(array=rows)
 
 
-def _image(value: object) -> object:
-    return value if isinstance(value, str) else _pixels(value)
+def _image(value: object) -> Image:
+    return Image(base64=value) if isinstance(value, str) else _pixels(value)
 
 
-def _files(value: object) -> list[bytes]:
+def _files(value: object) -> list[Image]:
     """Return the files that lists of their bytes are: one, or several."""
     if not isinstance(value, list) or not value:
         raise ValueError("must be the bytes of an encoded image as a list of numbers, or several such lists")
-    return list(map(_file, value if isinstance(value[0], list) else [value]))
+    return [Image.of_file(_file(numbers)) for numbers in (value if isinstance(value[0], list) else [value])]
 
 
 def _file(numbers: object) -> bytes:
@@ -69,16 +81,38 @@ def _file(numbers: object) -> bytes:
 
 
 _Crop = Annotated[Any, AfterValidator(_pixels), Field(json_schema_extra={"anyOf": [*_ARRAYS]})]
+_BAD_REQUEST, _CREATED = 400, 201
 
 
-class _Lenient(BaseModel):
-    model_config = ConfigDict(strict=True)
+class _Lenient(Request):
+    """A body of JSON, whatever its content type says, in which unknown members are passed over."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    @property
+    def pictures(self) -> list[Image]:
+        """All its members, which are images or lists of them."""
+        members = [getattr(self, name) for name in type(self).model_fields]
+        return [image for member in members for image in (member if isinstance(member, list) else [member])]
+
+    @classmethod
+    def read(cls, body: Body, max_images: int) -> Self:
+        """Read a body; what is wrong with it is a 400."""
+        wanted = check(cls, read_json(body.data), status=_BAD_REQUEST)
+        if len(getattr(wanted, "array", ())) > max_images:
+            raise Problem("invalid_request", f"array: at most {max_images} images", field="array", status=_BAD_REQUEST)
+        return wanted
 
 
 class UrlRequest(_Lenient):
     """An image by its URL."""
 
-    url: Annotated[str, Field(min_length=1, max_length=MAX_URL_LENGTH, examples=["https://example.com/portrait.jpg"])]
+    url: Annotated[str, Field(min_length=1, max_length=MAX_URL_LENGTH)]
+
+    @cached_property
+    def pictures(self) -> list[Image]:
+        """The image, to be fetched."""
+        return [Image(url=self.url)]
 
 
 class ImgRequest(_Lenient):
@@ -90,13 +124,7 @@ class ImgRequest(_Lenient):
 class ArrayRequest(_Lenient):
     """The bytes of an encoded image as a list of numbers; or several such lists, of one person."""
 
-    array: Annotated[
-        Any,
-        AfterValidator(_files),
-        Field(
-            json_schema_extra={"anyOf": [_BYTES, {"type": "array", "items": _BYTES, "minItems": 1, MOST_IMAGES: True}]}
-        ),
-    ]
+    array: Annotated[Any, AfterValidator(_files), Field(json_schema_extra={"anyOf": [_BYTES, _SEVERAL]})]
 
 
 class MatchRequest(_Lenient):
@@ -106,51 +134,61 @@ class MatchRequest(_Lenient):
     check: _Crop
 
 
-class UrlVector(BaseModel):
+@dataclass(frozen=True, slots=True)
+class UrlVector(Record):
     """An embedding and where its image came from."""
 
     url: str
-    vector: list[float]
+    """Of the image."""
+    vector: Annotated[FloatArray, Shape((0,))]
+    """(128,)."""
 
 
-class Vector(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Vector(Record):
     """An embedding."""
 
-    vector: list[float]
+    vector: Annotated[FloatArray, Shape((0,))]
+    """(128,)."""
 
 
-class UrlResponse(BaseModel):
+@dataclass(frozen=True, slots=True)
+class UrlResponse(Record):
     """The first version's answer."""
 
     face_embedding: UrlVector
+    """Of the largest face."""
 
 
-class VectorResponse(BaseModel):
+@dataclass(frozen=True, slots=True)
+class VectorResponse(Record):
     """The later version's answer."""
 
     embedding: Vector
+    """Of the largest face."""
 
 
-class MatchResponse(BaseModel):
+@dataclass(frozen=True, slots=True)
+class MatchResponse(Record):
     """Whether the two are the same person."""
 
-    Match: Annotated[str, Field(json_schema_extra={"enum": ["Yes", "No"]})]
+    Match: Literal["Yes", "No"]
+    """Yes where they are."""
 
 
-_BAD_REQUEST = 400
-_CREATED = 201
 _DIMENSION = 128
+_ONE = {"images": 1, "faces": 1}
 _PAGE = "<h1>Face Embedding API</h1>"
 _CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Methods": "GET,POST"}
 _PREFLIGHT = {**_CORS, "Access-Control-Allow-Headers": "Content-Type", "Access-Control-Max-Age": "3600"}
 
 
-async def _answer_with_cors(request: Request) -> None:
+async def _answer_with_cors(request: HttpRequest) -> None:
     """Let every answer, errors too, be read by pages from anywhere, as the old function did."""
     request.state.answer_headers = _CORS
 
 
-async def _insist_on_old_length(request: Request) -> None:
+async def _insist_on_old_length(request: HttpRequest) -> None:
     """Refuse to answer with embeddings of another length than clients of the old service store and compare.
 
     Raises:
@@ -165,8 +203,6 @@ async def _insist_on_old_length(request: Request) -> None:
             f"/v1/embed, or serve with VISAVIS_PACK={fitting}",
         )
 
-
-REQUESTS = (UrlRequest, ImgRequest, ArrayRequest, MatchRequest)
 
 router = APIRouter(tags=["old services"])
 _READ = [Depends(require("read"))]
@@ -186,48 +222,49 @@ async def page() -> HTMLResponse:
     "/face-embedding/url",
     summary="Embed the face of an image by URL",
     dependencies=_EMBEDDING,
-    openapi_extra=json_body(UrlRequest),
-    **document(UrlResponse, "unsupported_pack", status=_CREATED),
+    **about("unsupported_pack", status=_CREATED),
 )
-async def embed_url(request: Request) -> Response:
+@in_worker
+def embed_url(recognizer: InUse, wanted: UrlRequest) -> Answer[UrlResponse]:
     """Answer with the embedding of the largest face, in the first version's shape."""
-    return await run(request, _parse_url)
+    (vector,) = _embed(recognizer, wanted, "url")
+    return Answer(UrlResponse(UrlVector(wanted.url, vector)), _ONE)
 
 
 @router.post(
     "/face-embedding/img",
     summary="Embed the face of an image",
     dependencies=_EMBEDDING,
-    openapi_extra=json_body(ImgRequest),
-    **document(VectorResponse, "unsupported_pack", status=_CREATED),
+    **about("unsupported_pack", status=_CREATED),
 )
-async def embed_img(request: Request) -> Response:
+@in_worker
+def embed_img(recognizer: InUse, wanted: ImgRequest) -> Answer[VectorResponse]:
     """Answer with the embedding of the largest face, in the later version's shape."""
-    return await run(request, _parse_img)
+    (vector,) = _embed(recognizer, wanted, "img")
+    return Answer(VectorResponse(Vector(vector)), _ONE)
 
 
 @router.post(
     "/face-embedding/array",
     summary="Embed the face of encoded images of one person",
     dependencies=_EMBEDDING,
-    openapi_extra=json_body(ArrayRequest),
-    **document(VectorResponse, "unsupported_pack", status=_CREATED),
+    **about("unsupported_pack", status=_CREATED),
 )
-async def embed_array(request: Request) -> Response:
+@in_worker
+def embed_array(recognizer: InUse, wanted: ArrayRequest) -> Answer[VectorResponse]:
     """Answer with the mean of the embeddings of the largest faces, in the later version's shape."""
-    return await run(request, partial(_parse_array, max_images=request.app.state.settings.max_images))
+    vectors = _embed(recognizer, wanted, "array")
+    counts = {"images": len(vectors), "faces": len(vectors)}
+    return Answer(VectorResponse(Vector(np.mean(vectors, axis=0))), counts)
 
 
-@router.post(
-    "/",
-    summary="Compare two faces",
-    dependencies=[Depends(_answer_with_cors), *_READ],
-    openapi_extra=json_body(MatchRequest),
-    **document(MatchResponse),
-)
-async def match(request: Request) -> Response:
+@router.post("/", summary="Compare two faces", dependencies=[Depends(_answer_with_cors), *_READ], **about())
+@in_worker
+def match(recognizer: InUse, wanted: MatchRequest) -> Answer[MatchResponse]:
     """Answer Yes where the largest faces are nearer than the pack's threshold."""
-    return await run(request, _parse_match)
+    truth, other = _embed(recognizer, wanted, "truth", "check")
+    same = distance_of(recognizer.pack.metric, truth, other) < recognizer.threshold
+    return Answer(MatchResponse("Yes" if same else "No"), {"images": 2, "faces": 2})
 
 
 @router.options("/", summary="Allow pages from anywhere to compare", status_code=204, response_class=Response)
@@ -236,69 +273,28 @@ async def preflight() -> Response:
     return Response(status_code=204, headers=_PREFLIGHT)
 
 
-def _parse_url(body: Body) -> Job[Answer]:
-    request = check(UrlRequest, read_json(body.data), status=_BAD_REQUEST)
+def _embed(recognizer: Recognizer, wanted: _Lenient, *fields: str) -> list[FloatArray]:
+    """Return the embedding of the largest face of each image; where an array has none, it is the face.
 
-    def work(recognizer: Recognizer, sources: Sequence[Source]) -> Answer:
-        vector = _embed(recognizer, sources[0], "url").tolist()
-        return _created({"face_embedding": {"url": request.url, "vector": vector}})
-
-    return Job((Url(request.url),), work)
-
-
-def _parse_img(body: Body) -> Job[Answer]:
-    img = check(ImgRequest, read_json(body.data), status=_BAD_REQUEST).img
-
-    def work(recognizer: Recognizer, sources: Sequence[Source]) -> Answer:
-        return _created({"embedding": {"vector": _embed(recognizer, sources[0], "img").tolist()}})
-
-    return Job((Base64(img) if isinstance(img, str) else Pixels(img),), work)
-
-
-def _parse_array(body: Body, max_images: int) -> Job[Answer]:
-    files = check(ArrayRequest, read_json(body.data), status=_BAD_REQUEST).array
-    if len(files) > max_images:
-        raise Problem("invalid_request", f"array: at most {max_images} images", field="array", status=_BAD_REQUEST)
-
-    def work(recognizer: Recognizer, sources: Sequence[Source]) -> Answer:
-        vectors = [_embed(recognizer, source, "array") for source in sources]
-        return _created({"embedding": {"vector": np.mean(vectors, axis=0).tolist()}}, len(vectors))
-
-    return Job(tuple(map(Encoded, files)), work)
-
-
-def _parse_match(body: Body) -> Job[Answer]:
-    request = check(MatchRequest, read_json(body.data), status=_BAD_REQUEST)
-
-    def work(recognizer: Recognizer, sources: Sequence[Source]) -> Answer:
-        truth, other = (
-            _embed(recognizer, source, name) for source, name in zip(sources, ("truth", "check"), strict=True)
-        )
-        same = distance_of(recognizer.pack.metric, truth, other) < recognizer.threshold
-        return Answer(to_json({"Match": "Yes" if same else "No"}), Tally(images=2, faces=2))
-
-    return Job((Pixels(request.truth), Pixels(request.check)), work)
-
-
-def _created(value: object, count: int = 1) -> Answer:
-    return Answer(to_json(value), Tally(images=count, faces=count), status=_CREATED)
-
-
-def _embed(recognizer: Recognizer, source: Source, field: str) -> FloatArray:
-    """Return the embedding of the largest face; where there is none, an array of pixels is the face.
-
-    Raises:
-        Problem: there is no face, or no image.
+    Args:
+        recognizer: that embeds.
+        wanted: with the images.
+        fields: the members that they are, for messages; the last one is that of all further ones.
     """
+    names = [*fields, *fields[-1:] * len(wanted.pictures)]
+    return [_vector(recognizer, image, name) for image, name in zip(wanted.pictures, names, strict=False)]
+
+
+def _vector(recognizer: Recognizer, image: Image, field: str) -> FloatArray:
     try:
-        image = load(source)
-        for face in recognizer.embed(image, faces="largest"):
+        data = image.load()
+        for face in recognizer.embed(data, faces="largest"):
             if face.embedding is not None:
                 return face.embedding
-        if not isinstance(source, Pixels):
+        if image.array is None:
             raise NoFace("no face found")
         side = recognizer.pack.template.side
-        pixels = read_image(image, limits=recognizer.limits).pixels
+        pixels = read_image(data, limits=recognizer.limits).pixels
         chip = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
     except InputError as error:
         raise from_library(error, field) from None

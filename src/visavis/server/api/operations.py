@@ -1,0 +1,96 @@
+"""Routes for those who run the server: models, health, metrics, the documentation."""
+
+from dataclasses import dataclass
+from importlib import resources
+
+from fastapi import APIRouter, Depends, Request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from visavis.models.installation import default_models_dir
+from visavis.record import Record
+from visavis.server.auth import require
+from visavis.server.openapi import about, answers
+from visavis.service.packs import ServedPack, described_packs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelsResponse(Record):
+    """The packs there are, and the one in use."""
+
+    default: str
+    """The pack that this server uses."""
+    packs: tuple[ServedPack, ...]
+    """All that it knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status(Record):
+    """How the server is."""
+
+    status: str
+    """ok; ready or not ready."""
+
+
+router = APIRouter()
+_READ = [Depends(require("read"))]
+
+
+@router.get(
+    "/v1/models",
+    tags=["models"],
+    summary="List the packs of models",
+    dependencies=_READ,
+    **about(),
+)
+@answers(ModelsResponse)
+def models(request: Request) -> JSONResponse:
+    """List the packs with their files, licences, training data, and thresholds by name, and which are installed."""
+    state = request.app.state
+    packs = described_packs(state.recognizer, state.settings.models_dir or default_models_dir())
+    return JSONResponse(ModelsResponse(default=state.recognizer.pack.name, packs=packs).to_dict())
+
+
+@router.head("/healthz", include_in_schema=False)
+@router.get("/healthz", tags=["operations"], summary="Is the process alive?", **about())
+@answers(Status)
+async def healthz() -> JSONResponse:
+    """Answer, which is all that is asked for."""
+    return JSONResponse({"status": "ok"})
+
+
+@router.head("/readyz", include_in_schema=False)
+@router.get(
+    "/readyz",
+    tags=["operations"],
+    summary="Does the server take calls?",
+    **about(also={503: {"content": {}, "description": "It is starting or stopping."}}),
+)
+@answers(Status)
+async def readyz(request: Request) -> JSONResponse:
+    """Tell load balancers whether to send calls here."""
+    ready: bool = request.app.state.ready
+    return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+
+
+_TEXT = {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus's text format."}
+
+
+@router.get(
+    "/metrics",
+    tags=["operations"],
+    summary="Metrics for Prometheus",
+    dependencies=_READ,
+    response_class=Response,
+    **about(also={200: _TEXT}),
+)
+async def metrics(request: Request) -> Response:
+    """Report requests, latencies, queues, images and faces of this process."""
+    return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs() -> HTMLResponse:
+    """Show the API to people: one page that needs nothing from elsewhere."""
+    page = resources.files("visavis.server").joinpath("docs.html").read_text(encoding="utf-8")
+    return HTMLResponse(page)
