@@ -24,7 +24,7 @@ import PIL.Image
 from portraits import astronaut_path, hopper_path
 
 from visavis import Recognizer
-from visavis.cli.files import find_sources
+from visavis.cli.images import find_sources
 from visavis.cli.main import main as visavis
 
 _VARIATIONS = 120

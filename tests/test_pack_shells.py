@@ -13,12 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import Shell
+from command_line import OnlyPack, Shell
 from serving import PATIENCE_S, Caller, Listening, in_base64, ndjson, problem, sqlite_url, vector
 
 from visavis import Recognizer
-from visavis.cli.options import ModelOptions
-from visavis.cli.recognizers import LateEyes
 from visavis.config import Settings
 from visavis.errors import SpaceMismatch
 from visavis.galleries.opening import open_store
@@ -32,9 +30,7 @@ WAY_OUT = f"holds embeddings of the pack 'dlib' (space {DLIB.space.id}), with wh
 
 def galleries_of(pack: str, folder: Path) -> Galleries:
     """Return the galleries of a store in the folder, for a pack of which nothing is loaded."""
-    return Galleries(
-        open_store(sqlite_url(folder / "visavis.db")), LateEyes(ModelOptions(pack=pack)), actor="user test"
-    )
+    return Galleries(open_store(sqlite_url(folder / "visavis.db")), OnlyPack(PACKS[pack]), actor="user test")
 
 
 @pytest.fixture

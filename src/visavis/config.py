@@ -108,10 +108,11 @@ class Settings:
         Path | None, Option("Where converted models are kept.", unset="the user's cache folder", metavar="DIR")
     ] = None
     models_dir: Annotated[Path | None, Option("Where pulled models are kept.", unset=_DATA, metavar="DIR")] = None
-    mirror: Annotated[str | None, Option("Where visavis models pull finds models instead.", unset="none")] = field(
-        default=None, repr=False
-    )
-    proxy: Annotated[str | None, Option("Proxy of visavis models pull.", unset="none")] = field(
+    mirror: Annotated[
+        str | None,
+        Option("Where models are pulled from: files below it by their names, archives by theirs.", unset="none"),
+    ] = field(default=None, repr=False)
+    proxy: Annotated[str | None, Option("Proxy that models are pulled through.", unset="none")] = field(
         default=None, repr=False
     )
 

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -59,6 +60,20 @@ def replacing(path: Path, *, private: bool = False, durable: bool = False) -> It
         temporary.unlink(missing_ok=True)
     if durable:
         sync_folder(target.parent)
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder where there is none, and find out whether files can be made in it.
+
+    Raises:
+        OSError: they cannot; it names the folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def rename_new(source: Path, target: Path) -> None:

@@ -1,6 +1,8 @@
 """The command line as its users meet it: what it prints where, what it writes, and how it exits."""
 
 import csv
+import errno
+import inspect
 import io
 import json
 import os
@@ -9,6 +11,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +23,11 @@ import pytest
 
 import visavis
 from visavis import ImageLimits, Recognizer
-from visavis.cli import options
 from visavis.cli.main import main
+from visavis.cli.options import ModelOptions
 from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
 from visavis.models.catalogue import DLIB
 from visavis.models.installation import Measured, calibration_path
-from visavis.options import DEFAULT_MIN_FACE
 
 LIMIT_S = 60
 
@@ -413,7 +415,11 @@ def test_a_complete_cache_need_not_be_writable(
     cli: Run, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert recognizer  # so that all is converted
-    monkeypatch.setattr("visavis.cli.commands.doctor._why_unwritable", lambda _folder: "Permission denied")
+
+    def fail(**_options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", fail)
     report = json.loads(cli("doctor", "--json").out)
     assert (report["cache"]["writable"], report["problems"]) == (False, [])
 
@@ -431,10 +437,9 @@ def test_doctor_says_what_to_do_about_each_problem(cli: Run, tmp_path: Path) -> 
 
 
 def test_defaults_are_the_librarys() -> None:
-    limits = ImageLimits()
-    assert (limits.max_bytes, limits.max_pixels) == (options.DEFAULT_MAX_BYTES, options.DEFAULT_MAX_PIXELS)
-    assert options.DEFAULT_MIN_FACE == DEFAULT_MIN_FACE
-    assert Recognizer.__init__.__defaults__ == (options.DEFAULT_PACK,)
+    models, library = ModelOptions(), inspect.signature(Recognizer).parameters
+    assert models.limits() == ImageLimits() == library["limits"].default
+    assert (models.pack, models.min_face) == (library["pack"].default, library["min_face"].default)
 
 
 @pytest.mark.parametrize("command", ["verify", "detect", "embed", "models", "doctor"])
@@ -483,6 +488,7 @@ def many(tmp_path: Path, hopper: Path) -> Path:
 def test_help_and_version_load_nothing_heavy(environment: dict[str, str]) -> None:
     code = """
 import sys
+import tempfile
 from visavis.cli.main import main
 for argument in ("--help", "--version"):
     try:

@@ -15,13 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import Shell
+from command_line import OnlyPack, Shell
 
 import visavis
-from visavis import ImageLimits
-from visavis.cli import options
-from visavis.cli.options import ModelOptions
-from visavis.cli.recognizers import LateEyes
+from visavis import Recognizer
 from visavis.galleries.opening import open_store
 from visavis.galleries.records import Details
 from visavis.models.catalogue import DLIB
@@ -45,8 +42,8 @@ def at(*places: float) -> FloatArray:
 
 
 def open_galleries(store: str = "sqlite:///visavis.db", key: str | None = None) -> Galleries:
-    eyes = LateEyes(ModelOptions())
-    return Galleries(open_store(store, key=bytes.fromhex(key) if key else None), eyes, actor="user test")
+    opened = open_store(store, key=bytes.fromhex(key) if key else None)
+    return Galleries(opened, OnlyPack(), actor="user test")
 
 
 @pytest.fixture
@@ -56,7 +53,7 @@ def shell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
     def fail(*_arguments: object, **_options: object) -> None:
         raise AssertionError("no model is needed")
 
-    monkeypatch.setattr("visavis.cli.options.ModelOptions.load", fail)
+    monkeypatch.setattr(Recognizer, "__init__", fail)
     return Shell(capsys, monkeypatch, tmp_path, {})
 
 
@@ -427,7 +424,7 @@ def test_lines_of_ones_own(shell: Shell) -> None:
     ],
 )
 def test_a_file_that_cannot_be_imported_makes_no_gallery(shell: Shell, content: bytes, message: str) -> None:
-    space = LateEyes(ModelOptions()).pack.space.id
+    space = DLIB.space.id
     Path("x.jsonl").write_bytes(content.replace(b"SPACE", space.encode()))
     outcome = shell("gallery", "import", "new", "x.jsonl")
     assert message in outcome.err
@@ -602,10 +599,3 @@ print(sorted({"openvino", "onnxruntime", "onnx"} & sys.modules.keys()))
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=LIMIT_S, cwd=cli.folder
     )
     assert done.stdout.splitlines()[-1] == "[]"
-
-
-def test_defaults_are_the_servers() -> None:
-    from visavis.config import Settings  # noqa: PLC0415  # only here
-
-    assert Settings().store == options.DEFAULT_STORE
-    assert ImageLimits().max_bytes == options.DEFAULT_MAX_BYTES

@@ -13,12 +13,10 @@ from typing import Any
 
 import PIL.Image
 import pytest
-from command_line import SETTINGS, Shell
+from command_line import SETTINGS, OnlyPack, Shell
 
 import visavis
 from visavis import Recognizer
-from visavis.cli.options import ModelOptions
-from visavis.cli.recognizers import LateEyes
 from visavis.galleries.opening import open_store
 from visavis.galleries.records import Details
 from visavis.service.galleries import Galleries
@@ -76,7 +74,7 @@ def odd(tmp_path: Path, astronaut: Path, hopper: Path) -> Path:
 
 def galleries(store: str = "sqlite:///visavis.db") -> Galleries:
     """What is in the store, without the command line."""
-    return Galleries(open_store(store), LateEyes(ModelOptions()))
+    return Galleries(open_store(store), OnlyPack())
 
 
 def subjects_of(gallery: str = "default", store: str = "sqlite:///visavis.db") -> dict[str, int]:
@@ -114,7 +112,7 @@ def test_what_is_there_is_not_looked_at_again(cli: Shell, people: Path, monkeypa
     def fail(*_arguments: object, **_options: object) -> None:
         raise AssertionError("no model is needed")
 
-    monkeypatch.setattr("visavis.cli.options.ModelOptions.load", fail)
+    monkeypatch.setattr(Recognizer, "__init__", fail)
     shutil.move(people / "grace-hopper" / "ünï.jpg", people / "grace-hopper" / "renamed.jpg")
     outcome = cli("enrol", people)
     assert "  already there  3\n" in outcome.out

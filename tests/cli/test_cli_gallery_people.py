@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from visavis.cli.files import Source
-from visavis.cli.people import Naming, describe_naming, name_people, one_person
+from visavis.cli.images import ImageFile, describe_naming, name_people, one_person
+from visavis.cli.options import Naming
 from visavis.errors import InvalidOption
 
 
-def source(given: str, *below: str) -> Source:
+def source(given: str, *below: str) -> ImageFile:
     """An image: a folder that was given and where the image lies below it, or a file that was given."""
     name = "/".join((given, *below))
-    return Source(name, Path(*below) if below else Path(Path(given).name), name)
+    return ImageFile(name, Path(*below) if below else Path(Path(given).name), name)
 
 
-def named(sources: list[Source], by: Naming = "auto") -> list[str | None]:
+def named(sources: list[ImageFile], by: Naming = "auto") -> list[str | None]:
     return [portrait.subject for portrait in name_people(sources, by)]
 
 
@@ -87,7 +87,7 @@ def test_a_flat_folder_may_be_one_persons() -> None:
 def test_the_current_folder_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "ada").mkdir()
     monkeypatch.chdir(tmp_path / "ada")
-    assert named([Source("1.jpg", Path("1.jpg"), "1.jpg")], "folder") == ["ada"]
+    assert named([ImageFile("1.jpg", Path("1.jpg"), "1.jpg")], "folder") == ["ada"]
 
 
 def test_each_folder_given_is_looked_at_by_itself() -> None:

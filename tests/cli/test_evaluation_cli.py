@@ -15,7 +15,7 @@ from effort import effort, scaled
 from sklearn.metrics import accuracy_score, auc, confusion_matrix, roc_curve
 
 from visavis import Recognizer, Verification
-from visavis.cli import measuring
+from visavis.cli.options import PhotoOptions
 from visavis.evaluation.protocols import MOST_PAIRS
 
 
@@ -50,7 +50,7 @@ def people(made: Path, tmp_path: Path) -> Path:
 
 
 def test_defaults_are_the_librarys() -> None:
-    assert measuring.DEFAULT_PAIRS == MOST_PAIRS
+    assert PhotoOptions().pairs == MOST_PAIRS
 
 
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="links are not everywhere")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from visavis import InvalidOption, Recognizer
 from visavis.cli.drawing import write_contact_sheet
 from visavis.cli.main import main
-from visavis.cli.outputs import Groups, Sighting
+from visavis.cli.outputs import GroupedFace, Groups
 from visavis.errors import DriverMissing, InvalidEmbedding
 from visavis.service import clusters
 from visavis.service.clusters import group_faces
@@ -434,9 +434,9 @@ def test_the_page_tells_no_more_of_a_path_than_was_searched(cli: Run, album: Pat
     assert str(album) not in page
 
 
-def sightings(*files: str) -> Iterator[Sighting]:
+def sightings(*files: str) -> Iterator[GroupedFace]:
     face = Face(np.zeros(4, np.float32), 1.0, np.zeros((5, 2), np.float32))
-    return (Sighting(file, file, face, thumbnail=b"x") for file in files)
+    return (GroupedFace(file, file, face, thumbnail=b"x") for file in files)
 
 
 def test_names_that_are_no_text_are_escaped() -> None:

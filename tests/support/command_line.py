@@ -2,13 +2,21 @@
 
 import io
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from typing_extensions import Unpack
 
+from visavis import ImageLimits
 from visavis.cli.main import main
+from visavis.errors import VisavisError
+from visavis.models.catalogue import DLIB
+from visavis.models.packs import Pack
+from visavis.models.recognizer import Observed
+from visavis.options import Observe
+from visavis.types import ImageSource
 
 # Exact on every machine, and quick: the portraits' faces are large.
 SETTINGS = {"VISAVIS_PRECISION": "f32", "VISAVIS_MIN_FACE": "0.15", "VISAVIS_THREADS": "1"}
@@ -19,6 +27,19 @@ class Outcome:
     code: object
     out: str
     err: str
+
+
+@dataclass(frozen=True)
+class OnlyPack:
+    """In the place of a Recognizer where no image is looked at."""
+
+    pack: Pack = DLIB
+    limits: ImageLimits = field(default_factory=ImageLimits)
+
+    def observe_many(
+        self, images: Iterable[ImageSource], **options: Unpack[Observe]
+    ) -> Iterator[tuple[Observed, ...] | VisavisError]:
+        raise AssertionError(f"no image is looked at, but {images} with {options}")
 
 
 class Shell:

@@ -3,49 +3,25 @@
 import base64
 import html
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.resources import files
 from itertools import count
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeAlias
 
 import PIL.Image
 import PIL.ImageDraw
 
-from visavis.cli.files import Source, identity, replacing
-from visavis.cli.outputs import Groups, Sighting
+from visavis.cli.images import ImageFile
+from visavis.cli.outputs import GroupedFace, Groups
 from visavis.cli.terminal import counted, printable
 from visavis.core.image import ImageLimits, read_image
-from visavis.errors import InvalidOption
+from visavis.errors import InvalidOption, VisavisError
+from visavis.files import identity, replacing
 from visavis.types import Face, UInt8Array
 
 _SIDE = 128
 _MOST_SHOWN = 200  # of a section, so that a browser can bear the page
-
-_HEAD = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>Faces in groups</title>
-<style>
-:root { color-scheme: light dark; }
-body { font: 16px/1.4 system-ui, sans-serif; margin: 0 auto; max-width: 80rem; padding: 1rem; }
-h1 { font-size: 1.4rem; margin: 0; }
-h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; border-top: 1px solid #8886; padding-top: .5rem; }
-p, small { opacity: .75; font-weight: normal; }
-p { margin: .25rem 0 0; }
-.faces { display: grid; grid-template-columns: repeat(auto-fill, minmax(5.5rem, 1fr)); gap: .5rem; }
-figure { margin: 0; min-width: 0; }
-img { display: block; width: 100%; aspect-ratio: 1; border-radius: .4rem; background: #8883; }
-figcaption { font-size: .7rem; line-height: 1.25; overflow-wrap: anywhere; opacity: .75; padding-top: .15rem; }
-</style>
-</head>
-<body>
-"""
-_TAIL = "</body>\n</html>\n"
 
 
 def thumbnail(chip: UInt8Array) -> bytes:
@@ -56,26 +32,26 @@ def thumbnail(chip: UInt8Array) -> bytes:
 
 
 def write_contact_sheet(groups: Groups, images: int, stream: TextIO) -> None:
-    """Write the page, one section for each group, the largest first, and then those who are in none.
+    """Write a page of groups with thumbnails, one section each, the largest first, and then of who is in none.
 
     Args:
-        groups: with thumbnails.
+        groups: what to show.
         images: how many were looked at.
         stream: for the page.
     """
+    head, tail = files("visavis.cli").joinpath("groups.html").read_text(encoding="utf-8").split("</body>")
     faces = sum(map(len, groups.people)) + len(groups.ungrouped) + len(groups.left_out)
-    stream.write(_HEAD)
-    stream.write(f"<h1>{counted(len(groups.people), 'group')} of faces</h1>\n")
+    stream.write(f"{head}<h1>{counted(len(groups.people), 'group')} of faces</h1>\n")
     stream.write(f"<p>{counted(faces, 'face')} found in {counted(images, 'image')}. ")
     stream.write("Each group is likely one person. Faces are personal data: pass this page on with care.</p>\n")
     for number, people in enumerate(groups.people, 1):
         stream.writelines(_section(f"Group {number}", people))
     stream.writelines(_section("In no group", groups.ungrouped))
     stream.writelines(_section("Too small or too unclear to tell", groups.left_out))
-    stream.write(_TAIL)
+    stream.write(f"</body>{tail}")
 
 
-def _section(title: str, faces: Sequence[Sighting]) -> Iterator[str]:
+def _section(title: str, faces: Sequence[GroupedFace]) -> Iterator[str]:
     if not faces:
         return
     images = len({face.file for face in faces})
@@ -88,13 +64,14 @@ def _section(title: str, faces: Sequence[Sighting]) -> Iterator[str]:
     yield "</section>\n"
 
 
-def _figure(face: Sighting) -> str:
+def _figure(face: GroupedFace) -> str:
     label = html.escape(printable(face.label))
     data = base64.b64encode(face.thumbnail).decode()
     image = f'<img src="data:image/jpeg;base64,{data}" alt="a face in {label}" loading="lazy">'
     return f"<figure>{image}<figcaption><bdi>{label}</bdi></figcaption></figure>\n"
 
 
+_FacesOrError: TypeAlias = tuple[Face, ...] | VisavisError
 _BOX_RGB = (0, 230, 0)
 _LANDMARK_RGB = (255, 60, 0)
 _LINES_PER_SIDE = 300  # how many lines side by side make the longer side of an image
@@ -108,40 +85,50 @@ _FORMATS = {
 }
 
 
-def plan_targets(sources: Sequence[Source], folder: Path) -> list[Path]:
-    """Return where each drawing goes: the image's relative name below the folder, numbered where it is taken.
+def drawer(
+    sources: Sequence[ImageFile], folder: Path, limits: ImageLimits
+) -> Callable[[Iterable[_FacesOrError]], Iterator[_FacesOrError]]:
+    """Return what draws the faces of each image as they come, and hands them on, or why there are none.
 
-    An image of a format that is not written here becomes a JPEG, with the suffix added.
+    A drawing has the image's relative name below the folder, numbered where it is taken. An image of a format that is
+    not written here becomes a JPEG, with the suffix added.
 
     Raises:
         InvalidOption: a drawing would replace one of the images.
+        OSError: the folder cannot be made.
     """
     images = {identity(Path(source.name)) for source in sources} - {None}
     taken: dict[str, count[int]] = {}
-    targets = [_distinct(_with_suffix(folder / source.relative), taken) for source in sources]
+    targets = [_distinct(folder / source.relative, taken) for source in sources]
     for target in targets:
         if identity(target) in images:
             raise InvalidOption(f"--draw {folder}: {target} is one of the images; choose another folder")
-    return targets
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def draw(outcomes: Iterable[_FacesOrError]) -> Iterator[_FacesOrError]:
+        for source, target, outcome in zip(sources, targets, outcomes, strict=True):
+            drawn = outcome
+            if not isinstance(outcome, VisavisError):
+                try:
+                    _draw_image(source, outcome, target, limits)
+                except VisavisError as error:  # it can no longer be read
+                    drawn = error
+            yield drawn
+
+    return draw
 
 
-def draw_image(source: Source, faces: Iterable[Face], target: Path, limits: ImageLimits) -> None:
-    """Draw the faces of an image, and write the picture and the folders it needs.
-
-    Raises:
-        InputError: the image cannot be read.
-        OSError: the picture cannot be written.
-    """
+def _draw_image(source: ImageFile, faces: Iterable[Face], target: Path, limits: ImageLimits) -> None:
     if not isinstance(source.image, str):
         source.image.seek(0)
-    picture = draw_faces(read_image(source.image, limits=limits).pixels, faces)
+    picture = _draw_faces(read_image(source.image, limits=limits).pixels, faces)
     target.parent.mkdir(parents=True, exist_ok=True)
     form = _FORMATS[target.suffix.lower()]
     with replacing(target, private=True) as file:
         picture.save(file, form, **_SAVE_OPTIONS.get(form, {}))
 
 
-def draw_faces(pixels: UInt8Array, faces: Iterable[Face]) -> PIL.Image.Image:
+def _draw_faces(pixels: UInt8Array, faces: Iterable[Face]) -> PIL.Image.Image:
     """Return a copy with a box around each face and a dot on each landmark."""
     picture = PIL.Image.fromarray(pixels)
     canvas = PIL.ImageDraw.Draw(picture)
@@ -154,12 +141,9 @@ def draw_faces(pixels: UInt8Array, faces: Iterable[Face]) -> PIL.Image.Image:
     return picture
 
 
-def _with_suffix(path: Path) -> Path:
-    return path if path.suffix.lower() in _FORMATS else path.with_name(path.name + ".jpg")
-
-
 def _distinct(path: Path, taken: dict[str, "count[int]"]) -> Path:
     """Return the path, or with a number the first that is free, and take it; upper and lower case are the same."""
+    path = path if path.suffix.lower() in _FORMATS else path.with_name(path.name + ".jpg")
     candidate = path
     while (key := str(candidate).casefold()) in taken:
         candidate = path.with_name(f"{path.stem}-{next(taken[str(path).casefold()])}{path.suffix}")

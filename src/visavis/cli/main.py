@@ -8,29 +8,13 @@ _INTERRUPTED = 130  # what shells report for a program that SIGINT ended
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its status.
-
-    Args:
-        argv: the arguments without the program's name; None for those that the program was called with.
-
-    Raises:
-        SystemExit: always, with the exit code.
-    """
-    _open_closed_streams()
+    """Run the command line with these arguments, or with those of the program, and exit with its status."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # the caller has closed it: lead it nowhere, before a file takes its number
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # for good
     try:
-        from visavis.cli.app import app  # noqa: PLC0415  # see above
+        from visavis.cli.app import VISAVIS  # noqa: PLC0415  # see above
 
-        app(args=argv, prog_name="visavis")
+        VISAVIS.build("visavis", is_root=True)(args=argv, prog_name="visavis")
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
-
-
-def _open_closed_streams() -> None:
-    """Lead standard streams that the caller has closed nowhere, before another file takes their number."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # for good
-
-
-if __name__ == "__main__":
-    main()

@@ -1,133 +1,205 @@
-"""The options that commands share, and the Recognizer they describe."""
+"""Options of commands: the sets that several share, and how each declaration becomes an option of typer's."""
 
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast, get_args, get_origin, get_type_hints
 
 import typer
+from typing_extensions import is_typeddict
+
+from visavis.cli.lazy import catalogue, image, installation, recognizer, runtime
+from visavis.config import PREFIX, Settings
+from visavis.errors import InvalidOption
+from visavis.options import (
+    DEFAULT_MAX_BYTES,
+    DEFAULT_MAX_PIXELS,
+    DEFAULT_MIN_FACE,
+    DEFAULT_PACK,
+    Attribute,
+    Loading,
+    Option,
+    Policy,
+    Rate,
+    Recognition,
+    options_of,
+)
 
 if TYPE_CHECKING:
     from visavis import ImageLimits, Recognizer
-    from visavis.options import Rate
+    from visavis.models.runtime import RuntimeSpec
 
-# The library's own defaults, repeated here so that --help need not load it; a test compares them.
-DEFAULT_PACK = "dlib"
-DEFAULT_MIN_FACE = 0.08
-DEFAULT_MAX_BYTES = 20_000_000
-DEFAULT_MAX_PIXELS = 50_000_000
-DEFAULT_STORE = "sqlite:///visavis.db"
-# What a gallery is called that nobody named.
-DEFAULT_GALLERY = "default"
+_Anything: TypeAlias = Any  # types, and what typer makes of options
+_SETTINGS = {name: option for name, (_, option) in options_of(Settings).items()}
+_DEFAULTS: Mapping[str, Any] = {each.name: each.default for each in fields(Settings)}
+# What a command reads from the environment: these are the server's alone.
+_NOT_FROM_ENVIRONMENT = ("fmr", "max_bytes", "max_pixels")
+_POLICY = options_of(Policy)
 
-PackOption = Annotated[
-    str, typer.Option("--pack", envvar="VISAVIS_PACK", metavar="NAME", help="Models to use; see: visavis models.")
+
+def flag_of(name: str) -> str:
+    """Return the option of a name: --min-face of min_face, --json of as_json, --all of all_."""
+    return f"--{name.removeprefix('as_').rstrip('_').replace('_', '-')}"
+
+
+def _option(name: str, kind: object, option: Option, flag: str | None = None) -> _Anything:
+    """Return an option as typer declares it; where there is a setting of that name, it counts unless it is given."""
+    return typer.Option(
+        flag or flag_of(name),
+        help=option.text,
+        metavar=None if get_origin(kind) is Literal else option.metavar,
+        show_default="none" if option.default == () else option.unset or True,
+        envvar=f"{PREFIX}{name.upper()}" if name in _SETTINGS and name not in _NOT_FROM_ENVIRONMENT else None,
+        min=option.at_least,
+        max=option.at_most,
+    )
+
+
+# --- sets of options -------------------------------------------------------------------------------------------------
+
+Paths: TypeAlias = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PATH",
+        help="Image files; folders, searched with all they contain for files with the suffix of an image; "
+        "or - for an image from standard input.",
+    ),
 ]
-OwnPackOption = Annotated[
+Json: TypeAlias = Annotated[bool, Option("Print JSON.")]
+JsonObject: TypeAlias = Annotated[bool, Option("Print one JSON object.")]
+JsonArray: TypeAlias = Annotated[bool, Option("Print a JSON array.")]
+JsonLines: TypeAlias = Annotated[bool, Option("Print JSON Lines: an object for each image.")]
+Csv: TypeAlias = Annotated[bool, Option("Print CSV: a row for each face.")]
+Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on standard error but errors.")]
+Verbose: TypeAlias = Annotated[bool, Option("Say more, with a traceback where something fails.")]
+Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+PackName: TypeAlias = Annotated[str, _SETTINGS["pack"]]
+# What scripts may name, as other commands want it.
+OwnPack: TypeAlias = Annotated[
     str | None, typer.Option("--pack", metavar="NAME", hidden=True, help="Not needed: a gallery knows its pack.")
 ]
-RuntimeOption = Annotated[
-    Literal["openvino", "onnxruntime"],
-    typer.Option("--runtime", envvar="VISAVIS_RUNTIME", help="What runs the networks."),
+ModelsDir: TypeAlias = Annotated[Path | None, options_of(Loading)["models_dir"][1]]
+Mirror: TypeAlias = Annotated[str | None, replace(_SETTINGS["mirror"], metavar="URL", unset="official addresses")]
+Proxy: TypeAlias = Annotated[
+    str | None, replace(_SETTINGS["proxy"], metavar="URL", unset="what HTTPS_PROXY and its like say")
 ]
-PrecisionOption = Annotated[
-    Literal["auto", "f32"],
-    typer.Option(
-        "--precision",
-        envvar="VISAVIS_PRECISION",
-        help="auto: bfloat16 where the processor has it; f32: always float32.",
-    ),
-]
-ThreadsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--threads",
-        envvar="VISAVIS_THREADS",
-        metavar="N",
-        min=1,
-        show_default="all cores",
-        help="Threads that an inference may use.",
-    ),
-]
-CacheDirOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--cache-dir",
-        envvar="VISAVIS_CACHE_DIR",
-        metavar="DIR",
-        show_default="the user's cache folder",
-        help="Where converted models are kept.",
-    ),
-]
-ModelsDirOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--models-dir",
-        envvar="VISAVIS_MODELS_DIR",
-        metavar="DIR",
-        show_default="the user's data folder",
-        help="Where pulled models and calibrations are kept.",
-    ),
-]
-MinFaceOption = Annotated[
-    float,
-    typer.Option(
-        "--min-face",
-        envvar="VISAVIS_MIN_FACE",
-        metavar="N",
-        help="Smallest face to look for: from 1 on in pixels, below 1 as a fraction of the image's shorter side. "
-        "Half the size takes four times as long.",
-    ),
-]
-ThresholdOption = Annotated[
-    float | None,
-    typer.Option(metavar="X", show_default="the pack's own", help="Faces at a smaller distance are the same person."),
-]
-FmrOption = Annotated[
-    str | None,
-    typer.Option(
-        "--fmr",
-        metavar="RATE",
-        help="The false match rate to keep, in place of a threshold: 1e-3 or another number, or strict (1e-4), "
-        "balanced (1e-3) or lenient (1e-2).",
-    ),
-]
-RequireLiveOption = Annotated[
-    bool,
-    typer.Option(
-        "--require-live", help="Refuse faces that look like a print or a screen; needs a pack that can, such as open."
-    ),
-]
-MaxBytesOption = Annotated[int, typer.Option("--max-bytes", metavar="N", help="Refuse larger files.")]
-MaxPixelsOption = Annotated[int, typer.Option("--max-pixels", metavar="N", help="Refuse images of more pixels.")]
-GalleryOption = Annotated[
+KeysFile: TypeAlias = Annotated[Path | None, _SETTINGS["keys_file"]]
+GalleryName: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The gallery's name.")]
+GalleryOption: TypeAlias = Annotated[
     str, typer.Option("--gallery", "-g", metavar="NAME", help="The gallery; see: visavis gallery list.")
 ]
-GalleryArgument = Annotated[str, typer.Argument(metavar="NAME", help="The gallery's name.")]
-WholeJsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-StoreOption = Annotated[
-    str,
-    typer.Option(
-        "--store",
-        envvar="VISAVIS_STORE",
-        metavar="URL",
-        help="Where galleries are kept: sqlite:///FILE or postgresql://USER@HOST/DATABASE.",
-    ),
-]
-KeyFileOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--key-file",
-        envvar="VISAVIS_GALLERY_KEY_FILE",
-        metavar="FILE",
-        show_default="the variable VISAVIS_GALLERY_KEY",
-        help="Holds the key of encrypted galleries, as openssl rand -hex 32 makes one.",
-    ),
-]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on standard error but errors.")]
-VerboseOption = Annotated[bool, typer.Option("--verbose", help="Say more, with a traceback where something fails.")]
+PolicyChanges: TypeAlias = Annotated[Mapping[str, Any], Policy]
+"""The fields of a policy that are given."""
+ServerSettings: TypeAlias = Annotated[Mapping[str, str], Settings]
+"""The settings of a server that are given, as the environment would have them."""
+
+Naming: TypeAlias = Literal["auto", "folder", "file"]
+"""What names a person: the folder below the one given, the file, or whichever fits."""
+
+DEFAULT_GALLERY = "default"
 
 
-def rate_of(text: str | None) -> "Rate | None":
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """Where results go, and in which format."""
+
+    as_json: JsonLines = False
+    as_csv: Csv = False
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write to a file, in the format of its suffix: .json, .jsonl, .csv or .npz. It appears when it is "
+            "whole.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """Where galleries are, and what opens those that are encrypted."""
+
+    url: Annotated[str, _option("store", str, _SETTINGS["store"])] = _DEFAULTS["store"]
+    key_file: Annotated[
+        Path | None,
+        _option(
+            "gallery_key_file",
+            Path,
+            replace(_SETTINGS["gallery_key_file"], unset="the variable VISAVIS_GALLERY_KEY"),
+            flag="--key-file",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """Which models look at which images."""
+
+    pack: PackName = DEFAULT_PACK
+    min_face: Annotated[float, options_of(Recognition)["min_face"][1]] = DEFAULT_MIN_FACE
+    max_bytes: Annotated[int, replace(_SETTINGS["max_bytes"], at_least=None)] = DEFAULT_MAX_BYTES
+    max_pixels: Annotated[int, replace(_SETTINGS["max_pixels"], at_least=None)] = DEFAULT_MAX_PIXELS
+    loading: Loading = field(default_factory=Loading)
+
+    @property
+    def folder(self) -> Path:
+        """Where pulled models are kept."""
+        return Path(self.loading.get("models_dir") or installation.default_models_dir())
+
+    @property
+    def spec(self) -> "RuntimeSpec":
+        """How networks are run."""
+        return runtime.RuntimeSpec(self.loading["runtime"], self.loading["precision"], self.loading["threads"])
+
+    def limits(self) -> "ImageLimits":
+        """Return the limits on images."""
+        return image.ImageLimits(self.max_bytes, self.max_pixels)
+
+    def check_installed(self) -> None:
+        """Raise ModelMissing unless the pack was pulled or imported."""
+        installation.check_installed(catalogue.find_pack(self.pack), self.folder)
+
+    def load(self, streams: int = 1) -> "Recognizer":
+        """Load the models, for so many inferences at the same time."""
+        return recognizer.Recognizer(
+            self.pack, limits=self.limits(), min_face=self.min_face, streams=streams, **self.loading
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoOptions:
+    """Which photos of people whom one knows are compared, and how."""
+
+    images: Annotated[Path | None, Option("Where its images are.", metavar="DIR", unset="the pairs file's folder")] = (
+        None
+    )
+    pairs: Annotated[
+        int, Option("Compare no more pairs of a folder: of more, some are drawn.", metavar="N", at_least=2)
+    ] = 1_000_000
+    seed: Annotated[int, Option("Of all draws.", metavar="N", at_least=0)] = 0
+    skip_missing: Annotated[bool, Option("Leave out pairs whose images are not there, and say how many.")] = False
+    faces: Annotated[
+        Literal["largest", "only", "central"],
+        Option("Which face of an image counts; the most central one is usual on LFW."),
+    ] = "largest"
+    cache: Annotated[
+        Path | None,
+        Option("Keep embeddings, which are personal data, for the next time.", metavar="DIR", unset="nothing is kept"),
+    ] = None
+
+
+# --- typer's form of them --------------------------------------------------------------------------------------------
+
+_Given: TypeAlias = Mapping[str, Any]
+_Read: TypeAlias = Callable[[_Given], Any]
+_Flags: TypeAlias = dict[str, inspect.Parameter]
+
+
+def rate_of(text: str | None) -> Rate | None:
     """Return a false match rate as the library takes it, which checks it: a number, or a name."""
     try:
         return None if text is None else float(text)
@@ -135,68 +207,89 @@ def rate_of(text: str | None) -> "Rate | None":
         return cast("Rate", text)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelOptions:
-    """What a Recognizer is made from."""
+def _names_of(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
-    pack: str = DEFAULT_PACK
-    runtime: Literal["openvino", "onnxruntime"] = "openvino"
-    precision: Literal["auto", "f32"] = "auto"
-    threads: int | None = None
-    cache_dir: Path | None = None
-    min_face: float = DEFAULT_MIN_FACE
-    max_bytes: int = DEFAULT_MAX_BYTES
-    max_pixels: int = DEFAULT_MAX_PIXELS
-    models_dir: Path | None = None
 
-    def models_folder(self) -> Path:
-        """Return where pulled models are kept."""
-        from visavis.models.installation import default_models_dir  # noqa: PLC0415  # brings NumPy
+# What typer cannot read: the type and the default that stand for it, and what makes it of them.
+_READ_OTHERWISE: Mapping[object, tuple[Any, object, Callable[[Any], Any]]] = {
+    Rate | None: (str | None, None, rate_of),
+    Sequence[Attribute]: (str, "", _names_of),
+    str | PathLike[str] | None: (Path | None, None, lambda path: path),
+}
 
-        return self.models_dir or default_models_dir()
 
-    def limits(self) -> "ImageLimits":
-        """Return the limits on images.
+def bind(command: Callable[..., Any]) -> tuple[list[inspect.Parameter], _Read]:
+    """Return a command's options and arguments as typer reads them, and what makes the command's parameters of these.
 
-        Raises:
-            InvalidOption: one is below 1.
-        """
-        from visavis import ImageLimits  # noqa: PLC0415  # brings NumPy and OpenCV
+    A parameter whose type is a set of options, a ``TypedDict`` of ``visavis.options`` or a dataclass, is an option for
+    each of its fields. What several sets have is one option, as the last of them declares it, and its value is theirs.
+    """
+    flags: _Flags = {}
+    parameters = inspect.signature(command, eval_str=True).parameters.values()
+    reads = {each.name: _bind(each.name, each.annotation, each.default, flags) for each in parameters}
+    return list(flags.values()), lambda given: {name: read(given) for name, read in reads.items()}
 
-        return ImageLimits(self.max_bytes, self.max_pixels)
 
-    def check_installed(self) -> None:
-        """Check that the pack was pulled or imported.
-
-        Raises:
-            InvalidOption: there is no such pack.
-            ModelMissing: it was not.
-        """
-        from visavis.models.catalogue import find_pack  # noqa: PLC0415  # brings NumPy
-        from visavis.models.installation import check_installed  # noqa: PLC0415  # likewise
-
-        check_installed(find_pack(self.pack), self.models_folder())
-
-    def load(self, streams: int = 1) -> "Recognizer":
-        """Load the models.
-
-        Args:
-            streams: how many inferences run at the same time.
-
-        Raises:
-            InvalidOption: an option is out of its range.
-            SetupError: a model or the runtime is missing or damaged.
-        """
-        from visavis import Recognizer  # noqa: PLC0415  # brings the runtime
-
-        return Recognizer(
-            self.pack,
-            runtime=self.runtime,
-            precision=self.precision,
-            threads=self.threads,
-            streams=streams,
-            min_face=self.min_face,
-            limits=self.limits(),
-            cache_dir=self.cache_dir,
-            models_dir=self.models_dir,
+def _bind(name: str, kind: _Anything, default: object, flags: _Flags) -> _Read:
+    """Add the options of a parameter, and return what makes its value of theirs."""
+    about = getattr(kind, "__metadata__", (None,))[0]
+    if about is Policy:
+        return _bind_changes(flags)
+    if about is Settings:
+        return _bind_settings(flags)
+    if is_typeddict(kind):
+        declared = options_of(kind).items()
+        return _bind_set(dict, {key: (Annotated[of, option], option.default) for key, (of, option) in declared}, flags)
+    if is_dataclass(kind):
+        hints = get_type_hints(kind, include_extras=True)
+        return _bind_set(
+            cast("type", kind), {each.name: (hints[each.name], each.default) for each in fields(kind)}, flags
         )
+    if not isinstance(about, Option):
+        _add(flags, name, kind, default)
+        return lambda given: given[name]
+    kind, default, convert = _READ_OTHERWISE.get(get_args(kind)[0], (get_args(kind)[0], default, None))
+    _add(flags, name, Annotated[kind, _option(name, kind, about)], default)
+    return lambda given: convert(given[name]) if convert else given[name]
+
+
+def _add(flags: _Flags, name: str, kind: object, default: object) -> None:
+    flags.pop(name, None)
+    flags[name] = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
+def _bind_set(make: Callable[..., Any], members: Mapping[str, tuple[Any, object]], flags: _Flags) -> _Read:
+    reads = {name: _bind(name, kind, default, flags) for name, (kind, default) in members.items()}
+    return lambda given: make(**{name: read(given) for name, read in reads.items()})
+
+
+def _bind_changes(flags: _Flags) -> _Read:
+    """Add an option for each field of a policy, which stays as it is where it is not given."""
+    words = {
+        name: "never" if option.unset == "never" else "default" for name, (_, option) in _POLICY.items() if option.unset
+    }
+    for name, (kind, option) in _POLICY.items():
+        flag = f"{flag_of(name)}/--no-{flag_of(name)[2:]}" if kind is bool else flag_of(name)
+        metavar = f"N|{words[name]}" if name in words else None
+        about = typer.Option(flag, metavar=metavar, help=option.text)
+        _add(flags, name, Annotated[str | None if name in words else kind | None, about], None)
+
+    def value_of(name: str, value: str) -> object:
+        try:
+            return value if name not in words else None if value == words[name] else float(value)
+        except ValueError:
+            raise InvalidOption(f"{flag_of(name)} must be a number or {words[name]}, not {value!r}") from None
+
+    return lambda given: {name: value_of(name, given[name]) for name in _POLICY if given[name] is not None}
+
+
+def _bind_settings(flags: _Flags) -> _Read:
+    """Add an option for each setting of the server that has a metavar, whose text is read as that of its variable."""
+    names = [name for name, option in _SETTINGS.items() if option.metavar]
+    for name in names:
+        option, default = _SETTINGS[name], _DEFAULTS[name]
+        shown = option.unset or (f"{default:g}" if isinstance(default, float) else str(default))
+        about = typer.Option(flag_of(name), metavar=option.metavar, show_default=shown, help=option.text)
+        _add(flags, name, Annotated[str | None, about], None)
+    return lambda given: {name: given[name] for name in names if given[name] is not None}

@@ -1,101 +1,158 @@
-"""The galleries that a command works on."""
+"""Galleries that a command works on, the Recognizer that looks at images for them, and counts of enrolments."""
 
 import getpass
 import logging
 import os
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TypeAlias
 
-from visavis.cli.options import ModelOptions
-from visavis.errors import GalleryExists, GalleryNotFound, InvalidOption, ModelCorrupt, ModelMissing
+from typing_extensions import Unpack
 
-if TYPE_CHECKING:
-    from visavis.galleries.records import Gallery
-    from visavis.models.packs import Pack
-    from visavis.options import Policy
-    from visavis.service.galleries import Galleries
-    from visavis.service.gallery import OpenGallery
+from visavis.cli.options import ModelOptions, StoreOptions
+from visavis.cli.terminal import counted, readable, say
+from visavis.core.image import ImageLimits
+from visavis.errors import (
+    GalleryExists,
+    GalleryNotFound,
+    InvalidOption,
+    ModelCorrupt,
+    ModelMissing,
+    SetupError,
+    VisavisError,
+)
+from visavis.galleries.opening import open_store, read_key
+from visavis.galleries.records import Gallery
+from visavis.models.catalogue import PACKS, find_pack
+from visavis.models.installation import as_installed, as_pinned
+from visavis.models.packs import Pack
+from visavis.models.recognizer import Observed, Recognizer
+from visavis.models.runtime import usable_cores
+from visavis.options import Observe, Policy
+from visavis.service.galleries import Galleries
+from visavis.service.gallery import OpenGallery
+from visavis.types import ImageSource
 
-_log = logging.getLogger("visavis.cli")
+_MOST_STREAMS = 8  # each has buffers of its own
+_BATCH = 16  # images that galleries hand over together
 _KEY_VARIABLE = "VISAVIS_GALLERY_KEY"
 _NAMED_IN_MESSAGES = 10
-_DEFAULT_MODELS = ModelOptions()
 _KEPT = {
     "nothing": "embeddings and no images",
     "chips": "embeddings and aligned faces",
     "images": "embeddings and whole images",
 }
+_ADVICE = {
+    "no_face": "--min-face N looks for smaller ones",
+    "multiple_faces": "--faces largest enrols the largest one",
+    "too_small": "visavis gallery policy {gallery} --min-face-px N allows smaller ones",
+    "blurred": "visavis gallery policy {gallery} --min-sharpness N allows more",
+    "low_score": "visavis gallery policy {gallery} --min-score N allows more",
+    "extreme_pose": "visavis gallery policy {gallery} --max-yaw N --max-pitch N allows more; 90 allows all",
+    "not_live": "visavis gallery policy {gallery} --no-require-live enrols it all the same",
+    "conflict": "--allow-conflict enrols it all the same",
+    "consent_missing": "--consent TEXT notes what was agreed to",
+}
+_ObservedOrError: TypeAlias = tuple[Observed, ...] | VisavisError
+_log = logging.getLogger("visavis.cli")
 
 
-@dataclass(frozen=True, slots=True)
-class StoreOptions:
-    """Where galleries are, and what opens those that are encrypted."""
+class LazyRecognizer:
+    """A Recognizer for galleries, in several threads; the models are loaded with the first image."""
 
-    url: str
-    key_file: Path | None
+    def __init__(self, models: ModelOptions, images: int = _BATCH) -> None:
+        """Find the pack; one image gets all cores, several share them."""
+        self._catalogued = find_pack(models.pack)
+        self._models = models
+        self._streams = max(1, min(usable_cores() // (models.loading.get("threads") or 1), _MOST_STREAMS, images))
+
+    def observe_many(self, images: Iterable[ImageSource], **options: Unpack[Observe]) -> Iterator[_ObservedOrError]:
+        """Return what ``Recognizer.observe_many`` does, in order; a few images are taken ahead."""
+        recognizer = self._recognizer
+
+        def observe(part: list[ImageSource]) -> list[_ObservedOrError]:
+            return list(recognizer.observe_many(part, **options))
+
+        # Two parts of a batch for each thread, so that a large photo in one leaves the others something to do.
+        size = max(1, _BATCH // (2 * self._streams)) if self._streams > 1 else _BATCH
+        left = iter(images)
+        ahead: deque[Future[list[_ObservedOrError]]] = deque()
+        try:
+            while part := list(islice(left, size)):
+                ahead.append(self._pool.submit(observe, part))
+                if len(ahead) > 2 * self._streams:
+                    yield from ahead.popleft().result()
+            while ahead:
+                yield from ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+    @cached_property
+    def pack(self) -> Pack:
+        """As it is installed, which is read when it is first asked for: much is done for galleries without it."""
+        return as_installed(self._catalogued, self._models.folder)
+
+    @property
+    def limits(self) -> ImageLimits:
+        """On images."""
+        return self._models.limits()
+
+    @cached_property
+    def _recognizer(self) -> Recognizer:
+        if self._streams == 1:
+            return self._models.load()
+        threads = self._models.loading.get("threads") or max(1, usable_cores() // self._streams)
+        return replace(self._models, loading={**self._models.loading, "threads": threads}).load(self._streams)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._streams, "visavis-recognizer")
 
 
 @contextmanager
-def open_galleries(
-    store: StoreOptions, models: ModelOptions = _DEFAULT_MODELS, *, images: int = 1
-) -> Iterator["Galleries"]:
-    """Give the galleries of a store; models are loaded when the first image is looked at.
-
-    Args:
-        store: where it is.
-        models: to be loaded.
-        images: how many there will be to look at.
-
-    Raises:
-        InvalidOption: there is no such kind of store, no such pack, or the key is none.
-        SetupError: the store cannot be used.
-    """
-    from visavis.cli.recognizers import LateEyes  # noqa: PLC0415  # brings NumPy and OpenCV
-    from visavis.galleries.opening import open_store  # noqa: PLC0415  # likewise
-    from visavis.service.galleries import Galleries  # noqa: PLC0415  # likewise
-
+def open_galleries(store: StoreOptions, models: ModelOptions | None = None, *, images: int = 1) -> Iterator[Galleries]:
+    """Give the galleries of a store; models are loaded when the first of the images is looked at."""
+    actor = "user unknown"
+    with suppress(ImportError, KeyError, OSError):  # a user without a name, as in some containers
+        actor = f"user {getpass.getuser()}"
     with closing(open_store(store.url, key=_read_key(store.key_file))) as opened:
-        yield Galleries(opened, LateEyes(models, images), actor=_actor())
+        yield Galleries(opened, LazyRecognizer(models or ModelOptions(), images), actor=actor)
 
 
-def open_gallery(galleries: "Galleries", name: str) -> "OpenGallery":
-    """Open a gallery that there is.
-
-    Raises:
-        GalleryNotFound: there is none of that name; the message tells those there are.
-        SpaceMismatch: it is of another pack.
-    """
+def open_gallery(galleries: Galleries, name: str) -> OpenGallery:
+    """Open a gallery, or raise GalleryNotFound, which tells those there are."""
     try:
         return galleries.open(name)
     except GalleryNotFound:
-        raise not_found(galleries, name) from None
+        url, names = galleries.store.url, [gallery.name for gallery in galleries.all()]
+    if not names:
+        raise GalleryNotFound(
+            f"there is no gallery {name!r}: {url} holds none yet; visavis enrol or visavis gallery create makes one"
+        )
+    rest = len(names) - _NAMED_IN_MESSAGES
+    listed = ", ".join(names[:_NAMED_IN_MESSAGES]) + (f" and {rest} more" if rest > 0 else "")
+    raise GalleryNotFound(f"there is no gallery {name!r} in {url}; those there are: {listed}")
 
 
-def open_with_its_pack(galleries: "Galleries", name: str, models: ModelOptions) -> "OpenGallery":
-    """Open a gallery that there is, for what looks at no image: whatever pack is chosen, its own one counts.
-
-    Raises:
-        GalleryNotFound: as ``open_gallery`` does.
-    """
-    from visavis.cli.recognizers import LateEyes  # noqa: PLC0415  # brings NumPy and OpenCV
-    from visavis.service.galleries import Galleries  # noqa: PLC0415  # likewise
-
+def open_with_its_pack(galleries: Galleries, name: str, models: ModelOptions) -> OpenGallery:
+    """Open a gallery for what looks at no image: whatever pack is chosen, its own one counts."""
     opened = open_gallery(galleries, name)
-    pack = pack_of(opened.record, models.models_folder())
+    pack = pack_of(opened.record, models.folder)
     if pack is None:
         return opened
-    eyes = LateEyes(replace(models, pack=pack.name))
-    return Galleries(galleries.store, eyes, actor=galleries.actor).open(name)
+    own = LazyRecognizer(replace(models, pack=pack.name))
+    return Galleries(galleries.store, own, actor=galleries.actor).open(name)
 
 
-def pack_of(gallery: "Gallery", models_dir: Path) -> "Pack | None":
+def pack_of(gallery: Gallery, models_dir: Path) -> Pack | None:
     """Return the pack that a gallery was made with, as far as the catalogue and what is pinned here tell."""
-    from visavis.models.catalogue import PACKS  # noqa: PLC0415  # brings NumPy
-    from visavis.models.installation import as_pinned  # noqa: PLC0415  # likewise
-
     for pack in PACKS.values():
         with suppress(ModelCorrupt, ModelMissing):  # whoever wants to use it is told
             if as_pinned(pack, models_dir).space.id == gallery.space.id:
@@ -103,7 +160,7 @@ def pack_of(gallery: "Gallery", models_dir: Path) -> "Pack | None":
     return None
 
 
-def make_gallery(galleries: "Galleries", name: str, policy: "Policy") -> "OpenGallery":
+def make_gallery(galleries: Galleries, name: str, policy: Policy) -> OpenGallery:
     """Make a gallery, unless somebody else just did, and say so."""
     with suppress(GalleryExists):
         made = galleries.create(name, policy=policy)
@@ -112,21 +169,7 @@ def make_gallery(galleries: "Galleries", name: str, policy: "Policy") -> "OpenGa
     return galleries.open(name)
 
 
-def not_found(galleries: "Galleries", name: str) -> GalleryNotFound:
-    """Say that there is no gallery of that name, and which there are."""
-    url, names = galleries.store.url, [gallery.name for gallery in galleries.all()]
-    if not names:
-        return GalleryNotFound(
-            f"there is no gallery {name!r}: {url} holds none yet; visavis enrol or visavis gallery create makes one"
-        )
-    rest = len(names) - _NAMED_IN_MESSAGES
-    listed = ", ".join(names[:_NAMED_IN_MESSAGES]) + (f" and {rest} more" if rest > 0 else "")
-    return GalleryNotFound(f"there is no gallery {name!r} in {url}; those there are: {listed}")
-
-
 def _read_key(key_file: Path | None) -> bytes | None:
-    from visavis.galleries.opening import read_key  # noqa: PLC0415  # brings NumPy
-
     for name in (_KEY_VARIABLE, f"{_KEY_VARIABLE}_FILE"):
         if os.environ.get(name) == "":  # nothing must remain plain because a secret could not be read
             raise InvalidOption(f"{name} is set, and empty; unset it where nothing is encrypted")
@@ -138,9 +181,51 @@ def _read_key(key_file: Path | None) -> bytes | None:
     return read_key(key_file.read_bytes().decode("ascii", "replace"))
 
 
-def _actor() -> str:
-    """Return what the log calls who acts."""
-    try:
-        return f"user {getpass.getuser()}"
-    except (ImportError, KeyError, OSError):  # a user without a name, as in some containers
-        return "user unknown"
+@dataclass(slots=True)
+class Enrolments:
+    """Counts of what became of enrolments."""
+
+    enrolled: int = 0
+    repeated: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    subjects: set[str] = field(default_factory=set)
+
+    def count(self, subject: str | None, *, repeated: bool, code: str | None) -> None:
+        """Count one: its subject, whether it was there already, and the code of the error that refused it."""
+        if code is not None:
+            self.refused[code] += 1
+        elif repeated:
+            self.repeated += 1
+        else:
+            self.enrolled += 1
+            self.subjects.add(subject or "")
+
+    def summary(self, gallery: str) -> str:
+        """Return what is to be read at the end."""
+        people = f" of {counted(len(self.subjects), 'subject')}" if self.subjects else ""
+        facts: dict[str, str | int] = {"enrolled": counted(self.enrolled, "sample") + people}
+        facts |= {"already there": self.repeated, "refused": self.refused.total()}
+        for code, count in self.refused.most_common():
+            advice = _ADVICE.get(code, "").format(gallery=gallery)
+            facts[f"  {code}"] = f"{count:,}" + (f"  ({advice})" if advice else "")
+        return readable(f"gallery {gallery}", facts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain Python values, ready for JSON."""
+        about = {"enrolled": self.enrolled, "subjects": len(self.subjects), "already_there": self.repeated}
+        return {**about, "refused": dict(self.refused)}
+
+    def __str__(self) -> str:
+        """Return the same in a line."""
+        enrolled, refused = counted(self.enrolled, "sample"), self.refused.total()
+        return f"enrolled {enrolled}, already there {self.repeated:,}, refused {refused:,}"
+
+    @contextmanager
+    def staying(self) -> Iterator[None]:
+        """Say that what was enrolled stays, where the rest cannot follow."""
+        try:
+            yield
+        except (KeyboardInterrupt, SetupError):
+            if self.enrolled or self.repeated:
+                say(f"visavis: {self}; that stays, and the same command goes on from there")
+            raise

@@ -1,4 +1,4 @@
-"""Standard error and exit codes: messages, progress bars, titled facts, tables and counts."""
+"""Standard output and error, exit codes, progress bars, and texts for people."""
 
 import io
 import logging
@@ -6,24 +6,20 @@ import os
 import sys
 import traceback
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
+from typing import TextIO, TypeAlias
 
 import typer
 
-from visavis.errors import SetupError, VisavisError
-
-if TYPE_CHECKING:
-    from visavis.evaluation.tables import Table
-
+from visavis.cli.lazy import console, progress, table, tables
+from visavis.errors import VisavisError
 
 _FAILED = 2
 _INTERRUPTED = 128 + 2  # what shells report for a program that SIGINT ended,
 _PIPE_CLOSED = 128 + 13  # and SIGPIPE
+_log = logging.getLogger("visavis")
 
 
 def printable(text: str) -> str:
@@ -45,10 +41,28 @@ def results_stream() -> TextIO:
     return sys.stdout
 
 
+def write(text: str) -> None:
+    """Write a line, or several, to standard output at once."""
+    stream = results_stream()
+    stream.write(text + "\n")
+    stream.flush()
+
+
+def error_to_dict(error: VisavisError) -> dict[str, str]:
+    """Return an error as JSON has it."""
+    return {"code": error.code, "message": str(error)}
+
+
 @contextmanager
 def reporting(*, quiet: bool, verbose: bool) -> Iterator[None]:
     """Show the library's log, and turn every exception into one line and an exit code."""
-    with _log_shown(logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO), _pillow_muted():
+    level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.INFO
+    with (
+        _handled("visavis", _PlainLines(), level),
+        _handled("PIL", logging.NullHandler(), logging.NOTSET),  # whether odd files can be read is said elsewhere
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
         try:
             yield
         except (typer.Exit, typer.Abort, typer.BadParameter):
@@ -83,20 +97,17 @@ def _abandon_output() -> None:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
-class _Lines(logging.Handler):
-    """Shows log records as plain lines."""
-
-    def __init__(self, show: Callable[[str], None]) -> None:
-        super().__init__()
-        self._show = show
+class _PlainLines(logging.Handler):
+    """Log records as lines on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._show(record.getMessage())
+        say(record.getMessage())
 
 
 @contextmanager
-def _log_shown(level: int) -> Iterator[None]:
-    logger, handler = logging.getLogger("visavis"), _Lines(say)
+def _handled(name: str, handler: logging.Handler, level: int) -> Iterator[None]:
+    """Hand what is logged to a handler while the block runs."""
+    logger = logging.getLogger(name)
     level_before = logger.level
     logger.addHandler(handler)
     logger.setLevel(level)
@@ -107,66 +118,44 @@ def _log_shown(level: int) -> Iterator[None]:
         logger.setLevel(level_before)
 
 
-@contextmanager
-def _pillow_muted() -> Iterator[None]:
-    """Keep what Pillow says about odd files to itself: whether they can be read is said elsewhere."""
-    logger, handler = logging.getLogger("PIL"), logging.NullHandler()
-    logger.addHandler(handler)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
-            yield
-    finally:
-        logger.removeHandler(handler)
-
-
-_NAME_WIDTH, _BAR_WIDTH = 30, 10
+def _bars_wanted() -> bool:
+    return _log.isEnabledFor(logging.INFO) and sys.stderr.isatty()
 
 
 @contextmanager
-def progress_bar(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
-    """Show a bar while the block runs, and give the function that advances it by one.
+def progress_bar(total: int | Callable[[], int], *, unless: bool = False) -> Iterator[Callable[[], None]]:
+    """Show a bar on a terminal while the block runs, and give the function that advances it by one.
 
-    Standard output is left alone: where it goes to the same terminal, do without the bar.
+    Args:
+        total: how far it goes, or what computes that where there is a bar.
+        unless: whether to do without, as where results go to the same terminal.
     """
-    if not shown:
+    if unless or not _bars_wanted():
         yield lambda: None
         return
-    from rich.console import Console  # noqa: PLC0415  # takes time and is rarely needed
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn  # noqa: PLC0415  # likewise
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
-        task = bar.add_task("images", total=total)
+    columns = (progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeRemainingColumn())
+    with _bar(*columns) as bar:
+        task = bar.add_task("images", total=total() if callable(total) else total)
         yield lambda: bar.advance(task)
 
 
 @contextmanager
-def transfer_bar(*, shown: bool) -> Iterator[Callable[[str, int, int | None], None]]:
+def transfer_bar() -> Iterator[Callable[[str, int, int | None], None]]:
     """Show a bar for each file that comes, and give the function that moves it: name, bytes there, bytes in all.
 
     It begins with the first bytes, so that a question may be asked before; and fits in 80 columns.
     """
-    if not shown:
+    if not _bars_wanted():
         yield lambda _name, _there, _total: None
         return
-    from rich.console import Console  # noqa: PLC0415  # takes time and is rarely needed
-    from rich.progress import (  # noqa: PLC0415  # likewise
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
+    bar = _bar(
+        progress.TextColumn("{task.description}", markup=False, table_column=table.Column(no_wrap=True, max_width=30)),
+        progress.BarColumn(bar_width=10),
+        progress.DownloadColumn(table_column=table.Column(no_wrap=True)),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(compact=True),
     )
-    from rich.table import Column  # noqa: PLC0415  # likewise
-
-    name = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, max_width=_NAME_WIDTH))
-    amount = DownloadColumn(table_column=Column(no_wrap=True))
-    columns = (name, BarColumn(bar_width=_BAR_WIDTH), amount, TransferSpeedColumn(), TimeRemainingColumn(compact=True))
-    bar = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)
-    tasks: dict[str, TaskID] = {}
+    tasks: dict[str, progress.TaskID] = {}
 
     def move(name: str, there: int, total: int | None) -> None:
         bar.start()
@@ -178,6 +167,10 @@ def transfer_bar(*, shown: bool) -> Iterator[Callable[[str, int, int | None], No
         yield move
     finally:
         bar.stop()
+
+
+def _bar(*columns: "progress.ProgressColumn") -> "progress.Progress":
+    return progress.Progress(*columns, console=console.Console(stderr=True), transient=True, redirect_stdout=False)
 
 
 FactValue: TypeAlias = str | int | float | bool | None
@@ -199,6 +192,20 @@ def _value(value: FactValue) -> str:
     return "-" if value is None or value == "" else printable(str(value))
 
 
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a line for each row, with columns as wide as their longest cell."""
+    cells = [tuple(map(printable, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+
+
+def table_text(shown: "tables.Table") -> str:
+    """Return a table with its columns aligned, below its title."""
+    rows = [row for row in (shown.columns, *shown.rows) if any(row)]
+    lines = [*aligned(rows), *([printable(shown.remark)] if shown.remark else [])]
+    return "\n".join([printable(shown.title), *(f"  {line}" for line in lines)])
+
+
 def bytes_shown(count: int | None) -> str:
     """Return a number of bytes as people read it."""
     if count is None:
@@ -207,82 +214,6 @@ def bytes_shown(count: int | None) -> str:
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return f"{count} bytes"
-
-
-def table_text(table: "Table") -> str:
-    """Return a table with its columns aligned, below its title."""
-    rows = [tuple(map(printable, row)) for row in (table.columns, *table.rows) if any(row)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (zip(row, widths, strict=True) for row in rows)
-    aligned = ["  " + "  ".join(f"{cell:<{width}}" for cell, width in line).rstrip() for line in lines]
-    return "\n".join([printable(table.title), *aligned, *([f"  {printable(table.remark)}"] if table.remark else [])])
-
-
-_ADVICE = {
-    "no_face": "--min-face N looks for smaller ones",
-    "multiple_faces": "--faces largest enrols the largest one",
-    "too_small": "visavis gallery policy {gallery} --min-face-px N allows smaller ones",
-    "blurred": "visavis gallery policy {gallery} --min-sharpness N allows more",
-    "low_score": "visavis gallery policy {gallery} --min-score N allows more",
-    "extreme_pose": "visavis gallery policy {gallery} --max-yaw N --max-pitch N allows more; 90 allows all",
-    "not_live": "visavis gallery policy {gallery} --no-require-live enrols it all the same",
-    "conflict": "--allow-conflict enrols it all the same",
-    "consent_missing": "--consent TEXT notes what was agreed to",
-}
-
-
-@dataclass(slots=True)
-class Tally:
-    """Counts what became of each."""
-
-    enrolled: int = 0
-    repeated: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    _subjects: set[str] = field(default_factory=set)
-
-    def count(self, subject: str | None, *, repeated: bool, code: str | None) -> None:
-        """Count one: its subject, whether it was there already, and the code of the error that refused it."""
-        if code is not None:
-            self.refused[code] += 1
-        elif repeated:
-            self.repeated += 1
-        else:
-            self.enrolled += 1
-            self._subjects.add(subject or "")
-
-    def summary(self, gallery: str) -> str:
-        """Return what is to be read at the end."""
-        people = len(self._subjects)
-        facts: dict[str, str | int] = {
-            "enrolled": counted(self.enrolled, "sample") + (f" of {counted(people, 'subject')}" if people else ""),
-            "already there": self.repeated,
-            "refused": self.refused.total(),
-        }
-        for code, count in self.refused.most_common():
-            advice = _ADVICE.get(code, "").format(gallery=gallery)
-            facts[f"  {code}"] = f"{count:,}" + (f"  ({advice})" if advice else "")
-        return readable(f"gallery {gallery}", facts)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain Python values, ready for JSON."""
-        about = {"enrolled": self.enrolled, "subjects": len(self._subjects), "already_there": self.repeated}
-        return {**about, "refused": dict(self.refused)}
-
-    def in_short(self) -> str:
-        """Return the same in a line."""
-        parts = [f"enrolled {counted(self.enrolled, 'sample')}", f"already there {self.repeated:,}"]
-        return ", ".join([*parts, f"refused {self.refused.total():,}"])
-
-
-@contextmanager
-def staying(tally: Tally) -> Iterator[None]:
-    """Say that what was enrolled stays, where the rest cannot follow."""
-    try:
-        yield
-    except (KeyboardInterrupt, SetupError):
-        if tally.enrolled or tally.repeated:
-            say(f"visavis: {tally.in_short()}; that stays, and the same command goes on from there")
-        raise
 
 
 def counted(count: int, noun: str) -> str:

@@ -1,5 +1,6 @@
 """Inference runtimes: a spec and an ONNX graph in, a callable out. The only module that imports one."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -230,3 +231,9 @@ def _compile_onnxruntime(graph: Graph, spec: RuntimeSpec) -> Infer:
             raise RuntimeFailed(f"ONNX Runtime failed on an input of shape {images.shape}: {error}") from error
 
     return infer
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not everywhere
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

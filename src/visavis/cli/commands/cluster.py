@@ -1,36 +1,28 @@
 """``visavis cluster``: the unknown faces of many images, in groups."""
 
+from __future__ import annotations
+
 import logging
-import sys
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from visavis.cli.commands.faces import PathsArgument
-from visavis.cli.files import find_sources
-from visavis.cli.options import (
-    DEFAULT_MAX_BYTES,
-    DEFAULT_MAX_PIXELS,
-    DEFAULT_MIN_FACE,
-    DEFAULT_PACK,
-    CacheDirOption,
-    MaxBytesOption,
-    MaxPixelsOption,
-    MinFaceOption,
-    ModelOptions,
-    ModelsDirOption,
-    PackOption,
-    PrecisionOption,
-    QuietOption,
-    RuntimeOption,
-    ThreadsOption,
-    VerboseOption,
-)
-from visavis.cli.outputs import Groups, open_output, write_groups_json_lines, write_groups_text
-from visavis.cli.terminal import counted, progress_bar, reporting, results_stream
-from visavis.errors import InvalidOption
+from visavis.cli.app import command
+from visavis.cli.images import ImageFile, find_sources
+from visavis.cli.lazy import clusters, decide, decisions, drawing, np, outputs, stores
+from visavis.cli.options import ModelOptions, Paths
+from visavis.cli.terminal import counted, progress_bar, results_stream
+from visavis.errors import InvalidOption, VisavisError
+from visavis.options import Option
+
+if TYPE_CHECKING:
+    from visavis.cli.outputs import GroupedFace, Groups
+    from visavis.models.packs import Pack, QualityLimits
+    from visavis.models.recognizer import Observed
 
 EXAMPLES = """\b
 Takes SciPy: pip install 'visavis[cluster]'
@@ -47,83 +39,90 @@ Examples:
   visavis cluster photos/ --min-size 5
   visavis cluster photos/ --json | jq -r 'select(.group == 1).file'
 """
-
 _PAGE_SUFFIXES = (".html", ".htm")
 _log = logging.getLogger("visavis.cli")
 
 
-def cluster(  # noqa: PLR0913  # a command's options are independent
-    paths: PathsArgument,
+@command(EXAMPLES)
+def cluster(
+    paths: Paths,
     *,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE.html", help="Write a page that shows the faces of each group."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines: an object for each face.")] = False,
+    as_json: Annotated[bool, Option("Print JSON Lines: an object for each face.")] = False,
     min_size: Annotated[
-        int,
-        typer.Option(
-            "--min-size", metavar="N", min=1, help="Faces that make a group; those of smaller ones are in none."
-        ),
+        int, Option("Faces that make a group; those of smaller ones are in none.", metavar="N", at_least=1)
     ] = 2,
     threshold: Annotated[
         float | None,
-        typer.Option(
-            "--threshold",
+        Option(
+            "Faces nearer than this, on average, are one person: less for purer groups, more for fewer.",
             metavar="X",
-            show_default="the pack's own",
-            help="Faces nearer than this, on average, are one person: less for purer groups, more for fewer.",
+            unset="the pack's own",
         ),
     ] = None,
-    any_quality: Annotated[
-        bool, typer.Option("--any-quality", help="Group small and blurred faces too, which resemble each other.")
-    ] = False,
-    min_face: MinFaceOption = DEFAULT_MIN_FACE,
-    max_bytes: MaxBytesOption = DEFAULT_MAX_BYTES,
-    max_pixels: MaxPixelsOption = DEFAULT_MAX_PIXELS,
-    pack: PackOption = DEFAULT_PACK,
-    runtime: RuntimeOption = "openvino",
-    precision: PrecisionOption = "auto",
-    threads: ThreadsOption = None,
-    cache_dir: CacheDirOption = None,
-    models_dir: ModelsDirOption = None,
-    quiet: QuietOption = False,
-    verbose: VerboseOption = False,
-) -> None:
+    any_quality: Annotated[bool, Option("Group small and blurred faces too, which resemble each other.")] = False,
+    models: ModelOptions,
+) -> int:
     """Group the faces of images into people, without knowing anybody.
 
     Prints for each group, the largest first, its faces: the image and the box (left, top, right and bottom in pixels).
     With -o, writes a page that shows them instead. Two faces of one image are taken for two people.
     """
-    options = ModelOptions(pack, runtime, precision, threads, cache_dir, min_face, max_bytes, max_pixels, models_dir)
-    with reporting(quiet=quiet, verbose=verbose):
-        from visavis.cli.commands.grouping import Grouping, group_faces_of  # noqa: PLC0415  # brings what sees and groups
+    if output is not None and output.suffix.lower() not in _PAGE_SUFFIXES:
+        raise InvalidOption(f"--output {output}: a page is written, and its suffix is .html")
+    sources = find_sources(paths, models.max_bytes)
+    seen: list[tuple[int, GroupedFace]] = []
+    failed: list[tuple[str, VisavisError]] = []
+    with outputs.open_output(output) if output else nullcontext() as page:
+        clusters.check_library()
+        lazy = stores.LazyRecognizer(models)
+        threshold = lazy.pack.cluster_threshold if threshold is None else decide.check_threshold(threshold)
+        limits = None if any_quality else lazy.pack.quality
+        with progress_bar(len(sources)) as advance:
+            outcomes = lazy.observe_many(source.image for source in sources)
+            for number, result in enumerate(outputs.follow(sources, outcomes, Counter(), advance)):
+                failed += [(result.file, result.error)] if result.error else []
+                faces = (_face(sources[number], each, limits, pictured=page is not None) for each in result.faces)
+                seen += [(number, face) for face in faces]
+        groups = _grouped(seen, failed, lazy.pack, threshold, min_size)
+        if page is not None:
+            drawing.write_contact_sheet(groups, len(sources), page)
+    if as_json or output is None:
+        groups.write(results_stream(), as_json=as_json)
+    grouped = counted(sum(map(len, groups.people)), "face")
+    counts = f"images: {len(sources):,}, groups: {len(groups.people):,} of {grouped}, "
+    counts += f"ungrouped: {len(groups.ungrouped):,}, left out: {len(groups.left_out):,}, failed: {len(failed):,}"
+    _log.info("%s", counts + (f"; see {output}" if output else ""))
+    return int(bool(failed))
 
-        if output is not None and output.suffix.lower() not in _PAGE_SUFFIXES:
-            raise InvalidOption(f"--output {output}: a page is written, and its suffix is .html")
-        grouping = Grouping(options, threshold, min_size, any_quality=any_quality, thumbnails=output is not None)
-        sources = find_sources(paths, max_bytes)
-        with open_output(output) if output else nullcontext() as page:
-            with progress_bar(len(sources), shown=not quiet and sys.stderr.isatty()) as advance:
-                groups = group_faces_of(sources, grouping, advance)
-            if page is not None:
-                from visavis.cli.drawing import write_contact_sheet  # noqa: PLC0415  # brings Pillow
 
-                write_contact_sheet(groups, len(sources), page)
-        if as_json or output is None:
-            (write_groups_json_lines if as_json else write_groups_text)(groups, results_stream())
-        _log.info("%s", _summary(groups, len(sources), output))
-        if groups.failed:
-            raise typer.Exit(1)
+def _face(source: ImageFile, observed: Observed, limits: QualityLimits | None, *, pictured: bool) -> GroupedFace:
+    """Return a face, with the code of what keeps it from being told apart: what a new gallery would refuse."""
+    picture, lacks = drawing.thumbnail(observed.chip) if pictured else b"", None
+    if limits is not None and observed.face.quality is not None:  # which is told of all that is observed
+        lacks = next((each.code for each in decisions.shortcomings(observed.face.quality, limits)), None)
+    return outputs.GroupedFace(source.name, source.relative.as_posix(), observed.face, lacks, picture)
 
 
-def _summary(groups: Groups, images: int, output: Path | None) -> str:
-    grouped = sum(map(len, groups.people))
-    parts = [
-        f"images: {images:,}",
-        f"groups: {len(groups.people):,} of {counted(grouped, 'face')}",
-        f"ungrouped: {len(groups.ungrouped):,}",
-        f"left out: {len(groups.left_out):,}",
-        f"failed: {len(groups.failed):,}",
-    ]
-    return ", ".join(parts) + (f"; see {output}" if output else "")
+def _grouped(
+    seen: Sequence[tuple[int, GroupedFace]],
+    failed: Sequence[tuple[str, VisavisError]],
+    pack: Pack,
+    threshold: float,
+    min_size: int,
+) -> Groups:
+    """Return the faces, each with the number of its image, in groups."""
+    told_apart = [(number, face) for number, face in seen if face.left_out is None]
+    images, faces = [number for number, _ in told_apart], [face for _, face in told_apart]
+    vectors = np.array([each.face.embedding for each in faces], np.float32).reshape(len(faces), pack.dimension)
+    groups = clusters.group_faces(vectors, images, threshold=threshold, metric=pack.metric, min_size=min_size)
+    grouped = {index for group in groups for index in group}
+    return outputs.Groups(
+        people=[[faces[index] for index in group] for group in groups],
+        ungrouped=[face for index, face in enumerate(faces) if index not in grouped],
+        left_out=[face for _, face in seen if face.left_out is not None],
+        failed=failed,
+    )

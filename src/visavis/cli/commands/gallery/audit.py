@@ -1,34 +1,25 @@
 """``visavis gallery audit``: what should be mended, and how."""
 
+from __future__ import annotations
+
 import json
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from visavis.cli.options import (
-    DEFAULT_STORE,
-    GalleryArgument,
-    KeyFileOption,
-    ModelOptions,
-    ModelsDirOption,
-    OwnPackOption,
-    QuietOption,
-    StoreOption,
-    VerboseOption,
-    WholeJsonOption,
-)
-from visavis.cli.stores import StoreOptions, open_galleries, open_with_its_pack
-from visavis.cli.terminal import counted, printable, reporting, results_stream
+from visavis.cli.app import command
+from visavis.cli.lazy import stores
+from visavis.cli.options import GalleryName, Json, ModelOptions, ModelsDir, OwnPack, StoreOptions
+from visavis.cli.terminal import counted, printable, write
+from visavis.options import Option
 
 if TYPE_CHECKING:
-    from visavis.service.gallery import OpenGallery
+    from visavis import OpenGallery
     from visavis.service.results import AuditReport, LowQuality, Outlier, SubjectPair
 
 _SHOWN = 20
-_Finding = TypeVar("_Finding")
 EXAMPLES = """\b
 What is looked for:
   duplicates   two subjects that are likely one person
@@ -48,97 +39,84 @@ Exit codes:
 """
 
 
-def audit(  # noqa: PLR0913  # a command's options are independent
-    gallery: GalleryArgument,
+@command(EXAMPLES)
+def audit(
+    gallery: GalleryName,
     *,
-    show_all: Annotated[
-        bool, typer.Option("--all", help=f"Show all of each kind, where it would be {_SHOWN}.")
-    ] = False,
-    as_json: WholeJsonOption = False,
-    pack: OwnPackOption = None,  # noqa: ARG001  # scripts may name one, as other commands want
-    models_dir: ModelsDirOption = None,
-    store: StoreOption = DEFAULT_STORE,
-    key_file: KeyFileOption = None,
-    quiet: QuietOption = False,
-    verbose: VerboseOption = False,
-) -> None:
+    all_: Annotated[bool, Option(f"Show all of each kind, where it would be {_SHOWN}.")] = False,
+    as_json: Json = False,
+    _pack: OwnPack = None,
+    models_dir: ModelsDir = None,
+    store: StoreOptions,
+) -> int:
     """Look for what should be mended in a gallery: everybody is compared with everybody, so a large one takes long."""
-    models = ModelOptions(models_dir=models_dir)
-    with reporting(quiet=quiet, verbose=verbose), open_galleries(StoreOptions(store, key_file), models) as galleries:
-        opened = open_with_its_pack(galleries, gallery, models)
+    models = ModelOptions(loading={"models_dir": models_dir})
+    with stores.open_galleries(store, models) as galleries:
+        opened = stores.open_with_its_pack(galleries, gallery, models)
         report = opened.audit()
-        limit = None if show_all else _SHOWN
-        stream = results_stream()
-        words = json.dumps(report.to_dict(), indent=2) if as_json else _Words(opened, limit).of(report)
-        stream.write(words + "\n")
-        stream.flush()
-        if report.duplicates or report.confusable or report.outliers or report.low_quality:
-            raise typer.Exit(1)
+        shown = None if all_ else _SHOWN
+        write(json.dumps(report.to_dict(), indent=2) if as_json else _Words(opened).of(report, shown))
+        return int(any((report.duplicates, report.confusable, report.outliers, report.low_quality)))
 
 
 class _Words:
     """An audit in words, with where each sample comes from, so that its photo can be looked at."""
 
-    def __init__(self, gallery: "OpenGallery", shown: int | None) -> None:
+    def __init__(self, gallery: OpenGallery) -> None:
         self._gallery = gallery
-        self._shown = shown
         self._sources: dict[str, dict[int, str | None]] = {}
 
-    def of(self, report: "AuditReport") -> str:
+    def of(self, report: AuditReport, shown: int | None) -> str:
         """Return the whole report."""
-        looked_at = f"{counted(report.samples, 'sample')} of {counted(report.subjects, 'subject')}"
-        parts = [
-            self._section("likely one person: look at the photos", "duplicates", report.duplicates, self._duplicates),
-            self._section("nearer than the threshold", "confusable", report.confusable, self._pairs),
-            self._section("unlike their subject's other samples", "outliers", report.outliers, self._outliers),
-            self._section("refused by today's policy", "low quality", report.low_quality, self._low_quality),
+        kinds: list[tuple[str, str, Sequence[Any], Any]] = [
+            ("duplicates", "likely one person: look at the photos", report.duplicates, self._duplicates),
+            ("confusable", "nearer than the threshold", report.confusable, partial(map, self._pair)),
+            ("outliers", "unlike their subject's other samples", report.outliers, self._outliers),
+            ("low quality", "refused by today's policy", report.low_quality, self._low_quality),
         ]
-        found = [part for part in parts if part]
-        return "\n\n".join(
-            [f"gallery {self._gallery.name}: {looked_at}" + ("" if found else ", nothing to mend"), *found]
-        )
+        parts = [""]
+        for title, meaning, found, words in kinds:
+            rest = len(found) - len(found[:shown])
+            more = [f"  ... and {rest:,} more: --all"] if rest else []
+            if found:
+                parts.append("\n".join([f"{title}: {len(found):,}, {meaning}", *words(found[:shown]), *more]))
+        looked_at = f"{counted(report.samples, 'sample')} of {counted(report.subjects, 'subject')}"
+        parts[0] = f"gallery {self._gallery.name}: {looked_at}" + (", nothing to mend" if len(parts) == 1 else "")
+        return "\n\n".join(parts)
 
-    def _section(
-        self, meaning: str, title: str, found: Sequence[_Finding], words: Callable[[Sequence[_Finding]], Iterable[str]]
-    ) -> str:
-        shown = found[: self._shown]
-        rest = len(found) - len(shown)
-        more = [f"  ... and {rest:,} more: --all"] if rest else []
-        return "\n".join([f"{title}: {len(found):,}, {meaning}", *words(shown), *more]) if found else ""
-
-    def _pairs(self, pairs: "Sequence[SubjectPair]") -> Iterator[str]:
-        return map(self._pair, pairs)
-
-    def _duplicates(self, pairs: "Sequence[SubjectPair]") -> Iterator[str]:
+    def _duplicates(self, pairs: Sequence[SubjectPair]) -> Iterator[str]:
         """Yield each pair with the command that makes it one; those before it may have made a subject another."""
         became: dict[str, str] = {}
-        for pair in pairs:
-            a, b = (_last(id_, became) for id_ in (pair.a, pair.b))
-            if a == b:
-                yield self._pair(pair)
-                continue
-            became[b] = a
-            yield f"{self._pair(pair)}\n{self._mend('merge', b, a)}"
 
-    def _outliers(self, outliers: "Sequence[Outlier]") -> Iterator[str]:
+        def last(subject: str) -> str:
+            while subject in became:
+                subject = became[subject]
+            return subject
+
+        for pair in pairs:
+            a, b = last(pair.a), last(pair.b)
+            yield self._pair(pair)
+            if a != b:
+                became[b] = a
+                yield self._mend("merge", b, a)
+
+    def _outliers(self, outliers: Sequence[Outlier]) -> Iterator[str]:
         found = Counter(outlier.subject for outlier in outliers)
         for outlier in outliers:
             near = f", near {printable(outlier.nearest)}" if outlier.nearest else ""
             who = self._sample(outlier.subject, outlier.sample)
-            if found[outlier.subject] == len(
-                self._sources[outlier.subject]
-            ):  # to forget them all is to forget somebody
-                mend = "    -> no sample of this subject is like another: forget those alone that show somebody else"
+            yield f"  {who}: distance {outlier.distance:.4f}{near}"
+            if found[outlier.subject] == len(self._sources[outlier.subject]):  # to forget them all forgets somebody
+                yield "    -> no sample of this subject is like another: forget those alone that show somebody else"
             else:
-                mend = self._mend("forget", outlier.subject, str(outlier.sample))
-            yield f"  {who}: distance {outlier.distance:.4f}{near}\n{mend}"
+                yield self._mend("forget", outlier.subject, str(outlier.sample))
 
-    def _low_quality(self, samples: "Sequence[LowQuality]") -> Iterator[str]:
+    def _low_quality(self, samples: Sequence[LowQuality]) -> Iterator[str]:
         for low in samples:
-            mend = self._mend("forget", low.subject, str(low.sample))
-            yield f"  {self._sample(low.subject, low.sample)}: {', '.join(low.reasons)}\n{mend}"
+            yield f"  {self._sample(low.subject, low.sample)}: {', '.join(low.reasons)}"
+            yield self._mend("forget", low.subject, str(low.sample))
 
-    def _pair(self, pair: "SubjectPair") -> str:
+    def _pair(self, pair: SubjectPair) -> str:
         a, b = (self._sample(*each) for each in zip((pair.a, pair.b), pair.samples, strict=True))
         return f"  {a} and {b}: distance {pair.distance:.4f}"
 
@@ -150,10 +128,3 @@ class _Words:
 
     def _mend(self, verb: str, *what: str) -> str:
         return printable(f"    -> visavis gallery {shlex.join([verb, self._gallery.name, *what])}")
-
-
-def _last(subject: str, became: Mapping[str, str]) -> str:
-    """Return what a subject is once all is merged."""
-    while subject in became:
-        subject = became[subject]
-    return subject

@@ -1,0 +1,262 @@
+"""``visavis enrol`` and ``identify``: people into a gallery, and people of a gallery on photos."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from visavis.cli.app import command
+from visavis.cli.images import (
+    ImageFile,
+    NamedBytes,
+    Portrait,
+    check_existence,
+    describe_naming,
+    find_sources,
+    name_people,
+    one_person,
+)
+from visavis.cli.lazy import enroller, outputs, records, stores
+from visavis.cli.options import (
+    DEFAULT_GALLERY,
+    Csv,
+    GalleryOption,
+    JsonLines,
+    ModelOptions,
+    Naming,
+    Paths,
+    StoreOptions,
+)
+from visavis.cli.terminal import printable, progress_bar, results_stream, say, write
+from visavis.errors import GalleryNotFound, InvalidOption, VisavisError
+from visavis.options import Enrol, Identify, Keep, Option, Policy
+
+if TYPE_CHECKING:
+    from visavis import Details, Enrolment, Galleries, OpenGallery
+    from visavis.service.results import Enrolled
+
+ENROL_EXAMPLES = """\b
+How people are named (--by):
+  folder  people/ada-lovelace/*.jpg is ada-lovelace; so is the folder ada-lovelace/ itself where it holds no others
+  file    Ada Lovelace.jpg, ada-lovelace_2.jpg, ada-lovelace-03.jpg: the file's name, without the number at its end
+  auto    folder where there are folders in the one given, else file
+
+\b
+Running it again, also after Ctrl-C, goes on where it ended: what is there already is not looked at again.
+
+\b
+Exit codes:
+  0  all images are enrolled, now or before
+  1  some were refused; each is named on standard error
+  2  nothing could be done: wrong usage or set-up, no image found
+
+\b
+Examples:
+  visavis enrol people/
+  visavis enrol people/ --dry-run
+  visavis enrol portraits/ --by file --gallery staff --consent "form signed 2026-01-15"
+  visavis enrol a.jpg b.jpg --subject ada --name "Ada Lovelace"
+"""
+IDENTIFY_EXAMPLES = """\b
+Unknown faces come with the reason:
+  below_threshold  nobody enrolled is near enough
+  low_margin       two subjects are about as near; they may be one person: visavis gallery audit
+  low_quality      the face is too small or too blurred for the gallery's policy
+  not_live         it looks like a print or a screen, and --require-live or the policy wants live faces
+  empty_gallery    nobody is enrolled
+
+\b
+Exit codes:
+  0  all images were looked at, whether they show anybody known or not
+  1  some images failed; each is named on standard error and in the results
+  2  nothing could be done: wrong usage or set-up, no such gallery, no image found
+
+\b
+Examples:
+  visavis identify party.jpg
+  visavis identify photos/ --gallery staff --csv > who.csv
+  visavis identify --fmr strict --gallery staff door.jpg
+  visavis identify --faces largest --json door.jpg | jq -r '.faces[0].match.subject'
+"""
+_UNNAMED = "unnamed"  # the code of an image whose path names nobody
+_COLUMNS = ("file", "subject", "outcome", "sample", "error", "message")
+_log = logging.getLogger("visavis.cli")
+
+
+@command(ENROL_EXAMPLES)
+def enrol(
+    paths: Paths,
+    *,
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    store: StoreOptions,
+    by: Annotated[Naming, Option("What names people; see below.")] = "auto",
+    subject: Annotated[str | None, Option("All images show this person.", metavar="ID")] = None,
+    name: Annotated[str | None, Option("The name of --subject, where it is not the ID.", metavar="TEXT")] = None,
+    consent: Annotated[str | None, Option("What the people agreed to, and where that is.", metavar="TEXT")] = None,
+    how: Enrol,
+    keep: Annotated[
+        Keep | None,
+        Option(
+            "What a new gallery keeps besides embeddings: aligned faces, whole images, or nothing.", unset="nothing"
+        ),
+    ] = None,
+    dry_run: Annotated[bool, Option("Only tell whom each image would be taken for.")] = False,
+    as_json: JsonLines = False,
+    report: Annotated[Path | None, Option("Also write CSV: a row for each image.", metavar="FILE")] = None,
+    models: ModelOptions,
+) -> int:
+    """Enrol people from photos: a folder for each, or files named by person. The gallery is made where there is none.
+
+    Prints how many samples were enrolled, how many were there already, and how many were refused for which reason.
+    """
+    if name is not None and subject is None:
+        raise InvalidOption("--name is the name of one person: say whose with --subject")
+    check_existence(paths)
+    sources = find_sources(paths, models.max_bytes)
+    portraits = name_people(sources, by) if subject is None else one_person(sources, subject)
+    _announce(portraits)
+    if dry_run:
+        return _print_names(portraits, as_json=as_json)
+    models.check_installed()  # before a gallery is made that could not be filled
+    details = records.Details(name=name, consent=consent)
+    named = [(each.source, each.subject) for each in portraits if each.subject is not None]
+    enrolments = (_enrolment(*each, details, models.max_bytes) for each in named)
+    counts = stores.Enrolments()
+    with ExitStack() as stack:
+        rows = None
+        if report is not None:
+            rows = csv.writer(stack.enter_context(outputs.open_output(report)), lineterminator="\n")
+            rows.writerow(_COLUMNS)
+        galleries = stack.enter_context(stores.open_galleries(store, models, images=len(portraits)))
+        opened = _open_or_make(galleries, gallery, keep)
+        stack.enter_context(counts.staying())
+        advance = stack.enter_context(progress_bar(len(portraits), unless=as_json and sys.stdout.isatty()))
+        for result in _results(portraits, opened.enrol_many(enrolments, **how)):
+            code = result["error"]["code"] if "error" in result else None
+            counts.count(result["subject"], repeated=result.get("repeated", False), code=code)
+            if as_json:
+                write(json.dumps(result))
+            if rows:
+                rows.writerow(_row(result))
+            advance()
+    if as_json:
+        _log.info("%s", counts)
+    else:
+        write(counts.summary(gallery))
+    return int(bool(counts.refused))
+
+
+def _announce(portraits: Sequence[Portrait]) -> None:
+    """Say how people were named; refuse to go on where nobody was."""
+    if all(portrait.subject is None for portrait in portraits):
+        first = portraits[0]
+        others = ", and so it is with all others" if len(portraits) > 1 else ""
+        raise InvalidOption(f"{first.source.name}: {first.problem}{others}")
+    for line in describe_naming(portraits):
+        _log.info("%s", line)
+
+
+def _print_names(portraits: Sequence[Portrait], *, as_json: bool) -> int:
+    """Print whom each image shows, and return the exit code."""
+    for portrait in portraits:
+        name = portrait.source.name
+        if as_json:
+            write(json.dumps({"file": name, "subject": portrait.subject}))
+        elif portrait.subject is not None:
+            write(f"{printable(name)}: {portrait.subject}")
+        if portrait.subject is None:
+            say(f"visavis: {name}: {portrait.problem}")
+    return int(any(portrait.subject is None for portrait in portraits))
+
+
+def _enrolment(source: ImageFile, subject: str, details: Details, max_bytes: int) -> Enrolment:
+    """Read an image once, for its key and for its face; one that cannot be read is left to fail where that is told.
+
+    The key is made of the file's content and its subject: what is there already is read, and not looked at again.
+    """
+    image, key = source.image, None
+    with suppress(OSError, ValueError):
+        content = source.read(max_bytes + 1)
+        image, key = NamedBytes(content, source.name), hashlib.sha256(content + b"\0" + subject.encode()).hexdigest()
+    # The label says no more of the path than was searched.
+    label = printable(source.relative.as_posix())
+    return enroller.Enrolment(subject=subject, image=image, details=details, source=label, key=key)
+
+
+def _open_or_make(galleries: Galleries, name: str, keep: Keep | None) -> OpenGallery:
+    try:
+        gallery = galleries.open(name)
+    except GalleryNotFound:
+        return stores.make_gallery(galleries, name, Policy(keep=keep or "nothing"))
+    kept = gallery.record.policy.keep
+    if keep not in (None, kept):
+        change = f"visavis gallery policy {name} --keep {keep}"
+        raise InvalidOption(f"the gallery {name!r} keeps {kept}; to change that: {change}")
+    return gallery
+
+
+def _results(portraits: Sequence[Portrait], outcomes: Iterator[Enrolled | VisavisError]) -> Iterator[dict[str, Any]]:
+    """Yield what became of each portrait, in order and ready for JSON, once it is stored; and say what is odd."""
+    for portrait in portraits:
+        name, subject = portrait.source.name, portrait.subject
+        outcome = None if subject is None else next(outcomes)
+        if outcome is None or isinstance(outcome, VisavisError):
+            message = str(outcome).removeprefix(f"{name}: ") if outcome else portrait.problem
+            say(f"visavis: {name}: {message}")
+            error = {"code": outcome.code if outcome else _UNNAMED, "message": message}
+            yield {"file": name, "subject": subject, "error": error}
+        else:
+            conflict = outcome.conflict.subject if outcome.conflict else None
+            if conflict is not None:
+                say(f"visavis: {name}: enrolled as {subject}, though it looks like {conflict}")
+            about = {"sample": outcome.sample, "repeated": outcome.repeated, "conflict": conflict}
+            yield {"file": name, "subject": subject, **about}
+
+
+def _row(result: Mapping[str, Any]) -> tuple[object, ...]:
+    """Return a row of the report."""
+    error = result.get("error", {"code": "", "message": ""})
+    outcome = "refused" if "error" in result else "already there" if result["repeated"] else "enrolled"
+    return result["file"], result["subject"], outcome, result.get("sample"), error["code"], error["message"]
+
+
+@command(IDENTIFY_EXAMPLES)
+def identify(
+    paths: Paths,
+    *,
+    gallery: GalleryOption = DEFAULT_GALLERY,
+    store: StoreOptions,
+    how: Identify,
+    as_json: JsonLines = False,
+    as_csv: Csv = False,
+    models: ModelOptions,
+) -> int:
+    """Tell who is on images: for each face the subject of the gallery that it is, or why it is nobody.
+
+    Prints for each face its box (left, top, right and bottom in pixels), the subject, the distance to its nearest
+    sample, the probability that both are the same person, if both answers were equally likely beforehand, and by how
+    much the next subject is farther away.
+
+    The rate of --fmr is that of a single comparison: among N subjects about N times as many strangers are taken for
+    somebody.
+    """
+    write_all = outputs.choose_format(as_json=as_json, as_csv=as_csv)
+    sources = find_sources(paths, models.max_bytes)
+    if not as_json:
+        how["limit"] = 2  # in words and as CSV there is the nearest subject and the next one
+    counts: Counter[str] = Counter()
+    with (
+        stores.open_galleries(store, models, images=len(sources)) as galleries,
+        progress_bar(len(sources), unless=sys.stdout.isatty()) as advance,
+    ):
+        outcomes = stores.open_gallery(galleries, gallery).identify_many((source.image for source in sources), **how)
+        write_all(outputs.follow(sources, outcomes, counts, advance), results_stream(), outputs.IdentityLayout())
+    return int(counts["failed"] > 0)

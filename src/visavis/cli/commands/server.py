@@ -1,0 +1,202 @@
+"""``visavis serve`` and ``keys``: the HTTP server, and the API keys that it accepts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from visavis.cli.app import Group, command
+from visavis.cli.lazy import app, catalogue, client, installation, keys, listening, observability, server_galleries
+from visavis.cli.options import Json, KeysFile, ServerSettings, Verbose, flag_of
+from visavis.cli.terminal import printable, reporting, say, write
+from visavis.config import PREFIX, Scope, Settings
+from visavis.errors import InvalidOption, ServerError
+from visavis.options import Option
+
+if TYPE_CHECKING:
+    from visavis.server.keys import KeyRecord, KeyStore
+
+EXAMPLES = """\b
+Every setting is an environment variable too: --max-body-bytes is VISAVIS_MAX_BODY_BYTES. Those without an option:
+VISAVIS_KEYS=SCOPE:SECRET,... for keys besides those of visavis keys, and VISAVIS_GALLERY_KEY for what the file of
+--gallery-key-file would hold.
+
+\b
+Exit codes:
+  0  a signal ended it, and all that was accepted is answered
+  2  it could not start
+
+\b
+Examples:
+  visavis serve
+  visavis serve --port 9000 --workers 8
+  visavis keys create --name app --scope read && visavis serve --host 0.0.0.0
+"""
+_FACTORY = "visavis.cli.commands.server:app_from_environment"
+_POLL_S = 0.2
+_ANSWER_WITHIN_S = 60.0
+_log = logging.getLogger("visavis.cli")
+
+
+@command(EXAMPLES, reports=False)
+def serve(*, given: ServerSettings, verbose: Verbose = False) -> None:
+    """Run the HTTP server until Ctrl-C or SIGTERM. Its log goes to standard error."""
+    with reporting(quiet=not verbose, verbose=verbose):
+        # So that further processes, which read the environment, find the same.
+        os.environ.update({f"{PREFIX}{name.upper()}": value for name, value in given.items()})
+        try:
+            start = _prepare(Settings.from_env(os.environ))
+        except InvalidOption as error:
+            message = str(error)
+            for name in given:  # what was given as an option is called so, and not by its variable
+                message = re.sub(rf"\b{PREFIX}{name.upper()}\b", flag_of(name), message)
+            raise InvalidOption(message) from error
+    start()
+
+
+def app_from_environment() -> object:
+    """Make the application; for the processes of ``--processes``."""
+    settings = Settings.from_env(os.environ)
+    observability.configure_logging(settings.log_format)
+    return app.create_app(settings)
+
+
+def _prepare(settings: Settings) -> Callable[[], None]:
+    """Do all that may fail, and return what then serves until a signal comes."""
+    if settings.keys_required and not any(key.revoked_at is None for key in app.key_store(settings).list()):
+        raise InvalidOption(
+            f"listening on {settings.host} needs keys, and there is none: make one with visavis keys create, or set "
+            "VISAVIS_KEYS; or, where everybody may call, --auth off"
+        )
+    # Further processes could only say in their log that the models are not there.
+    folder = settings.models_dir or installation.default_models_dir()
+    installation.check_installed(installation.as_installed(catalogue.find_pack(settings.pack), folder), folder)
+    server_galleries.check_store(settings)
+    listener = listening.bind(settings)
+    url = listening.url_of(listener)
+    if settings.processes > 1:
+        threading.Thread(target=_say_when_ready, args=(url,), daemon=True).start()
+        return partial(listening.serve_in_processes, _FACTORY, settings, listener)
+    application = app.create_app(settings, app.load_recognizer(settings))
+
+    def start() -> None:
+        observability.configure_logging(settings.log_format)
+        listening.serve(application, listener, lambda: say(f"visavis listens on {url}"))
+
+    return start
+
+
+def _say_when_ready(url: str) -> None:
+    with client.Client(url, timeout_s=_ANSWER_WITHIN_S, retries=0) as server:
+        while True:
+            with suppress(ServerError):
+                if server.health():
+                    break
+            time.sleep(_POLL_S)
+    say(f"visavis listens on {url}")
+
+
+KEYS = Group(
+    help="Make, list and revoke the API keys that the server accepts.",
+    epilog="""\b
+Examples:
+  visavis keys create --name "door 3" --scope read
+  visavis keys create --name "front desk" --scope enrol --gallery team --gallery staff
+  visavis keys list
+  visavis keys revoke 5f0c93a1b2d4
+
+A running server notices at once; it need not be started again.
+""",
+    commands={
+        "create": ("server:create", "Make a key and print it, this once."),
+        "list": ("server:list_", "List the keys ever made."),
+        "revoke": ("server:revoke", "Make a key invalid, for good and at once."),
+    },
+)
+
+
+@command()
+def create(
+    *,
+    name: Annotated[str, Option("What to call it: who uses it, and where.", metavar="TEXT")],
+    scope: Annotated[Scope, Option("What it allows; each scope includes those before it.")],
+    gallery: Annotated[
+        list[str] | None,
+        Option(
+            "A gallery that it is for, and no other; may be given several times.", metavar="NAME", unset="all galleries"
+        ),
+    ] = None,
+    as_json: Json = False,
+    keys_file: KeysFile = None,
+) -> None:
+    """Make a key and print it, this once: what is kept is a hash.
+
+    The key goes to standard output, everything else to standard error.
+    """
+    with _store(keys_file) as store:
+        record, secret = store.create(name, scope, gallery or ())
+        write(json.dumps({**_plain(record), "key": secret}) if as_json else secret)
+        only = f", only for {', '.join(record.galleries)}" if record.galleries else ""
+        _log.info("visavis: this is the key %s, scope %s%s. Keep it: it cannot be shown again.", record.id, scope, only)
+
+
+@command()
+def list_(*, as_json: Json = False, keys_file: KeysFile = None) -> None:
+    """List the keys ever made: ID, scope, when made, whether still valid, name, and the only galleries it is for."""
+    with _store(keys_file) as store:
+        records = store.list()
+        if as_json:
+            write(json.dumps([_plain(record) for record in records], indent=2))
+        elif records:
+            write("\n".join(map(_words, records)))
+        else:
+            _log.info("visavis: there are no keys in %s", store.path)
+
+
+@command()
+def revoke(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="The key's ID: what stands between its underscores.")],
+    *,
+    as_json: Json = False,
+    keys_file: KeysFile = None,
+) -> None:
+    """Make a key invalid, for good and at once; print it as in the list."""
+    with _store(keys_file) as store:
+        record = store.revoke(id_)
+        if record is None:
+            raise InvalidOption(f"there is no key {id_!r} in {store.path}; see: visavis keys list")
+        write(json.dumps(_plain(record)) if as_json else _words(record))
+
+
+@contextmanager
+def _store(keys_file: Path | None) -> Iterator[KeyStore]:
+    with closing(keys.KeyStore(keys_file or keys.default_keys_file())) as store:
+        yield store
+
+
+def _plain(record: KeyRecord) -> dict[str, str | list[str] | None]:
+    return {
+        "id": record.id,
+        "name": record.name,
+        "scope": record.scope,
+        "galleries": list(record.galleries),
+        "created_at": record.created_at.isoformat(),
+        "revoked_at": record.revoked_at.isoformat() if record.revoked_at else None,
+    }
+
+
+def _words(record: KeyRecord) -> str:
+    state = f"revoked {record.revoked_at:%Y-%m-%d}" if record.revoked_at else "valid"
+    line = f"{record.id}  {record.scope:<5}  {record.created_at:%Y-%m-%d}  {state:<18}  {printable(record.name)}"
+    return f"{line}  (only {', '.join(record.galleries)})" if record.galleries else line

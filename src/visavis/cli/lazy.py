@@ -1,0 +1,52 @@
+"""Modules that commands load when they first use something of them, so that ``--help`` loads next to nothing."""
+
+# mypy: implicit-reexport
+# ruff: noqa: F401  # given on
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich import console, progress, table
+
+    from visavis import client
+    from visavis.cli import drawing, outputs, stores
+    from visavis.core import decide, image
+    from visavis.downloads import folder, importing, pull, removing, transfer
+    from visavis.evaluation import calibration, embedding, metrics, page, pairs, protocols, search, tables
+    from visavis.galleries import checks, records
+    from visavis.models import catalogue, heads, installation, packs, recognizer, runtime
+    from visavis.server import app, keys, listening, observability
+    from visavis.server import galleries as server_galleries
+    from visavis.service import clusters, decisions, enroller, gallery, results
+    from visavis.service import galleries as service_galleries
+    from visavis.service import transfer as lines
+else:
+    _HOMES = {
+        "rich": "console progress table",
+        "visavis": "client",
+        "visavis.cli": "drawing outputs stores",
+        "visavis.core": "decide image",
+        "visavis.downloads": "folder importing pull removing transfer",
+        "visavis.evaluation": "calibration embedding metrics page pairs protocols search tables",
+        "visavis.galleries": "checks records",
+        "visavis.models": "catalogue heads installation packs recognizer runtime",
+        "visavis.server": "app keys listening observability",
+        "visavis.service": "clusters decisions enroller gallery results",
+    }
+
+    class _Lazy:
+        """A module that is imported when something of it is first used; what was used is kept, as an import does."""
+
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def __getattr__(self, name: str) -> object:
+            value = getattr(import_module(self._name), name)
+            setattr(self, name, value)
+            return value
+
+    globals().update({name: _Lazy(f"{home}.{name}") for home, names in _HOMES.items() for name in names.split()})
+    np = _Lazy("numpy")
+    server_galleries, service_galleries = _Lazy("visavis.server.galleries"), _Lazy("visavis.service.galleries")
+    lines = _Lazy("visavis.service.transfer")
