@@ -136,7 +136,7 @@ class Settings:
         given = {
             name.removeprefix(PREFIX).lower(): value for name, value in environment.items() if name.startswith(PREFIX)
         }
-        if unknown := unknown_variables(environment):
+        if unknown := sorted(name for name in environment if name.startswith(PREFIX) and name not in VARIABLES):
             names = ", ".join(unknown) + ": there is no such setting" + _meant(unknown)
             raise InvalidOption(f"{names}; see the documentation for those that there are")
         for name in ("gallery_key", "gallery_key_file"):
@@ -166,10 +166,8 @@ class Settings:
         return self.auth == "on" or (self.auth == "auto" and not self.is_loopback)
 
 
-def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Return the names of variables that look like settings and are none, in their order."""
-    known = {PREFIX + setting.name.upper() for setting in fields(Settings)}
-    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+VARIABLES = frozenset(f"{PREFIX}{setting.name.upper()}" for setting in fields(Settings))
+"""All variables that are settings."""
 
 
 def _meant(unknown: Sequence[str]) -> str:

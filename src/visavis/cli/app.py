@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from visavis import __version__
 from visavis.cli.options import Quiet, Verbose, bind
 from visavis.cli.terminal import reporting, say, write
-from visavis.config import unknown_variables
+from visavis.config import PREFIX, VARIABLES
 
 _Click: TypeAlias = Any  # types that typer brings, which move from version to version
 # Plain help and plain errors: they load in half the time and can be searched and piped.
@@ -129,8 +129,9 @@ def _visavis(
 ) -> None:
     if context.invoked_subcommand == "serve":
         return  # which says so itself, and does not start
-    for name in unknown_variables(os.environ):
-        say(f"visavis: {name} is no setting, and changes nothing: see docs/server.md for those that there are")
+    for name in sorted(os.environ.keys() - VARIABLES):
+        if name.startswith(PREFIX):
+            say(f"visavis: {name} is no setting, and changes nothing: see docs/server.md for those that there are")
 
 
 VISAVIS = Group(

@@ -141,9 +141,9 @@ def evaluate(
             protocol: Any = _of_people(path, photos, split)
         else:
             measure, protocol = pairs.evaluate_pairs, _read_pairs(path, photos)
-        with _looking(models, protocol.photos, photos) as seeing:
+        with _photo_embedder(models, protocol.photos, photos) as embedder:
             grouping = protocols.read_groups(groups, protocol.photos) if groups else None
-            evaluation = measure(seeing, protocol, grouping=grouping, seed=photos.seed, **decide)
+            evaluation = measure(embedder, protocol, grouping=grouping, seed=photos.seed, **decide)
         if report is not None and is_page:
             page.write_page(evaluation, report, images=not no_images, limits=models.limits())
         elif report is not None:
@@ -200,15 +200,15 @@ def calibrate(
     if not dry_run:
         check_writable(kept.parent)  # before minutes of work
     pairs = _read_pairs(path, photos)
-    with _looking(models, pairs.photos, photos) as seeing:
-        embedded = embedding.embed_photos(seeing, pairs.photos)
+    with _photo_embedder(models, pairs.photos, photos) as embedder:
+        embedded = embedding.embed_photos(embedder, pairs.photos)
         unseen = Counter(code for code, _ in embedded.failures.values() if code in _EXPECTED)
         for code, count in sorted(unseen.items()):
             _log.warning("visavis: %d of %d images left out: %s", count, len(pairs.photos), code)
         unreadable = _say_unreadable(embedded.failures.values())
         compared = metrics.compare_pairs(embedded, pairs, pack.metric)
         found = calibration.calibrate(compared, rates, seed=photos.seed)
-        provenance = _provenance(found, seeing, embedded)
+        provenance = _provenance(found, embedder, embedded)
     keeps = not (dry_run or found.unsupported)
     if keeps:
         _keep(found.measured(provenance), found, pack, models.folder)
@@ -220,13 +220,13 @@ def calibrate(
     return 2 if found.unsupported else int(unreadable)
 
 
-def _provenance(found: Calibrated, seeing: PhotoEmbedder, embedded: EmbeddedPhotos) -> str:
+def _provenance(found: Calibrated, embedder: PhotoEmbedder, embedded: EmbeddedPhotos) -> str:
     """Return what it was measured on; who or where is nobody's business."""
     today = datetime.now(timezone.utc).date().isoformat()
     return (
         f"visavis calibrate {__version__} on {today}: {int(embedded.found.sum()):,} images of {found.people:,} people, "
-        f"{found.genuine:,} pairs of one person and {found.support.impostor:,} of strangers; faces={seeing.faces}, "
-        f"min_face={seeing.min_face:g}; {seeing.runtime.runtime}, {runtime.precision_in_force(seeing.runtime)}"
+        f"{found.genuine:,} pairs of one person and {found.support.impostor:,} of strangers; faces={embedder.faces}, "
+        f"min_face={embedder.min_face:g}; {embedder.runtime.runtime}, {runtime.precision_in_force(embedder.runtime)}"
     )
 
 
@@ -342,7 +342,7 @@ def _of_people(path: str, options: PhotoOptions, make: Callable[..., _Protocol])
 
 
 @contextmanager
-def _looking(
+def _photo_embedder(
     models: ModelOptions, photos: Sequence[protocols.Photo], options: PhotoOptions
 ) -> Iterator[embedding.PhotoEmbedder]:
     """Give what looks at photos, and shows a progress bar meanwhile."""

@@ -130,9 +130,6 @@ def _find(names: Iterable[str]) -> list[Pack]:
     return [catalogue.find_pack(name) for name in dict.fromkeys(names)]
 
 
-# --- list ------------------------------------------------------------------------------------------------------------
-
-
 @command()
 def list_(
     *,
@@ -429,9 +426,6 @@ def import_(
     if as_json:
         write(json.dumps(plain, indent=2))
     return 0 if not refused else 2 if refused == len(plain) else 1
-
-
-# --- verify and remove -----------------------------------------------------------------------------------------------
 
 
 @command(VERIFY_EXAMPLES)
