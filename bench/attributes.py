@@ -24,9 +24,9 @@ from lfw import DATA
 from numpy.typing import NDArray
 
 from visavis import Recognizer, SetupError
+from visavis.core.decide import LEAST_LIVENESS, is_live
 from visavis.core.geometry import Detections
 from visavis.core.image import read_image
-from visavis.models.attributes import LEAST_LIVENESS, is_live
 from visavis.models.heads import AttributeModels
 from visavis.models.installation import Installation, default_cache_dir, default_models_dir
 from visavis.options import Attribute

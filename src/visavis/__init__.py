@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from visavis.models.recognizer import Recognizer as Recognizer
     from visavis.options import Policy as Policy
     from visavis.service.enroller import Enrolment as Enrolment
-    from visavis.service.galleries import Galleries as Galleries
+    from visavis.service.gallery import Galleries as Galleries
     from visavis.service.gallery import OpenGallery as OpenGallery
     from visavis.types import Face as Face
     from visavis.types import ImageSource as ImageSource
@@ -34,7 +34,7 @@ _LOADED_WHEN_USED = {
     **dict.fromkeys(("Face", "ImageSource", "Quality", "Verification"), "visavis.types"),
     "Details": "visavis.galleries.records",
     "Enrolment": "visavis.service.enroller",
-    "Galleries": "visavis.service.galleries",
+    "Galleries": "visavis.service.gallery",
     "ImageLimits": "visavis.core.image",
     "OpenGallery": "visavis.service.gallery",
     "Policy": "visavis.options",

@@ -19,7 +19,7 @@ import visavis
 from visavis import Recognizer
 from visavis.galleries.opening import open_store
 from visavis.galleries.records import Details
-from visavis.service.galleries import Galleries
+from visavis.service.gallery import Galleries
 
 LIMIT_S = 120
 KEY = "00112233445566778899aabbccddeeff" * 2

@@ -16,7 +16,7 @@ from visavis.galleries.records import NewSample
 from visavis.galleries.sqlite.schema import SCHEMA
 from visavis.options import Policy
 from visavis.service.decisions import limits_of
-from visavis.service.galleries import Galleries
+from visavis.service.gallery import Galleries
 from visavis.types import EmbeddingSpace, Quality
 
 # As it was stored.

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visavis.errors import GalleryLocked, InvalidOption
-from visavis.galleries.checks import KEY_BYTES
+from visavis.galleries.records import KEY_BYTES
 from visavis.galleries.sealing import GalleryKeys, Sealer
 from visavis.galleries.sqlite.store import SqliteStore
 

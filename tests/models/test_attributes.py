@@ -15,8 +15,9 @@ from conftest import read_pixels
 from numpy.typing import NDArray
 
 from visavis import Recognizer
+from visavis.core.decide import LEAST_LIVENESS, is_live
 from visavis.errors import InvalidOption, ModelCorrupt, ModelMissing, RuntimeFailed
-from visavis.models.attributes import LEAST_LIVENESS, ROLE_OF_ATTRIBUTE, is_live
+from visavis.models.attributes import ROLE_OF_ATTRIBUTE
 from visavis.models.catalogue import DLIB, OPEN
 from visavis.models.catalogue.shared import LIVENESS
 from visavis.models.heads import AttributeModels

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from visavis.errors import ModelCorrupt
 from visavis.models.catalogue import DLIB
+from visavis.models.dlib.detector import read_landmark_forest
 from visavis.models.dlib.files import DlibStream
-from visavis.models.dlib.forest import read_landmark_forest
 from visavis.models.dlib.networks import read_network
 from visavis.models.installation import read_source
 

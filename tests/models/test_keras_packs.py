@@ -137,7 +137,7 @@ def test_the_space_is_that_of_the_pinned_file(models_dir: Path) -> None:
 
 @pytest.mark.parametrize("pack", KERAS_PACKS, ids=lambda pack: pack.name)
 def test_the_template_is_a_face_in_the_middle(pack: Pack) -> None:
-    """Eyes level, features symmetric, and as far from one another as in the template of the pack ``open``."""
+    """Observer level, features symmetric, and as far from one another as in the template of the pack ``open``."""
     left, right, nose, mouth_left, mouth_right = points = pack.template.points
     assert left[1] == right[1]
     assert np.allclose(points[[0, 2, 3], 0] + points[[1, 2, 4], 0], pack.template.side, atol=1e-4)

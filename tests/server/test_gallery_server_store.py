@@ -30,7 +30,7 @@ from visavis.errors import (
 from visavis.galleries.store import Store
 from visavis.server.app import create_app
 from visavis.server.galleries import check_store, gallery_store, keep_expiring
-from visavis.service.galleries import Galleries
+from visavis.service.gallery import Galleries
 
 KEY = bytes(range(32))
 

@@ -24,11 +24,10 @@ from visavis import FetchFailed, Recognizer
 from visavis.config import Settings
 from visavis.errors import GalleryExists
 from visavis.fetch import FetchPolicy
-from visavis.galleries.checks import may_be_gallery
 from visavis.galleries.opening import open_store
-from visavis.galleries.records import Details
+from visavis.galleries.records import Details, may_be_gallery
 from visavis.server.app import create_app
-from visavis.service.galleries import Galleries
+from visavis.service.gallery import Galleries
 
 WITH_BODY = ["POST", "PATCH"]
 # A request that is valid may still show no face, be no image, or come too late: 4xx, as the document says.

@@ -35,7 +35,7 @@ from visavis.galleries.records import NEVER, Details
 from visavis.galleries.sqlite.store import SqliteStore
 from visavis.options import Policy
 from visavis.service.enroller import Enrolment
-from visavis.service.galleries import Galleries
+from visavis.service.gallery import Galleries
 from visavis.service.results import Enrolled
 from visavis.types import FloatArray, Quality
 

@@ -11,15 +11,14 @@ import pytest
 from service_kinds import PACK, World, at, code_of, enrolled, face_at, open_world
 
 from visavis import Recognizer
-from visavis.core.decide import ErrorRates, OperatingPoint
+from visavis.core.decide import ErrorRates, OperatingPoint, is_live
 from visavis.errors import ExtremePose, InvalidOption, NotLive
 from visavis.galleries.sqlite.store import SqliteStore
-from visavis.models.attributes import is_live
 from visavis.models.catalogue.shared import LIVENESS
 from visavis.models.recognizer import Observed
 from visavis.options import Policy
 from visavis.service.enroller import Enrolment
-from visavis.service.galleries import Galleries
+from visavis.service.gallery import Galleries
 from visavis.types import Attributes, Quality
 
 RATES = ErrorRates((OperatingPoint(1e-4, 0.125, 0.0625, 0.1875), OperatingPoint(1e-2, 0.625, 0.5, 0.75)), "a test")

@@ -21,7 +21,6 @@ from visavis.errors import (
     VersionMismatch,
     VisavisError,
 )
-from visavis.galleries.checks import check_gallery_name, check_probes, check_samples
 from visavis.galleries.records import (
     NEVER,
     NO_DETAILS,
@@ -35,6 +34,9 @@ from visavis.galleries.records import (
     Sample,
     Stored,
     Subject,
+    check_gallery_name,
+    check_probes,
+    check_samples,
 )
 from visavis.galleries.store import Store
 from visavis.options import Policy

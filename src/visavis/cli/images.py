@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from visavis.cli.lazy import checks
+from visavis.cli.lazy import records
 from visavis.cli.options import Naming
 from visavis.cli.terminal import counted
 from visavis.errors import InvalidOption
@@ -150,7 +150,7 @@ def name_people(sources: Sequence[ImageFile], by: Naming) -> list[Portrait]:
 
 def one_person(sources: Sequence[ImageFile], subject: str) -> list[Portrait]:
     """Say that all images show the same person."""
-    checks.check_subject_id(subject)
+    records.check_subject_id(subject)
     return [Portrait(source, "option", subject) for source in sources]
 
 
@@ -174,7 +174,7 @@ def _portrait(source: ImageFile, by: Naming, *, is_nested: bool) -> Portrait:
     try:
         name = _folder_name(source, is_nested=is_nested) if way == "folder" else _file_name(source.relative.stem)
         # The same letters are the same, however the file system writes them.
-        return Portrait(source, way, checks.check_subject_id(unicodedata.normalize("NFC", name).strip()))
+        return Portrait(source, way, records.check_subject_id(unicodedata.normalize("NFC", name).strip()))
     except InvalidOption as error:
         return Portrait(source, way, None, str(error))
 

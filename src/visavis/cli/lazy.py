@@ -14,12 +14,11 @@ if TYPE_CHECKING:
     from visavis.core import decide, image
     from visavis.downloads import folder, importing, pull, removing, transfer
     from visavis.evaluation import calibration, embedding, metrics, page, pairs, protocols, search, tables
-    from visavis.galleries import checks, records
+    from visavis.galleries import records
     from visavis.models import catalogue, heads, installation, packs, recognizer, runtime
     from visavis.server import app, keys, listening, observability
     from visavis.server import galleries as server_galleries
     from visavis.service import clusters, decisions, enroller, gallery, results
-    from visavis.service import galleries as service_galleries
     from visavis.service import transfer as lines
 else:
     _HOMES = {
@@ -29,7 +28,7 @@ else:
         "visavis.core": "decide image",
         "visavis.downloads": "folder importing pull removing transfer",
         "visavis.evaluation": "calibration embedding metrics page pairs protocols search tables",
-        "visavis.galleries": "checks records",
+        "visavis.galleries": "records",
         "visavis.models": "catalogue heads installation packs recognizer runtime",
         "visavis.server": "app keys listening observability",
         "visavis.service": "clusters decisions enroller gallery results",
@@ -48,5 +47,5 @@ else:
 
     globals().update({name: _Lazy(f"{home}.{name}") for home, names in _HOMES.items() for name in names.split()})
     np = _Lazy("numpy")
-    server_galleries, service_galleries = _Lazy("visavis.server.galleries"), _Lazy("visavis.service.galleries")
+    server_galleries = _Lazy("visavis.server.galleries")
     lines = _Lazy("visavis.service.transfer")

@@ -35,8 +35,7 @@ from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed, Recognizer
 from visavis.models.runtime import usable_cores
 from visavis.options import Observe, Policy
-from visavis.service.galleries import Galleries
-from visavis.service.gallery import OpenGallery
+from visavis.service.gallery import Galleries, OpenGallery
 from visavis.types import ImageSource
 
 _MOST_STREAMS = 8  # each has buffers of its own

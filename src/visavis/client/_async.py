@@ -28,8 +28,16 @@ from visavis.errors import (
     VersionMismatch,
     VisavisError,
 )
-from visavis.galleries.checks import check_gallery_name, check_subject_id, may_be_gallery
-from visavis.galleries.records import NO_DETAILS, Details, Gallery, LogEntry, Subject
+from visavis.galleries.records import (
+    NO_DETAILS,
+    Details,
+    Gallery,
+    LogEntry,
+    Subject,
+    check_gallery_name,
+    check_subject_id,
+    may_be_gallery,
+)
 from visavis.options import (
     AllowConflict,
     Describe,
@@ -555,17 +563,9 @@ class AsyncGalleryClient:
         return response.content
 
     async def merge(self, subject: str, into: str) -> Subject:
-        """Give all samples of one subject to another, with their pictures, and forget the first.
-
-        Args:
-            subject: the ID of the one that goes, with its name, metadata and consent note.
-            into: the ID of the one that stays.
-
-        Returns:
-            The one that stays.
+        """Give all samples of one subject to another, forget the first, and return the other.
 
         Raises:
-            InvalidOption: both are one.
             SubjectNotFound: there is none of that ID.
             StateError: today's policy refuses a sample; nothing is forgotten then.
         """

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visavis.errors import InvalidOption
-from visavis.types import Decision, FloatArray, Metric
+from visavis.types import Attributes, Decision, FloatArray, Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,3 +228,12 @@ def check_threshold(threshold: float) -> float:
 def _all_finite(numbers: Iterable[object]) -> bool:
     largest = sys.float_info.max  # JSON may hold whole numbers beyond it
     return all(isinstance(n, int | float) and not isinstance(n, bool) and abs(n) <= largest for n in numbers)
+
+
+LEAST_LIVENESS = 0.5
+"""What a face must have to count as live."""
+
+
+def is_live(attributes: Attributes | None) -> bool:
+    """Tell whether a face counts as live; where liveness was not measured it does."""
+    return attributes is None or attributes.liveness is None or attributes.liveness >= LEAST_LIVENESS

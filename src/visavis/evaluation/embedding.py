@@ -21,7 +21,7 @@ from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed, Recognizer
 from visavis.models.runtime import RuntimeSpec, precision_in_force
 from visavis.options import DEFAULT_MIN_FACE, FacesPolicy
-from visavis.service.observer import Eyes
+from visavis.service.enroller import Observer
 from visavis.types import Face, FloatArray, ImageSource, SizeWH
 
 FaceChoice: TypeAlias = Literal["largest", "only", "central"]
@@ -103,7 +103,7 @@ class PhotoEmbedder:
         advance: called after each photo.
     """
 
-    recognizer: Eyes
+    recognizer: Observer
     runtime: RuntimeSpec = field(default_factory=RuntimeSpec)
     faces: FaceChoice = "largest"
     min_face: float = DEFAULT_MIN_FACE

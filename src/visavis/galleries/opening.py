@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from visavis.errors import InvalidOption
-from visavis.galleries.checks import KEY_BYTES
+from visavis.galleries.records import KEY_BYTES
 from visavis.galleries.store import URL_EXAMPLES, Store
 
 _ALIASES = {"postgresql": "postgres"}

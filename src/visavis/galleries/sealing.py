@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from visavis.errors import GalleryLocked, InvalidOption
-from visavis.galleries.checks import KEY_BYTES
+from visavis.galleries.records import KEY_BYTES
 
 _NONCE_BYTES = 12
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from visavis.errors import KeyReused, SubjectNotFound, VersionMismatch, VisavisError
-from visavis.galleries.checks import check_limit, check_samples, in_utc, within_integers
 from visavis.galleries.records import (
     NEVER,
     Details,
@@ -27,6 +26,10 @@ from visavis.galleries.records import (
     Sample,
     Stored,
     Subject,
+    check_limit,
+    check_samples,
+    in_utc,
+    within_integers,
 )
 from visavis.options import Keep, Policy
 from visavis.types import EmbeddingSpace, FloatArray

@@ -23,16 +23,8 @@ ROLE_OF_ATTRIBUTE: dict[Attribute, Role] = {
     "gender": "age_gender",
 }
 
-LEAST_LIVENESS = 0.5
-"""What a face must have to count as live."""
-
 # Faces that go through a network together: enough to be fast, few enough for its buffers.
 _BATCH = 16
-
-
-def is_live(attributes: Attributes | None) -> bool:
-    """Tell whether a face counts as live; where liveness was not measured it does."""
-    return attributes is None or attributes.liveness is None or attributes.liveness >= LEAST_LIVENESS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,8 +18,7 @@ from visavis.models.attributes import (
     Measure,
 )
 from visavis.models.catalogue import packs_with
-from visavis.models.dlib.detector import DlibDetector, LandmarkRegressor
-from visavis.models.dlib.forest import LandmarkForest, read_landmark_forest
+from visavis.models.dlib.detector import DlibDetector, LandmarkForest, LandmarkRegressor, read_landmark_forest
 from visavis.models.dlib.networks import detector_graph, embedder_graph, read_network
 from visavis.models.embedders import ChipEmbedder, takes_batches
 from visavis.models.installation import Installation, check_installed

@@ -9,12 +9,11 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from typing_extensions import Unpack
 
-from visavis.core.decide import Rule, check_rate, distance_of, probability_of_same, rule_at_rate
+from visavis.core.decide import Rule, check_rate, distance_of, is_live, probability_of_same, rule_at_rate
 from visavis.core.geometry import areas, extract_chip
 from visavis.core.image import DEFAULT_LIMITS, ImageLimits, Picture, name_of, read_image
 from visavis.core.quality import assess
 from visavis.errors import InvalidImage, InvalidOption, MultipleFaces, NoFace, NotLive, VisavisError
-from visavis.models.attributes import is_live
 from visavis.models.catalogue import find_pack
 from visavis.models.heads import load_models
 from visavis.models.installation import Installation, as_installed, default_cache_dir, default_models_dir

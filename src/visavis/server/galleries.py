@@ -11,8 +11,8 @@ from visavis.config import PREFIX, Settings
 from visavis.errors import InvalidOption, VisavisError
 from visavis.galleries.opening import open_store, read_key
 from visavis.galleries.store import Store
-from visavis.service.galleries import Galleries
-from visavis.service.observer import Eyes
+from visavis.service.enroller import Observer
+from visavis.service.gallery import Galleries
 
 _log = logging.getLogger("visavis.server")
 
@@ -48,7 +48,7 @@ def check_store(settings: Settings) -> None:
 
 @asynccontextmanager
 async def served_galleries(
-    settings: Settings, eyes: Eyes, count_expired: Callable[[int], None]
+    settings: Settings, eyes: Observer, count_expired: Callable[[int], None]
 ) -> AsyncIterator[Galleries]:
     """Give the galleries of a server, for as long as it runs; a ``SetupError`` where the store cannot be used."""
     store = gallery_store(settings)

@@ -21,7 +21,7 @@ import platformdirs
 from visavis.config import Scope
 from visavis.errors import InvalidOption, KeysUnusable, SetupError
 from visavis.files import create_private
-from visavis.galleries.checks import check_gallery_name
+from visavis.galleries.records import check_gallery_name
 from visavis.galleries.sqlite.file import Schema, open_private_sqlite
 
 _Rows: TypeAlias = list[tuple[Any, ...]]

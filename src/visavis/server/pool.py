@@ -24,8 +24,7 @@ from visavis.record import Record
 from visavis.server import reading
 from visavis.server.problems import Problem
 from visavis.server.reading import GALLERY_PATTERN, Body, Image
-from visavis.service.galleries import Galleries
-from visavis.service.gallery import OpenGallery
+from visavis.service.gallery import Galleries, OpenGallery
 
 _Result = TypeVar("_Result")
 _Value = TypeVar("_Value")

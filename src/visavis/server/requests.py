@@ -25,8 +25,7 @@ from typing_extensions import Self
 
 from visavis.core.decide import NAMED_RATES, check_rate
 from visavis.errors import InvalidOption, VisavisError
-from visavis.galleries.checks import LONGEST_ID
-from visavis.galleries.records import LONGEST_TEXT, NEVER, Details, LogEntry, Subject
+from visavis.galleries.records import LONGEST_ID, LONGEST_TEXT, NEVER, Details, LogEntry, Subject
 from visavis.models.recognizer import check_min_face
 from visavis.options import Attribute, Describe, Enrol, Identify, Option, Policy, Verify, defaults_of, options_of
 from visavis.server.problems import Problem

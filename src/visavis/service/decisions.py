@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from visavis.core.decide import Rule, distances, probability_of_same
+from visavis.core.decide import Rule, distances, is_live, probability_of_same
 from visavis.errors import (
     ExtremePose,
     FaceBlurred,
@@ -18,7 +18,6 @@ from visavis.errors import (
     VisavisError,
 )
 from visavis.galleries.records import Details, Gallery, Match, Sample
-from visavis.models.attributes import is_live
 from visavis.models.catalogue import pack_of_space
 from visavis.models.packs import Pack, QualityLimits
 from visavis.models.recognizer import choose_rule

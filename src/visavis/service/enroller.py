@@ -6,19 +6,31 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import cv2
 import numpy as np
 import PIL.Image
+from typing_extensions import Unpack
 
 from visavis.core.decide import distances
 from visavis.core.image import ImageLimits, name_of, read_encoded, read_image
 from visavis.errors import ConsentMissing, InvalidOption, KeyReused, NoFace, SubjectConflict, VisavisError
-from visavis.galleries.checks import check_embedding, check_key, check_subject_id
-from visavis.galleries.records import NO_DETAILS, Details, Gallery, NewSample, Origin, Stored
+from visavis.galleries.records import (
+    NO_DETAILS,
+    Details,
+    Gallery,
+    NewSample,
+    Origin,
+    Stored,
+    check_embedding,
+    check_key,
+    check_subject_id,
+)
 from visavis.galleries.store import Store
-from visavis.options import Enrol
+from visavis.models.packs import Pack
+from visavis.models.recognizer import Observed
+from visavis.options import Enrol, Observe
 from visavis.service.decisions import (
     Rules,
     candidates_of,
@@ -27,12 +39,28 @@ from visavis.service.decisions import (
     shortcomings,
     within_retention,
 )
-from visavis.service.observer import Eyes
 from visavis.service.results import Candidate, Enrolled
 from visavis.types import Face, FloatArray, ImageSource, Quality, UInt8Array
 
 IMAGES_AT_ONCE = 16
 _EMBEDDINGS_AT_ONCE = 500
+
+
+class Observer(Protocol):
+    """Sees faces; a ``Recognizer`` does. What looks at no image touches nothing but the pack."""
+
+    @property
+    def pack(self) -> Pack:
+        """The models that it sees with."""
+
+    @property
+    def limits(self) -> ImageLimits:
+        """On images."""
+
+    def observe_many(
+        self, images: Iterable[ImageSource], **options: Unpack[Observe]
+    ) -> Iterator[tuple[Observed, ...] | VisavisError]:
+        """Return for each image the faces with embedding, quality and chip, or why there are none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -122,7 +150,7 @@ class Enroller:
     """
 
     store: Store
-    eyes: Eyes
+    eyes: Observer
     gallery: Gallery
     rules: Rules
     origin: Origin
@@ -320,7 +348,7 @@ def _named(enrolment: Enrolment) -> Enrolment | VisavisError:
     return replace(enrolment, subject=new_subject_id(key))
 
 
-def _pictured(enrolment: Enrolment, eyes: Eyes) -> Enrolment | VisavisError:
+def _pictured(enrolment: Enrolment, eyes: Observer) -> Enrolment | VisavisError:
     """Read an image that is to be stored; a stream is read once."""
     if enrolment.image is None:
         return enrolment

@@ -21,14 +21,6 @@ from psycopg import Cursor, errors, sql
 from psycopg.rows import TupleRow
 
 from visavis.errors import GalleryExists, GalleryNotFound, InvalidOption, StoreOutdated, StoreUnavailable
-from visavis.galleries.checks import (
-    check_gallery_name,
-    check_limit,
-    check_probes,
-    in_utc,
-    may_be_gallery,
-    within_integers,
-)
 from visavis.galleries.postgres.connection import Connection, Connections
 from visavis.galleries.postgres.schema import (
     LARGEST_DIMENSION,
@@ -40,7 +32,21 @@ from visavis.galleries.postgres.schema import (
     partition_of,
 )
 from visavis.galleries.postgres.search import WIDEST_BEAM, make_index, make_missing_indexes, search
-from visavis.galleries.records import Gallery, LogEntry, Match, NewSample, Origin, Sample, Subject
+from visavis.galleries.records import (
+    Gallery,
+    LogEntry,
+    Match,
+    NewSample,
+    Origin,
+    Sample,
+    Subject,
+    check_gallery_name,
+    check_limit,
+    check_probes,
+    in_utc,
+    may_be_gallery,
+    within_integers,
+)
 from visavis.galleries.store import SampleRow, Store, Transaction, Use, log_entry
 from visavis.options import Policy
 from visavis.types import EmbeddingSpace, FloatArray, Quality

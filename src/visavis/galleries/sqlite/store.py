@@ -16,9 +16,21 @@ from typing import Any
 from urllib.parse import unquote
 
 from visavis.errors import GalleryExists, GalleryNotFound, InvalidOption
-from visavis.galleries.checks import check_gallery_name, check_limit, check_probes, may_be_gallery, within_integers
 from visavis.galleries.index import Hit
-from visavis.galleries.records import Gallery, LogEntry, Match, NewSample, Origin, Sample, Subject
+from visavis.galleries.records import (
+    Gallery,
+    LogEntry,
+    Match,
+    NewSample,
+    Origin,
+    Sample,
+    Subject,
+    check_gallery_name,
+    check_limit,
+    check_probes,
+    may_be_gallery,
+    within_integers,
+)
 from visavis.galleries.sealing import GalleryKeys, Sealer
 from visavis.galleries.sqlite.file import SqliteFile
 from visavis.galleries.sqlite.memory import Memory, from_vector, sealer_of, to_vectors

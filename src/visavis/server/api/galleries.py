@@ -8,8 +8,7 @@ from typing import Annotated, TypeAlias
 from fastapi import APIRouter, Depends, Query, Request
 
 from visavis.errors import GalleryLocked, GalleryNotFound
-from visavis.galleries.checks import may_be_gallery
-from visavis.galleries.records import Gallery, LogEntry
+from visavis.galleries.records import Gallery, LogEntry, may_be_gallery
 from visavis.options import Policy
 from visavis.record import Record
 from visavis.server.api.subjects import receipt
@@ -18,7 +17,7 @@ from visavis.server.openapi import LOCATION, about
 from visavis.server.pool import AllGalleries, Answer, GalleryName, InPath, in_pool, in_worker
 from visavis.server.problems import Problem
 from visavis.server.requests import GalleryChange, NewGallery, Page
-from visavis.service.galleries import Galleries
+from visavis.service.gallery import Galleries
 from visavis.service.results import AuditReport, Receipt
 
 _ONE = "/v1/galleries/{gallery}"

@@ -13,8 +13,7 @@ from pydantic import BeforeValidator
 from starlette.responses import Response
 
 from visavis.errors import VersionMismatch
-from visavis.galleries.checks import LONGEST_ID
-from visavis.galleries.records import LogEntry, Sample, Subject
+from visavis.galleries.records import LONGEST_ID, LogEntry, Sample, Subject
 from visavis.record import Record
 from visavis.server.auth import guards
 from visavis.server.openapi import ETAG, about, header
