@@ -13,37 +13,23 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
+from command_line import SETTINGS, Shell
+from outside.commands import described
 
 import visavis
 from visavis import ImageLimits, Recognizer
-from visavis.cli.main import main
 from visavis.cli.options import ModelOptions
 from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
 from visavis.models.catalogue import DLIB
 from visavis.models.installation import Measured, calibration_path
 
 LIMIT_S = 60
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: object
-    out: str
-    err: str
-
-
-Run = Callable[..., Outcome]
-
-
-# Exact on every machine, and quick: the portraits' faces are large.
-SETTINGS = {"VISAVIS_PRECISION": "f32", "VISAVIS_MIN_FACE": "0.15", "VISAVIS_THREADS": "1"}
 
 
 @pytest.fixture(scope="session")
@@ -53,20 +39,9 @@ def recognizer(cache_dir: Path) -> Recognizer:
 
 
 @pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cache_dir: Path, tmp_path: Path) -> Run:
-    """Run the command line in this process, in an empty folder."""
-    for name, value in {**SETTINGS, "VISAVIS_CACHE_DIR": str(cache_dir)}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object, stdin: bytes = b"") -> Outcome:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        with pytest.raises(SystemExit) as exit_:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return Outcome(exit_.value.code, captured.out, captured.err)
-
-    return run
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cache_dir: Path, tmp_path: Path) -> Shell:
+    """The command line, in this process and in an empty folder."""
+    return Shell(capsys, monkeypatch, tmp_path, {"VISAVIS_CACHE_DIR": str(cache_dir)})
 
 
 @pytest.fixture(scope="session")
@@ -116,7 +91,7 @@ def outcome_of(record: dict[str, Any]) -> tuple[str, int | str]:
 # --- verify ---------------------------------------------------------------------------------------------------------
 
 
-def test_verify_says_yes_and_exits_with_0(cli: Run, recognizer: Recognizer, astronaut: Path, selfie: Path) -> None:
+def test_verify_says_yes_and_exits_with_0(cli: Shell, recognizer: Recognizer, astronaut: Path, selfie: Path) -> None:
     outcome = cli("verify", astronaut, selfie)
     answer = recognizer.verify(astronaut, selfie)
     assert outcome.out.splitlines() == [
@@ -128,19 +103,19 @@ def test_verify_says_yes_and_exits_with_0(cli: Run, recognizer: Recognizer, astr
     assert (outcome.code, outcome.err) == (0, "")
 
 
-def test_verify_says_no_and_exits_with_1(cli: Run, selfie: Path, hopper: Path) -> None:
+def test_verify_says_no_and_exits_with_1(cli: Shell, selfie: Path, hopper: Path) -> None:
     outcome = cli("verify", selfie, hopper)
     assert (outcome.code, outcome.out.splitlines()[0]) == (1, "No")
 
 
-def test_verify_as_json_with_a_threshold(cli: Run, recognizer: Recognizer, astronaut: Path, selfie: Path) -> None:
+def test_verify_as_json_with_a_threshold(cli: Shell, recognizer: Recognizer, astronaut: Path, selfie: Path) -> None:
     outcome = cli("verify", "--json", "--threshold", "0.01", "--faces", "only", astronaut, selfie)
     expected = recognizer.verify(astronaut, selfie, threshold=0.01, faces="only").to_dict()
     assert json.loads(outcome.out) == expected
     assert outcome.code == 1
 
 
-def test_verify_reads_standard_input(cli: Run, astronaut: Path, selfie: Path) -> None:
+def test_verify_reads_standard_input(cli: Shell, astronaut: Path, selfie: Path) -> None:
     assert cli("verify", "-", astronaut, stdin=selfie.read_bytes()).code == 0
 
 
@@ -159,14 +134,14 @@ def test_verify_reads_standard_input(cli: Run, astronaut: Path, selfie: Path) ->
     ],
 )
 def test_verify_that_cannot_tell_says_why(
-    cli: Run, astronaut: Path, photos: Path, arguments: list[str], message: str
+    cli: Shell, astronaut: Path, photos: Path, arguments: list[str], message: str
 ) -> None:
     outcome = cli("verify", *(text.format(a=astronaut, grey=photos / "grey.png") for text in arguments))
     assert message in outcome.err
     assert (outcome.code, outcome.out) == (2, "")
 
 
-def test_verify_as_json_tells_errors_too(cli: Run, astronaut: Path) -> None:
+def test_verify_as_json_tells_errors_too(cli: Shell, astronaut: Path) -> None:
     outcome = cli("verify", "--json", astronaut, "nowhere.jpg")
     assert json.loads(outcome.out)["error"]["code"] == "image_not_found"
     assert outcome.code == 2
@@ -175,7 +150,7 @@ def test_verify_as_json_tells_errors_too(cli: Run, astronaut: Path) -> None:
 # --- detect and embed -----------------------------------------------------------------------------------------------
 
 
-def test_detect_in_words(cli: Run, photos: Path) -> None:
+def test_detect_in_words(cli: Shell, photos: Path) -> None:
     outcome = cli("detect", photos)
     lines = outcome.out.splitlines()
     assert lines[0] == f"{photos / 'a.JPG'}: 1 face"
@@ -185,7 +160,7 @@ def test_detect_in_words(cli: Run, photos: Path) -> None:
     assert (outcome.err.count("\n"), outcome.code) == (1, 1)
 
 
-def test_detect_as_json_lines(cli: Run, recognizer: Recognizer, photos: Path, astronaut: Path) -> None:
+def test_detect_as_json_lines(cli: Shell, recognizer: Recognizer, photos: Path, astronaut: Path) -> None:
     outcome = cli("detect", "--json", photos, astronaut)
     records = [json.loads(line) for line in outcome.out.splitlines()]
     assert list(map(outcome_of, records)) == [*by_name(photos), (str(astronaut), 1)]
@@ -195,7 +170,7 @@ def test_detect_as_json_lines(cli: Run, recognizer: Recognizer, photos: Path, as
 
 @pytest.mark.parametrize(("suffix", "load"), [(".json", json.loads), (".jsonl", None)])
 def test_embed_into_json(
-    cli: Run, recognizer: Recognizer, photos: Path, suffix: str, load: Callable[[str], Any] | None
+    cli: Shell, recognizer: Recognizer, photos: Path, suffix: str, load: Callable[[str], Any] | None
 ) -> None:
     outcome = cli("embed", photos, "--quiet", "-o", f"faces{suffix}")
     text = Path(f"faces{suffix}").read_text(encoding="utf-8")
@@ -207,7 +182,7 @@ def test_embed_into_json(
     assert (outcome.code, outcome.out) == (1, "")
 
 
-def test_embed_as_csv(cli: Run, recognizer: Recognizer, photos: Path) -> None:
+def test_embed_as_csv(cli: Shell, recognizer: Recognizer, photos: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(cli("embed", "--csv", photos).out)))
     assert [(row["file"], row["error"]) for row in rows] == [
         (str(photos / "a.JPG"), ""),
@@ -222,7 +197,7 @@ def test_embed_as_csv(cli: Run, recognizer: Recognizer, photos: Path) -> None:
     assert rows[1]["left"] == rows[1]["e127"] == ""
 
 
-def test_embed_into_numpy_arrays(cli: Run, recognizer: Recognizer, photos: Path) -> None:
+def test_embed_into_numpy_arrays(cli: Shell, recognizer: Recognizer, photos: Path) -> None:
     outcome = cli("embed", photos, "-o", "faces.npz")
     assert stat.S_IMODE(Path("faces.npz").stat().st_mode) == 0o600
     assert outcome.err.splitlines()[-1] == "images: 4, faces: 2, failed: 1; see faces.npz"
@@ -238,7 +213,7 @@ def test_embed_into_numpy_arrays(cli: Run, recognizer: Recognizer, photos: Path)
         assert arrays["embeddings"].dtype == np.float32
 
 
-def test_no_faces_still_make_arrays(cli: Run, photos: Path) -> None:
+def test_no_faces_still_make_arrays(cli: Shell, photos: Path) -> None:
     assert cli("embed", photos / "grey.png", "-o", "none.npz").code == 0
     with np.load("none.npz", allow_pickle=False) as arrays:
         assert arrays["box_xyxy"].shape == (0, 4)
@@ -246,39 +221,39 @@ def test_no_faces_still_make_arrays(cli: Run, photos: Path) -> None:
         assert arrays["embeddings"].shape == (0, 128)
 
 
-def test_detect_into_numpy_arrays_has_no_embeddings(cli: Run, hopper: Path) -> None:
+def test_detect_into_numpy_arrays_has_no_embeddings(cli: Shell, hopper: Path) -> None:
     assert cli("detect", hopper, "-o", "faces.npz").code == 0
     with np.load("faces.npz", allow_pickle=False) as arrays:
         assert "embeddings" not in arrays
 
 
-def test_embed_in_words_shows_a_few_numbers_and_the_way_to_all(cli: Run, hopper: Path) -> None:
+def test_embed_in_words_shows_a_few_numbers_and_the_way_to_all(cli: Shell, hopper: Path) -> None:
     outcome = cli("embed", hopper)
     assert "  embedding " in outcome.out
     assert "--json" in outcome.err
     assert cli("embed", "-q", hopper).err == ""
 
 
-def test_standard_input_and_files_named_explicitly(cli: Run, photos: Path, hopper: Path) -> None:
+def test_standard_input_and_files_named_explicitly(cli: Shell, photos: Path, hopper: Path) -> None:
     hidden = photos / ".x.jpg"
     outcome = cli("detect", "--json", "-", hidden, photos / "notes.txt", stdin=hopper.read_bytes())
     records = map(outcome_of, map(json.loads, outcome.out.splitlines()))
     assert list(records) == [("-", 1), (str(hidden), 1), (str(photos / "notes.txt"), "unsupported_format")]
 
 
-def test_faces_only_makes_their_absence_an_error(cli: Run, photos: Path) -> None:
+def test_faces_only_makes_their_absence_an_error(cli: Shell, photos: Path) -> None:
     outcome = cli("detect", "--faces", "only", photos / "grey.png")
     assert (outcome.code, outcome.out) == (1, f"{photos / 'grey.png'}: failed, no_face\n")
 
 
-def test_a_missing_file_is_named_and_the_others_are_processed(cli: Run, hopper: Path) -> None:
+def test_a_missing_file_is_named_and_the_others_are_processed(cli: Shell, hopper: Path) -> None:
     outcome = cli("detect", "nowhere.jpg", hopper)
     assert outcome.err == "visavis: nowhere.jpg: there is no such file\n"
     assert f"{hopper}: 1 face" in outcome.out
     assert outcome.code == 1
 
 
-def test_the_environment_sets_defaults(cli: Run, hopper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_sets_defaults(cli: Shell, hopper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISAVIS_MIN_FACE", "0.9")
     assert cli("detect", hopper).out == f"{hopper}: 0 faces\n"
     assert cli("detect", hopper, "--min-face", "0.2").out.startswith(f"{hopper}: 1 face")
@@ -299,21 +274,21 @@ def test_the_environment_sets_defaults(cli: Run, hopper: Path, monkeypatch: pyte
         (["x.jpg", "--draw", "/dev/null/x"], "visavis: /dev/null/x: Not a directory"),
     ],
 )
-def test_wrong_usage_exits_with_2(cli: Run, arguments: list[str], message: str) -> None:
+def test_wrong_usage_exits_with_2(cli: Shell, arguments: list[str], message: str) -> None:
     outcome = cli("detect", *arguments)
     assert message in outcome.err
     assert (outcome.code, outcome.out) == (2, "")
     assert list(Path().iterdir()) == []
 
 
-def test_an_output_that_fails_leaves_the_old_one(cli: Run, hopper: Path) -> None:
+def test_an_output_that_fails_leaves_the_old_one(cli: Shell, hopper: Path) -> None:
     Path("faces.csv").write_text("old")
     assert cli("detect", hopper, "-o", "faces.csv", "--min-face", "5").code == 2
     assert Path("faces.csv").read_text() == "old"
     assert [path.name for path in Path().iterdir()] == ["faces.csv"]
 
 
-def test_links_that_lead_in_circles_end(cli: Run, photos: Path) -> None:
+def test_links_that_lead_in_circles_end(cli: Shell, photos: Path) -> None:
     (photos / "Ünï 人" / "again").symlink_to(photos)
     (photos / "gone.png").symlink_to("nowhere.png")
     os.mkfifo(photos / "pipe.png")
@@ -322,7 +297,7 @@ def test_links_that_lead_in_circles_end(cli: Run, photos: Path) -> None:
     assert sorted(records) == sorted([*by_name(photos), (str(photos / "gone.png"), "image_not_found")])
 
 
-def test_names_that_are_no_text_are_escaped(cli: Run, tmp_path: Path, hopper: Path) -> None:
+def test_names_that_are_no_text_are_escaped(cli: Shell, tmp_path: Path, hopper: Path) -> None:
     name = os.fsdecode(b"\xff \n\x1b[31m.jpg")
     (tmp_path / name).write_bytes(hopper.read_bytes())
     assert cli("detect", ".").out.startswith("\\udcff \\n\\x1b[31m.jpg: 1 face\n")
@@ -336,7 +311,7 @@ def test_names_that_are_no_text_are_escaped(cli: Run, tmp_path: Path, hopper: Pa
 # --- drawings -------------------------------------------------------------------------------------------------------
 
 
-def test_drawings_have_the_names_and_sizes_of_their_images(cli: Run, recognizer: Recognizer, photos: Path) -> None:
+def test_drawings_have_the_names_and_sizes_of_their_images(cli: Shell, recognizer: Recognizer, photos: Path) -> None:
     assert cli("detect", photos, "--draw", photos / "drawn").code == 1
     drawn = sorted(str(path.relative_to(photos / "drawn")) for path in (photos / "drawn").rglob("*.*"))
     assert drawn == ["a.JPG", "grey.png", str(Path("Ünï 人", "b.jpg"))]
@@ -353,7 +328,7 @@ def test_drawings_have_the_names_and_sizes_of_their_images(cli: Run, recognizer:
     assert again.out.count(": 1 face") == 2
 
 
-def test_drawings_of_the_same_name_are_told_apart(cli: Run, photos: Path, hopper: Path) -> None:
+def test_drawings_of_the_same_name_are_told_apart(cli: Shell, photos: Path, hopper: Path) -> None:
     Path("other").mkdir()
     PIL.Image.new("RGB", (30, 40)).save("other/A.jpg")
     PIL.Image.new("RGB", (30, 40)).save("other/grey.gif")
@@ -365,7 +340,7 @@ def test_drawings_of_the_same_name_are_told_apart(cli: Run, photos: Path, hopper
 
 
 @pytest.mark.parametrize("folder", ["photos", "photos/../photos"])
-def test_drawings_never_replace_images(cli: Run, photos: Path, folder: str) -> None:
+def test_drawings_never_replace_images(cli: Shell, photos: Path, folder: str) -> None:
     before = {path: path.read_bytes() for path in photos.rglob("*.*") if path.is_file()}
     outcome = cli("detect", "photos", "--draw", folder)
     assert "is one of the images; choose another folder" in outcome.err
@@ -376,7 +351,7 @@ def test_drawings_never_replace_images(cli: Run, photos: Path, folder: str) -> N
 # --- doctor, help ---------------------------------------------------------------------------------------------------
 
 
-def test_doctor_finds_nothing_wrong(cli: Run, cache_dir: Path, recognizer: Recognizer) -> None:
+def test_doctor_finds_nothing_wrong(cli: Shell, cache_dir: Path, recognizer: Recognizer) -> None:
     outcome = cli("doctor", "--json")
     report = json.loads(outcome.out)
     assert outcome.code == 0
@@ -388,7 +363,7 @@ def test_doctor_finds_nothing_wrong(cli: Run, cache_dir: Path, recognizer: Recog
     assert report["self_test"]["faces"] == 0
 
 
-def test_doctor_tells_of_every_extra_for_users_and_where_models_are(cli: Run, tmp_path: Path) -> None:
+def test_doctor_tells_of_every_extra_for_users_and_where_models_are(cli: Shell, tmp_path: Path) -> None:
     report = json.loads(cli("doctor", "--json", "--models-dir", tmp_path).out)
     project = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
     (section,) = re.findall(r"\[project\.optional-dependencies\]\n(.*?)\n\[", project, re.DOTALL)
@@ -400,7 +375,7 @@ def test_doctor_tells_of_every_extra_for_users_and_where_models_are(cli: Run, tm
     assert (report["models"]["calibrated here"], report["models"]["error rates"]) == (False, DLIB.rates.provenance)
 
 
-def test_doctor_tells_of_a_calibration_that_is_in_force(cli: Run, tmp_path: Path) -> None:
+def test_doctor_tells_of_a_calibration_that_is_in_force(cli: Shell, tmp_path: Path) -> None:
     measured = Measured(
         Calibration(0.61, 20.0, "our staff"), ErrorRates((OperatingPoint(1e-2, 0.6, 0.55, 0.65),), "our staff, today")
     )
@@ -412,7 +387,7 @@ def test_doctor_tells_of_a_calibration_that_is_in_force(cli: Run, tmp_path: Path
 
 
 def test_a_complete_cache_need_not_be_writable(
-    cli: Run, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+    cli: Shell, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert recognizer  # so that all is converted
 
@@ -424,7 +399,7 @@ def test_a_complete_cache_need_not_be_writable(
     assert (report["cache"]["writable"], report["problems"]) == (False, [])
 
 
-def test_doctor_says_what_to_do_about_each_problem(cli: Run, tmp_path: Path) -> None:
+def test_doctor_says_what_to_do_about_each_problem(cli: Shell, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
     outcome = cli("doctor", "--cache-dir", blocked / "cache")
@@ -443,13 +418,13 @@ def test_defaults_are_the_librarys() -> None:
 
 
 @pytest.mark.parametrize("command", ["verify", "detect", "embed", "models", "doctor"])
-def test_every_command_explains_itself(cli: Run, command: str) -> None:
+def test_every_command_explains_itself(cli: Shell, command: str) -> None:
     outcome = cli(command, "-h")
     assert outcome.out.startswith(f"Usage: visavis {command} ")
     assert (outcome.code, outcome.err) == (0, "")
 
 
-def test_an_unexpected_error_is_one_line(cli: Run, hopper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_one_line(cli: Shell, hopper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_self: object, *_images: object, faces: str, **_options: object) -> None:
         raise ZeroDivisionError(f"no {faces}")
 
@@ -501,6 +476,26 @@ print(sorted({"numpy", "cv2", "openvino", "PIL", "rich"} & sys.modules.keys()))
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=LIMIT_S
     )
     assert done.stdout.splitlines()[-2:] == [f"visavis {visavis.__version__}", "[]"]
+
+
+def test_no_help_loads_anything_heavy() -> None:
+    code = """
+import sys
+from visavis.cli.main import main
+for command in sys.argv[1:]:
+    try:
+        main([*command.split(), "-h"])
+    except SystemExit as exit_:
+        assert not exit_.code
+heavy = {"numpy", "cv2", "openvino", "PIL", "rich", "sqlite3", "cryptography", "httpx", "fastapi", "scipy"}
+print(sorted(heavy & sys.modules.keys()))
+"""
+    commands = [name.removeprefix("visavis").strip() for name in described()]
+    assert len(commands) > 30
+    done = subprocess.run(
+        [sys.executable, "-c", code, *commands], capture_output=True, text=True, check=True, timeout=LIMIT_S
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("options_", [["-o", "faces.npz"], pytest.param(["--json"], marks=pytest.mark.thorough)])

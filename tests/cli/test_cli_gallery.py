@@ -568,21 +568,6 @@ def test_every_command_explains_itself(shell: Shell, command: str) -> None:
     assert (outcome.code, outcome.err) == (0, "")
 
 
-def test_help_loads_nothing_heavy() -> None:
-    code = """
-import sys
-from visavis.cli.main import main
-for arguments in (["enrol", "-h"], ["identify", "-h"], ["gallery", "-h"], ["gallery", "import", "-h"]):
-    try:
-        main(arguments)
-    except SystemExit as exit_:
-        assert not exit_.code
-print(sorted({"numpy", "cv2", "openvino", "PIL", "rich", "sqlite3", "cryptography"} & sys.modules.keys()))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=LIMIT_S)
-    assert done.stdout.splitlines()[-1] == "[]"
-
-
 def test_gallery_commands_load_no_runtime(cli: Shell) -> None:
     code = """
 import sys

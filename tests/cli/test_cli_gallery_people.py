@@ -1,23 +1,27 @@
-"""Whom an image shows, told from its path."""
+"""Whom an image shows, told from its path: ``visavis enrol --dry-run``, which looks at no image."""
 
+import json
 import unicodedata
 from pathlib import Path
 
 import pytest
-
-from visavis.cli.images import ImageFile, describe_naming, name_people, one_person
-from visavis.cli.options import Naming
-from visavis.errors import InvalidOption
+from command_line import Outcome, Shell
 
 
-def source(given: str, *below: str) -> ImageFile:
-    """An image: a folder that was given and where the image lies below it, or a file that was given."""
-    name = "/".join((given, *below))
-    return ImageFile(name, Path(*below) if below else Path(Path(given).name), name)
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shell:
+    return Shell(capsys, monkeypatch, tmp_path, {})
 
 
-def named(sources: list[ImageFile], by: Naming = "auto") -> list[str | None]:
-    return [portrait.subject for portrait in name_people(sources, by)]
+def touch(*paths: str) -> None:
+    for path in map(Path, paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def named(outcome: Outcome) -> dict[str, str | None]:
+    lines = map(json.loads, outcome.out.splitlines())
+    return {line["file"]: line["subject"] for line in lines}
 
 
 @pytest.mark.parametrize(
@@ -51,69 +55,81 @@ def named(sources: list[ImageFile], by: Naming = "auto") -> list[str | None]:
         ("\udcff.jpg", None),
     ],
 )
-def test_a_file_names_a_person(file: str, subject: str | None) -> None:
-    assert named([source("photos", file)]) == [subject]
-    assert named([source(f"photos/{file}")]) == [subject]
-    assert named([source("photos", file)], "file") == [subject]
+def test_a_file_names_a_person(shell: Shell, file: str, subject: str | None) -> None:
+    touch(f"photos/{file}", "photos/somebody else.jpg")
+    ways = [("photos", "--by", "auto"), ("photos", "--by", "file"), (f"photos/{file}", "photos/somebody else.jpg")]
+    for way in ways[2:] if file.startswith(".") else ways:  # what is hidden is found where it is named
+        outcome = shell("enrol", *way, "--dry-run", "--json")
+        assert named(outcome) == {f"photos/{file}": subject, "photos/somebody else.jpg": "somebody else"}
+        assert outcome.code == int(subject is None)
 
 
-def test_a_folder_names_a_person_and_everything_below_it() -> None:
-    sources = [
-        source("people", "Ada Lovelace", "1.jpg"),
-        source("people", "Ada Lovelace", "2021", "Grace Hopper.jpg"),
-        source("people", "ada_2", "1.jpg"),
-    ]
-    assert named(sources) == named(sources, "folder") == ["Ada Lovelace", "Ada Lovelace", "ada_2"]
-    assert named(sources, "file") == [None, "Grace Hopper", None]
-
-
-def test_what_lies_beside_the_folders_is_nobodys() -> None:
-    sources = [source("people", "ada", "1.jpg"), source("people", "Grace Hopper.jpg")]
+def test_a_folder_names_a_person_and_everything_below_it(shell: Shell) -> None:
+    below = {"Ada Lovelace/1.jpg": None, "Ada Lovelace/2021/Grace Hopper.jpg": "Grace Hopper", "ada_2/1.jpg": None}
+    files = [f"people/{file}" for file in below]
+    touch(*files)
     for by in ("auto", "folder"):
-        portraits = name_people(sources, by)
-        assert [portrait.subject for portrait in portraits] == ["ada", None]
-        assert "beside the people's folders" in portraits[1].problem
+        outcome = shell("enrol", "people", "--by", by, "--dry-run", "--json")
+        assert named(outcome) == dict(zip(files, ["Ada Lovelace", "Ada Lovelace", "ada_2"], strict=True))
+    outcome = shell("enrol", "people", "--by", "file", "--dry-run", "--json")
+    assert named(outcome) == dict(zip(files, below.values(), strict=True))
 
 
-def test_a_flat_folder_may_be_one_persons() -> None:
-    sources = [source("people/ada", "1.jpg"), source("people/ada", "2.jpg")]
-    assert named(sources, "folder") == ["ada", "ada"]
-    portraits = name_people(sources, "auto")
-    assert [portrait.subject for portrait in portraits] == [None, None]
-    assert "--by folder" in portraits[0].problem
-    assert "--subject" in portraits[0].problem
+@pytest.mark.parametrize("by", ["auto", "folder"])
+def test_what_lies_beside_the_folders_is_nobodys(shell: Shell, by: str) -> None:
+    touch("people/ada/1.jpg", "people/Grace Hopper.jpg")
+    outcome = shell("enrol", "people", "--by", by, "--dry-run")
+    assert (outcome.code, outcome.out) == (1, "people/ada/1.jpg: ada\n")
+    assert "visavis: people/Grace Hopper.jpg: lies beside the people's folders" in outcome.err
 
 
-def test_the_current_folder_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "ada").mkdir()
-    monkeypatch.chdir(tmp_path / "ada")
-    assert named([ImageFile("1.jpg", Path("1.jpg"), "1.jpg")], "folder") == ["ada"]
+def test_a_flat_folder_may_be_one_persons(shell: Shell) -> None:
+    touch("people/ada/1.jpg", "people/ada/2.jpg")
+    outcome = shell("enrol", "people/ada", "--by", "folder", "--dry-run", "--json")
+    assert set(named(outcome).values()) == {"ada"}
+    outcome = shell("enrol", "people/ada", "--dry-run")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "--by folder" in outcome.err
+    assert "--subject" in outcome.err
 
 
-def test_each_folder_given_is_looked_at_by_itself() -> None:
-    sources = [source("people", "ada", "1.jpg"), source("flat", "Grace Hopper.jpg"), source("x/Alan Turing.jpg")]
-    assert named(sources) == ["ada", "Grace Hopper", "Alan Turing"]
-    assert describe_naming(name_people(sources, "auto")) == [
+def test_the_current_folder_has_a_name(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch("ada/1.jpg")
+    monkeypatch.chdir("ada")
+    for given in ("1.jpg", "."):
+        assert named(shell("enrol", given, "--by", "folder", "--dry-run", "--json")) == {"1.jpg": "ada"}
+
+
+def test_each_folder_given_is_looked_at_by_itself(shell: Shell) -> None:
+    touch("people/ada/1.jpg", "flat/Grace Hopper.jpg", "x/Alan Turing.jpg")
+    outcome = shell("enrol", "people", "flat", "x/Alan Turing.jpg", "--dry-run")
+    assert outcome.out.splitlines() == [
+        "people/ada/1.jpg: ada",
+        "flat/Grace Hopper.jpg: Grace Hopper",
+        "x/Alan Turing.jpg: Alan Turing",
+    ]
+    assert outcome.err.splitlines() == [
         "1 person, named by folder: ada (1 image)",
         "2 people, named by file: Grace Hopper (1 image), Alan Turing (1 image)",
     ]
 
 
-def test_only_the_first_few_are_told() -> None:
-    sources = [source("people", f"p{number}", f"{image}.jpg") for number in range(5) for image in range(2)]
-    (line,) = describe_naming(name_people(sources, "auto"))
-    assert line == "5 people, named by folder: p0 (2 images), p1 (2 images), p2 (2 images) and 2 more"
+def test_only_the_first_few_are_told(shell: Shell) -> None:
+    touch(*(f"people/p{number}/{image}.jpg" for number in range(5) for image in range(2)))
+    outcome = shell("enrol", "people", "--dry-run")
+    assert outcome.err == "5 people, named by folder: p0 (2 images), p1 (2 images), p2 (2 images) and 2 more\n"
 
 
-def test_nothing_is_told_of_what_an_option_named() -> None:
-    portraits = one_person([source("a.jpg"), source("-")], "ada")
-    assert [portrait.subject for portrait in portraits] == ["ada", "ada"]
-    assert describe_naming(portraits) == []
-    with pytest.raises(InvalidOption, match="a subject's ID"):
-        one_person([source("a.jpg")], "a/b")
+def test_nothing_is_told_of_what_an_option_named(shell: Shell) -> None:
+    touch("a.jpg")
+    outcome = shell("enrol", "a.jpg", "-", "--subject", "ada", "--dry-run")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "a.jpg: ada\n-: ada\n", "")
+    outcome = shell("enrol", "a.jpg", "--subject", "a/b", "--dry-run")
+    assert outcome.code == 2
+    assert "a subject's ID" in outcome.err
 
 
-def test_standard_input_has_no_name() -> None:
-    (portrait,) = name_people([source("-")], "file")
-    assert portrait.subject is None
-    assert "--subject" in portrait.problem
+def test_standard_input_has_no_name(shell: Shell) -> None:
+    outcome = shell("enrol", "-", "--by", "file", "--dry-run")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "--subject" in outcome.err
