@@ -26,10 +26,9 @@ from visavis.errors import VisavisError
 from visavis.fetch import FetchPolicy
 from visavis.models.recognizer import Recognizer
 from visavis.options import Recognition, options_of
-from visavis.server import openapi
+from visavis.server import dialects, openapi
 from visavis.server.api import bulk, faces, galleries, operations, recognition, subjects
 from visavis.server.auth import Rate, RateLimiter
-from visavis.server.dialects import seeds
 from visavis.server.galleries import served_galleries
 from visavis.server.keys import KeyStore, default_keys_file
 from visavis.server.listening import BodyLimits
@@ -42,8 +41,9 @@ _AUDITS_WAITING = 1
 _SHARE = 2  # of the workers, one in so many may be busy with imports, and as many with exports
 _CLIENT_GONE = 499  # for the log: nobody reads it
 
-_PARTS = (faces, operations, recognition, bulk, galleries, subjects, seeds)
-_ROUTES = [route for part in _PARTS for route in part.router.routes]
+_API = (faces, operations, recognition, bulk, galleries, subjects)
+_ROUTERS = [*(part.router for part in _API), *dialects.routers()]
+_ROUTES = [route for router in _ROUTERS for route in router.routes]
 
 _DESCRIPTION = """\
 Find faces, embed them, tell whether two images show the same person, and remember people to find them again.
@@ -97,8 +97,8 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
     state.fetch_policy = FetchPolicy(
         allow=settings.fetch_allow, max_bytes=settings.max_bytes, total_timeout_s=settings.fetch_timeout_s
     )
-    for part in _PARTS:
-        app.include_router(part.router)
+    for router in _ROUTERS:
+        app.include_router(router)
     openapi.install(app, _ROUTES, settings.max_images)
     for kind in (Problem, VisavisError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_problem)
