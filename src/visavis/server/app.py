@@ -1,6 +1,5 @@
 """The application: its parts put together."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -25,6 +24,7 @@ from visavis.core.image import ImageLimits
 from visavis.errors import VisavisError
 from visavis.fetch import FetchPolicy
 from visavis.models.recognizer import Recognizer
+from visavis.models.runtime import usable_cores
 from visavis.options import Recognition, options_of
 from visavis.server import dialects, openapi
 from visavis.server.api import bulk, faces, galleries, operations, recognition, subjects
@@ -117,7 +117,7 @@ def load_recognizer(settings: Settings) -> Recognizer:
         name: getattr(settings, name) for name in options_of(Recognition) if hasattr(settings, name)
     }
     limits = ImageLimits(settings.max_bytes, settings.max_pixels)
-    own = {"threads": settings.threads or 1, "streams": _workers(settings)}
+    own = {"threads": settings.threads or 1, "streams": (settings.workers or usable_cores())}
     recognizer = Recognizer(settings.pack, limits=limits, **{**given, **own})
     side = recognizer.pack.template.side
     black = np.zeros((side, side, 3), np.uint8)
@@ -126,18 +126,13 @@ def load_recognizer(settings: Settings) -> Recognizer:
     return recognizer
 
 
-def _workers(settings: Settings) -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # not everywhere
-    return settings.workers or (len(affinity(0)) if affinity else os.cpu_count() or 1)
-
-
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state, settings = app.state, app.state.settings
     cv2.setNumThreads(1)  # the workers are the threads
     if state.recognizer is None:
         state.recognizer = await anyio.to_thread.run_sync(load_recognizer, settings)
-    workers = _workers(settings)
+    workers = settings.workers or usable_cores()
     state.pool = WorkerPool(workers, settings.queue)
     state.audits = WorkerPool(1, _AUDITS_WAITING, "audit")
     state.export_turns = anyio.CapacityLimiter(max(1, workers // _SHARE))
