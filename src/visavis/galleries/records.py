@@ -154,8 +154,7 @@ class Details:
 
     name: Annotated[str | None, Option("Name of the person.", at_most=LONGEST_TEXT)] = None
     metadata: Annotated[
-        Mapping[str, Any] | None,
-        Option("Whatever else is to be known of the subject, in 10,000 characters of JSON."),
+        Mapping[str, Any] | None, Option("Whatever else is to be known of the subject, in 10,000 characters of JSON.")
     ] = None
     consent: Annotated[str | None, Option("Note on what the person agreed to.", at_most=LONGEST_TEXT)] = None
     expires_at: Annotated[datetime | None, Option("When the subject is to be forgotten.")] = None

@@ -21,16 +21,7 @@ from visavis.galleries.records import Details, Gallery, Match, Sample
 from visavis.models.catalogue import pack_of_space
 from visavis.models.packs import Pack, QualityLimits
 from visavis.models.recognizer import choose_rule
-from visavis.options import (
-    NOTHING_ASKED,
-    Attribute,
-    Enrol,
-    Identify,
-    Observe,
-    Policy,
-    Threshold,
-    Verify,
-)
+from visavis.options import NOTHING_ASKED, Attribute, Enrol, Identify, Observe, Policy, Threshold, Verify
 from visavis.service.results import Candidate, Identification, SubjectVerification, UnknownReason
 from visavis.types import Face, FloatArray, Quality
 

@@ -31,14 +31,7 @@ from visavis.galleries.store import Store
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed
 from visavis.options import Enrol, Observe
-from visavis.service.decisions import (
-    Rules,
-    candidates_of,
-    check_live,
-    looking,
-    shortcomings,
-    within_retention,
-)
+from visavis.service.decisions import Rules, candidates_of, check_live, looking, shortcomings, within_retention
 from visavis.service.results import Candidate, Enrolled
 from visavis.types import Face, FloatArray, ImageSource, Quality, UInt8Array
 

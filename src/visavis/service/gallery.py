@@ -26,16 +26,7 @@ from visavis.galleries.records import (
 )
 from visavis.galleries.store import Store
 from visavis.models.recognizer import choose_rule, value_of
-from visavis.options import (
-    AllowConflict,
-    Enrol,
-    Identify,
-    IdentifyEmbeddings,
-    Policy,
-    Threshold,
-    Verify,
-    takes,
-)
+from visavis.options import AllowConflict, Enrol, Identify, IdentifyEmbeddings, Policy, Threshold, Verify, takes
 from visavis.service import audit, transfer
 from visavis.service.decisions import (
     candidates_of,

@@ -183,11 +183,7 @@ def _first_of_each_subject(metric: Metric, probe: FloatArray, rows: list[TupleRo
     first: dict[int, Match] = {}
     for at in np.lexsort((samples, found)):
         match = Match(
-            subject=ids[at],
-            subject_number=numbers[at],
-            name=names[at],
-            sample=samples[at],
-            distance=float(found[at]),
+            subject=ids[at], subject_number=numbers[at], name=names[at], sample=samples[at], distance=float(found[at])
         )
         first.setdefault(match.subject_number, match)
     return list(first.values())

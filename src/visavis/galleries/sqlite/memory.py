@@ -165,11 +165,7 @@ class Memory:
 
 
 def _add(
-    index: ExactIndex,
-    removed: list[int],
-    rows: list[tuple[int, int, bytes]],
-    sealer: Sealer | None,
-    dimension: int,
+    index: ExactIndex, removed: list[int], rows: list[tuple[int, int, bytes]], sealer: Sealer | None, dimension: int
 ) -> None:
     samples, subjects, embeddings = zip(*rows, strict=True) if rows else ((), (), ())
     vectors = to_vectors(embeddings, subjects, sealer, dimension)
