@@ -211,11 +211,7 @@ def probability_of_same(distance: float, calibration: Calibration | None) -> flo
 
 
 def check_threshold(threshold: float) -> float:
-    """Return the threshold as a float.
-
-    Raises:
-        InvalidOption: it is not a finite number above 0.
-    """
+    """Return the threshold as a float; InvalidOption where it is not a finite number above 0."""
     try:
         value = float(threshold)
     except (OverflowError, TypeError, ValueError):

@@ -19,11 +19,7 @@ _LONGEST_METADATA = 10_000
 
 
 def check_text(name: str, text: object) -> None:
-    """Insist on a text that every store can hold, or on None.
-
-    Raises:
-        InvalidOption: it is none.
-    """
+    """Insist on a text that every store can hold, or on None; InvalidOption where it is none."""
     if text is None:
         return
     if not isinstance(text, str) or len(text) > LONGEST_TEXT or "\0" in text or not _is_unicode(text):
@@ -31,11 +27,7 @@ def check_text(name: str, text: object) -> None:
 
 
 def check_metadata(metadata: object) -> None:
-    """Insist on an object that JSON can hold.
-
-    Raises:
-        InvalidOption: it is none.
-    """
+    """Insist on an object that JSON can hold; InvalidOption where it is none."""
     try:
         text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
@@ -290,11 +282,7 @@ def may_be_gallery(name: str) -> bool:
 
 
 def check_gallery_name(name: str) -> str:
-    """Return the name of a gallery.
-
-    Raises:
-        InvalidOption: it is not one that a gallery may have.
-    """
+    """Return the name of a gallery; InvalidOption where it is not one that a gallery may have."""
     if not may_be_gallery(name):
         raise InvalidOption(
             "a gallery's name is 1 to 64 of a-z, 0-9, dot, underscore and hyphen, and begins with a letter or digit"
@@ -317,11 +305,7 @@ def check_subject_id(subject: str) -> str:
 
 
 def check_key(key: str) -> str:
-    """Return an idempotency key.
-
-    Raises:
-        InvalidOption: it is not one.
-    """
+    """Return an idempotency key; InvalidOption where it is not one."""
     if not (isinstance(key, str) and 0 < len(key) <= _LONGEST_KEY and key.isprintable()):
         raise InvalidOption(f"an idempotency key is 1 to {_LONGEST_KEY} printable characters")
     return key
@@ -360,13 +344,9 @@ def check_embedding(embedding: object, dimension: int) -> FloatArray:
 
 
 def check_probes(probes: object, dimension: int) -> FloatArray:
-    """Return probes (P, D) as float32.
-
-    Raises:
-        InvalidEmbedding: as for embeddings.
-    """
+    """Return probes (P, D) as float32; InvalidEmbedding where one is none, as for embeddings."""
     array = _numbers(probes, f"probes are rows of {dimension} numbers")
-    if array.ndim != 2 or array.shape[1] != dimension:  # noqa: PLR2004  # rows and columns
+    if array.shape[1:] != (dimension,):
         raise InvalidEmbedding(f"probes for this gallery have the shape (P, {dimension}), not {array.shape}")
     for probe in array:
         check_embedding(probe, dimension)
@@ -395,11 +375,7 @@ def within_integers(number: int) -> int:
 
 
 def in_utc(moment: datetime) -> datetime:
-    """Return a moment in UTC.
-
-    Raises:
-        InvalidOption: in UTC it is not within the years 1 to 9999.
-    """
+    """Return a moment in UTC; InvalidOption where in UTC it is not within the years 1 to 9999."""
     try:
         return moment.astimezone(timezone.utc)
     except OverflowError:

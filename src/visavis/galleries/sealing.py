@@ -44,11 +44,7 @@ class GalleryKeys:
     """Keys of encrypted galleries: wrapped where they are stored, open in memory. Thread-safe."""
 
     def __init__(self, store_key: bytes | None) -> None:
-        """Take the store's key, if it has one.
-
-        Raises:
-            InvalidOption: it is not one.
-        """
+        """Take the store's key, if it has one; InvalidOption where it is not one."""
         if store_key is not None and len(store_key) != KEY_BYTES:
             raise InvalidOption(f"the key of the galleries must be {KEY_BYTES} bytes, not {len(store_key)}")
         self.store_key = store_key
@@ -56,21 +52,13 @@ class GalleryKeys:
         self._opened: dict[bytes, Sealer] = {}
 
     def new(self, gallery: int) -> bytes:
-        """Return a new random key for a gallery, wrapped.
-
-        Raises:
-            GalleryLocked: there is no key to wrap it with.
-        """
+        """Return a new random key for a gallery, wrapped; GalleryLocked where there is no key to wrap it with."""
         if self.store_key is None:
             raise GalleryLocked("to encrypt a gallery, set VISAVIS_GALLERY_KEY or VISAVIS_GALLERY_KEY_FILE")
         return Sealer(self.store_key).seal(os.urandom(KEY_BYTES), _place(gallery))
 
     def open(self, gallery: int, wrapped: bytes) -> Sealer:
-        """Return what opens a gallery.
-
-        Raises:
-            GalleryLocked: the store has no key, or another one.
-        """
+        """Return what opens a gallery; GalleryLocked where the store has no key, or another one."""
         if self.store_key is None:
             raise GalleryLocked(
                 "this gallery is encrypted: set VISAVIS_GALLERY_KEY or VISAVIS_GALLERY_KEY_FILE to the key it was made "

@@ -38,41 +38,25 @@ URL_EXAMPLES = "sqlite:///faces.db (in this folder), sqlite:////var/lib/faces.db
 
 
 class Use(NamedTuple):
-    """What an idempotency key was used for.
+    """What an idempotency key was used for."""
 
-    Attributes:
-        subject: as it is now.
-        sample: the ID of the sample that came of it.
-        fingerprint: as ``Transaction.fingerprint`` returned it.
-    """
-
-    subject: Subject
-    sample: int
-    fingerprint: str | bytes
+    subject: Subject  # as it is now
+    sample: int  # the ID of the sample that came of it
+    fingerprint: str | bytes  # as ``Transaction.fingerprint`` returned it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleRow:
-    """A sample to be written.
-
-    Attributes:
-        id, subject: its number, and its subject's.
-        new: what was given.
-        embedding: (D,), checked.
-        kept: what is stored of its image.
-        picture: that image, or None.
-        fingerprint: as ``Transaction.fingerprint`` returned it.
-        created_at: in UTC.
-    """
+    """A sample to be written, from what was given."""
 
     id: int
-    subject: int
+    subject: int  # its number
     new: NewSample
-    embedding: FloatArray = field(repr=False)
-    kept: Keep
+    embedding: FloatArray = field(repr=False)  # (D,), checked
+    kept: Keep  # what is stored of the image
     picture: bytes | None = field(repr=False)
-    fingerprint: str | bytes
-    created_at: datetime
+    fingerprint: str | bytes  # as ``Transaction.fingerprint`` returned it
+    created_at: datetime  # in UTC
 
 
 def log_entry(action: str, gallery: str, origin: Origin, subjects: Sequence[int] = (), count: int = 0) -> LogEntry:
@@ -427,16 +411,9 @@ class _Batch:
         subject = self._now[sample.subject] = _changed(before, sample.details, self._at, samples=1)
         keep = self._transaction.gallery.policy.keep
         picture = None if keep == "nothing" else sample.picture
-        row = SampleRow(
-            id=next(self._sample_ids),
-            subject=subject.number,
-            new=sample,
-            embedding=embedding,
-            kept="nothing" if picture is None else keep,
-            picture=picture,
-            fingerprint=fingerprint,
-            created_at=self._at,
-        )
+        kept = "nothing" if picture is None else keep
+        number = next(self._sample_ids)
+        row = SampleRow(number, subject.number, sample, embedding, kept, picture, fingerprint, self._at)
         self._rows.append(row)
         if sample.key is not None:
             self._uses[sample.key] = Use(subject, row.id, fingerprint)

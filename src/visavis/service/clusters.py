@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,29 +11,20 @@ from visavis.core.decide import check_threshold
 from visavis.errors import DriverMissing, InvalidEmbedding, InvalidOption
 from visavis.types import FloatArray, Metric
 
-# Distances are computed in blocks of so many rows and columns.
-_ROWS, _COLUMNS = 1024, 4096
-# All pairs of so many faces are in memory together, and no more.
-_MOST_TOGETHER = 5000
-# A part of a sample that has so many faces is surely one person, and no chance meeting of strangers.
-_PROMINENT = 50
-# Where nobody is prominent, neighbours must be nearer.
-_SHRINK = 0.9
-# What counts as the distance between two faces of one image, in units of the threshold.
-_SAME_IMAGE = 2.0
+_ROWS, _COLUMNS = 1024, 4096  # the blocks in which distances are computed
+_MOST_TOGETHER = 5000  # all pairs of so many faces are in memory together, and no more
+_PROMINENT = 50  # a part of a sample with so many faces is surely one person, and no chance meeting of strangers
+_SHRINK = 0.9  # where nobody is prominent, neighbours must be nearer
+_SAME_IMAGE = 2.0  # the distance between two faces of one image, in units of the threshold
 
 _Indices = NDArray[np.intp]
 _Distances = NDArray[np.float64]
 
 
 def check_library() -> None:
-    """Insist on the library that does the work.
-
-    Raises:
-        DriverMissing: it is not installed.
-    """
+    """Insist on the library that does the work; DriverMissing where it is not installed."""
     try:
-        import scipy.cluster.hierarchy  # noqa: F401, PLC0415  # an extra, and takes time to load
+        import_module("scipy.cluster.hierarchy")  # an extra, and takes time to load
     except ImportError:
         raise DriverMissing("grouping faces takes SciPy: pip install 'visavis[cluster]'") from None
 
@@ -92,7 +84,7 @@ class _Faces:
 
 def _checked(embeddings: FloatArray, images: Sequence[int], threshold: float, metric: Metric) -> _Faces:
     vectors, numbers = np.asarray(embeddings, np.float32), np.asarray(images, np.intp)
-    if vectors.ndim != 2 or numbers.shape != vectors.shape[:1]:  # noqa: PLR2004  # rows and columns
+    if numbers.ndim != 1 or numbers.shape != vectors.shape[:-1]:
         raise InvalidEmbedding(f"(N, D) embeddings and (N,) images are wanted, not {vectors.shape} and {numbers.shape}")
     if not (np.isfinite(vectors).all() and vectors.any(axis=1).all()):
         raise InvalidEmbedding("the numbers of an embedding are finite, and not all zero")
@@ -106,19 +98,15 @@ def _people(faces: _Faces, chosen: _Indices, radius: float) -> Iterator[_Indices
     for chain in _chains(faces, chosen, radius):
         if len(chain) <= _MOST_TOGETHER:
             yield from _parts(faces, chain)
-        else:
-            yield from _people_of_many(faces, chain, radius)
-
-
-def _people_of_many(faces: _Faces, chain: _Indices, radius: float) -> Iterator[_Indices]:
-    sample = chain[:: -(-len(chain) // _MOST_TOGETHER)]
-    prominent = [part for part in _parts(faces, sample) if len(part) >= _PROMINENT]
-    if not prominent:
-        yield from _people(faces, chain, _SHRINK * radius)
-        return
-    owners = _owners(faces, chain, prominent)
-    yield from (chain[owners == owner] for owner in range(len(prominent)))
-    yield from _people(faces, chain[owners < 0], radius)
+            continue
+        sample = chain[:: -(-len(chain) // _MOST_TOGETHER)]
+        prominent = [part for part in _parts(faces, sample) if len(part) >= _PROMINENT]
+        if not prominent:
+            yield from _people(faces, chain, _SHRINK * radius)
+            continue
+        owners = _owners(faces, chain, prominent)
+        yield from (chain[owners == owner] for owner in range(len(prominent)))
+        yield from _people(faces, chain[owners < 0], radius)
 
 
 def _chains(faces: _Faces, chosen: _Indices, radius: float) -> list[_Indices]:
@@ -138,29 +126,28 @@ def _chains(faces: _Faces, chosen: _Indices, radius: float) -> list[_Indices]:
 
 def _joined(labels: _Indices, a: _Indices, b: _Indices) -> _Indices:
     """Return the labels once each of a (E,) is the same as its counterpart in b (E,)."""
-    from scipy.sparse import coo_matrix  # noqa: PLC0415  # an extra, and takes time to load
-    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415  # likewise
+    from scipy.sparse import coo_matrix, csgraph  # noqa: PLC0415  # an extra, and takes time to load
 
     new = a != b
     if not new.any():
         return labels
     graph = coo_matrix((np.ones(int(new.sum()), np.int8), (a[new], b[new])), shape=(len(labels), len(labels)))
-    _, components = connected_components(graph, directed=False)
+    _, components = csgraph.connected_components(graph, directed=False)
     joined: _Indices = components.astype(np.intp)[labels]
     return joined
 
 
 def _parts(faces: _Faces, chain: _Indices) -> list[_Indices]:
     """Return the parts of a chain that average linkage leaves together."""
-    from scipy.cluster.hierarchy import fcluster, linkage  # noqa: PLC0415  # an extra, and takes time to load
-    from scipy.spatial.distance import pdist  # noqa: PLC0415  # likewise
+    from scipy.cluster import hierarchy  # noqa: PLC0415  # an extra, and takes time to load
+    from scipy.spatial import distance  # noqa: PLC0415  # likewise
 
     if len(chain) == 1:
         return [chain]
-    distances = _in_metric(pdist(faces.vectors[chain].astype(np.float64), "sqeuclidean"), faces.metric)
+    distances = _in_metric(distance.pdist(faces.vectors[chain].astype(np.float64), "sqeuclidean"), faces.metric)
     pairs = _pairs_of_one_image(faces.images[chain])
     distances[pairs] = np.maximum(distances[pairs], _SAME_IMAGE * faces.threshold)
-    labels = fcluster(linkage(distances, "average"), faces.threshold, "distance")
+    labels = hierarchy.fcluster(hierarchy.linkage(distances, "average"), faces.threshold, "distance")
     return [chain[places] for places in _places(labels)]
 
 

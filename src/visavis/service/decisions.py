@@ -150,11 +150,7 @@ def verify(
 
 
 def check_space(gallery: Gallery, space: str) -> None:
-    """Insist on embeddings of the gallery's space.
-
-    Raises:
-        SpaceMismatch: these are of another.
-    """
+    """Insist on embeddings of the gallery's space; SpaceMismatch where these are of another."""
     if gallery.space.id != space:
         if gallery.samples:
             raise mismatch(f"gallery {gallery.name!r} holds", gallery.space.id, space)
@@ -224,11 +220,7 @@ def looking(options: Enrol | Identify | Verify, policy: Policy, *, require_live:
 
 
 def check_live(face: Face) -> None:
-    """Insist on a face that looks live, where anybody looked.
-
-    Raises:
-        NotLive: it looks like a print or a screen.
-    """
+    """Insist on a face that looks live, where anybody looked; NotLive where it looks like a print or a screen."""
     if not is_live(face.attributes):
         raise NotLive("the face looks like a print or a screen, and a live one is required")
 

@@ -155,11 +155,7 @@ def enrolment_from_line(line: Mapping[str, Any], *, image: "ImageSource | None" 
 
 
 def details_from_line(line: Mapping[str, Any]) -> Details:
-    """Return what a line says of a subject.
-
-    Raises:
-        InvalidOption: a field is of another kind; the message names it.
-    """
+    """Return what a line says of a subject; InvalidOption where a field is of another kind; the message names it."""
     return Details(**{name: _read(line, name, read) for name, read in _DETAILS.items()})
 
 

@@ -274,11 +274,7 @@ class _VectorLoader(Loader):
 
 
 def know_vectors(connection: Connection, url: str) -> None:
-    """Teach a connection about pgvector, in whatever schema the extension is.
-
-    Raises:
-        StoreOutdated: it is in none.
-    """
+    """Teach a connection about pgvector, in whatever schema the extension is; StoreOutdated where it is in none."""
     row = connection.execute(_VECTOR).fetchone()
     if row is None:
         raise StoreOutdated(f"{url} has lost pgvector, which is the extension vector; restore a backup")
@@ -296,11 +292,7 @@ def _is_quiet(connection: Connection) -> bool:
 
 
 def _parameters(url: str, patience_s: float) -> dict[str, Any]:
-    """Return how to connect, with what a URL leaves open.
-
-    Raises:
-        InvalidOption: this is no URL of a database.
-    """
+    """Return how to connect, with what a URL leaves open; InvalidOption where this is no URL of a database."""
     theirs = None
     if url.startswith(_SCHEMES) and url.isprintable():
         with suppress(psycopg.ProgrammingError):  # its message would quote the password

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from psycopg import Cursor, errors, sql
 from psycopg.rows import TupleRow
+from typing_extensions import override
 
 from visavis.errors import GalleryExists, GalleryNotFound, InvalidOption, StoreOutdated, StoreUnavailable
 from visavis.galleries.postgres.connection import Connection, Connections
@@ -169,9 +170,10 @@ class PostgresStore(Store):
                 return ()
             lock_log(connection)
             rows = connection.execute(f"{_LOG}{where} ORDER BY number LIMIT %(limit)s", values)
-            return tuple(map(_log_entry_of, _named(rows)))
+            return tuple(LogEntry(**row | {"subjects": tuple(row["subjects"])}) for row in _named(rows))
 
-    def backup(self, target: Path, origin: Origin) -> None:  # noqa: ARG002  # the protocol's
+    @override
+    def backup(self, target: Path, origin: Origin) -> None:
         raise InvalidOption(
             f"a database is not backed up to {target} from here: use pg_dump, or its provider's backups"
         )
@@ -195,7 +197,8 @@ class PostgresStore(Store):
             # Locked, so that nobody else changes it before the end of the transaction.
             yield PostgresTransaction(connection, _find_gallery(connection, gallery, " FOR NO KEY UPDATE"))
 
-    def _overwrite(self, gallery: Gallery, *, forgotten: bool) -> bool:  # noqa: ARG002  # the database decides
+    @override
+    def _overwrite(self, gallery: Gallery, *, forgotten: bool) -> bool:
         return False
 
     def _opened(self) -> Connections:
@@ -340,10 +343,9 @@ class PostgresTransaction(Transaction):
         with self.connection.cursor() as cursor, cursor.copy(self._naming(_COPY)) as copy:
             copy.set_types(_TYPES)
             for row in rows:
-                new = row.new
-                quality = (None,) * len(_QUALITY) if new.quality is None else astuple(new.quality)
+                quality = astuple(row.new.quality) if row.new.quality else (None,) * len(_QUALITY)
                 numbers = (self.gallery.number, row.id, row.subject, row.embedding, *quality)
-                rest = (new.source, row.kept, row.picture, new.key, row.fingerprint, row.created_at)
+                rest = (row.new.source, row.kept, row.picture, row.new.key, row.fingerprint, row.created_at)
                 copy.write_row((*numbers, *rest))
 
     def erase_samples(self, samples: Sequence[int], at: datetime) -> dict[int, int]:
@@ -424,10 +426,6 @@ def _row_of_subject(subject: Subject) -> tuple[Any, ...]:
 def _sample_of(row: Row) -> Sample:
     quality = [row.pop(column) for column in _QUALITY]
     return Sample(**row, quality=None if quality[0] is None else Quality(*quality))
-
-
-def _log_entry_of(row: Row) -> LogEntry:
-    return LogEntry(**row | {"subjects": tuple(row["subjects"])})
 
 
 def _json(content: Mapping[str, Any]) -> str:

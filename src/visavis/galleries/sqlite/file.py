@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,12 +48,7 @@ def translated(path: Path) -> Iterator[None]:
         raise _translation(path, str(error).lower()) from error
     except PermissionError as error:
         raise StoreReadOnly(f"{path} cannot be opened: {error.strerror}") from error
-    except (
-        LookupError,
-        OverflowError,
-        TypeError,
-        ValueError,
-    ) as error:  # rows, or SQLite's own message, are not what they should be
+    except (LookupError, OverflowError, TypeError, ValueError) as error:  # rows, or SQLite's own message, are odd
         raise StoreDamaged(f"{path} is damaged; restore a backup") from error
     except OSError as error:
         raise StoreUnavailable(f"{path} cannot be opened: {error.strerror or error}") from error
@@ -73,14 +68,12 @@ def _translation(path: Path, message: str) -> VisavisError:
 class Schema:
     """Tables of a kind of file.
 
-    Attributes:
-        migrations: SQL scripts; each brings the tables from the version of its place to the next. They are never
-            changed, only added to.
-        application_id: by which a file is known as of this kind; 0 for any.
+    A migration is an SQL script that brings the tables from the version of its place to the next. Migrations are never
+    changed, only added to.
     """
 
     migrations: tuple[str, ...]
-    application_id: int = 0
+    application_id: int = 0  # by which a file is known as of this kind; 0 for any
 
     @property
     def version(self) -> int:
@@ -154,12 +147,11 @@ def _switch_log_on(connection: sqlite3.Connection, patience_s: float) -> None:
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:  # noqa: PERF203  # it may fail each time
+            break
+        except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() >= deadline:
                 raise
-            time.sleep(_POLL_S)
-        else:
-            return
+        time.sleep(_POLL_S)
 
 
 def _migrate(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
@@ -254,12 +246,8 @@ class SqliteFile:
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
         """Give a connection of its own to who reads for long; the file exists."""
-        with translated(self.path):
-            connection = self._connect()
-            try:
-                yield connection
-            finally:
-                connection.close()
+        with translated(self.path), closing(self._connect()) as connection:
+            yield connection
 
     def version(self) -> tuple[int, int] | None:
         """Return what changes whenever anybody has changed the file; None where there is none."""
@@ -338,9 +326,8 @@ class SqliteFile:
 
         SQLite would take the log for that of the new file, and damage it.
         """
-        connection = self._writer or self._reader
         with suppress(sqlite3.Error):
-            if connection is not None:
+            if connection := self._writer or self._reader:
                 connection.execute(_EMPTY_WAL)
         self._let_go()
         for path, opened in self._beside.items():

@@ -80,11 +80,11 @@ class SqliteStore(Store):
     ) -> Gallery:
         check_gallery_name(name)
         encrypted = self._keys.store_key is not None if encrypted is None else encrypted
-        values = (name, space.id, space.dimension, space.metric, _policy_text(policy), encrypted, _integer(origin.at))
+        values = (name, space.id, space.dimension, space.metric, json.dumps(policy.to_dict()), encrypted)
         with self._file.writing() as connection:
             if _find_gallery(connection, name):
                 raise GalleryExists(f"there is a gallery {name!r} already")
-            number = connection.execute(_NEW_GALLERY, values).lastrowid or 0
+            number = connection.execute(_NEW_GALLERY, (*values, _integer(origin.at))).lastrowid or 0
             if encrypted:
                 new_key = (number, self._keys.new(number))
                 connection.execute("INSERT INTO keys (number, wrapped) VALUES (?, ?)", new_key)
@@ -116,12 +116,9 @@ class SqliteStore(Store):
         with self._file.reading() as connection:
             if connection is None or not (gallery is None or may_be_gallery(gallery)):
                 return ()
-            if gallery is None:
-                rows = connection.execute(f"{_LOG} WHERE number > ? ORDER BY number LIMIT ?", page)
-            else:
-                where = "WHERE gallery = ? AND number > ? ORDER BY number LIMIT ?"
-                rows = connection.execute(f"{_LOG} {where}", (gallery, *page))
-            return tuple(map(_log_entry_of, _named(rows)))
+            of, values = ("", page) if gallery is None else ("gallery = ? AND ", (gallery, *page))
+            rows = connection.execute(f"{_LOG} WHERE {of}number > ? ORDER BY number LIMIT ?", values)
+            return tuple(LogEntry(**row | {"subjects": tuple(json.loads(row["subjects"]))}) for row in _named(rows))
 
     def backup(self, target: Path, origin: Origin) -> None:
         self._file.copy(target)
@@ -284,7 +281,7 @@ class SqliteTransaction(Transaction):
         return iter(range(samples, samples + count)), iter(range(subjects, subjects + count))
 
     def set_policy(self, policy: Policy) -> None:
-        setting = (_policy_text(policy), self.gallery.number)
+        setting = (json.dumps(policy.to_dict()), self.gallery.number)
         self._execute("UPDATE galleries SET policy = ? WHERE number = ?", setting)
 
     def put_subjects(self, changes: Sequence[tuple[Subject | None, Subject]]) -> None:
@@ -318,12 +315,9 @@ class SqliteTransaction(Transaction):
         self._connection.executemany("INSERT INTO pictures (sample, data) VALUES (?, ?)", pictures)
 
     def erase_samples(self, samples: Sequence[int], at: datetime) -> dict[int, int]:
-        found: dict[int, int] = {}
-        for sample in samples:
-            values = (sample, self.gallery.number)
-            row = self._execute("SELECT subject FROM samples WHERE id = ? AND gallery = ?", values).fetchone()
-            if row is not None:
-                found[sample] = row[0]
+        owner, of = "SELECT subject FROM samples WHERE id = ? AND gallery = ?", self.gallery.number
+        rows = {sample: self._execute(owner, (sample, of)).fetchone() for sample in samples}
+        found: dict[int, int] = {sample: row[0] for sample, row in rows.items() if row is not None}
         self._erase(found)
         lost = Counter(found.values())
         changes = [(count, count, _integer(at), subject) for subject, count in lost.items()]
@@ -369,14 +363,9 @@ class SqliteTransaction(Transaction):
         row = self._execute(_HIT, (hit.sample, self.gallery.number)).fetchone()
         if row is None or row[0] != hit.subject:
             raise LookupError
-        content = _opened(row[1], sealer, _DETAILS, hit.subject)
-        return Match(
-            subject=content["id"],
-            subject_number=hit.subject,
-            name=content["name"],
-            sample=hit.sample,
-            distance=hit.distance,
-        )
+        known = _opened(row[1], sealer, _DETAILS, hit.subject)
+        of = {"subject": known["id"], "subject_number": hit.subject, "name": known["name"]}
+        return Match(**of, sample=hit.sample, distance=hit.distance)
 
     def _sample_values(self, row: SampleRow, sealer: Sealer | None) -> tuple[Value, ...]:
         new = row.new
@@ -465,10 +454,6 @@ def _policy_of(stored: str) -> Policy:
         raise ValueError("this is no policy") from error
 
 
-def _policy_text(policy: Policy) -> str:
-    return json.dumps(policy.to_dict())
-
-
 def _subject_of(row: Row, sealer: Sealer | None) -> Subject:
     row.update(_opened(row.pop("content"), sealer, _DETAILS, row["number"]))
     return Subject(**row)
@@ -476,8 +461,7 @@ def _subject_of(row: Row, sealer: Sealer | None) -> Subject:
 
 def _content(subject: Subject) -> str:
     """Return what people wrote of a subject."""
-    known = {"id": subject.id, "name": subject.name, "metadata": subject.metadata, "consent": subject.consent}
-    return _json(known)
+    return _json({name: getattr(subject, name) for name in ("id", "name", "metadata", "consent")})
 
 
 def _sample_of(row: Row, embedding: FloatArray, sealer: Sealer | None) -> Sample:
@@ -491,11 +475,6 @@ def _sample_of(row: Row, embedding: FloatArray, sealer: Sealer | None) -> Sample
         picture=row["picture"],
         created_at=row["created_at"],
     )
-
-
-def _log_entry_of(row: Row) -> LogEntry:
-    row["subjects"] = tuple(json.loads(row["subjects"]))
-    return LogEntry(**row)
 
 
 def _json(content: Mapping[str, Any]) -> str:
