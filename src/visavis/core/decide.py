@@ -17,18 +17,13 @@ from visavis.types import Attributes, Decision, FloatArray, Metric
 class Calibration:
     """Logistic probability of a distance in an embedding space.
 
-    Attributes:
-        midpoint: the distance at which both answers are equally probable.
-        slope: of the log odds, which fall with the distance, per unit of distance.
-        provenance: the data and the script that the two come from.
-
     Raises:
         InvalidOption: the numbers are not finite, or the probability does not fall with the distance.
     """
 
-    midpoint: float
-    slope: float
-    provenance: str
+    midpoint: float  # the distance at which both answers are equally probable
+    slope: float  # of the log odds, which fall with the distance, per unit of distance
+    provenance: str  # the data and the script that the two come from
 
     def __post_init__(self) -> None:
         if not (_all_finite((self.midpoint, self.slope)) and self.slope > 0):
@@ -42,18 +37,13 @@ class Calibration:
 class OperatingPoint:
     """A threshold, and its false match rate: the share of pairs of strangers that is nearer.
 
-    Attributes:
-        fmr: the rate, between 0 and 1.
-        threshold: two faces nearer than this are taken for one person.
-        low, high: the 95 % confidence interval of the threshold.
-
     Raises:
         InvalidOption: the rate is none, or the threshold is outside its interval or not above 0.
     """
 
-    fmr: float
-    threshold: float
-    low: float
+    fmr: float  # between 0 and 1
+    threshold: float  # two faces nearer than this are taken for one person
+    low: float  # from here to the next is the 95 % confidence interval of the threshold
     high: float
 
     def __post_init__(self) -> None:
@@ -67,16 +57,12 @@ class OperatingPoint:
 class ErrorRates:
     """Measured false match rates of thresholds in an embedding space.
 
-    Attributes:
-        points: by growing rate, at least one; between them is interpolated.
-        provenance: the data and the script that they come from.
-
     Raises:
         InvalidOption: there is no point, the rates do not grow, or a threshold or a bound falls while they do.
     """
 
-    points: tuple[OperatingPoint, ...]
-    provenance: str
+    points: tuple[OperatingPoint, ...]  # by growing rate, at least one; between them is interpolated
+    provenance: str  # the data and the script that they come from
 
     def __post_init__(self) -> None:
         if not self.points:
@@ -97,17 +83,12 @@ NAMED_RATES = {"strict": 1e-4, "balanced": 1e-3, "lenient": 1e-2}
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Decision rule: two faces nearer than the threshold are one person.
-
-    Attributes:
-        low, high: between them a decision is uncertain; both are the threshold where no rate was asked for.
-        fmr: the false match rate that was asked for, or None.
-    """
+    """Decision rule: two faces nearer than the threshold are one person."""
 
     threshold: float
-    low: float
+    low: float  # from here to the next a decision is uncertain; both are the threshold where no rate was asked for
     high: float
-    fmr: float | None = None
+    fmr: float | None = None  # the false match rate that was asked for
 
     @classmethod
     def at(cls, threshold: float) -> "Rule":

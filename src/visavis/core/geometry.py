@@ -19,19 +19,12 @@ _LEAST_SCALE = 1e-6  # chip pixels for one of the image: fewer are no face's
 
 @dataclass(frozen=True, slots=True)
 class Anatomy:
-    """Places of the parts of a face among its landmarks; left and right are the image's.
+    """Places of the parts of a face among its landmarks; left and right are the image's."""
 
-    Attributes:
-        eyes: the points of the left and of the right one; an eye is where their mean is.
-        nose: its tip, or its base.
-        nose_depth: how far the nose stands out before the eyes, in distances between them.
-        mouth: the left and the right corner; empty where there are none.
-    """
-
-    eyes: tuple[tuple[int, ...], tuple[int, ...]]
-    nose: int
-    nose_depth: float
-    mouth: tuple[int, ...] = ()
+    eyes: tuple[tuple[int, ...], tuple[int, ...]]  # the points of the left and of the right one: their mean is the eye
+    nose: int  # its tip, or its base
+    nose_depth: float  # how far the nose stands out before the eyes, in distances between them
+    mouth: tuple[int, ...] = ()  # the left and the right corner; empty where there are none
 
 
 # The depths are those with which the yaw that ``visavis.core.quality`` estimates is most like a network's, on LFW's
@@ -44,18 +37,11 @@ EYE_CORNERS_NOSE = Anatomy(eyes=((2, 3), (0, 1)), nose=4, nose_depth=0.48)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChipTemplate:
-    """Landmarks of an aligned chip.
+    """Landmarks of an aligned chip."""
 
-    Attributes:
-        side: of the square chip, in pixels.
-        points: (P, 2) the landmarks in it.
-        sampling: "dlib", with dlib's image pyramid, which its embedder was trained on; or "plain".
-        anatomy: of the landmarks.
-    """
-
-    side: int
-    points: FloatArray
-    sampling: Literal["dlib", "plain"] = "dlib"
+    side: int  # of the square chip, in pixels
+    points: FloatArray  # (P, 2) the landmarks in it
+    sampling: Literal["dlib", "plain"] = "dlib"  # with dlib's image pyramid, which its embedder was trained on, or not
     anatomy: Anatomy = EYES_NOSE_MOUTH
 
 

@@ -149,14 +149,8 @@ class ExactIndex:
         return hits
 
     def _new_segment(self, first: int, rows: int) -> _Segment:
-        return _Segment(
-            first,
-            np.empty((rows, self._dimension), np.float32),
-            np.empty(rows, np.float32),
-            np.empty(rows, np.int64),
-            np.empty(rows, np.int64),
-            np.empty(rows, np.int64),
-        )
+        numbers = (np.empty(rows, np.int64) for _ in ("samples", "subjects", "placed"))
+        return _Segment(first, np.empty((rows, self._dimension), np.float32), np.empty(rows, np.float32), *numbers)
 
     def _place(self, samples: IntArray, subjects: IntArray, vectors: FloatArray) -> int:
         """Put some of the samples in their rows, and return how many."""
@@ -274,12 +268,6 @@ class ExactIndex:
 
     def _ranked(self, probe: FloatArray, rows: IntArray) -> list[Hit]:
         """Return the samples in these rows by distance, and then by number."""
-        vectors, samples, subjects = self._gathered(rows)
-        found = distances(self._metric, probe, vectors)
-        order = np.lexsort((samples, found))
-        return [Hit(int(samples[at]), int(subjects[at]), float(found[at])) for at in order]
-
-    def _gathered(self, rows: IntArray) -> tuple[FloatArray, IntArray, IntArray]:
         firsts = np.array([segment.first for segment in self._segments])
         owners = np.searchsorted(firsts, rows, side="right") - 1
         vectors = np.empty((len(rows), self._dimension), np.float32)
@@ -289,7 +277,9 @@ class ExactIndex:
             places = rows[of_it] - segment.first
             vectors[of_it] = segment.vectors[places]
             samples[of_it], subjects[of_it] = segment.samples[places], segment.subjects[places]
-        return vectors, samples, subjects
+        found = distances(self._metric, probe, vectors)
+        order = np.lexsort((samples, found))
+        return [Hit(int(samples[at]), int(subjects[at]), float(found[at])) for at in order]
 
     def _hide(self, scores: FloatArray, subjects: list[int]) -> None:
         for segment in self._segments:

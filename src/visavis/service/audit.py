@@ -49,22 +49,15 @@ class _Findings:
         """Look at the samples of one subject, each with the nearest other subject."""
         vectors = np.stack([sample.embedding for sample in samples])
         for place, (sample, other) in enumerate(zip(samples, nearest, strict=True)):
-            if other is not None and other.distance < self._rules.rule.threshold:
-                self._add_pair(sample, other)
+            near = other if other is not None and other.distance < self._rules.rule.threshold else None
+            if near is not None:
+                self._add_pair(sample, near)
             if len(samples) > 1:
                 among_own = distances(self._metric, sample.embedding, vectors)
                 among_own[place] = np.inf
-                own = among_own.min()
+                own, of = float(among_own.min()), near.subject if near else None
                 if own >= self._rules.pack.threshold:
-                    near = other is not None and other.distance < self._rules.rule.threshold
-                    self._outliers.append(
-                        Outlier(
-                            subject=sample.subject,
-                            sample=sample.id,
-                            distance=float(own),
-                            nearest=other.subject if other is not None and near else None,
-                        )
-                    )
+                    self._outliers.append(Outlier(subject=sample.subject, sample=sample.id, distance=own, nearest=of))
             if sample.quality and (lacks := shortcomings(sample.quality, self._rules.limits)):
                 reasons = tuple(lack.code for lack in lacks)
                 self._low_quality.append(LowQuality(subject=sample.subject, sample=sample.id, reasons=reasons))

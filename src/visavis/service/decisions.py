@@ -28,21 +28,13 @@ from visavis.types import Face, FloatArray, Quality
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """A gallery's policy, with the pack's own numbers where it has none.
+    """A gallery's policy, with the pack's own numbers where it has none."""
 
-    Attributes:
-        rule: by which a subject near enough is identified.
-        margin: by how much the next one must be farther away.
-        conflict_threshold: a face nearer than this to another subject is not enrolled.
-        limits: to the quality of faces.
-        pack: whose embeddings the gallery holds.
-    """
-
-    rule: Rule
-    margin: float
-    conflict_threshold: float
-    limits: QualityLimits
-    pack: Pack
+    rule: Rule  # by which a subject near enough is identified
+    margin: float  # by how much the next one must be farther away
+    conflict_threshold: float  # a face nearer than this to another subject is not enrolled
+    limits: QualityLimits  # to the quality of faces
+    pack: Pack  # whose embeddings the gallery holds
 
 
 def rules_of(policy: Policy, pack: Pack, asked: Threshold = NOTHING_ASKED) -> Rules:
@@ -57,13 +49,9 @@ def rules_of(policy: Policy, pack: Pack, asked: Threshold = NOTHING_ASKED) -> Ru
         InvalidOption: both are given, or one is out of its range; or nobody has measured the pack's rates.
     """
     default = Rule.at(_first(policy.threshold, pack.identify_threshold))
-    return Rules(
-        rule=choose_rule(pack, default, asked),
-        margin=_first(policy.margin, pack.identify_margin),
-        conflict_threshold=_first(policy.conflict_threshold, pack.conflict_threshold),
-        limits=limits_of(policy, pack),
-        pack=pack,
-    )
+    margin = _first(policy.margin, pack.identify_margin)
+    conflict_threshold = _first(policy.conflict_threshold, pack.conflict_threshold)
+    return Rules(choose_rule(pack, default, asked), margin, conflict_threshold, limits_of(policy, pack), pack)
 
 
 def limits_of(policy: Policy, pack: Pack) -> QualityLimits:

@@ -132,22 +132,14 @@ class _Ready:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Enroller:
-    """Enrols into one gallery, as it is while a batch is enrolled.
-
-    Attributes:
-        store, eyes: that remember and see.
-        gallery: with the policy to follow.
-        rules: its policy with the pack's own numbers.
-        origin: who enrols.
-        options: each of which is given.
-    """
+    """Enrols into one gallery, as it is while a batch is enrolled."""
 
     store: Store
     eyes: Observer
     gallery: Gallery
-    rules: Rules
+    rules: Rules  # the gallery's policy with the pack's own numbers
     origin: Origin
-    options: Enrol
+    options: Enrol  # each of which is given
 
     def enrol(self, batch: Sequence[Enrolment | VisavisError]) -> list[_Outcome]:
         """Return what became of each; what is returned is stored."""
@@ -297,19 +289,11 @@ class Enroller:
 
 @dataclass(slots=True, eq=False)
 class _SoFar:
-    """What became of a batch so far.
+    """What became of a batch so far: ``together`` is to be stored, and is not yet; ``outcomes`` are of all others."""
 
-    Attributes:
-        vectors: (N, D) the embeddings of those that were accepted, and room for the others.
-        accepted: their subjects.
-        keys: and the keys of those that have one.
-        together: what is to be stored together, and is not stored yet.
-        outcomes: of all others.
-    """
-
-    vectors: FloatArray
-    accepted: list[str] = field(default_factory=list)
-    keys: set[str] = field(default_factory=set)
+    vectors: FloatArray  # (N, D) the embeddings of those that were accepted, and room for the others
+    accepted: list[str] = field(default_factory=list)  # their subjects
+    keys: set[str] = field(default_factory=set)  # of those that have one
     together: dict[int, tuple[_Ready, Candidate | None]] = field(default_factory=dict)
     outcomes: dict[int, _Outcome] = field(default_factory=dict)
 

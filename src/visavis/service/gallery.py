@@ -48,7 +48,8 @@ class OpenGallery:
     """A gallery by its name; every call sees it as it is now. Any number of threads may share one.
 
     Every method may raise ``GalleryNotFound`` where it was forgotten meanwhile, and a ``SetupError`` where the store
-    cannot be used. Whose time is over is forgotten before anything else is done.
+    cannot be used; and each that is given the ID of a subject, but for those that enrol, ``SubjectNotFound`` where
+    there is none of that ID. Whose time is over is forgotten before anything else is done.
     """
 
     def __init__(self, store: Store, eyes: Observer, name: str, origin: Callable[[], Origin]) -> None:
@@ -214,20 +215,14 @@ class OpenGallery:
         Raises:
             NotLive: a live face is required, and this one looks like none.
             NoFace, MultipleFaces: the image does not show what is needed.
-            SubjectNotFound: there is no subject of that ID.
             SampleNotFound: the subject has no samples.
             InputError: the image cannot be used, or an argument is out of its range.
         """
         gallery = self._bound()
         self._subject(subject)  # before the work of looking
         rule = self._rule(options)
-        seen = value_of(
-            next(
-                self._eyes.observe_many(
-                    [image], **looking(options, gallery.policy, require_live=options["require_live"])
-                )
-            )
-        )
+        look = looking(options, gallery.policy, require_live=options["require_live"])
+        seen = value_of(next(self._eyes.observe_many([image], **look)))
         if not seen:
             raise NoFace("no face found")
         face = seen[0].face
@@ -250,20 +245,12 @@ class OpenGallery:
         return self._store.subjects(self.name, after=after, limit=limit)
 
     def subject(self, subject: str) -> Subject:
-        """Return a subject.
-
-        Raises:
-            SubjectNotFound: there is none of that ID.
-        """
+        """Return a subject."""
         self._expire()
         return self._subject(subject)
 
     def samples(self, subject: str) -> tuple[Sample, ...]:
-        """Return the samples of a subject, oldest first.
-
-        Raises:
-            SubjectNotFound: there is none of that ID.
-        """
+        """Return the samples of a subject, oldest first."""
         self.subject(subject)
         return tuple(transfer.all_samples(self._store, self.name, subject))
 
@@ -276,7 +263,6 @@ class OpenGallery:
             version: that the caller knows; where the subject has another by now, nothing is changed.
 
         Raises:
-            SubjectNotFound: there is none of that ID.
             VersionMismatch: it has changed meanwhile.
         """
         self._expire()
@@ -288,7 +274,6 @@ class OpenGallery:
         """Return the encoded image, or chip, that is stored with a sample.
 
         Raises:
-            SubjectNotFound: there is no subject of that ID.
             SampleNotFound: the subject has no such sample, or nothing is stored with it.
         """
         self._expire()
@@ -313,7 +298,6 @@ class OpenGallery:
 
         Raises:
             InvalidOption: both are one.
-            SubjectNotFound: there is none of that ID.
             InputError, StateError: today's policy refuses a sample; nothing is forgotten then.
         """
         if subject == into:
@@ -341,7 +325,6 @@ class OpenGallery:
         """Forget a sample; its subject stays.
 
         Raises:
-            SubjectNotFound: there is no subject of that ID.
             SampleNotFound: it has no such sample.
         """
         gallery = self.record
@@ -360,7 +343,6 @@ class OpenGallery:
             version: that the caller knows; where the subject has another by now, nothing is forgotten.
 
         Raises:
-            SubjectNotFound: there is none of that ID.
             VersionMismatch: it has changed meanwhile.
         """
         gallery, origin = self.record, self._origin()
@@ -386,11 +368,7 @@ class OpenGallery:
         return transfer.export_lines(self._store, gallery, origin.at, pictures=pictures)
 
     def export_subject(self, subject: str) -> dict[str, Any]:
-        """Return all that is stored of a subject, with pictures and its entries in the log: for the person itself.
-
-        Raises:
-            SubjectNotFound: there is none of that ID.
-        """
+        """Return all that is stored of a subject, with pictures and its entries in the log: for the person itself."""
         found = self.subject(subject)
         self._store.log("export", self.name, self._origin(), subjects=(found.number,), count=found.samples)
         return transfer.subject_export(self._store, self.record, found)
