@@ -91,13 +91,7 @@ class ExactIndex:
     """The embeddings of one gallery. Any number of threads may search while one changes it."""
 
     def __init__(self, dimension: int, metric: Metric, expected: int = 0) -> None:
-        """Make an empty index.
-
-        Args:
-            dimension: of an embedding.
-            metric: of its space.
-            expected: how many samples will be added soon.
-        """
+        """Make an empty index, with room for as many samples as are expected soon."""
         self._dimension = dimension
         self._metric = metric
         self._lock = SharedLock()

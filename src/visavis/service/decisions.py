@@ -75,14 +75,7 @@ def candidates_of(matches: Sequence[Match], pack: Pack) -> tuple[Candidate, ...]
 
 
 def identify(candidates: Sequence[Candidate], rules: Rules, face: Face | None, limit: int) -> Identification:
-    """Decide who a face is.
-
-    Args:
-        candidates: the nearest subjects, one more than are wanted where there are so many.
-        rules: of the gallery.
-        face: with its quality, or None where there is only an embedding.
-        limit: how many candidates are wanted.
-    """
+    """Decide who a face is, or an embedding without one, by the nearest subjects: one beyond the limit, if there is."""
     unknown = _why_unknown(candidates, rules, face)
     return Identification(
         match=None if unknown else candidates[0],
@@ -112,15 +105,7 @@ def _why_unknown(candidates: Sequence[Candidate], rules: Rules, face: Face | Non
 def verify(
     probe: FloatArray, face: Face | None, samples: Sequence[Sample], pack: Pack, rule: Rule
 ) -> SubjectVerification:
-    """Decide whether a probe (D,) is a subject.
-
-    Args:
-        probe: of the pack's space.
-        face: that it was embedded from, or None.
-        samples: of the subject, at least one.
-        pack: whose space it is.
-        rule: by which a sample near enough is the same person.
-    """
+    """Decide whether a probe (D,) of the pack's space, embedded from a face, is the subject of samples, 1 or more."""
     found = distances(pack.metric, probe, np.stack([sample.embedding for sample in samples]))
     nearest = int(found.argmin())
     distance = float(found[nearest])

@@ -39,7 +39,10 @@ def export_lines(store: Store, gallery: Gallery, at: datetime, *, pictures: bool
             empty = False
             yield {
                 **about,
-                **_sample_line(sample),
+                "embedding": sample.embedding.tolist(),
+                "quality": sample.quality and sample.quality.to_dict(),
+                "source": sample.source,
+                "created_at": plain(sample.created_at),
                 "picture": _picture(store, gallery.name, sample) if pictures else None,
             }
         if empty and store.subject(gallery.name, subject.id):  # and not forgotten meanwhile
@@ -49,12 +52,8 @@ def export_lines(store: Store, gallery: Gallery, at: datetime, *, pictures: bool
 def subject_export(store: Store, gallery: Gallery, subject: Subject) -> dict[str, Any]:
     """Return all that is stored of a subject, for the person whom it is about."""
     samples = [
-        {
-            **sample.to_dict(),
-            "embedding": sample.embedding.tolist(),
-            "picture_data": _picture(store, gallery.name, sample),
-        }
-        for sample in all_samples(store, gallery.name, subject.id)
+        {**each.to_dict(), "embedding": each.embedding.tolist(), "picture_data": _picture(store, gallery.name, each)}
+        for each in all_samples(store, gallery.name, subject.id)
     ]
     log = [entry.to_dict() for entry in _log_of(store, gallery.name, subject.number)]
     return {"gallery": gallery.name, **subject.to_dict(), "sample_list": samples, "log": log}
@@ -143,13 +142,13 @@ def enrolment_from_line(line: Mapping[str, Any], *, image: "ImageSource | None" 
     if image is None and not isinstance(embedding, list):
         raise InvalidOption("embedding: a list of numbers is needed")
     return Enrolment(
-        subject=_text(line, "subject"),
+        subject=_read(line, "subject", _string),
         image=image,
         embedding=embedding,  # whose numbers are checked with those of images
         details=details_from_line(line),
         quality=_read(line, "quality", _quality),
-        source=_text(line, "source"),
-        key=_text(line, "key"),
+        source=_read(line, "source", _string),
+        key=_read(line, "key", _string),
         picture=_read(line, "picture", _from_base64),
     )
 
@@ -157,15 +156,6 @@ def enrolment_from_line(line: Mapping[str, Any], *, image: "ImageSource | None" 
 def details_from_line(line: Mapping[str, Any]) -> Details:
     """Return what a line says of a subject; InvalidOption where a field is of another kind; the message names it."""
     return Details(**{name: _read(line, name, read) for name, read in _DETAILS.items()})
-
-
-def _sample_line(sample: Sample) -> dict[str, Any]:
-    return {
-        "embedding": sample.embedding.tolist(),
-        "quality": sample.quality and sample.quality.to_dict(),
-        "source": sample.source,
-        "created_at": plain(sample.created_at),
-    }
 
 
 def _picture(store: Store, gallery: str, sample: Sample) -> str | None:
@@ -188,10 +178,6 @@ def _read(line: Mapping[str, Any], name: str, read: Callable[[Any], _Value]) -> 
         return read(value)
     except (LookupError, TypeError, ValueError, OverflowError, binascii.Error) as error:
         raise InvalidOption(f"{name}: {str(error)[:_ECHO]}") from None
-
-
-def _text(line: Mapping[str, Any], name: str) -> str | None:
-    return _read(line, name, _string)
 
 
 def _string(value: object) -> str:

@@ -72,11 +72,7 @@ _KINDS: dict[str, tuple[type[VisavisError], str]] = {
 
 @contextmanager
 def translated(place: str) -> Iterator[None]:
-    """Raise what goes wrong with the database as an error of ours.
-
-    Args:
-        place: the database, without its password.
-    """
+    """Raise what goes wrong with the database, whose place is given without its password, as an error of ours."""
     try:
         yield
     except psycopg.Error as error:
@@ -164,11 +160,7 @@ class Connections:
 
     @contextmanager
     def single(self, *, patiently: bool = False) -> Iterator[Connection]:
-        """Give a new connection, in no transaction, and close it at the end.
-
-        Args:
-            patiently: whether to wait for as long as a statement takes.
-        """
+        """Give a new connection, in no transaction; where patiently, wait for as long as a statement takes."""
         with translated(self.url), closing(self._connect(math.inf if patiently else self._patience_s)) as connection:
             yield connection
 

@@ -52,10 +52,7 @@ def make_index(connection: Connection, gallery: Gallery, *, concurrently: bool =
 def make_missing_indexes(connection: Connection, url: str, galleries: Iterable[Gallery]) -> None:
     """Make the indexes that are not there yet, while others read and write: minutes for a million samples.
 
-    Args:
-        connection: one of its own, in no transaction.
-        url: of the database, without its password.
-        galleries: all of the store.
+    The connection is one of its own, in no transaction; the URL has no password; the galleries are all of the store.
     """
     know_vectors(connection, url)
     lacking = [gallery for gallery in galleries if _is_lacking(connection, gallery)]
@@ -109,14 +106,9 @@ _ALL = sql.SQL("")
 def search(
     connection: Connection, gallery: Gallery, probes: FloatArray, limit: int, beam: int | None
 ) -> tuple[tuple[Match, ...], ...]:
-    """Return for each probe the nearest subjects.
+    """Return for each probe (P, D), checked, the nearest subjects; the connection is in a transaction.
 
-    Args:
-        connection: in a transaction.
-        gallery: to be searched.
-        probes: (P, D), checked.
-        limit: how many subjects.
-        beam: how many samples an index is to keep in view; None to look at all samples instead.
+    The beam is how many samples an index is to keep in view; None to look at all samples instead.
     """
     if beam is None or gallery.space.dimension > LARGEST_INDEXED:
         look = _Look(connection, gallery, limit, indexed=False)

@@ -261,8 +261,7 @@ class SqliteFile:
     def overwrite(self, *, wait: bool = True) -> bool:
         """Bring every change into the file and empty the write-ahead log; False where a reader was in the way.
 
-        Args:
-            wait: whether to wait for readers, as for everything else.
+        Readers are waited for, as everything else is, unless told not to.
         """
         deadline = time.monotonic() + (self._patience_s if wait else 0.0)
         while not self._overwrite_at_once():
