@@ -1,5 +1,6 @@
 """OpenAPI document: what FastAPI cannot know by itself."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import GenericAlias
 from typing import Any, TypeVar, cast
@@ -10,7 +11,9 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
+from visavis.config import Scope
 from visavis.record import Record
+from visavis.server.auth import guards
 from visavis.server.problems import KINDS, MEDIA_TYPE, ProblemDetails
 from visavis.server.reading import MOST_IMAGES, Request
 
@@ -40,28 +43,30 @@ def header(name: str, text: str, **schema: object) -> dict[str, Any]:
 
 
 def about(
+    guarded: Scope | Sequence[Any] = (),
     *codes: str,
     status: int = 200,
     headers: Mapping[str, Any] | None = None,
     also: Mapping[int | str, Any] | None = None,
-    takes: Sequence[Mapping[str, Any]] = (),
-    body: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return what a decorator of a route says of it besides.
+    """Return what a decorator of a route says of it besides its path; its docstring says what it does.
 
     Args:
+        guarded: the scope that a key needs for it; or its dependencies, where those are others than this makes.
         codes: of problems, besides those that all routes like it may have.
         status: of the answer.
         headers: of the answer, as OpenAPI describes them.
         also: further answers; that of the status may have a description, too.
-        takes: headers of the request.
-        body: of the request, where it is no model, by media type.
+        extra: what else OpenAPI says of it.
     """
-    extra: dict[str, Any] = {_PROBLEMS: codes, "parameters": list(takes)}
-    if body is not None:
-        extra["requestBody"] = {"required": False, "content": dict(body)}
     answer = {status: {"headers": dict(headers)}} if headers else {}
-    return {"status_code": status, "responses": {**answer, **(also or {})}, "openapi_extra": extra}
+    return {
+        "dependencies": guards(cast("Scope", guarded)) if isinstance(guarded, str) else list(guarded),
+        "status_code": status,
+        "responses": {**answer, **(also or {})},
+        "openapi_extra": {_PROBLEMS: codes, **(extra or {})},
+    }
 
 
 def answers(model: type[Record]) -> Callable[[_Route], _Route]:
@@ -98,6 +103,7 @@ def _complete(app: FastAPI, routes: Sequence[Any], max_images: int) -> dict[str,
     bodies: set[type[Any]] = set()
     records: set[type[Any]] = {ProblemDetails}
     for route, operation in _operations(document, routes):
+        operation["summary"] = re.split("[.;:]", operation["description"])[0]
         body, answer = (getattr(route.endpoint, name, None) for name in ("body", "answer"))
         if body is not None:
             bodies.add(body)

@@ -228,11 +228,6 @@ def in_worker(function: Callable[..., Any], pool: str = "pool") -> Callable[...,
     return with_query(route)
 
 
-def in_pool(pool: str) -> Callable[[Callable[..., Any]], Callable[..., Awaitable[Response]]]:
-    """Return a decorator like ``in_worker``, for the workers of another pool."""
-    return partial(in_worker, pool=pool)
-
-
 def with_query(route: _Route) -> _Route:
     """Let a route tell which names its query may have: those of the model that a parameter is."""
     kinds = [get_args(each.annotation) for each in inspect.signature(route).parameters.values()]

@@ -16,7 +16,6 @@ from starlette.types import Receive, Scope, Send
 from visavis.errors import SetupError, VisavisError
 from visavis.galleries.records import Gallery
 from visavis.options import Enrol
-from visavis.server.auth import guards
 from visavis.server.openapi import about
 from visavis.server.pool import (
     ClientGone,
@@ -71,19 +70,19 @@ class _Lines(StreamingResponse):
 
 @router.post(
     "/import",
-    summary="Enrol line by line",
-    dependencies=guards("enrol"),
     response_class=Response,
     **about(
+        "enrol",
         *("request_timeout", "unsupported_media_type", "body_too_large"),
         also={200: {"content": _LINES_OUT, "description": "A result for each line, and a last line with `done`."}},
-        body=_BODY,
+        extra={"requestBody": {"required": False, "content": _BODY}},
     ),
 )
 @with_query
 async def import_lines(request: Request, gallery: InPath, options: Annotated[ImportOptions, Query()]) -> Response:
-    """Enrol an export, or lines with an `image` in place of an `embedding`, in a body as large as others may be.
+    """Enrol line by line: an export, or lines with an `image` in place of an `embedding`.
 
+    The body may be as large as others may be.
     A line that is refused has its `error` and stops no other. Where the rest could not be worked on, the last line has
     `"done": false` and the `error`. Larger exports are sent in several calls.
     """
@@ -225,10 +224,8 @@ def _with_image(line: Mapping[str, Any], image: Image) -> Enrolment | VisavisErr
 
 @router.get(
     "/export",
-    summary="Export a gallery",
-    dependencies=guards("admin"),
     response_class=Response,
-    **about(also={200: {"content": _LINES_OUT, "description": "A header, and a line for each sample."}}),
+    **about("admin", also={200: {"content": _LINES_OUT, "description": "A header, and a line for each sample."}}),
 )
 @with_query
 async def export(request: Request, gallery: InPath, options: Annotated[ExportOptions, Query()]) -> Response:

@@ -80,7 +80,7 @@ class VerifyResponse(Verification):
 router = APIRouter(tags=["faces"], dependencies=[Depends(require("read"))])
 
 
-@router.post("/v1/detect", summary="Find faces", **about("unsupported_pack"))
+@router.post("/v1/detect", **about((), "unsupported_pack"))
 @in_worker
 def detect(recognizer: InUse, wanted: ImagesRequest) -> Answer[DetectResponse]:
     """Find the faces of one or more images. An image that cannot be used has an error in place of faces."""
@@ -88,7 +88,7 @@ def detect(recognizer: InUse, wanted: ImagesRequest) -> Answer[DetectResponse]:
     return Answer(DetectResponse(pack=recognizer.pack.name, results=results), counts)
 
 
-@router.post("/v1/embed", summary="Find faces and embed them", **about("unsupported_pack"))
+@router.post("/v1/embed", **about((), "unsupported_pack"))
 @in_worker
 def embed(recognizer: InUse, wanted: ImagesRequest) -> Answer[EmbedResponse]:
     """Find the faces of one or more images, and turn each into an embedding to compare or keep."""
@@ -97,10 +97,13 @@ def embed(recognizer: InUse, wanted: ImagesRequest) -> Answer[EmbedResponse]:
     return Answer(EmbedResponse(pack=pack.name, dimension=pack.dimension, metric=pack.metric, results=results), counts)
 
 
-@router.post("/v1/verify", summary="Tell whether two images show the same person", **about("unsupported_pack"))
+@router.post("/v1/verify", **about((), "unsupported_pack"))
 @in_worker
 def verify(recognizer: InUse, wanted: VerifyRequest) -> Answer[VerifyResponse]:
-    """Compare the largest face of each image, or the only one. An image that shows none is an error, 422."""
+    """Tell whether two images show the same person: the largest face of each, or the only one.
+
+    An image that shows none is an error, 422.
+    """
     pair = (loaded(wanted.a), loaded(wanted.b))
     try:
         verification = value_of(next(recognizer.verify_many([pair], **wanted.verify_options)))

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, TypeAlias
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -14,7 +15,7 @@ from visavis.record import Record
 from visavis.server.api.subjects import receipt
 from visavis.server.auth import Key, check_covers, guards
 from visavis.server.openapi import LOCATION, about
-from visavis.server.pool import AllGalleries, Answer, GalleryName, InPath, in_pool, in_worker
+from visavis.server.pool import AllGalleries, Answer, GalleryName, InPath, in_worker
 from visavis.server.problems import Problem
 from visavis.server.requests import GalleryChange, NewGallery, Page
 from visavis.service.gallery import Galleries
@@ -42,10 +43,9 @@ class LogResponse(Record):
 
 
 router = APIRouter(tags=["galleries"])
-_READ, _ADMIN = guards("read"), guards("admin")
 
 
-@router.get("/v1/galleries", summary="List the galleries", dependencies=_READ, **about())
+@router.get("/v1/galleries", **about("read"))
 @in_worker
 def list_galleries(galleries: AllGalleries, key: Key) -> GalleriesResponse:
     """List the galleries that the key may see, by name."""
@@ -53,12 +53,7 @@ def list_galleries(galleries: AllGalleries, key: Key) -> GalleriesResponse:
     return GalleriesResponse(galleries=tuple(seen))
 
 
-@router.post(
-    "/v1/galleries",
-    summary="Make a gallery",
-    dependencies=_ADMIN,
-    **about("gallery_exists", status=201, headers=LOCATION),
-)
+@router.post("/v1/galleries", **about("admin", "gallery_exists", status=201, headers=LOCATION))
 @in_worker
 def create(galleries: AllGalleries, key: Key, wanted: NewGallery) -> Answer[Gallery]:
     """Make a gallery for embeddings of the server's models. What is not said of its policy is the default."""
@@ -72,21 +67,21 @@ def create(galleries: AllGalleries, key: Key, wanted: NewGallery) -> Answer[Gall
     return Answer(made, headers={"Location": f"/v1/galleries/{made.name}"})
 
 
-@router.get(_ONE, summary="Show a gallery", dependencies=_READ, **about())
+@router.get(_ONE, **about("read"))
 @in_worker
 def show(gallery: InPath) -> Gallery:
     """Show a gallery's policy, its embedding space, and how many it holds."""
     return gallery.record
 
 
-@router.patch(_ONE, summary="Change a gallery's policy", dependencies=_ADMIN, **about())
+@router.patch(_ONE, **about("admin"))
 @in_worker
 def change(gallery: InPath, wanted: GalleryChange) -> Gallery:
     """Change some of the policy; the rest stays, and what is enrolled already stays."""
     return gallery.set_policy(wanted.policy.applied_to(gallery.record.policy))
 
 
-@router.delete(_ONE, summary="Forget a gallery", dependencies=_ADMIN, **about())
+@router.delete(_ONE, **about("admin"))
 @in_worker
 def forget(gallery: InPath) -> Answer[Receipt]:
     """Forget a gallery with everybody in it; where it is encrypted, destroy its key. Its log stays."""
@@ -105,14 +100,14 @@ async def _wanted(request: Request) -> AsyncIterator[Callable[[], bool]]:
 _Wanted: TypeAlias = Annotated[Callable[[], bool], Depends(_wanted)]
 
 
-@router.get(f"{_ONE}/audit", summary="Look for what there is to mend", dependencies=_ADMIN, **about("space_mismatch"))
-@in_pool("audits")  # a worker of their own: one may take hours
+@router.get(f"{_ONE}/audit", **about("admin", "space_mismatch"))
+@partial(in_worker, pool="audits")  # a worker of their own: one may take hours
 def audit(gallery: InPath, wanted: _Wanted) -> AuditReport:
     """Look for subjects that may be one person, samples that look wrong or are poor. Takes long in large galleries."""
     return gallery.audit(going_on=wanted)
 
 
-@router.get(f"{_ONE}/log", summary="Show a gallery's log", dependencies=_ADMIN, **about())
+@router.get(f"{_ONE}/log", **about("admin"))
 @in_worker
 def log(galleries: AllGalleries, gallery: GalleryName, page: Annotated[Page, Query()]) -> LogResponse:
     """Show who did what in a gallery, oldest first; also in one that is forgotten."""
@@ -121,12 +116,7 @@ def log(galleries: AllGalleries, gallery: GalleryName, page: Annotated[Page, Que
     return _logged(galleries, gallery, page)
 
 
-@router.get(
-    "/v1/log",
-    summary="Show the log of all galleries",
-    dependencies=guards("admin", everywhere=True),
-    **about(),
-)
+@router.get("/v1/log", **about(guards("admin", everywhere=True)))
 @in_worker
 def whole_log(galleries: AllGalleries, page: Annotated[Page, Query()]) -> LogResponse:
     """Show who did what in all galleries, oldest first; not with a key that is limited to some."""

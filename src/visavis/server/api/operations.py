@@ -36,13 +36,7 @@ router = APIRouter()
 _READ = [Depends(require("read"))]
 
 
-@router.get(
-    "/v1/models",
-    tags=["models"],
-    summary="List the packs of models",
-    dependencies=_READ,
-    **about(),
-)
+@router.get("/v1/models", tags=["models"], **about(_READ))
 @answers(ModelsResponse)
 def models(request: Request) -> JSONResponse:
     """List the packs with their files, licences, training data, and thresholds by name, and which are installed."""
@@ -52,19 +46,16 @@ def models(request: Request) -> JSONResponse:
 
 
 @router.head("/healthz", include_in_schema=False)
-@router.get("/healthz", tags=["operations"], summary="Is the process alive?", **about())
+@router.get("/healthz", tags=["operations"], **about())
 @answers(Status)
 async def healthz() -> JSONResponse:
-    """Answer, which is all that is asked for."""
+    """Tell that the process is alive: it answers."""
     return JSONResponse({"status": "ok"})
 
 
 @router.head("/readyz", include_in_schema=False)
 @router.get(
-    "/readyz",
-    tags=["operations"],
-    summary="Does the server take calls?",
-    **about(also={503: {"content": {}, "description": "It is starting or stopping."}}),
+    "/readyz", tags=["operations"], **about(also={503: {"content": {}, "description": "It is starting or stopping."}})
 )
 @answers(Status)
 async def readyz(request: Request) -> JSONResponse:
@@ -76,14 +67,7 @@ async def readyz(request: Request) -> JSONResponse:
 _TEXT = {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus's text format."}
 
 
-@router.get(
-    "/metrics",
-    tags=["operations"],
-    summary="Metrics for Prometheus",
-    dependencies=_READ,
-    response_class=Response,
-    **about(also={200: _TEXT}),
-)
+@router.get("/metrics", tags=["operations"], response_class=Response, **about(_READ, also={200: _TEXT}))
 async def metrics(request: Request) -> Response:
     """Report requests, latencies, queues, images and faces of this process."""
     return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)

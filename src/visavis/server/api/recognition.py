@@ -12,7 +12,6 @@ from visavis.galleries.records import Subject, check_embedding
 from visavis.options import Enrol, Identify, IdentifyEmbeddings, Threshold, Verify
 from visavis.record import Record
 from visavis.server.api.subjects import subject_id
-from visavis.server.auth import guards
 from visavis.server.openapi import about, header
 from visavis.server.pool import Answer, InPath, InUse, in_worker
 from visavis.server.problems import Failed, FieldError, Problem, failed, from_library
@@ -75,18 +74,16 @@ async def _idempotency_key(request: Request) -> str | None:
 
 _Key: TypeAlias = Annotated[str | None, Depends(_idempotency_key)]
 router = APIRouter(prefix="/v1/galleries/{gallery}", tags=["recognition"])
-_READ, _ENROL = guards("read"), guards("enrol")
 
 
 @router.post(
     "/enrol",
-    summary="Enrol a person",
-    dependencies=_ENROL,
     **about(
+        "enrol",
         *(*_OF_MODELS, "conflict", "idempotency_key_reused"),
         status=201,
         also={200: {"content": {}, "description": "Everything was enrolled before, as its key says."}},
-        takes=[_KEY],
+        extra={"parameters": [_KEY]},
     ),
 )
 @in_worker
@@ -109,7 +106,7 @@ def enrol(gallery: InPath, key: _Key, wanted: EnrolRequest) -> Answer[EnrolRespo
     return Answer(EnrolResponse(subject=done[-1].subject, results=results), counts, status=None if stored else 200)
 
 
-@router.post("/identify", summary="Tell who the faces are", dependencies=_READ, **about(*_OF_MODELS))
+@router.post("/identify", **about("read", *_OF_MODELS))
 @in_worker
 def identify(gallery: InPath, recognizer: InUse, wanted: IdentifyRequest) -> Answer[IdentifyResponse]:
     """Look for the subjects that the faces of images, or embeddings, resemble. Whoever is nobody has the reason why."""
@@ -132,12 +129,7 @@ def identify(gallery: InPath, recognizer: InUse, wanted: IdentifyRequest) -> Ans
     return Answer(answer, {"images": len(wanted.images), "faces": len(outcomes), "outcomes": outcomes})
 
 
-@router.post(
-    "/subjects/{subject}/verify",
-    summary="Tell whether a face is a subject's",
-    dependencies=_READ,
-    **about(*_OF_MODELS, "sample_not_found"),
-)
+@router.post("/subjects/{subject}/verify", **about("read", *_OF_MODELS, "sample_not_found"))
 @in_worker
 def verify(
     gallery: InPath, subject: Annotated[str, Depends(subject_id)], wanted: VerifySubjectRequest

@@ -15,7 +15,6 @@ from starlette.responses import Response
 from visavis.errors import VersionMismatch
 from visavis.galleries.records import LONGEST_ID, LogEntry, Sample, Subject
 from visavis.record import Record
-from visavis.server.auth import guards
 from visavis.server.openapi import ETAG, about, header
 from visavis.server.pool import Answer, InPath, in_worker
 from visavis.server.problems import Problem
@@ -153,12 +152,11 @@ class SubjectExport(Subject):
 
 
 router = APIRouter(prefix="/v1/galleries/{gallery}/subjects", tags=["subjects"])
-_READ, _ENROL, _ADMIN = guards("read"), guards("enrol"), guards("admin")
 _IF_MATCH = header("If-Match", "Entity tags: go on only where the subject is in one of these states; `*` for any.")
 _IF_NONE_MATCH = header("If-None-Match", "Entity tags: answer 304 where the subject still is in one of these states.")
 
 
-@router.get("", summary="List the subjects of a gallery", dependencies=_READ, **about())
+@router.get("", **about("read"))
 @in_worker
 def list_subjects(gallery: InPath, page: Annotated[Page, Query()]) -> SubjectsResponse:
     """List subjects page by page, in the order in which they were enrolled."""
@@ -169,13 +167,12 @@ def list_subjects(gallery: InPath, page: Annotated[Page, Query()]) -> SubjectsRe
 
 @router.get(
     "/{subject}",
-    summary="Show a subject",
-    dependencies=_READ,
     **about(
+        "read",
         "version_mismatch",
         headers=ETAG,
         also={_NOT_MODIFIED: {"description": "It still is in one of these states.", "headers": ETAG}},
-        takes=[_IF_MATCH, _IF_NONE_MATCH],
+        extra={"parameters": [_IF_MATCH, _IF_NONE_MATCH]},
     ),
 )
 @in_worker
@@ -191,12 +188,7 @@ def show_subject(gallery: InPath, subject: _Subject, conditions: _Conditions) ->
     return Answer(SubjectDetail(**members, sample_list=gallery.samples(subject)), headers={"ETag": tag})
 
 
-@router.patch(
-    "/{subject}",
-    summary="Change what is known of a subject",
-    dependencies=_ENROL,
-    **about("version_mismatch", headers=ETAG, takes=[_IF_MATCH]),
-)
+@router.patch("/{subject}", **about("enrol", "version_mismatch", headers=ETAG, extra={"parameters": [_IF_MATCH]}))
 @in_worker
 def change_subject(
     gallery: InPath, subject: _Subject, conditions: _Conditions, wanted: SubjectChange
@@ -207,12 +199,7 @@ def change_subject(
     return Answer(changed, headers={"ETag": _tag_of(changed)})
 
 
-@router.delete(
-    "/{subject}",
-    summary="Forget a subject",
-    dependencies=_ADMIN,
-    **about("version_mismatch", takes=[_IF_MATCH]),
-)
+@router.delete("/{subject}", **about("admin", "version_mismatch", extra={"parameters": [_IF_MATCH]}))
 @in_worker
 def forget_subject(gallery: InPath, subject: _Subject, conditions: _Conditions) -> Answer[Receipt]:
     """Forget a subject with all samples and all that is known of it, and answer with a receipt."""
@@ -220,12 +207,7 @@ def forget_subject(gallery: InPath, subject: _Subject, conditions: _Conditions) 
     return receipt(gallery.forget_subject(subject, version=version))
 
 
-@router.post(
-    "/{subject}/merge",
-    summary="Merge a subject into another",
-    dependencies=_ADMIN,
-    **about("space_mismatch", headers=ETAG),
-)
+@router.post("/{subject}/merge", **about("admin", "space_mismatch", headers=ETAG))
 @in_worker
 def merge_subject(gallery: InPath, subject: _Subject, wanted: Merge) -> Answer[Subject]:
     """Give all samples of a subject to another, with their pictures, and forget the first; answer with the other.
@@ -236,7 +218,7 @@ def merge_subject(gallery: InPath, subject: _Subject, wanted: Merge) -> Answer[S
     return Answer(merged, headers={"ETag": _tag_of(merged)})
 
 
-@router.get("/{subject}/export", summary="Export a subject", dependencies=_ADMIN, **about())
+@router.get("/{subject}/export", **about("admin"))
 @in_worker
 def export_subject(gallery: InPath, subject: _Subject) -> Answer[SubjectExport]:
     """Return all that is stored of a subject, with embeddings, pictures and log entries: for the person."""
@@ -259,10 +241,9 @@ _BEGINNINGS = {
 
 @router.get(
     "/{subject}/samples/{sample}/picture",
-    summary="Show what is stored of a sample's image",
-    dependencies=_ADMIN,
     response_class=Response,
     **about(
+        "admin",
         "sample_not_found",
         also={200: {"content": _BINARY, "description": "The chip or the image, as the gallery's policy says."}},
     ),
@@ -276,9 +257,7 @@ def picture(gallery: InPath, subject: _Subject, sample: _Sample) -> Answer[bytes
     return Answer(data, headers=headers, media_type=kind)
 
 
-@router.delete(
-    "/{subject}/samples/{sample}", summary="Forget a sample", dependencies=_ADMIN, **about("sample_not_found")
-)
+@router.delete("/{subject}/samples/{sample}", **about("admin", "sample_not_found"))
 @in_worker
 def forget_sample(gallery: InPath, subject: _Subject, sample: _Sample) -> Answer[Receipt]:
     """Forget a sample; its subject stays, even without any."""

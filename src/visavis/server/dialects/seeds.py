@@ -211,19 +211,14 @@ _EMBEDDING = [*_READ, Depends(_insist_on_old_length)]
 
 @router.head("/", include_in_schema=False)
 @router.head("/face-embedding", include_in_schema=False)
-@router.get("/", summary="The old service's page", response_class=HTMLResponse)
-@router.get("/face-embedding", summary="The old service's page", response_class=HTMLResponse)
+@router.get("/", response_class=HTMLResponse)
+@router.get("/face-embedding", response_class=HTMLResponse)
 async def page() -> HTMLResponse:
     """Say that this is a face embedding API."""
     return HTMLResponse(_PAGE)
 
 
-@router.post(
-    "/face-embedding/url",
-    summary="Embed the face of an image by URL",
-    dependencies=_EMBEDDING,
-    **about("unsupported_pack", status=_CREATED),
-)
+@router.post("/face-embedding/url", **about(_EMBEDDING, "unsupported_pack", status=_CREATED))
 @in_worker
 def embed_url(recognizer: InUse, wanted: UrlRequest) -> Answer[UrlResponse]:
     """Answer with the embedding of the largest face, in the first version's shape."""
@@ -231,12 +226,7 @@ def embed_url(recognizer: InUse, wanted: UrlRequest) -> Answer[UrlResponse]:
     return Answer(UrlResponse(UrlVector(wanted.url, vector)), _ONE)
 
 
-@router.post(
-    "/face-embedding/img",
-    summary="Embed the face of an image",
-    dependencies=_EMBEDDING,
-    **about("unsupported_pack", status=_CREATED),
-)
+@router.post("/face-embedding/img", **about(_EMBEDDING, "unsupported_pack", status=_CREATED))
 @in_worker
 def embed_img(recognizer: InUse, wanted: ImgRequest) -> Answer[VectorResponse]:
     """Answer with the embedding of the largest face, in the later version's shape."""
@@ -244,12 +234,7 @@ def embed_img(recognizer: InUse, wanted: ImgRequest) -> Answer[VectorResponse]:
     return Answer(VectorResponse(Vector(vector)), _ONE)
 
 
-@router.post(
-    "/face-embedding/array",
-    summary="Embed the face of encoded images of one person",
-    dependencies=_EMBEDDING,
-    **about("unsupported_pack", status=_CREATED),
-)
+@router.post("/face-embedding/array", **about(_EMBEDDING, "unsupported_pack", status=_CREATED))
 @in_worker
 def embed_array(recognizer: InUse, wanted: ArrayRequest) -> Answer[VectorResponse]:
     """Answer with the mean of the embeddings of the largest faces, in the later version's shape."""
@@ -258,7 +243,7 @@ def embed_array(recognizer: InUse, wanted: ArrayRequest) -> Answer[VectorRespons
     return Answer(VectorResponse(Vector(np.mean(vectors, axis=0))), counts)
 
 
-@router.post("/", summary="Compare two faces", dependencies=[Depends(_answer_with_cors), *_READ], **about())
+@router.post("/", **about([Depends(_answer_with_cors), *_READ]))
 @in_worker
 def match(recognizer: InUse, wanted: MatchRequest) -> Answer[MatchResponse]:
     """Answer Yes where the largest faces are nearer than the pack's threshold."""
@@ -267,7 +252,7 @@ def match(recognizer: InUse, wanted: MatchRequest) -> Answer[MatchResponse]:
     return Answer(MatchResponse("Yes" if same else "No"), {"images": 2, "faces": 2})
 
 
-@router.options("/", summary="Allow pages from anywhere to compare", status_code=204, response_class=Response)
+@router.options("/", status_code=204, response_class=Response)
 async def preflight() -> Response:
     """Answer what browsers ask before they post."""
     return Response(status_code=204, headers=_PREFLIGHT)
