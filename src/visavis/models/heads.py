@@ -9,14 +9,7 @@ from typing import Protocol, TypeAlias
 from visavis.core.geometry import Detections
 from visavis.errors import InvalidOption, ModelCorrupt, ModelMissing, RuntimeFailed
 from visavis.models.anchor_free import SCRFD, YUNET
-from visavis.models.attributes import (
-    AGE_GENDER,
-    HEAD_POSE,
-    MINIFASNET,
-    ROLE_OF_ATTRIBUTE,
-    AttributeNetwork,
-    Measure,
-)
+from visavis.models.attributes import AGE_GENDER, HEAD_POSE, MINIFASNET, ROLE_OF_ATTRIBUTE, AttributeNetwork, Measure
 from visavis.models.catalogue import packs_with
 from visavis.models.dlib.detector import DlibDetector, LandmarkForest, LandmarkRegressor, read_landmark_forest
 from visavis.models.dlib.networks import detector_graph, embedder_graph, read_network

@@ -19,16 +19,7 @@ from visavis.models.heads import load_models
 from visavis.models.installation import Installation, as_installed, default_cache_dir, default_models_dir
 from visavis.models.packs import Pack
 from visavis.models.runtime import RuntimeSpec
-from visavis.options import (
-    DEFAULT_PACK,
-    Attribute,
-    Describe,
-    Observe,
-    Recognition,
-    Threshold,
-    Verify,
-    takes,
-)
+from visavis.options import DEFAULT_PACK, Attribute, Describe, Observe, Recognition, Threshold, Verify, takes
 from visavis.types import Face, FloatArray, ImageSource, SizeWH, UInt8Array, Verification
 
 _LEAST_MIN_FACE = 10

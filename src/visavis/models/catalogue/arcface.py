@@ -106,10 +106,7 @@ _FILES = {
     "w600k_mbf.onnx": (13_616_099, "9cc6e4a75f0e2bf0b1aed94578f144d15175f357bdc05e815e5c4a02b319eb4f"),
     "det_10g.onnx": (16_923_827, "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91"),
     "w600k_r50.onnx": (174_383_860, "4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43"),
-    "antelopev2/scrfd_10g_bnkps.onnx": (
-        16_923_827,
-        "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91",
-    ),
+    "antelopev2/scrfd_10g_bnkps.onnx": (16_923_827, "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91"),
     "antelopev2/glintr100.onnx": (260_665_334, "4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf"),
 }
 _WEBFACE = "WebFace600K, a part of WebFace260M"
