@@ -26,17 +26,11 @@ from visavis.models.packs import Archive, ModelFile
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of one file.
+    """What became of one file."""
 
-    Attributes:
-        path: of the file that was given.
-        names: which files of the catalogue it is, or holds; empty where it is none.
-        error: why it was refused; None where it was not.
-    """
-
-    path: Path
-    names: tuple[str, ...] = ()
-    error: VisavisError | None = None
+    path: Path  # of the file that was given
+    names: tuple[str, ...] = ()  # which files of the catalogue it is, or holds; empty where it is none
+    error: VisavisError | None = None  # why it was refused; None where it was not
 
 
 def import_files(

@@ -16,17 +16,11 @@ _LICENCES = "licences.json"
 
 @dataclass(frozen=True, slots=True)
 class Restriction:
-    """What the licences of a pack's parts forbid: commercial use.
-
-    Attributes:
-        pack: its name.
-        licences: of the parts that may not be used commercially.
-        origins: where they can be read.
-    """
+    """What the licences of a pack's parts forbid: commercial use."""
 
     pack: str
-    licences: tuple[str, ...]
-    origins: tuple[str, ...]
+    licences: tuple[str, ...]  # of the parts that may not be used commercially
+    origins: tuple[str, ...]  # where they can be read
 
     def __str__(self) -> str:
         return (

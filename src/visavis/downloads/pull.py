@@ -48,39 +48,23 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """A file that is here now.
+    """A file that is here now."""
 
-    Attributes:
-        name: in the catalogue.
-        path: where it is.
-        size: in bytes.
-        sha256: its own, in hexadecimal.
-        pinned: whether that was pinned here, for its publisher states none.
-        is_new: whether it was fetched just now.
-    """
-
-    name: str
+    name: str  # in the catalogue
     path: Path
-    size: int
-    sha256: str
-    pinned: bool
-    is_new: bool
+    size: int  # in bytes
+    sha256: str  # its own, in hexadecimal
+    pinned: bool  # whether that was pinned here, for its publisher states none
+    is_new: bool  # whether it was fetched just now
 
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
-    """An optional part that could not be had; the pack works without it.
-
-    Attributes:
-        pack: its name.
-        role: what the part does.
-        names: of its files that are not here.
-        error: why.
-    """
+    """An optional part that could not be had; the pack works without it."""
 
     pack: str
     role: Role
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # of its files that are not here
     error: PullFailed | ModelCorrupt
 
 

@@ -12,40 +12,24 @@ from visavis.models.packs import ModelFile, Pack
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was found of one file.
+    """What was found of one file."""
 
-    Attributes:
-        name: in the catalogue.
-        size: in bytes; 0 where it is missing.
-        sha256: its own, in hexadecimal; empty where it is missing.
-        pinned: whether it was checked against what was pinned here, for its publisher states no SHA-256.
-        fault: what is wrong and what helps; None where all is well.
-    """
-
-    name: str
-    size: int
-    sha256: str
-    pinned: bool
-    fault: str | None
+    name: str  # in the catalogue
+    size: int  # in bytes; 0 where it is missing
+    sha256: str  # its own, in hexadecimal; empty where it is missing
+    pinned: bool  # whether it was checked against what was pinned here, for its publisher states no SHA-256
+    fault: str | None  # what is wrong and what helps; None where all is well
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What a removal freed.
+    """What a removal freed."""
 
-    Attributes:
-        removed: the names of files.
-        freed: their bytes, those of partial downloads among them.
-        kept: names of files that other packs need, and the first of those packs.
-        unpinned: names of files whose pins were forgotten.
-        absent: names of packs that were not installed: there was nothing to delete.
-    """
-
-    removed: tuple[str, ...]
-    freed: int
-    kept: dict[str, str]
-    unpinned: tuple[str, ...]
-    absent: tuple[str, ...]
+    removed: tuple[str, ...]  # the names of files
+    freed: int  # their bytes, those of partial downloads among them
+    kept: dict[str, str]  # names of files that other packs need, and the first of those packs
+    unpinned: tuple[str, ...]  # names of files whose pins were forgotten
+    absent: tuple[str, ...]  # names of packs that were not installed: there was nothing to delete
 
 
 def verify(packs: Iterable[Pack], folder: ModelsFolder, *, missing_is_fault: bool = True) -> Iterator[Verified]:

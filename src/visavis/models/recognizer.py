@@ -33,15 +33,10 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observed:
-    """A face as an image shows it.
+    """A face as an image shows it."""
 
-    Attributes:
-        face: with its embedding and quality.
-        chip: (S, S, 3) the aligned face that was embedded, S being the template's side.
-    """
-
-    face: Face
-    chip: UInt8Array = field(repr=False)
+    face: Face  # with its embedding and quality
+    chip: UInt8Array = field(repr=False)  # (S, S, 3) the aligned face that was embedded, S being the template's side
 
 
 @dataclass(frozen=True, slots=True, eq=False)

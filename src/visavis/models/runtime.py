@@ -24,19 +24,13 @@ Module: TypeAlias = Any
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A network as bytes.
+    """A network as bytes."""
 
-    Attributes:
-        model: of ONNX; or the XML of OpenVINO's intermediate representation.
-        weights: that belong to the XML; None for ONNX.
-        shape: of its input, in place of the one that the file states, None being any size; None to leave it.
-        outputs: the names of those that are wanted, in this order; none for all in the file's order.
-    """
-
-    model: bytes
-    weights: bytes | None = None
+    model: bytes  # of ONNX; or the XML of OpenVINO's intermediate representation
+    weights: bytes | None = None  # that belong to the XML; None for ONNX
+    # Of its input, in place of the one that the file states, None being any size; None to leave it.
     shape: tuple[int | None, ...] | None = None
-    outputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()  # the names of those that are wanted, in this order; none for all in the file's order
 
 
 _MOST_THREADS = 1024

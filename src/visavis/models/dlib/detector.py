@@ -174,24 +174,15 @@ _GREY = np.array([[1 / 3, 1 / 3, 1 / 3, -1 / 3]])
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LandmarkForest:
-    """An ensemble of regression trees: C cascades of T trees of depth 4, over F feature points, for P landmarks.
+    """An ensemble of regression trees: C cascades of T trees of depth 4, over F feature points, for P landmarks."""
 
-    Attributes:
-        initial: (P, 2) mean shape in box coordinates: (0, 0) top-left, (1, 1) bottom-right.
-        split_a, split_b: (C, T, 15) which two features a split compares, in breadth-first order.
-        threshold: (C, T, 15) float32: go to child 2i + 1 where a - b exceeds it, else to 2i + 2.
-        leaves: (C, T, 16, P, 2) what each leaf adds to the shape.
-        anchor: (C, F) the landmark that a feature point hangs on.
-        delta: (C, F, 2) its offset from that landmark, in box coordinates of the mean shape.
-    """
-
-    initial: FloatArray
-    split_a: NDArray[np.int16]
+    initial: FloatArray  # (P, 2) mean shape in box coordinates: (0, 0) top-left, (1, 1) bottom-right
+    split_a: NDArray[np.int16]  # this and the next: (C, T, 15) which two features a split compares, breadth-first
     split_b: NDArray[np.int16]
-    threshold: FloatArray
-    leaves: FloatArray
-    anchor: NDArray[np.int16]
-    delta: FloatArray
+    threshold: FloatArray  # (C, T, 15) float32: go to child 2i + 1 where a - b exceeds it, else to 2i + 2
+    leaves: FloatArray  # (C, T, 16, P, 2) what each leaf adds to the shape
+    anchor: NDArray[np.int16]  # (C, F) the landmark that a feature point hangs on
+    delta: FloatArray  # (C, F, 2) its offset from that landmark, in box coordinates of the mean shape
 
     @property
     def parameters(self) -> int:
