@@ -72,10 +72,7 @@ def is_published(file: ModelFile) -> bool:
 def fault_of(file: ModelFile, found: Fingerprint, pin: str | None) -> str | None:
     """Return why this is another file than the catalogue's, or than the pinned one; None where it is that.
 
-    Args:
-        file: of the catalogue.
-        found: what is to be it.
-        pin: the SHA-256 that was pinned when it first came; None where none was.
+    ``pin`` is the SHA-256 that was pinned when it first came; None where none was.
     """
     if file.sha256 and found.sha256 != file.sha256:
         return f"its SHA-256 is {found.sha256} instead of {file.sha256}"
@@ -93,14 +90,7 @@ def fault_of(file: ModelFile, found: Fingerprint, pin: str | None) -> str | None
 
 
 def check(file: ModelFile, path: Path, found: Fingerprint, pin: str | None, source: str) -> None:
-    """Insist on a file being the catalogue's.
-
-    Args:
-        file: of the catalogue.
-        path: of what is to be it.
-        found: its fingerprint.
-        pin: as in ``fault_of``.
-        source: where it comes from, for messages.
+    """Insist on what is at a path being a file of the catalogue; ``source`` is where it comes from, for messages.
 
     Raises:
         ModelCorrupt: it is another one.
@@ -191,10 +181,7 @@ class ModelsFolder:
 
     @contextmanager
     def writing(self, part: Path | None = None) -> Iterator[None]:
-        """Say in our words why the folder cannot be written.
-
-        Args:
-            part: what is written, in the folder of partial files; removed where there is no room for it.
+        """Say in our words why the folder cannot be written; a partial file for which there is no room is removed.
 
         Raises:
             PullFailed: it cannot.
@@ -207,8 +194,8 @@ class ModelsFolder:
             raise
         except OSError as error:
             if error.errno in _NO_ROOM:
-                if part is not None:
-                    with suppress(OSError):
+                with suppress(OSError):
+                    if part is not None:
                         part.unlink()
                 raise PullFailed(f"there is no room left for models in {self.path}: {error.strerror}") from error
             place = error.filename or self.path
@@ -241,10 +228,7 @@ class ModelsFolder:
     def settle(self, file: ModelFile, part: Path, source: str) -> None:
         """Check what has come, pin it where its publisher states no SHA-256, and put it in its place; holds the lock.
 
-        Args:
-            file: of the catalogue.
-            part: what is to be it, which is gone afterwards, on any outcome.
-            source: where it comes from, for messages.
+        ``part`` is gone afterwards, on any outcome; ``source`` is where it comes from, for messages.
 
         Raises:
             ModelCorrupt: it is another file.
@@ -274,7 +258,15 @@ class ModelsFolder:
 
     def parts_here(self, parts: Iterable[Part]) -> Installed:
         """Tell whether the files of parts, with their pins, are in their places and have their sizes; unread."""
-        here = [self._is_here(file) for part in parts for file in part.files]
+
+        def is_here(file: ModelFile) -> bool:
+            try:
+                size = source_path(file, self.path).stat().st_size
+            except (ModelMissing, OSError):
+                return False
+            return file.sha256 is not None and file.size in (None, size)
+
+        here = [is_here(file) for part in parts for file in part.files]
         return "yes" if all(here) else "partly" if any(here) else "no"
 
     def installed(self, pack: Pack) -> Installed:
@@ -284,10 +276,3 @@ class ModelsFolder:
             ModelCorrupt: the file of pins is damaged.
         """
         return self.parts_here(as_pinned(pack, self.path).parts)
-
-    def _is_here(self, file: ModelFile) -> bool:
-        try:
-            size = source_path(file, self.path).stat().st_size
-        except (ModelMissing, OSError):
-            return False
-        return file.sha256 is not None and file.size in (None, size)

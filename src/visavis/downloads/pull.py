@@ -134,7 +134,12 @@ def pull(  # noqa: PLR0913  # independent settings, each with a sensible default
     for each in lacking:
         on_lacking(each)
     absent = {name for each in lacking for name in each.names}
-    return tuple(_pulled(file, folder, is_new=file in missing) for file in files if file.name not in absent)
+
+    def pulled(file: ModelFile) -> Pulled:
+        sha256, path = file.sha256 or folder.pins()[file.name], folder.place_of(file)
+        return Pulled(file.name, path, path.stat().st_size, sha256, file.sha256 is None, file in missing)
+
+    return tuple(pulled(file) for file in files if file.name not in absent)
 
 
 def _optional_parts(pack: Pack, optional: Iterable[Role] | None) -> tuple[Part, ...]:
@@ -151,12 +156,6 @@ def _optional_parts(pack: Pack, optional: Iterable[Role] | None) -> tuple[Part, 
 
 def _missing(files: Iterable[ModelFile], folder: ModelsFolder) -> list[ModelFile]:
     return [file for file in files if folder.look_at(file) is None]
-
-
-def _pulled(file: ModelFile, folder: ModelsFolder, *, is_new: bool) -> Pulled:
-    sha256 = file.sha256 or folder.pins()[file.name]
-    path = folder.place_of(file)
-    return Pulled(file.name, path, path.stat().st_size, sha256, pinned=file.sha256 is None, is_new=is_new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +222,6 @@ def take_members(archive: Path, members: Iterable[ModelFile], folder: ModelsFold
 def extract(archive: Path, file: ModelFile, target: Path) -> None:
     """Write the member of an archive that is a file of the catalogue; it is not checked against any hash.
 
-    Args:
-        archive: a zip.
-        file: what to take out of it.
-        target: where to write it.
-
     Raises:
         ModelCorrupt: the archive is damaged, encrypted or hostile, or has no such member.
         OSError: it cannot be read, or the file not be written.
@@ -235,20 +229,17 @@ def extract(archive: Path, file: ModelFile, target: Path) -> None:
     name = archive.name.removesuffix(".part")
     try:
         with zipfile.ZipFile(archive) as opened:
-            _extract(opened, _find_member(opened, file), target)
+            member = _find_member(opened, file)
+            with opened.open(member) as source, target.open("wb") as sink:
+                shutil.copyfileobj(source, sink)  # no more than the member says, and with the checksum that it says
     except ModelCorrupt as error:
         raise ModelCorrupt(f"{name}: {error}") from None
     except (*_DAMAGED, OSError) as error:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which is what a senseless offset gives
             raise
         raise ModelCorrupt(f"{name} is not a zip archive that can be read, or is damaged: {error}") from error
-
-
-def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    with archive.open(member) as source, target.open("wb") as sink:
-        shutil.copyfileobj(source, sink)  # no more than the member says, and with the checksum that it says
     if target.stat().st_size != member.file_size:
-        raise ModelCorrupt(f"a member is smaller than the {member.file_size:,} bytes that it says")
+        raise ModelCorrupt(f"{name}: a member is smaller than the {member.file_size:,} bytes that it says")
 
 
 def _find_member(archive: zipfile.ZipFile, file: ModelFile) -> zipfile.ZipInfo:

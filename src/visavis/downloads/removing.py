@@ -35,10 +35,7 @@ class Removal:
 def verify(packs: Iterable[Pack], folder: ModelsFolder, *, missing_is_fault: bool = True) -> Iterator[Verified]:
     """Read every file of packs again and compare its hash, each when its result is asked for.
 
-    Args:
-        packs: of the catalogue.
-        folder: where models are kept.
-        missing_is_fault: whether to tell of needed files that are not here; optional ones need not be.
+    With ``missing_is_fault`` it tells of needed files that are not here too; optional ones need not be.
 
     Raises:
         ModelCorrupt: the file of pins is damaged.
@@ -71,11 +68,8 @@ def _verified(file: ModelFile, path: Path, pin: str | None) -> Verified:
 def remove(packs: Iterable[Pack], folder: ModelsFolder, *, dry_run: bool = False, unpin: bool = False) -> Removal:
     """Delete the files of packs that no other complete pack needs.
 
-    Args:
-        packs: of the catalogue.
-        folder: where models are kept.
-        dry_run: whether only to tell what would be done.
-        unpin: whether to forget the pinned hashes of what is deleted too, so that other files may take its place.
+    With ``dry_run`` it only tells what would be done. With ``unpin`` it forgets the pinned hashes of what is deleted
+    too, so that other files may take its place.
 
     Raises:
         PullFailed: a file cannot be deleted.

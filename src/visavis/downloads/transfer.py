@@ -135,10 +135,7 @@ class Download:
     resumed: bool = False  # whether it came in several pieces, of this download or an earlier one
 
     def run(self) -> Path:
-        """Fetch it, in as many tries as the source's policy allows. Nothing is checked but its length.
-
-        Returns:
-            Its path.
+        """Fetch it, in as many tries as the source's policy allows, and return its path; only its length is checked.
 
         Raises:
             PullFailed: it cannot be had, or not be kept.

@@ -66,10 +66,7 @@ class AnchorFree:
 class AnchorFreeDetector:
     """Finds faces and their landmarks; a ``Detector``. Thread-safe.
 
-    Args:
-        family: of the network.
-        make_network: what makes one. Two are made: a runtime prepares itself anew whenever the size changes, and so
-            the coarsest level has its own.
+    Two networks are made: a runtime prepares itself anew whenever the size changes, so the coarsest level has its own.
     """
 
     def __init__(self, family: AnchorFree, make_network: Callable[[], Infer]) -> None:

@@ -21,14 +21,7 @@ class ChipEmbedder:
     """Embed chips in batches. Thread-safe."""
 
     def __init__(self, infer: Infer, contract: InputContract, dimension: int, *, together: bool = True) -> None:
-        """Wrap a network.
-
-        Args:
-            infer: runs it.
-            contract: how it is fed.
-            dimension: of an embedding.
-            together: whether it takes several chips at a time; see ``takes_batches``.
-        """
+        """Wrap a network, with whether it takes several chips ``together``; see ``takes_batches``."""
         self._infer = infer
         self._contract = contract
         self._dimension = dimension
@@ -47,15 +40,9 @@ class ChipEmbedder:
 
 
 def takes_batches(infer: Infer, contract: InputContract, side: int, dimension: int) -> bool:
-    """Tell whether a network embeds two chips as it does each alone.
+    """Tell whether a network embeds two chips, of ``side`` pixels, as it does each alone.
 
     Those that were exported for one image may hold that number in their midst: they then refuse two, or mix them.
-
-    Args:
-        infer: runs it.
-        contract: how it is fed.
-        side: of a chip, in pixels.
-        dimension: of an embedding.
 
     Raises:
         ModelCorrupt: its answer to one chip is no embedding of that dimension.
@@ -86,8 +73,7 @@ def to_input(chips: UInt8Array, contract: InputContract) -> NDArray[Any]:
         return ordered
     values: FloatArray = ordered.astype(np.float32)
     if contract.whiten:
-        axes = (1, 2, 3)
-        least = np.float32(1 / np.sqrt(values[0].size))
+        axes, least = (1, 2, 3), np.float32(1 / np.sqrt(values[0].size))
         deviation = np.maximum(values.std(axes, keepdims=True), least)
         white: FloatArray = (values - values.mean(axes, keepdims=True)) / deviation
         return white

@@ -28,24 +28,16 @@ class Detector(Protocol):
     """Finds faces and their landmarks. Thread-safe."""
 
     def search_size(self, size_wh: SizeWH, min_face: float) -> SizeWH:
-        """Return the size to bring an image to, so that faces of ``min_face`` and larger are found.
+        """Return the size to bring an image of ``size_wh`` to, so that faces of ``min_face`` and larger are found.
 
-        Args:
-            size_wh: of the image.
-            min_face: from 1 on, the smallest face's size in pixels; below 1, as a fraction of the image's shorter side.
+        From 1 on that is in pixels; below 1, a fraction of the image's shorter side.
 
         Raises:
             InvalidOption: not a number above 0, or more would have to be searched than is allowed.
         """
 
     def find(self, image: UInt8Array, search_size_wh: SizeWH, *, largest: bool) -> Detections:
-        """Return all faces, or the largest one alone; in no particular order.
-
-        Args:
-            image: (H, W, 3) RGB.
-            search_size_wh: the size to which the image is brought to look for faces.
-            largest: whether only the largest is wanted, which may be found faster.
-        """
+        """Return all faces of an image (H, W, 3) RGB in no particular order; or the largest alone, maybe faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +118,10 @@ def _converted(pack: Pack, part: Part, installation: Installation) -> bytes:
     return installation.converted(part, partial(convert, pack, part), suffix)
 
 
-def _ir_graph(part: Part, installation: Installation, side: int, outputs: tuple[str, ...] = ()) -> Graph:
-    """Return a network of Intel's zoo, for any number of images of ``side`` pixels."""
+def _graph_of(pack: Pack, part: Part, installation: Installation, side: int, outputs: tuple[str, ...] = ()) -> Graph:
+    """Return a network that is converted, or one of Intel's zoo, for any number of images of ``side`` pixels."""
+    if part.head in CONVERSIONS:
+        return Graph(_converted(pack, part, installation))
     model, weights = (installation.read(file) for file in part.files)
     return Graph(model, weights, shape=(None, 3, side, side), outputs=outputs)
 
@@ -151,13 +145,9 @@ DETECTORS: Mapping[Head, Callable[[Pack, Installation], Detector]] = {
 # --- embedders -------------------------------------------------------------------------------------------------------
 
 
-def _load_converted(pack: Pack, installation: Installation) -> ChipEmbedder:
-    graph = Graph(_converted(pack, pack.part("embedder"), installation))
-    return ChipEmbedder(compile_graph(graph, installation.spec), pack.input, pack.dimension)
-
-
-def _load_ir(pack: Pack, installation: Installation) -> ChipEmbedder:
-    graph = _ir_graph(pack.part("embedder"), installation, pack.template.side)
+def _load_own(pack: Pack, installation: Installation) -> ChipEmbedder:
+    """Load what is converted here, or of Intel's zoo: a graph for any number of images."""
+    graph = _graph_of(pack, pack.part("embedder"), installation, pack.template.side)
     return ChipEmbedder(compile_graph(graph, installation.spec), pack.input, pack.dimension)
 
 
@@ -175,11 +165,8 @@ def _load_onnx(pack: Pack, installation: Installation) -> ChipEmbedder:
 
 
 EMBEDDERS: Mapping[Head, Callable[[Pack, Installation], ChipEmbedder]] = {
-    "dlib-resnet": _load_converted,
-    "inception-resnet-v1": _load_converted,
-    "vggface2-resnet50": _load_converted,
+    **dict.fromkeys(("dlib-resnet", "inception-resnet-v1", "vggface2-resnet50", "ir-embedder"), _load_own),
     "onnx-embedder": _load_onnx,
-    "ir-embedder": _load_ir,
 }
 
 
@@ -194,10 +181,7 @@ ATTRIBUTES: Mapping[Head, AttributeNetwork] = {
 
 def _load_attribute(pack: Pack, part: Part, installation: Installation) -> Measure:
     network = ATTRIBUTES[part.head]
-    if part.head in CONVERSIONS:
-        graph = Graph(_converted(pack, part, installation))
-    else:
-        graph = _ir_graph(part, installation, network.side, network.outputs)
+    graph = _graph_of(pack, part, installation, network.side, network.outputs)
     return partial(network.measure, compile_graph(graph, installation.spec))
 
 
@@ -240,12 +224,7 @@ class AttributeModels:
     def __call__(
         self, image: UInt8Array, boxes_xyxy: FloatArray, wanted: Sequence[Attribute]
     ) -> tuple[Attributes, ...]:
-        """Return what is wanted of each face.
-
-        Args:
-            image: (H, W, 3) RGB.
-            boxes_xyxy: (N, 4) of the faces, in its pixels.
-            wanted: as ``check`` returns it.
+        """Return what is wanted, as ``check`` returns it, of each face (N, 4) of an image (H, W, 3) RGB, in its pixels.
 
         Raises:
             ModelMissing, ModelCorrupt, RuntimeMissing, RuntimeFailed: when a part is loaded.

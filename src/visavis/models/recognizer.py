@@ -76,12 +76,7 @@ def check_min_face(min_face: float) -> float:
 
 
 def choose_rule(pack: Pack, default: Rule, asked: Threshold) -> Rule:
-    """Return the rule that is asked for.
-
-    Args:
-        pack: whose embeddings are compared.
-        default: where nothing is asked for.
-        asked: a threshold, or the false match rate to keep instead.
+    """Return the rule that is asked for, by a threshold or by the false match rate to keep; else the default.
 
     Raises:
         InvalidOption: both are given, or one is out of its range; or nobody has measured the pack's rates, or this one.
@@ -201,10 +196,7 @@ class Recognizer:
         return value_of(next(self.verify_many([(a, b)], **options)))
 
     def embed_chips(self, chips: Sequence[UInt8Array]) -> FloatArray:
-        """Return the embeddings (N, D) of faces that are already aligned as the pack's template says.
-
-        Args:
-            chips: each (S, S, 3) uint8 RGB, S being the template's side.
+        """Return the embeddings (N, D) of chips: faces, each (S, S, 3) uint8 RGB, aligned as the template says.
 
         Raises:
             InvalidImage: a chip has another shape or type.
@@ -212,8 +204,7 @@ class Recognizer:
         side = self.pack.template.side
         for chip in map(np.asarray, chips):
             if chip.shape != (side, side, 3) or chip.dtype != np.uint8:
-                expected = f"({side}, {side}, 3) uint8"
-                raise InvalidImage(f"a chip must be {expected}, not {chip.shape} {chip.dtype}")
+                raise InvalidImage(f"a chip must be ({side}, {side}, 3) uint8, not {chip.shape} {chip.dtype}")
         return self._models.embedder(chips)
 
     @takes(Describe)
@@ -244,7 +235,8 @@ class Recognizer:
     ) -> Iterator[tuple[Observed, ...] | VisavisError]:
         """Return for each image what ``embed_many`` returns with quality, and the chip of each face."""
         find = self._finder({**options, "quality": True}, chips=True)
-        return map(_observed_of, self._embed_found(map(find, _several(images))))
+        embedded = self._embed_found(map(find, _several(images)))
+        return (e if isinstance(e, VisavisError) else tuple(map(Observed, e.faces, e.chips)) for e in embedded)
 
     @takes(Verify)
     def verify_many(
@@ -266,16 +258,10 @@ class Recognizer:
         if isinstance(b, VisavisError):
             b.argument = "b"
             return b
-        (face_a,), (face_b,) = a.faces, b.faces
-        return compare(self.pack, face_a, face_b, rule)
+        return compare(self.pack, a.faces[0], b.faces[0], rule)
 
     def _finder(self, options: Describe, *, chips: bool) -> _Find:
-        """Return what finds faces, and cuts out their chips where they are wanted; thread-safe.
-
-        Args:
-            options: each of them given.
-            chips: whether chips are wanted.
-        """
+        """Return what finds faces, and cuts out their chips where they are wanted; thread-safe."""
         least = self.min_face if options["min_face"] is None else check_min_face(options["min_face"])
         wanted = options["attributes"]
         ready = () if wanted == () else self._models.attributes.ready(wanted)
@@ -286,9 +272,8 @@ class Recognizer:
             if isinstance(image, VisavisError):  # which is handed on
                 return image
             try:
-                found = self._found(
-                    read_image(image, limits=self.limits, reduction=reduction), least, search, chips=chips
-                )
+                picture = read_image(image, limits=self.limits, reduction=reduction)
+                found = self._found(picture, least, search, chips=chips)
             except VisavisError as error:
                 return error
             count = len(found.faces)
@@ -386,7 +371,3 @@ def _batches(found: Iterable[_Found | VisavisError]) -> Iterator[list[_Found | V
 
 def _faces_of(found: _Found | VisavisError) -> tuple[Face, ...] | VisavisError:
     return found if isinstance(found, VisavisError) else found.faces
-
-
-def _observed_of(found: _Found | VisavisError) -> tuple[Observed, ...] | VisavisError:
-    return found if isinstance(found, VisavisError) else tuple(map(Observed, found.faces, found.chips))

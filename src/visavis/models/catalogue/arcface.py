@@ -6,15 +6,16 @@ InsightFace's own ``buffalo_l``, ``buffalo_s`` and ``antelopev2`` are accurate, 
 
 from dataclasses import replace
 
-import numpy as np
-
-from visavis.core.geometry import ChipTemplate
-from visavis.models.catalogue.shared import AGE_GENDER, APACHE, LIVENESS, POSE, YUNET
+from visavis.models.catalogue.shared import (
+    APACHE,
+    ARCFACE_INPUT,
+    ARCFACE_PREPROCESSING,
+    ARCFACE_TEMPLATE,
+    ATTRIBUTES,
+    YUNET,
+    part_of,
+)
 from visavis.models.packs import UNMEASURED, Archive, InputContract, ModelFile, Pack, Part, QualityLimits
-
-# The eyes, the tip of the nose and the corners of the mouth, those on the image's left first, in pixels.
-# Source: InsightFace, ``face_align.py``, which OpenCV's ``FaceRecognizerSF`` uses too.
-_POINTS = ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
 
 _OPENCV_ZOO = "https://github.com/opencv/opencv_zoo"
 _SFACE = "models/face_recognition_sface"
@@ -28,25 +29,23 @@ OPENCV = Pack(
     summary="YuNet and SFace, 128-d, as OpenCV's FaceDetectorYN and FaceRecognizerSF use them",
     parts=(
         YUNET,
-        Part(
-            role="embedder",
-            head="onnx-embedder",
-            files=(
-                ModelFile(
-                    name=_SFACE_FILE,
-                    licence=APACHE,
-                    origin=f"{_OPENCV_ZOO}/tree/main/{_SFACE}",
-                    size=38_696_353,
-                    sha256="0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
-                    url=f"{_OPENCV_ZOO}/raw/main/{_SFACE}/{_SFACE_FILE}",
-                ),
+        part_of(
+            "embedder",
+            "onnx-embedder",
+            ModelFile(
+                name=_SFACE_FILE,
+                licence=APACHE,
+                origin=f"{_OPENCV_ZOO}/tree/main/{_SFACE}",
+                size=38_696_353,
+                sha256="0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
+                url=f"{_OPENCV_ZOO}/raw/main/{_SFACE}/{_SFACE_FILE}",
             ),
             training_data="not stated with the file; its paper's networks are trained on CASIA-WebFace, VGGFace2 and "
             "MS-Celeb-1M, which were released for research",
         ),
     ),
-    optional=(LIVENESS, POSE, AGE_GENDER),
-    template=ChipTemplate(side=112, points=np.array(_POINTS, np.float32), sampling="plain"),
+    optional=ATTRIBUTES,
+    template=ARCFACE_TEMPLATE,
     input=InputContract(colours="rgb"),
     preprocessing="plain-chip rgb",
     dimension=128,
@@ -64,25 +63,23 @@ AURAFACE = replace(
     summary="YuNet and fal's AuraFace v1, a ResNet100 of 512-d: large, and made for commercial use",
     parts=(
         YUNET,
-        Part(
-            role="embedder",
-            head="onnx-embedder",
-            files=(
-                # This file alone: the others there are InsightFace's, under its own terms, whatever the page says.
-                ModelFile(
-                    name="auraface_v1_glintr100.onnx",
-                    licence=APACHE,
-                    origin=_AURAFACE,
-                    size=260_694_151,
-                    sha256="a7933ea5330113b01c9b60351d8f4c33003f145d8470ac5f0e52ee2effe25c60",
-                    url=f"{_AURAFACE}/resolve/main/glintr100.onnx",
-                ),
+        part_of(
+            "embedder",
+            "onnx-embedder",
+            # This file alone: the others there are InsightFace's, under its own terms, whatever the page says.
+            ModelFile(
+                name="auraface_v1_glintr100.onnx",
+                licence=APACHE,
+                origin=_AURAFACE,
+                size=260_694_151,
+                sha256="a7933ea5330113b01c9b60351d8f4c33003f145d8470ac5f0e52ee2effe25c60",
+                url=f"{_AURAFACE}/resolve/main/glintr100.onnx",
             ),
             training_data="commercially and publicly available sources, which fal does not name",
         ),
     ),
-    input=InputContract(colours="rgb", mean=(127.5, 127.5, 127.5), scale=1 / 127.5),
-    preprocessing="plain-chip rgb -1..1",
+    input=ARCFACE_INPUT,
+    preprocessing=ARCFACE_PREPROCESSING,
     dimension=512,
     threshold=0.6,
     threshold_provenance=UNMEASURED,
@@ -115,9 +112,9 @@ _WEBFACE = "WebFace600K, a part of WebFace260M"
 def _insightface(archive: Archive, detector: str, embedder: str, trained_on: str) -> tuple[Part, Part]:
     """Return the two parts of a pack, by where their files are in its archive."""
 
-    def files(member: str) -> tuple[ModelFile, ...]:
+    def file(member: str) -> ModelFile:
         size, sha256 = _FILES[member]
-        file = ModelFile(
+        return ModelFile(
             name=member.rpartition("/")[2],
             licence="non-commercial research",
             origin=f"{_INSIGHTFACE}/tree/master/model_zoo",
@@ -126,23 +123,11 @@ def _insightface(archive: Archive, detector: str, embedder: str, trained_on: str
             archive=archive,
             member=member,
         )
-        return (file,)
 
+    widerface, embedding = "WIDER FACE, whose photos were released for research", f"{trained_on}, released for research"
     return (
-        Part(
-            role="detector",
-            head="scrfd",
-            files=files(detector),
-            training_data="WIDER FACE, whose photos were released for research",
-            commercial_use=False,
-        ),
-        Part(
-            role="embedder",
-            head="onnx-embedder",
-            files=files(embedder),
-            training_data=f"{trained_on}, released for research",
-            commercial_use=False,
-        ),
+        part_of("detector", "scrfd", file(detector), widerface, commercial_use=False),
+        part_of("embedder", "onnx-embedder", file(embedder), embedding, commercial_use=False),
     )
 
 

@@ -4,7 +4,8 @@ import numpy as np
 
 from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
 from visavis.core.geometry import EYE_CORNERS_NOSE, ChipTemplate
-from visavis.models.packs import InputContract, ModelFile, Pack, Part, QualityLimits
+from visavis.models.catalogue.shared import part_of
+from visavis.models.packs import InputContract, ModelFile, Pack, QualityLimits
 
 # Outer and inner corner of the eye on the image's right, the same on its left, base of the nose, in a unit square that
 # is padded by a quarter of its side all around. Source: dlib's ``get_face_chip_details``.
@@ -37,46 +38,40 @@ DLIB = Pack(
     name="dlib",
     summary="dlib's CNN detector, 5 landmarks and 128-d ResNet embedder: public domain, always there",
     parts=(
-        Part(
-            role="detector",
-            head="dlib-mmod",
-            files=(
-                _file(
-                    "mmod_human_face_detector.dat",
-                    size=729_940,
-                    sha256="4cb19393e2fbaf2b1609a9319ad5386618c886a6234ec1b971f3e87c85d87fe6",
-                    parameters=181_141,
-                    layers=19,
-                ),
+        part_of(
+            "detector",
+            "dlib-mmod",
+            _file(
+                "mmod_human_face_detector.dat",
+                size=729_940,
+                sha256="4cb19393e2fbaf2b1609a9319ad5386618c886a6234ec1b971f3e87c85d87fe6",
+                parameters=181_141,
+                layers=19,
             ),
-            training_data="7,220 images that dlib's author collected and labelled",
+            "7,220 images that dlib's author collected and labelled",
         ),
-        Part(
-            role="landmarks",
-            head="dlib-forest",
-            files=(
-                _file(
-                    "shape_predictor_5_face_landmarks.dat",
-                    size=9_150_489,
-                    sha256="c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
-                    parameters=1_573_510,
-                ),
+        part_of(
+            "landmarks",
+            "dlib-forest",
+            _file(
+                "shape_predictor_5_face_landmarks.dat",
+                size=9_150_489,
+                sha256="c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
+                parameters=1_573_510,
             ),
-            training_data="7,198 faces that dlib's author labelled",
+            "7,198 faces that dlib's author labelled",
         ),
-        Part(
-            role="embedder",
-            head="dlib-resnet",
-            files=(
-                _file(
-                    "dlib_face_recognition_resnet_model_v1.dat",
-                    size=22_466_066,
-                    sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
-                    parameters=5_614_592,
-                    layers=108,
-                ),
+        part_of(
+            "embedder",
+            "dlib-resnet",
+            _file(
+                "dlib_face_recognition_resnet_model_v1.dat",
+                size=22_466_066,
+                sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+                parameters=5_614_592,
+                layers=108,
             ),
-            training_data="about 3 million faces of FaceScrub, VGG and others, collected from the web",
+            "about 3 million faces of FaceScrub, VGG and others, collected from the web",
         ),
     ),
     template=ChipTemplate(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from visavis.core.geometry import ChipTemplate
-from visavis.models.catalogue.shared import AGE_GENDER, LIVENESS, POSE, YUNET
+from visavis.models.catalogue.shared import ATTRIBUTES, YUNET, part_of
 from visavis.models.keras.networks import INCEPTION_SIDE as FACENET_SIDE
 from visavis.models.keras.networks import RESNET50_SIDE as VGGFACE2_SIDE
 from visavis.models.packs import InputContract, ModelFile, Pack, Part, QualityLimits
@@ -41,18 +41,16 @@ _VGGFACE2_TEMPLATE = _template(VGGFACE2_SIDE, _BOX_WH[0] * 1.3 * VGGFACE2_SIDE /
 
 
 def _facenet_part(file: str, training_data: str) -> Part:
-    return Part(
-        role="embedder",
-        head="inception-resnet-v1",
-        files=(
-            ModelFile(
-                name=file,
-                licence="MIT",
-                origin=f"{_DEEPFACE}, converted from https://github.com/davidsandberg/facenet (both MIT)",
-                url=f"{_DEEPFACE}/releases/download/v1.0/{file}",
-            ),
+    return part_of(
+        "embedder",
+        "inception-resnet-v1",
+        ModelFile(
+            name=file,
+            licence="MIT",
+            origin=f"{_DEEPFACE}, converted from https://github.com/davidsandberg/facenet (both MIT)",
+            url=f"{_DEEPFACE}/releases/download/v1.0/{file}",
         ),
-        training_data=f"{training_data}; the licence of the weights says nothing of that",
+        f"{training_data}; the licence of the weights says nothing of that",
     )
 
 
@@ -71,7 +69,7 @@ FACENET = Pack(
         YUNET,
         _facenet_part("facenet_weights.h5", "MS-Celeb-1M, which was released for research and is withdrawn since"),
     ),
-    optional=(LIVENESS, POSE, AGE_GENDER),
+    optional=ATTRIBUTES,
     template=_FACENET_TEMPLATE,
     input=InputContract(colours="rgb", whiten=True),
     preprocessing="plain-chip rgb whitened",
@@ -103,23 +101,21 @@ VGGFACE2 = Pack(
     summary="YuNet and Oxford's ResNet-50 of VGGFace2, 2048-d, in keras-vggface's weights: not for commercial use",
     parts=(
         YUNET,
-        Part(
-            role="embedder",
-            head="vggface2-resnet50",
-            files=(
-                ModelFile(
-                    name="rcmalli_vggface_tf_notop_resnet50.h5",
-                    licence="non-commercial research",
-                    origin=f'{_KERAS_VGGFACE} (code MIT; "Original models can be used for non-commercial research '
-                    'purposes"), converted from https://github.com/ox-vgg/vgg_face2',
-                    url=f"{_KERAS_VGGFACE}/releases/download/v2.0/rcmalli_vggface_tf_notop_resnet50.h5",
-                ),
+        part_of(
+            "embedder",
+            "vggface2-resnet50",
+            ModelFile(
+                name="rcmalli_vggface_tf_notop_resnet50.h5",
+                licence="non-commercial research",
+                origin=f'{_KERAS_VGGFACE} (code MIT; "Original models can be used for non-commercial research '
+                'purposes"), converted from https://github.com/ox-vgg/vgg_face2',
+                url=f"{_KERAS_VGGFACE}/releases/download/v2.0/rcmalli_vggface_tf_notop_resnet50.h5",
             ),
-            training_data=_VGGFACE2,
+            _VGGFACE2,
             commercial_use=False,
         ),
     ),
-    optional=(LIVENESS, POSE, AGE_GENDER),
+    optional=ATTRIBUTES,
     template=_VGGFACE2_TEMPLATE,
     input=InputContract(colours="bgr", mean=(91.4953, 103.8827, 131.0912)),
     preprocessing="plain-chip bgr vggface2",

@@ -4,7 +4,7 @@ import numpy as np
 
 from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
 from visavis.core.geometry import ChipTemplate
-from visavis.models.catalogue.shared import AGE_GENDER, LIVENESS, POSE, YUNET, zoo_files
+from visavis.models.catalogue.shared import ATTRIBUTES, YUNET, zoo_files
 from visavis.models.packs import InputContract, Pack, Part, QualityLimits
 
 _SIDE = 128
@@ -34,7 +34,7 @@ OPEN = Pack(
             training_data="not published by Intel",
         ),
     ),
-    optional=(LIVENESS, POSE, AGE_GENDER),
+    optional=ATTRIBUTES,
     template=ChipTemplate(side=_SIDE, points=(np.array(_POINTS) * _SIDE).astype(np.float32), sampling="plain"),
     input=InputContract(colours="bgr"),
     preprocessing="plain-chip bgr",

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from visavis.core.geometry import ChipTemplate
-from visavis.models.packs import InputContract, ModelFile, Part
+from visavis.models.packs import Head, InputContract, ModelFile, Part, Role
 
 _ZOO = "https://storage.openvinotoolkit.org/repositories/open_model_zoo/2023.0/models_bin/1"
 _ZOO_PAGE = "https://github.com/openvinotoolkit/open_model_zoo"
@@ -36,22 +36,27 @@ def zoo_files(model: str, xml: tuple[int, str | None], weights: tuple[int, str |
     )
 
 
-YUNET = Part(
-    role="detector",
-    head="yunet",
-    files=(
-        ModelFile(
-            name="face_detection_yunet_2023mar.onnx",
-            licence="MIT",
-            origin="https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet",
-            size=232_589,
-            sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
-            url="https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
-        ),
+def part_of(role: Role, head: Head, file: ModelFile, training_data: str, *, commercial_use: bool = True) -> Part:
+    """Return a part of one file."""
+    return Part(role=role, head=head, files=(file,), training_data=training_data, commercial_use=commercial_use)
+
+
+YUNET = part_of(
+    "detector",
+    "yunet",
+    ModelFile(
+        name="face_detection_yunet_2023mar.onnx",
+        licence="MIT",
+        origin="https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet",
+        size=232_589,
+        sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+        url="https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
     ),
     training_data="WIDER FACE, whose photos were released for research",
 )
 
+_MINIFASNET_V2 = "a5eb02e1843f19b5386b953cc4c9f011c3f985d0ee2bb9819eea9a142099bec0"
+_MINIFASNET_V1SE = "84ee1d37d96894d5e82de5a57df044ef80a58be2b218b5ed7cdfd875ec2f5990"
 LIVENESS = Part(
     role="liveness",
     head="minifasnet",
@@ -65,16 +70,8 @@ LIVENESS = Part(
             url=f"{_SILENT_FACE}/raw/master/resources/anti_spoof_models/{name}",
         )
         for name, size, sha256 in (
-            (
-                "2.7_80x80_MiniFASNetV2.pth",
-                1_849_453,
-                "a5eb02e1843f19b5386b953cc4c9f011c3f985d0ee2bb9819eea9a142099bec0",
-            ),
-            (
-                "4_0_0_80x80_MiniFASNetV1SE.pth",
-                1_856_130,
-                "84ee1d37d96894d5e82de5a57df044ef80a58be2b218b5ed7cdfd875ec2f5990",
-            ),
+            ("2.7_80x80_MiniFASNetV2.pth", 1_849_453, _MINIFASNET_V2),
+            ("4_0_0_80x80_MiniFASNetV1SE.pth", 1_856_130, _MINIFASNET_V1SE),
         )
     ),
     training_data="not published by Minivision",
@@ -103,3 +100,4 @@ AGE_GENDER = Part(
     files=tuple(replace(f, sha384=sha384) for f, sha384 in zip(_AGE_GENDER_FILES, _AGE_GENDER_SHA384, strict=True)),
     training_data="not published by Intel; people from 18 to 75",
 )
+ATTRIBUTES = (LIVENESS, POSE, AGE_GENDER)

@@ -52,11 +52,7 @@ _USES = {
 
 
 def keras_graph(network: Network, data: bytes) -> bytes:
-    """Return the ONNX graph ``images (N, C, H, W) float32 -> embeddings (N, D) float32``.
-
-    Args:
-        network: that ends in one number per channel.
-        data: the file of its weights; see ``visavis.models.keras.weights``.
+    """Return the ONNX graph ``images (N, C, H, W) float32 -> embeddings (N, D) float32``, with a file's weights.
 
     Raises:
         ModelCorrupt: the file is damaged, or holds another network's weights.
@@ -70,11 +66,8 @@ def keras_graph(network: Network, data: bytes) -> bytes:
 
 def keras_shapes(network: Network, layer: Layer) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a layer's weights by use, as Keras keeps them."""
-
-    def turned(shape: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(shape[axis] for axis in np.argsort(_AXES[len(shape)]))
-
-    return {use: turned(shape) for use, shape in network.weights_of(layer).items()}
+    shapes = network.weights_of(layer)
+    return {use: tuple(shape[axis] for axis in np.argsort(_AXES[len(shape)])) for use, shape in shapes.items()}
 
 
 def keras_order(network: Network) -> list[Layer]:

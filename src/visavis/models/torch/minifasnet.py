@@ -25,11 +25,7 @@ _NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "movi
 
 
 def liveness_graph(state_dicts: Sequence[bytes], side: int) -> bytes:
-    """Return the graph ``crops (N, K, side, side, 3) uint8 RGB -> logits (N, K, 3) float32`` of K networks.
-
-    Args:
-        state_dicts: of each network, as PyTorch saves it.
-        side: of the square crops, in pixels.
+    """Return the graph ``crops (N, K, side, side, 3) uint8 RGB -> logits (N, K, 3) float32`` of K state dicts.
 
     Raises:
         ModelCorrupt: one is no such network.
