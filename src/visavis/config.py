@@ -44,8 +44,7 @@ class Settings:
     runtime: Annotated[Runtime, Option("What runs the networks, or onnxruntime.", metavar="NAME")] = "openvino"
     precision: Annotated[Precision, Option("auto or f32.", metavar="NAME")] = "auto"
     threads: Annotated[
-        int | None,
-        Option("Threads that an inference may use.", unset="1", metavar="N", at_least=1, at_most=1024),
+        int | None, Option("Threads that an inference may use.", unset="1", metavar="N", at_least=1, at_most=1024)
     ] = None
     workers: Annotated[
         int | None,

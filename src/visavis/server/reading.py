@@ -126,9 +126,7 @@ class Image(Strict):
 
     base64: Annotated[str, Option("An encoded image in base64, or a data URI.")] = ""
     url: Annotated[
-        str,
-        Option("Where to fetch an encoded image, by http or https.", at_most=MAX_URL_LENGTH),
-        Field(min_length=1),
+        str, Option("Where to fetch an encoded image, by http or https.", at_most=MAX_URL_LENGTH), Field(min_length=1)
     ] = ""
     array: Annotated[Any, AfterValidator(check_array)] = None
     _data: bytes | InputError | None = PrivateAttr(None)  # of a file, or what was fetched

@@ -197,10 +197,7 @@ _Embeddings = Annotated[
     Any,
     AfterValidator(_vectors),
     Option("As many numbers each as the gallery's space has dimensions."),
-    Field(
-        default=None,
-        json_schema_extra=_schema(type="array", items=_VECTOR, minItems=1, maxItems=MOST_EMBEDDINGS),
-    ),
+    Field(default=None, json_schema_extra=_schema(type="array", items=_VECTOR, minItems=1, maxItems=MOST_EMBEDDINGS)),
 ]
 
 
