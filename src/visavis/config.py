@@ -170,7 +170,6 @@ VARIABLES = frozenset(f"{PREFIX}{setting.name.upper()}" for setting in fields(Se
 
 
 def _meant(unknown: Sequence[str]) -> str:
-    """Return the question whether those settings were meant that are called almost the same, if there are any."""
     names = [setting.name.upper() for setting in fields(Settings)]
     bare = (name.removeprefix(PREFIX) for name in unknown)  # which is all that tells them apart
     close = dict.fromkeys(PREFIX + near for name in bare for near in get_close_matches(name, names, 1, _CLOSE))

@@ -32,13 +32,7 @@ def thumbnail(chip: UInt8Array) -> bytes:
 
 
 def write_contact_sheet(groups: Groups, images: int, stream: TextIO) -> None:
-    """Write a page of groups with thumbnails, one section each, the largest first, and then of who is in none.
-
-    Args:
-        groups: what to show.
-        images: how many were looked at.
-        stream: for the page.
-    """
+    """Write a page of groups, of so many images, with thumbnails, the largest group first, then of who is in none."""
     head, tail = files("visavis.cli").joinpath("groups.html").read_text(encoding="utf-8").split("</body>")
     faces = sum(map(len, groups.people)) + len(groups.ungrouped) + len(groups.left_out)
     stream.write(f"{head}<h1>{counted(len(groups.people), 'group')} of faces</h1>\n")
@@ -57,18 +51,15 @@ def _section(title: str, faces: Sequence[GroupedFace]) -> Iterator[str]:
     images = len({face.file for face in faces})
     yield f"<section>\n<h2>{title} <small>{counted(len(faces), 'face')} in {counted(images, 'image')}</small></h2>\n"
     yield '<div class="faces">\n'
-    yield from map(_figure, faces[:_MOST_SHOWN])
+    for face in faces[:_MOST_SHOWN]:
+        label = html.escape(printable(face.label))
+        data = base64.b64encode(face.thumbnail).decode()
+        image = f'<img src="data:image/jpeg;base64,{data}" alt="a face in {label}" loading="lazy">'
+        yield f"<figure>{image}<figcaption><bdi>{label}</bdi></figcaption></figure>\n"
     yield "</div>\n"
     if len(faces) > _MOST_SHOWN:
         yield f"<p>and {len(faces) - _MOST_SHOWN:,} more</p>\n"
     yield "</section>\n"
-
-
-def _figure(face: GroupedFace) -> str:
-    label = html.escape(printable(face.label))
-    data = base64.b64encode(face.thumbnail).decode()
-    image = f'<img src="data:image/jpeg;base64,{data}" alt="a face in {label}" loading="lazy">'
-    return f"<figure>{image}<figcaption><bdi>{label}</bdi></figcaption></figure>\n"
 
 
 _FacesOrError: TypeAlias = tuple[Face, ...] | VisavisError
@@ -119,18 +110,10 @@ def drawer(
 
 
 def _draw_image(source: ImageFile, faces: Iterable[Face], target: Path, limits: ImageLimits) -> None:
+    """Write a copy with a box around each face and a dot on each landmark."""
     if not isinstance(source.image, str):
         source.image.seek(0)
-    picture = _draw_faces(read_image(source.image, limits=limits).pixels, faces)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    form = _FORMATS[target.suffix.lower()]
-    with replacing(target, private=True) as file:
-        picture.save(file, form, **_SAVE_OPTIONS.get(form, {}))
-
-
-def _draw_faces(pixels: UInt8Array, faces: Iterable[Face]) -> PIL.Image.Image:
-    """Return a copy with a box around each face and a dot on each landmark."""
-    picture = PIL.Image.fromarray(pixels)
+    picture = PIL.Image.fromarray(read_image(source.image, limits=limits).pixels)
     canvas = PIL.ImageDraw.Draw(picture)
     width = max(2, round(max(picture.size) / _LINES_PER_SIDE))
     radius = 0.7 * width
@@ -138,7 +121,10 @@ def _draw_faces(pixels: UInt8Array, faces: Iterable[Face]) -> PIL.Image.Image:
         canvas.rectangle([round(edge) for edge in face.box_xyxy.tolist()], outline=_BOX_RGB, width=width)
         for x, y in face.landmarks.tolist():
             canvas.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_LANDMARK_RGB)
-    return picture
+    target.parent.mkdir(parents=True, exist_ok=True)
+    form = _FORMATS[target.suffix.lower()]
+    with replacing(target, private=True) as file:
+        picture.save(file, form, **_SAVE_OPTIONS.get(form, {}))
 
 
 def _distinct(path: Path, taken: dict[str, "count[int]"]) -> Path:

@@ -83,10 +83,8 @@ def open_image(path: str, max_bytes: int) -> str | IO[bytes]:
 def find_sources(paths: Sequence[str], max_bytes: int, *, except_in: Path | None = None) -> list[ImageFile]:
     """Return the files named, and the images in the folders named: in order, those of a folder sorted.
 
-    Args:
-        paths: files, folders and "-".
-        max_bytes: of standard input; one more is read, to tell that there is more.
-        except_in: a folder passed over where it lies in another: the one that drawings go to.
+    Of standard input, "-", a byte more than allowed is read. The folder that drawings go to, ``except_in``, is passed
+    over where it lies in another.
     """
     check_paths(paths)
     sources: list[ImageFile] = []

@@ -80,7 +80,6 @@ def follow(
 
 
 def _write_text(results: Iterable[Result], stream: TextIO, layout: Layout) -> None:
-    """Write a line for each image and an indented one for each of its faces."""
     for result in results:
         outcome = counted(len(result.faces), "face") if result.error is None else f"failed, {result.error.code}"
         lines = [f"{printable(result.file)}: {outcome}", *(f"  {layout.line(face)}" for face in result.faces)]
@@ -95,7 +94,6 @@ def _write_json_lines(results: Iterable[Result], stream: TextIO, _layout: Layout
 
 
 def _write_json(results: Iterable[Result], stream: TextIO, _layout: Layout) -> None:
-    """Write one array, each object on a line of its own."""
     separator = "[\n"
     for result in results:
         stream.write(separator + result.to_json())
@@ -104,7 +102,6 @@ def _write_json(results: Iterable[Result], stream: TextIO, _layout: Layout) -> N
 
 
 def _write_csv(results: Iterable[Result], stream: TextIO, layout: Layout) -> None:
-    """Write a row for each face, and one with the error's code for each image that failed."""
     columns = ["file", "error", "face", "left", "top", "right", "bottom", "score", *layout.columns]
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
@@ -219,7 +216,6 @@ class FaceLayout:
         return arrays
 
     def _paths(self) -> Mapping[str, str]:
-        """Return where a face holds what fills each further column."""
         paths = dict(_QUALITY) if self.quality else {}
         for attribute in self.attributes:
             paths |= {name: f"attributes.{path}" for name, path in _ATTRIBUTES[attribute].items()}

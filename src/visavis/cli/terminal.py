@@ -76,19 +76,17 @@ def reporting(*, quiet: bool, verbose: bool) -> Iterator[None]:
         except Exception as error:  # noqa: BLE001  # whatever it is, the user gets a line that helps
             if verbose:
                 traceback.print_exc()
-            say(f"visavis: {_description(error, verbose=verbose)}")
+            if isinstance(error, VisavisError):
+                described = str(error)
+            elif isinstance(error, OSError) and error.strerror:
+                described = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+            else:
+                described = f"unexpected {type(error).__name__}: {error}"
+                described += "" if verbose else " (--verbose shows where)"
+            say(f"visavis: {described}")
             if isinstance(error, OSError) and error.filename is None:
                 _abandon_output()
             raise typer.Exit(_FAILED) from None
-
-
-def _description(error: Exception, *, verbose: bool) -> str:
-    if isinstance(error, VisavisError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    hint = "" if verbose else " (--verbose shows where)"
-    return f"unexpected {type(error).__name__}: {error}{hint}"
 
 
 def _abandon_output() -> None:
@@ -98,15 +96,12 @@ def _abandon_output() -> None:
 
 
 class _PlainLines(logging.Handler):
-    """Log records as lines on standard error."""
-
     def emit(self, record: logging.LogRecord) -> None:
         say(record.getMessage())
 
 
 @contextmanager
 def _handled(name: str, handler: logging.Handler, level: int) -> Iterator[None]:
-    """Hand what is logged to a handler while the block runs."""
     logger = logging.getLogger(name)
     level_before = logger.level
     logger.addHandler(handler)
@@ -124,11 +119,9 @@ def _bars_wanted() -> bool:
 
 @contextmanager
 def progress_bar(total: int | Callable[[], int], *, unless: bool = False) -> Iterator[Callable[[], None]]:
-    """Show a bar on a terminal while the block runs, and give the function that advances it by one.
+    """Show a bar on a terminal while the block runs, ``unless`` results go there, and give what advances it by one.
 
-    Args:
-        total: how far it goes, or what computes that where there is a bar.
-        unless: whether to do without, as where results go to the same terminal.
+    The total may be what computes it where there is a bar.
     """
     if unless or not _bars_wanted():
         yield lambda: None

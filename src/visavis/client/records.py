@@ -25,16 +25,7 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedSample:
-    """One enrolled face, as the server tells of it: ``Sample`` without its embedding.
-
-    Attributes:
-        id: a number that its store never gives twice.
-        subject: whose face it is: the subject's ID.
-        quality: of the image it was enrolled from, or None where an embedding was enrolled.
-        source: a label of where it came from, or None.
-        picture: what is stored of the image: "chips", "images" or "nothing".
-        created_at: in UTC.
-    """
+    """One enrolled face, as the server tells of it: ``Sample`` without its embedding, whose members these are."""
 
     id: int
     subject: str

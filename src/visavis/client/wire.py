@@ -102,21 +102,13 @@ def reason_of(error: httpx.RequestError) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A part of a call: an encoded image, the URL of one, or a line of a bulk call.
+    """A part of a call: an encoded image, the URL of one, or a line of a bulk call."""
 
-    Attributes:
-        name: what messages call its image; without the query of a URL, which may be nobody's business.
-        data: the image, or the JSON of the line.
-        url: in place of the data, or empty.
-        has_image: whether there is an image in it.
-        has_face: whether it asks for an enrolment; of a line that does not, the server says nothing.
-    """
-
-    name: str = ""
-    data: bytes = field(default=b"", repr=False)
-    url: str = field(default="", repr=False)
+    name: str = ""  # what messages call its image; without the query of a URL, which may be nobody's business
+    data: bytes = field(default=b"", repr=False)  # the image, or the JSON of the line
+    url: str = field(default="", repr=False)  # in place of the data
     has_image: bool = True
-    has_face: bool = True
+    has_face: bool = True  # whether it asks for an enrolment; of a line that does not, the server says nothing
 
     @property
     def json(self) -> dict[str, str]:
@@ -125,11 +117,9 @@ class Sent:
 
 
 def load(source: ImageSource) -> Sent | InputError:
-    """Return what is sent for an image, or why there is nothing to send.
+    """Return what is sent for an image, or a string that begins with http:// or https://; or why there is nothing.
 
-    Args:
-        source: as in the library, or a string that begins with http:// or https://. Files and encoded bytes are sent as
-            they are; arrays and Pillow images as PNG, upright and in RGB.
+    Files and encoded bytes are sent as they are; arrays and Pillow images as PNG, upright and in RGB.
     """
     try:
         if isinstance(source, str) and re.match("https?://", source, re.IGNORECASE):

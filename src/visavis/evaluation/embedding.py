@@ -167,8 +167,6 @@ def embed_photos(embedder: PhotoEmbedder, photos: Sequence[Photo]) -> EmbeddedPh
 
 
 class _Content(io.BytesIO):
-    """An image file, as it was when its hash was made."""
-
     def __init__(self, content: bytes, name: str) -> None:
         super().__init__(content)
         self.name = name

@@ -93,7 +93,6 @@ def _rates(comparisons: Comparisons, threshold: float, drawn: Replicates) -> Pai
 
 
 def _asked(fmr: float, found: Estimate, pairs_of_people: int) -> results.AskedFmr:
-    """Return how a false match rate that was found compares with the one that was asked for."""
     if found.low > fmr:
         return results.AskedFmr(fmr, "higher")
     if not metrics.supports(pairs_of_people, fmr):
@@ -120,7 +119,6 @@ def _folds(comparisons: Comparisons) -> results.Folds | None:
 def _groups(
     comparisons: Comparisons, embedded: EmbeddedPhotos, grouping: Grouping, threshold: float, seed: int
 ) -> tuple[GroupRates, ...]:
-    """Return a row for each group, and one for strangers of different groups."""
     groups = grouping.of_photos[comparisons.photos]
 
     def row(name: str, counts: tuple[int, int], chosen: metrics.Bools) -> GroupRates:

@@ -388,7 +388,6 @@ def _drawn(total: int, count: int, rng: np.random.Generator) -> Indices:
 
 
 def _decoded(numbers: Indices, counts: Indices, starts: Indices) -> Indices:
-    """Return the pairs (N, 2) with these numbers, each photo having ``counts`` partners, from ``starts`` on."""
     ends = np.cumsum(counts)
     first = np.searchsorted(ends, numbers, side="right")
     return np.stack([first, starts[first] + numbers - (ends - counts)[first]], axis=1)

@@ -172,8 +172,6 @@ class Histogram(Record):
 
 
 class _Evaluation(Record):
-    """Base of both evaluations."""
-
     __slots__ = ()
     kind: ClassVar[str]
 

@@ -202,7 +202,6 @@ def _at_fpir(drawn: SearchReplicates, fpir: float, margin: float) -> results.AtF
 
 
 def _curve(answers: ProbeResults, margin: float) -> Curve | None:
-    """Return FPIR and FNIR over the threshold."""
     if answers.mated.all():
         return None
     scores = answers.scores(margin)

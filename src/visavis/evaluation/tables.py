@@ -139,7 +139,6 @@ def _search_tables(evaluation: SearchEvaluation) -> Iterable[Table]:
 
 
 def _decisions(title: str, columns: tuple[str, ...], rates: _Rates, remarks: list[str]) -> Table:
-    """Return a table of rates, those that were compared, and where something is missing, those of all."""
     rows = tuple((name, *map(share_with_interval, values[: len(columns)])) for name, *values in rates)
     return Table(title, ("", *columns), rows, " ".join(remarks))
 
@@ -200,5 +199,4 @@ def _rate(value: float) -> str:
 
 
 def _needed(rate: float) -> str:
-    """Return in words how many trials show a rate."""
     return f"{math.ceil(RULE_OF_THREE / rate - 1e-6):,} or more"

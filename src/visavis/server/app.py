@@ -63,11 +63,7 @@ _TAGS = [
 
 
 def create_app(settings: Settings, recognizer: Recognizer | None = None) -> FastAPI:
-    """Return the application.
-
-    Args:
-        settings: of the server.
-        recognizer: in place of the one that the settings describe, which is loaded at startup.
+    """Return the application; without a recognizer, the one that the settings describe is loaded at startup.
 
     Raises:
         InvalidOption: a setting is out of its range.
@@ -150,9 +146,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
                 await anyio.to_thread.run_sync(pool.close)
 
 
-_CORS_HEADERS = ("Authorization", "Content-Type", "X-API-Key", "X-Request-Id")
-
-
 class _NativeCors:
     """CORS for the native API; the old services have their own."""
 
@@ -162,18 +155,19 @@ class _NativeCors:
             app,
             allow_origins=origins,
             allow_methods=("GET", "POST", "PATCH", "DELETE"),
-            allow_headers=(*_CORS_HEADERS, "If-Match", "If-None-Match", "Idempotency-Key"),
+            allow_headers=(
+                *("Authorization", "Content-Type", "X-API-Key", "X-Request-Id"),
+                *("If-Match", "If-None-Match", "Idempotency-Key"),
+            ),
             expose_headers=("ETag", "Location", "Retry-After", "X-Request-Id"),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application."""
         native = scope["type"] == "http" and scope["path"].startswith("/v1/")
         await (self._cors if native else self._app)(scope, receive, send)
 
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
-    """Let every exception end in a problem."""
     response = _problem(request, error).to_response()
     response.headers.update(getattr(request.state, "answer_headers", {}))
     return response

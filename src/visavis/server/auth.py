@@ -45,13 +45,7 @@ class RateLimiter:
     """Counts the calls of each caller; thread-safe. Each process counts for itself."""
 
     def __init__(self, rate: Rate, *, clock: Callable[[], float] = time.monotonic, most_callers: int = 100_000) -> None:
-        """Begin with every bucket full.
-
-        Args:
-            rate: for each caller.
-            clock: in seconds, never going back.
-            most_callers: how many are remembered; of more than that, those who have been quiet longest are forgotten.
-        """
+        """Begin with every bucket full. Of more than ``most_callers``, who have been quiet longest are forgotten."""
         self._rate = rate
         self._interval_s = rate.period_s / rate.count
         self._clock = clock
@@ -67,20 +61,16 @@ class RateLimiter:
         """Count a call, if it is allowed, and return 0; else return the seconds after which it will be."""
         with self._lock:
             now = self._clock()
-            self._forget(now)
+            while self._full_at:  # drop, from those who have been quiet longest on, full buckets and what is too many
+                quietest = next(iter(self._full_at))
+                if self._full_at[quietest] > now and len(self._full_at) < self._most_callers:
+                    break
+                del self._full_at[quietest]
             full_at = max(self._full_at.pop(caller, now), now)
             wait_s = full_at + self._interval_s - now - self._rate.period_s
             allowed = wait_s <= self._interval_s * 1e-6  # what rounding adds
             self._full_at[caller] = full_at + self._interval_s if allowed else full_at
             return 0.0 if allowed else wait_s
-
-    def _forget(self, now: float) -> None:
-        """Drop, from those who have been quiet longest on, buckets that are full, and what is too many."""
-        while self._full_at:
-            caller = next(iter(self._full_at))
-            if self._full_at[caller] > now and len(self._full_at) < self._most_callers:
-                return
-            del self._full_at[caller]
 
 
 def caller_at(address: str) -> str:
@@ -107,9 +97,7 @@ def require(scope: Scope, *, everywhere: bool = False) -> Callable[..., Awaitabl
     others is the route's affair. Whether a gallery exists makes no difference here. Calls are counted by key, and by
     the caller's address where there is no valid one: so guessing keys is limited too.
 
-    Args:
-        scope: that is needed.
-        everywhere: whether the route is about all galleries, so that a key limited to some will not do.
+    Where the route is about all galleries, ``everywhere``, a key limited to some will not do.
     """
 
     async def check(

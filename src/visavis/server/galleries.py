@@ -87,8 +87,7 @@ async def keep_expiring(galleries: Galleries, count: Callable[[int], None], ever
 
 
 def _key(settings: Settings) -> bytes | None:
-    name, path = "GALLERY_KEY", settings.gallery_key_file
-    text = settings.gallery_key
+    name, text, path = "GALLERY_KEY", settings.gallery_key, settings.gallery_key_file
     try:
         if path is not None:
             name = "GALLERY_KEY_FILE"

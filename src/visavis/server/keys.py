@@ -48,23 +48,14 @@ _OTHERS = 0o077
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """What is known about a key; the key itself is known to its owner alone.
+    """What is known about a key; the key itself is known to its owner alone. Times are in UTC."""
 
-    Attributes:
-        id: the part of the key that is no secret.
-        name: what people call it.
-        scope: what it allows.
-        created_at: in UTC.
-        revoked_at: in UTC; None while it is valid.
-        galleries: the only ones that it may touch; none here means all there are.
-    """
-
-    id: str
+    id: str  # the part of the key that is no secret
     name: str
     scope: Scope
     created_at: datetime
-    revoked_at: datetime | None = None
-    galleries: tuple[str, ...] = ()
+    revoked_at: datetime | None = None  # None while it is valid
+    galleries: tuple[str, ...] = ()  # the only ones that it may touch; none here means all there are
 
     def allows(self, scope: Scope) -> bool:
         """Tell whether the key's scope is at least this one."""
@@ -88,11 +79,7 @@ class KeyStore:
     """
 
     def __init__(self, path: Path, bootstrap: Iterable[tuple[Scope, str]] = ()) -> None:
-        """Describe a store; nothing is opened before it is needed.
-
-        Args:
-            path: the file, which need not exist.
-            bootstrap: further keys, kept in memory: pairs of a scope and a secret.
+        """Describe a store; nothing is opened before it is needed. Bootstrap keys, scope and secret, stay in memory.
 
         Raises:
             InvalidOption: a bootstrap key has an unknown scope, or is too short to be a secret.
@@ -220,7 +207,6 @@ def _record(row: tuple[Any, ...]) -> KeyRecord:
 
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
-    """Raise what goes wrong with the file as an error of ours."""
     try:
         yield
     except (sqlite3.Error, OSError, SetupError) as error:

@@ -48,7 +48,6 @@ class BodyLimits:
         received, complete = 0, False
 
         async def limited() -> Message:
-            """Return the next message of a request; also whether the client has left."""
             nonlocal received, complete
             if complete:
                 return await receive()
@@ -207,14 +206,11 @@ def _config(app: FastAPI | str, settings: Settings) -> TimedConfig:
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, and when it no longer is."""
-
     def __init__(self, config: uvicorn.Config, when_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._when_ready = when_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Load the application, begin to accept connections, and say so."""
         await super().startup(sockets)
         if self.started:
             self._when_ready()

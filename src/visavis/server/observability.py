@@ -70,12 +70,10 @@ class Metrics:
         self._seconds.labels(route).observe(seconds)
 
     def count(self, route: str, counts: Mapping[str, Any]) -> None:
-        """Count what an answer of a route is about.
+        """Count what an answer of a route, called by its path, is about.
 
-        Args:
-            route: its path.
-            counts: images processed, faces found, samples enrolled and forgotten; outcomes of identifications:
-                "matched", or why a face is nobody.
+        These are images processed, faces found, samples enrolled and forgotten; and outcomes of identifications:
+        "matched", or why a face is nobody.
         """
         if "images" in counts:
             self._images.labels(route).inc(counts["images"])
@@ -148,8 +146,6 @@ class Observed:
 
 
 class _JsonLines(logging.Formatter):
-    """A JSON object for each record."""
-
     def format(self, record: logging.LogRecord) -> str:
         entry = {
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
@@ -164,8 +160,6 @@ class _JsonLines(logging.Formatter):
 
 
 class _TextLines(logging.Formatter):
-    """The same for people."""
-
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds")
         facts = " ".join(f"{name}={value}" for name, value in _facts(record).items())

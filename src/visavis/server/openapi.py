@@ -136,7 +136,6 @@ def _operations(document: Mapping[str, Any], routes: Iterable[object]) -> Iterat
 
 
 def _request_body(model: type[Request]) -> dict[str, Any]:
-    """Describe a body that is JSON, or also a form."""
     content: dict[str, Any] = {"application/json": {"schema": {"$ref": _REF.format(model=model.__name__)}}}
     if model.example is not None:
         content["application/json"]["example"] = model.example
@@ -147,7 +146,6 @@ def _request_body(model: type[Request]) -> dict[str, Any]:
 
 
 def _problem_answers(path: str, operation: dict[str, Any]) -> dict[str, Any]:
-    """Return the error answers of an operation."""
     of_galleries = path.startswith(("/v1/galleries", "/v1/log"))
     codes = [
         *(_FOR_KEYS if "security" in operation else ()),

@@ -164,21 +164,13 @@ def until_gone(receive: Receive) -> Gone:
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[_Value]):
-    """What a route answers where a record alone is not all.
+    """What a route answers where a record alone is not all."""
 
-    Attributes:
-        value: a record, or what one becomes; bytes as they are; or None.
-        counts: what it is about, as ``Metrics.count`` takes it.
-        status: of HTTP, in place of the route's.
-        headers: besides those that every answer has.
-        media_type: of the value; None where there is none.
-    """
-
-    value: _Value | Mapping[str, Any] | None
-    counts: Mapping[str, Any] = field(default_factory=dict)
-    status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    media_type: str | None = "application/json"
+    value: _Value | Mapping[str, Any] | None  # a record, or what one becomes; bytes as they are; or None
+    counts: Mapping[str, Any] = field(default_factory=dict)  # as ``Metrics.count`` takes them
+    status: int | None = None  # in place of the route's
+    headers: Mapping[str, str] = field(default_factory=dict)  # besides those that every answer has
+    media_type: str | None = "application/json"  # None where there is no value
 
 
 def to_json(value: object) -> bytes:
@@ -241,7 +233,6 @@ def _is_body(parameter: inspect.Parameter) -> bool:
 
 
 def _respond(request: Request, found: Record | Answer[Any]) -> Response:
-    """Return what is sent, and count it."""
     answer = found if isinstance(found, Answer) else Answer(found)
     route, value = request.scope["route"], answer.value
     request.app.state.metrics.count(route.path, answer.counts)

@@ -146,16 +146,7 @@ class Failed(Record):
 
 
 class Problem(Exception):
-    """Ends a request with an error answer.
-
-    Attributes:
-        code: stable, a key of the table.
-        detail: for people: what to mend.
-        field: the offending part of the request.
-        errors: several of them.
-        headers: of the answer.
-        status: in place of the table's.
-    """
+    """Ends a request with an error answer: see ``ProblemDetails``. A status stands in place of the table's."""
 
     def __init__(  # noqa: PLR0913  # a record of independent parts
         self,
@@ -197,21 +188,15 @@ class Problem(Exception):
 
 def invalid(found: Sequence[Any], status: int | None = None) -> Problem:
     """Return the problem that pydantic's errors are: where and why, without the values."""
-    errors = [FieldError(field=_place(error["loc"]), message=_message(error)) for error in found[:_MOST_ERRORS]]
+    errors = []
+    for path, text in ((error["loc"], str(error["msg"])) for error in found[:_MOST_ERRORS]):
+        # FastAPI puts the part of the request before; and the field's name is told beside the message.
+        place = path[1:] if path[:1] in (("query",), ("path",), ("header",)) else path
+        message = text.removeprefix("Value error, ").removeprefix(f"{path[-1] if path else ''} ")
+        errors.append(FieldError(field=".".join(map(str, place)), message=message))
     first = errors[0]
     detail = f"{first.field}: {first.message}" if first.field else first.message
     return Problem("invalid_request", detail, field=first.field or None, errors=errors, status=status)
-
-
-def _place(path: Sequence[int | str]) -> str:
-    """Return where an error is; FastAPI puts the part of the request before."""
-    return ".".join(map(str, path[1:] if path[:1] in (("query",), ("path",), ("header",)) else path))
-
-
-def _message(error: Mapping[str, Any]) -> str:
-    """Return what is wrong, without the field's name, which is told beside it."""
-    name = str(error["loc"][-1]) if error["loc"] else ""
-    return str(error["msg"]).removeprefix("Value error, ").removeprefix(f"{name} ")
 
 
 def from_library(error: errors.VisavisError, field: str | None = None) -> Problem:
@@ -227,7 +212,9 @@ def from_library(error: errors.VisavisError, field: str | None = None) -> Proble
         _log.error("the server is not set up correctly", exc_info=error)
     status = LIBRARY[type(error)].status
     if status < _FAULT:
-        return Problem(error.code, _detail(error), field=field)
+        damaged = isinstance(error, errors.ImageCorrupt)  # what a decoder said is nobody's business
+        detail = "the image is damaged, cut off or of an unusual kind" if damaged else _SOURCE.sub("", str(error))
+        return Problem(error.code, detail, field=field)
     detail, headers = _SAYABLE.get(type(error), (INTERNAL_DETAIL, {}))
     return Problem(error.code, detail, field=field, headers=headers)
 
@@ -237,10 +224,3 @@ def failed(error: errors.VisavisError, field: str) -> Failed:
     if not isinstance(error, errors.InputError | errors.StateError):
         raise error
     return Failed(error=from_library(error, field).details)
-
-
-def _detail(error: errors.VisavisError) -> str:
-    """Return the library's message, without what it calls the image and what a decoder said."""
-    if isinstance(error, errors.ImageCorrupt):
-        return "the image is damaged, cut off or of an unusual kind"
-    return _SOURCE.sub("", str(error))

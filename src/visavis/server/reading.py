@@ -108,7 +108,6 @@ class Strict(BaseModel):
 
 
 def _one_of(schema: dict[str, Any]) -> None:
-    """Say in JSON schema that an image has exactly one of its members."""
     properties = schema.pop("properties")
     schema.pop("additionalProperties")
     schema.pop("type")
@@ -252,7 +251,6 @@ _Texts: TypeAlias = Mapping[str, tuple[frozenset[str], Mapping[str, Any]]]
 
 @cache
 def _files(model: type[Request]) -> Mapping[str, bool]:
-    """Return the members that are images, and whether each is a list of them."""
     kinds = {name: field.annotation for name, field in model.model_fields.items()}
     return {name: kind is not Image for name, kind in kinds.items() if kind in (Image, list[Image])}
 
@@ -274,7 +272,6 @@ def _texts(model: type[Request]) -> _Texts:
 
 
 def _read_form(model: type[Request], body: Body, max_images: int) -> dict[str, Any]:
-    """Return what JSON would hold, with the files as images."""
     files = _files(model)
     most = max_images if True in files.values() else len(files)
     images, texts = _parts(body, files, most)
@@ -288,7 +285,6 @@ def _read_form(model: type[Request], body: Body, max_images: int) -> dict[str, A
 
 
 def _typed(name: str, text: str, kinds: frozenset[str]) -> object:
-    """Turn a form's text into what JSON would hold."""
     if kinds & {"number", "integer"}:
         with suppress(ValueError):
             number = float(text)

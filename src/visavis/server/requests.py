@@ -49,10 +49,6 @@ def _rate(value: object) -> float | None:
         raise ValueError(f"must be a rate between 0 and 1, or one of {', '.join(NAMED_RATES)}") from None
 
 
-def _smallest(value: float | None) -> float | None:
-    return None if value is None else check_min_face(value)
-
-
 def _moment(value: object) -> object:
     """Let pass what RFC 3339 writes: pydantic reads more."""
     if value is None or (isinstance(value, str) and _MOMENT.fullmatch(value)):
@@ -91,7 +87,9 @@ _IMAGE = {"base64": "/9j/4AAQSkZJRgABAQAAAQABAAD/..."}
 # Options that are checked, or described, better than by their type. A union would have an error for each kind.
 _OPTIONS: Mapping[str, Any] = {
     "min_face": Annotated[
-        float | None, AfterValidator(_smallest), Field(json_schema_extra=_schema(_FRACTION, _PIXELS))
+        float | None,
+        AfterValidator(lambda value: None if value is None else check_min_face(value)),
+        Field(json_schema_extra=_schema(_FRACTION, _PIXELS)),
     ],
     "fmr": Annotated[Any, AfterValidator(_rate), Field(json_schema_extra=_schema(_FRACTION, _RATES))],
     "attributes": Annotated[list[Attribute], Field(max_length=len(get_args(Attribute)))],
@@ -219,7 +217,6 @@ class _Either(WithOptions, Request):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Say the same in JSON schema."""
         reference = handler(schema)
         described = handler.resolve_ref_schema(reference)
         described["oneOf"] = [{"required": [way]} for way in cls.ways]

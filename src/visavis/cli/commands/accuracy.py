@@ -254,7 +254,6 @@ def _keep(measured: Measured, found: Calibrated, pack: Pack, folder: Path) -> No
 
 
 def _plain(found: Calibrated, provenance: str) -> dict[str, Any]:
-    """Return plain Python values, ready for JSON."""
     names = {rate: name for name, rate in decide.NAMED_RATES.items()}
     return {
         "provenance": provenance,
@@ -276,8 +275,6 @@ def _plain(found: Calibrated, provenance: str) -> dict[str, Any]:
 
 
 def _calibration_words(plain: dict[str, Any]) -> str:
-    """Return a table of the same."""
-
     def row(point: dict[str, Any]) -> tuple[str, ...]:
         low, high = point["threshold_interval"]
         least, most = (tables.share(end).removesuffix(" %") for end in point["fnmr_interval"])
@@ -291,7 +288,6 @@ def _calibration_words(plain: dict[str, Any]) -> str:
 
 
 def _warn(found: Calibrated) -> None:
-    """Say loudly what the data do not tell."""
     least = f"these data support no false match rate below {found.support.least:.2g}"
     for rate in found.unsupported:
         say(
@@ -304,7 +300,6 @@ def _warn(found: Calibrated) -> None:
 
 
 def _read_pairs(path: str, options: PhotoOptions) -> protocols.Pairs:
-    """Return the pairs of a pairs file, or of a folder of people."""
     check_paths([path])
     check_existence([path])
     if Path(path).is_dir():
@@ -345,14 +340,12 @@ def _of_people(path: str, options: PhotoOptions, make: Callable[..., _Protocol])
 def _photo_embedder(
     models: ModelOptions, photos: Sequence[protocols.Photo], options: PhotoOptions
 ) -> Iterator[embedding.PhotoEmbedder]:
-    """Give what looks at photos, and shows a progress bar meanwhile."""
     lazy = stores.LazyRecognizer(models, images=len(photos))
     with progress_bar(len(photos)) as advance:
         yield embedding.PhotoEmbedder(lazy, models.spec, options.faces, models.min_face, options.cache, advance)
 
 
 def _say_unreadable(messages: Iterable[tuple[str, str]]) -> bool:
-    """Name each image that could not be read, by code and message, and tell whether there are any."""
     unreadable = [message for code, message in messages if code not in _EXPECTED]
     for message in unreadable:
         say(f"visavis: {message}")

@@ -114,7 +114,6 @@ def _grouped(
     threshold: float,
     min_size: int,
 ) -> Groups:
-    """Return the faces, each with the number of its image, in groups."""
     told_apart = [(number, face) for number, face in seen if face.left_out is None]
     images, faces = [number for number, _ in told_apart], [face for _, face in told_apart]
     vectors = np.array([each.face.embedding for each in faces], np.float32).reshape(len(faces), pack.dimension)

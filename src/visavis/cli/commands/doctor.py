@@ -102,7 +102,6 @@ def doctor(
 
 
 def _check_all(models: ModelOptions) -> Iterator[tuple[str, _Found]]:
-    """Yield what each check finds, made when it is asked for; a check that fails becomes a problem."""
     checks: dict[str, Callable[[ModelOptions], _Found]] = {
         "installation": _check_installation,
         "extras": _check_extras,
@@ -276,7 +275,6 @@ def _check_inference(models: ModelOptions) -> _Found:
 
 
 def _check_server(url: str, key: str | None) -> Iterator[tuple[str, _Found]]:
-    """Return a section for each check, made when it is asked for."""
     with client.Client(url, key, timeout_s=_ANSWER_WITHIN_S, retries=0) as server:
         start = time.perf_counter()
         try:

@@ -151,7 +151,6 @@ def _list(here: ModelsFolder, *, as_json: bool, commercial: bool = False) -> Non
 
 
 def _summary(pack: Pack, here: ModelsFolder) -> dict[str, Any]:
-    """Return a pack in short, ready for JSON."""
     pack, pins = installation.as_pinned(pack, here.path), here.pins()
     sizes = [file.size for file in pack.files]
     parts = (*pack.parts, *pack.optional)
@@ -227,7 +226,6 @@ _PROVENANCES = ("threshold_provenance", "identify_provenance", "cluster_provenan
 
 
 def _details(pack: Pack, here: ModelsFolder) -> dict[str, Any]:
-    """Return all about a pack, ready for JSON."""
     known, pins = all(file.sha256 for file in pack.part("embedder").files), here.pins()
     return {
         **_about(pack, here),
@@ -357,7 +355,6 @@ def pull(
 
 
 def _roles(given: str | None, offered: list[Role]) -> list[Role] | None:
-    """Return the optional parts that are wished for; None for the usual ones."""
     if given in (None, "all", "none"):
         return {"all": offered, "none": []}.get(given or "")
     roles = [role.strip() for role in given.split(",") if role.strip()]

@@ -155,7 +155,6 @@ def enrol(
 
 
 def _announce(portraits: Sequence[Portrait]) -> None:
-    """Say how people were named; refuse to go on where nobody was."""
     if all(portrait.subject is None for portrait in portraits):
         first = portraits[0]
         others = ", and so it is with all others" if len(portraits) > 1 else ""
@@ -165,7 +164,6 @@ def _announce(portraits: Sequence[Portrait]) -> None:
 
 
 def _print_names(portraits: Sequence[Portrait], *, as_json: bool) -> int:
-    """Print whom each image shows, and return the exit code."""
     for portrait in portraits:
         name = portrait.source.name
         if as_json:
@@ -222,7 +220,6 @@ def _results(portraits: Sequence[Portrait], outcomes: Iterator[Enrolled | Visavi
 
 
 def _row(result: Mapping[str, Any]) -> tuple[object, ...]:
-    """Return a row of the report."""
     error = result.get("error", {"code": "", "message": ""})
     outcome = "refused" if "error" in result else "already there" if result["repeated"] else "enrolled"
     return result["file"], result["subject"], outcome, result.get("sample"), error["code"], error["message"]

@@ -123,8 +123,6 @@ async def _imported(request: Request, importer: "_Importer", gone: Gone) -> Asyn
 
 
 class _WithImage(Strict):
-    """The part of a line that is checked as in other requests."""
-
     image: Image
 
 
@@ -138,16 +136,11 @@ class _Entry:
 
 
 class _Importer:
-    """Enrols the lines of a body, a batch at a time; one thread at a time.
-
-    Attributes:
-        counts: of what became of the lines so far.
-        end: why no further line is read, if so.
-    """
+    """Enrols the lines of a body, a batch at a time; one thread at a time."""
 
     def __init__(self, gallery: OpenGallery, options: Enrol, body: bytes) -> None:
         self.counts = Counter(enrolled=0, repeated=0, failed=0)
-        self.end: Problem | None = None
+        self.end: Problem | None = None  # why no further line is read, if so
         self._gallery = gallery
         self._options = options
         self._lines = enumerate(io.BytesIO(body.removeprefix(_BYTE_ORDER_MARK)), 1)
@@ -169,11 +162,13 @@ class _Importer:
         return (Fetch(elsewhere, then) if elsewhere else then()) if number else None
 
     def _read(self, number: int, line: bytes, gallery: Gallery) -> _Entry | None:
-        """Understand a line; None for a header, and for what asks for nothing."""
         try:
             value = read_json(line, "the line") if line else {"embedding": None}
             if is_header(value):
-                self._check_header(number, value, gallery)
+                try:
+                    check_space(gallery, space_of_header(value))
+                except VisavisError as error:
+                    self.end = Problem(error.code, f"line {number}: {error}")
             elif isinstance(value, dict) and value.get("image") is not None:
                 image = check(_WithImage, {"image": value.pop("image")}).image
                 return _Entry(number, partial(_with_image, value, image), image)
@@ -183,14 +178,7 @@ class _Importer:
             return _Entry(number, error)
         return None
 
-    def _check_header(self, number: int, header: Mapping[str, Any], gallery: Gallery) -> None:
-        try:
-            check_space(gallery, space_of_header(header))
-        except VisavisError as error:
-            self.end = Problem(error.code, f"line {number}: {error}")
-
     def _enrol(self, entries: Sequence[_Entry]) -> _Results:
-        """Enrol, and say for each line what became of it."""
         wanted = [entry.wanted() if callable(entry.wanted) else entry.wanted for entry in entries]
         results = self._gallery.enrol_many([each for each in wanted if not isinstance(each, Problem)], **self._options)
         outcomes = [each if isinstance(each, Problem) else next(results) for each in wanted]

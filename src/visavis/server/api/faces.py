@@ -116,7 +116,6 @@ def verify(recognizer: InUse, wanted: VerifyRequest) -> Answer[VerifyResponse]:
 def _found(
     many: Callable[..., Iterator[tuple[Face, ...] | VisavisError]], wanted: ImagesRequest, kind: Callable[..., _Faces]
 ) -> tuple[tuple[_Faces | Failed, ...], Mapping[str, int]]:
-    """Return a result for each image, and what they are about."""
     try:
         found = list(many(map(loaded, wanted.images), **wanted.options(Describe)))
     except (InvalidOption, ModelMissing) as error:  # all other options were checked before

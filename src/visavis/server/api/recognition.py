@@ -176,7 +176,6 @@ def _refusal(errors: list[VisavisError], field: str) -> Problem:
 
 
 def _checked(vector: FloatArray, dimension: int) -> FloatArray | VisavisError:
-    """Return an embedding, or why it is none."""
     try:
         return check_embedding(vector, dimension)
     except (InputError, StateError) as error:

@@ -67,7 +67,6 @@ class _Words:
         self._sources: dict[str, dict[int, str | None]] = {}
 
     def of(self, report: AuditReport, shown: int | None) -> str:
-        """Return the whole report."""
         kinds: list[tuple[str, str, Sequence[Any], Any]] = [
             ("duplicates", "likely one person: look at the photos", report.duplicates, self._duplicates),
             ("confusable", "nearer than the threshold", report.confusable, partial(map, self._pair)),

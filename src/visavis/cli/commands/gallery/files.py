@@ -62,7 +62,6 @@ Examples:
 _GZIP = b"\x1f\x8b"
 _log = logging.getLogger("visavis.cli")
 
-
 _Line: TypeAlias = tuple[int, Any]
 """A line of the file: its number, and what it holds; None where that is no JSON."""
 
@@ -146,7 +145,6 @@ def backup(
 
 
 def _import_all(galleries: Galleries, name: str, file: str) -> Enrolments:
-    """Enrol what a file holds, telling of each line that is refused."""
     counts = stores.Enrolments()
     is_pipe = not Path(file).is_file()  # which cannot be counted first
     with ExitStack() as stack:
@@ -168,7 +166,6 @@ def _import_all(galleries: Galleries, name: str, file: str) -> Enrolments:
 
 
 def _import(gallery: OpenGallery, read: Iterator[_Line]) -> Iterator[tuple[int, Enrolled | VisavisError]]:
-    """Yield the number of each line that asks for an enrolment, and what became of it."""
     numbers: deque[int] = deque()
 
     def contents() -> Iterator[Mapping[str, Any]]:
