@@ -119,7 +119,17 @@ class Settings:
         if not self.host:
             raise InvalidOption("host must not be empty; 0.0.0.0 or :: listens on every address")
         for name, (kind, option) in options_of(Settings).items():
-            _check(name, kind, option, getattr(self, name))
+            value, least, most = getattr(self, name), option.at_least, option.at_most
+            if get_origin(kind) is Literal:
+                option.check(name, kind, value)
+            elif kind == Rate | None:
+                if not (value is None or value in _NAMED_RATES or (isinstance(value, float) and 0 < value < 1)):
+                    raise InvalidOption(f"{name} must be {_EXPECTED[_rate]}, not {value!r}")
+            elif option.above is not None and not option.above < value < float("inf"):
+                raise InvalidOption(f"{name} must be a number of seconds above {option.above}, not {value!r}")
+            elif least is not None and value is not None and (value < least or (most is not None and value > most)):
+                limits = f"of {least} or more" if most is None else f"from {least} to {most}"
+                raise InvalidOption(f"{name} must be a whole number {limits}, not {value!r}")
         if self.gallery_key is not None and self.gallery_key_file is not None:
             raise InvalidOption("gallery_key and gallery_key_file are two ways to give one key; use one of them")
 
@@ -143,7 +153,14 @@ class Settings:
                 raise InvalidOption(
                     f"{PREFIX}{name.upper()}: it is set, and empty; unset it where nothing is encrypted"
                 )
-        values = {name: _parse(name, value) for name, value in given.items() if value}
+        values: dict[str, Any] = {}
+        for name, text in given.items():
+            parser = _PARSERS.get(options_of(Settings)[name][0], str)
+            try:
+                values |= {name: parser(text)} if text else {}
+            except ValueError:
+                told = "" if name == "keys" else f", not {text!r}"
+                raise InvalidOption(f"{PREFIX}{name.upper()}: expected {_EXPECTED[parser]}{told}") from None
         try:
             return cls(**values)
         except InvalidOption as error:
@@ -180,27 +197,6 @@ _CLOSE = 0.7  # of 1, for the same
 _NAMED_RATES = tuple(name for part in get_args(Rate) for name in get_args(part))
 
 
-def _check(name: str, kind: object, option: Option, value: Any) -> None:  # noqa: ANN401  # each has its own type
-    """Insist on what a setting's declaration asks for.
-
-    Raises:
-        InvalidOption: it is something else.
-    """
-    if get_origin(kind) is Literal:
-        option.check(name, kind, value)
-    elif kind == Rate | None:
-        if not (value is None or value in _NAMED_RATES or (isinstance(value, float) and 0 < value < 1)):
-            raise InvalidOption(f"{name} must be {_EXPECTED[_rate]}, not {value!r}")
-    elif option.above is not None:
-        if not option.above < value < float("inf"):
-            raise InvalidOption(f"{name} must be a number of seconds above {option.above}, not {value!r}")
-    elif option.at_least is not None and value is not None:
-        most = option.at_most
-        if value < option.at_least or (most is not None and value > most):
-            limits = f"of {option.at_least} or more" if most is None else f"from {option.at_least} to {most}"
-            raise InvalidOption(f"{name} must be a whole number {limits}, not {value!r}")
-
-
 def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
@@ -230,13 +226,3 @@ _EXPECTED: Mapping[Callable[[str], Any], str] = {
     _rate: f"a number between 0 and 1, or one of {', '.join(_NAMED_RATES)}",
     _keys: f"SCOPE:SECRET,SCOPE:SECRET, each scope one of {', '.join(get_args(Scope))}",
 }
-
-
-def _parse(name: str, text: str) -> Any:  # noqa: ANN401  # each setting has its own type
-    kind, _ = options_of(Settings)[name]
-    parser = _PARSERS.get(kind, str)
-    try:
-        return parser(text)
-    except ValueError:
-        given = "" if name == "keys" else f", not {text!r}"
-        raise InvalidOption(f"{PREFIX}{name.upper()}: expected {_EXPECTED[parser]}{given}") from None

@@ -90,9 +90,9 @@ def _reader(kind: Any) -> Callable[[Any], Any]:  # noqa: ANN401, PLR0911  # any 
     return partial(_exact, kind)
 
 
-def _record(kind: type[Any], members: Iterable[tuple[str, Callable[[Any], Any], bool]], plain: Any) -> object:  # noqa: ANN401
-    _exact(dict, plain)
-    return kind(**{name: read(plain[name]) for name, read, needed in members if needed or name in plain})
+def _record(kind: type[Any], members: Iterable[tuple[str, Callable[[Any], Any], bool]], plain: object) -> object:
+    found = _exact(dict, plain)
+    return kind(**{name: read(found[name]) for name, read, needed in members if needed or name in found})
 
 
 def _array(lengths: tuple[int, ...], plain: object) -> FloatArray:

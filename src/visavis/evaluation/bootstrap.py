@@ -37,19 +37,13 @@ class Estimate(Record):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Replicates:
-    """Both error rates, again and again with people drawn anew.
+    """Both error rates, again and again with people drawn anew; NaN where a draw has no pairs of a kind."""
 
-    Attributes:
-        thresholds: (T,) growing; every rate is known at these only.
-        fmr, fnmr: (R, T) the rates; NaN where a draw has no pairs of a kind.
-        impostor, genuine: (R,) how many pairs of each kind a draw has.
-    """
-
-    thresholds: Floats
-    fmr: Floats
-    fnmr: Floats
-    impostor: Floats
-    genuine: Floats
+    thresholds: Floats  # (T,) growing; every rate is known at these only
+    fmr: Floats  # (R, T)
+    fnmr: Floats  # (R, T)
+    impostor: Floats  # (R,) how many pairs of strangers a draw has
+    genuine: Floats  # (R,) and how many of one person
 
     def fmr_at(self, threshold: float) -> Floats:
         """Return the false match rates (R,) at a threshold, or at the next of ``thresholds`` below it."""

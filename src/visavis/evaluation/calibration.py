@@ -47,24 +47,15 @@ class CalibratedPoint:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """The result of a calibration.
+    """The result of a calibration; midpoint and slope are as in ``visavis.core.decide.Calibration``."""
 
-    Attributes:
-        points: by growing false match rate.
-        unsupported: rates that were asked for, and that the data do not support.
-        support: what they do.
-        midpoint, slope: as in ``visavis.core.decide.Calibration``.
-        genuine: pairs of one person.
-        people: in all pairs.
-    """
-
-    points: tuple[CalibratedPoint, ...]
-    unsupported: tuple[float, ...]
+    points: tuple[CalibratedPoint, ...]  # by growing false match rate
+    unsupported: tuple[float, ...]  # rates that were asked for, and that the data do not support
     support: Support
     midpoint: float
     slope: float
-    genuine: int
-    people: int
+    genuine: int  # pairs of one person
+    people: int  # in all pairs
 
     def measured(self, provenance: str) -> Measured:
         """Return what an installation keeps of it; the provenance says in words what it was measured on."""

@@ -92,23 +92,14 @@ class EmbeddingCache:
 
 @dataclass(frozen=True, slots=True)
 class PhotoEmbedder:
-    """A recognizer of photos, and its settings.
-
-    Attributes:
-        recognizer: a ``Recognizer``, say.
-        runtime: of its networks: for the cache and the report.
-        faces: which face of an image counts.
-        min_face: the smallest to look for, as in ``Recognizer``.
-        cache_dir: for embeddings; None to keep nothing.
-        advance: called after each photo.
-    """
+    """A recognizer of photos, and its settings."""
 
     recognizer: Observer
-    runtime: RuntimeSpec = field(default_factory=RuntimeSpec)
+    runtime: RuntimeSpec = field(default_factory=RuntimeSpec)  # of its networks: for the cache and the report
     faces: FaceChoice = "largest"
-    min_face: float = DEFAULT_MIN_FACE
-    cache_dir: Path | None = None
-    advance: Callable[[], None] = lambda: None
+    min_face: float = DEFAULT_MIN_FACE  # the smallest to look for, as in ``Recognizer``
+    cache_dir: Path | None = None  # for embeddings; None to keep nothing
+    advance: Callable[[], None] = lambda: None  # called after each photo
 
     @classmethod
     def of(
@@ -120,18 +111,12 @@ class PhotoEmbedder:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddedPhotos:
-    """The embeddings of photos (n, D), NaN where there is none.
+    """The embeddings of photos, NaN where there is none."""
 
-    Attributes:
-        boxes_xyxy: (n, 4) of the faces, in pixels of the upright original, or NaN.
-        failures: code and message of the reason, by the place of each photo without a face.
-        from_cache: how many were cached.
-    """
-
-    embeddings: FloatArray
-    boxes_xyxy: FloatArray
-    failures: dict[int, tuple[str, str]]
-    from_cache: int = 0
+    embeddings: FloatArray  # (n, D)
+    boxes_xyxy: FloatArray  # (n, 4) of the faces, in pixels of the upright original
+    failures: dict[int, tuple[str, str]]  # code and message of the reason, by the place of each photo without a face
+    from_cache: int = 0  # how many were cached
 
     @property
     def found(self) -> NDArray[np.bool_]:

@@ -42,21 +42,13 @@ class Columns:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparisons(Columns):
-    """Pairs of images that were compared.
+    """Pairs of images (N,) that were compared."""
 
-    Attributes:
-        distances: (N,) infinity where an image has no embedding.
-        same: (N,) whether the two are one person.
-        persons: (N, 2) the number of the person that each image shows.
-        photos: (N, 2) the images, by their place in the protocol.
-        folds: (N,) the number of each pair's fold, or None.
-    """
-
-    distances: Floats
-    same: Bools
-    persons: Indices
-    photos: Indices
-    folds: Indices | None = None
+    distances: Floats  # (N,) infinity where an image has no embedding
+    same: Bools  # (N,) whether the two are one person
+    persons: Indices  # (N, 2) the number of the person that each image shows
+    photos: Indices  # (N, 2) the images, by their place in the protocol
+    folds: Indices | None = None  # (N,) the number of each pair's fold, or None
 
     @property
     def genuine(self) -> Floats:

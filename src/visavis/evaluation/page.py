@@ -6,8 +6,9 @@ import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 import PIL.Image
@@ -44,7 +45,7 @@ _MOST_LISTED = 500
 def check_installed() -> None:
     """Raise DriverMissing unless Matplotlib is installed."""
     try:
-        import matplotlib as mpl  # noqa: F401, PLC0415  # an extra
+        import_module("matplotlib")  # an extra
     except ImportError as error:
         raise DriverMissing(
             "an HTML report has plots, which need Matplotlib: pip install 'visavis[evaluate]'; "
@@ -55,14 +56,12 @@ def check_installed() -> None:
 def plots_of(evaluation: PairEvaluation | SearchEvaluation) -> tuple[str, ...]:
     """Return the plots, each an SVG element, ROC, DET and the distances; or raise DriverMissing."""
     check_installed()
-    import matplotlib as mpl  # noqa: PLC0415  # an extra
-    from matplotlib.figure import Figure  # noqa: PLC0415  # likewise
-
+    mpl, figures = import_module("matplotlib"), import_module("matplotlib.figure")
     drawn = []
     for name in ("ROC", "DET", "Distances") if evaluation.curve is not None else ("Distances",):
         # The salt keeps the IDs of several plots on one page apart, and the same for the same plot.
-        with mpl.rc_context(cast("Any", {**_STYLE, "svg.hashsalt": name})):
-            figure = Figure(figsize=_SIZE, layout="constrained")
+        with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+            figure = figures.Figure(figsize=_SIZE, layout="constrained")
             axes = figure.add_subplot()
             if evaluation.curve is not None and name != "Distances":
                 _draw_curve(axes, evaluation, evaluation.curve, name)

@@ -37,23 +37,14 @@ class Photo:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """Pairs of images, of one person and of strangers.
+    """Pairs of images (N,), of one person and of strangers."""
 
-    Attributes:
-        photos: each once.
-        places: (N, 2) the images of each pair, by their place in ``photos``.
-        same: (N,) whether they show the same person.
-        folds: (N,) the number of each pair's fold, or None.
-        about: in words, how the pairs were chosen.
-        left_out: what the protocol names and was not measured, and why; a line each.
-    """
-
-    photos: tuple[Photo, ...]
-    places: Indices
-    same: NDArray[np.bool_]
-    folds: Indices | None
-    about: str
-    left_out: tuple[str, ...] = ()
+    photos: tuple[Photo, ...]  # each once
+    places: Indices  # (N, 2) the images of each pair, by their place in ``photos``
+    same: NDArray[np.bool_]  # (N,) whether they show the same person
+    folds: Indices | None  # (N,) the number of each pair's fold, or None
+    about: str  # in words, how the pairs were chosen
+    left_out: tuple[str, ...] = ()  # what the protocol names and was not measured, and why; a line each
 
 
 @dataclass(frozen=True, slots=True, eq=False)

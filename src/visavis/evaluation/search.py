@@ -75,25 +75,16 @@ def evaluate_search(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProbeResults(metrics.Columns):
-    """The answers of a gallery to probes (P,).
+    """The answers of a gallery to probes (P,)."""
 
-    Attributes:
-        probes, references: these, and the nearest images of the gallery, by their place in the protocol; -1 for none.
-        persons: the number of the person that each shows.
-        mated: whether this person was to be enrolled.
-        nearest, margin: the distance of the nearest person, and how much farther the next one is; infinity for none.
-        right: whether the nearest person is the probe's.
-        embedded: whether the probe has an embedding.
-    """
-
-    probes: Indices
-    persons: Indices
-    mated: Bools
-    nearest: Floats
-    margin: Floats
-    right: Bools
-    references: Indices
-    embedded: Bools
+    probes: Indices  # by their place in the protocol
+    persons: Indices  # the number of the person that each shows
+    mated: Bools  # whether this person was to be enrolled
+    nearest: Floats  # the distance of the nearest person; infinity for none
+    margin: Floats  # how much farther the next person is; infinity for none
+    right: Bools  # whether the nearest person is the probe's
+    references: Indices  # the nearest images of the gallery, by their place in the protocol; -1 for none
+    embedded: Bools  # whether the probe has an embedding
 
     @property
     def pairs(self) -> Indices:

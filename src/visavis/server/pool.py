@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial, update_wrapper
-from typing import Annotated, Any, Generic, TypeAlias, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar, cast, get_args, get_origin
 
 from fastapi import Depends, Path, Request
 from fastapi.params import Query
@@ -188,7 +188,7 @@ def in_worker(function: Callable[..., Any], pool: str = "pool") -> Callable[...,
     own = [each for each in signature.parameters.values() if not _is_body(each)]
     body = next(filter(_is_body, signature.parameters.values()), None)
 
-    async def route(request: Request, **known: Any) -> Response:  # noqa: ANN401  # whatever the function takes
+    async def route(request: Request, **known: object) -> Response:
         sent = Body(request.headers.get("content-type", ""), await request.body())
         state = request.app.state
 
@@ -197,7 +197,7 @@ def in_worker(function: Callable[..., Any], pool: str = "pool") -> Callable[...,
             if body is None:
                 return _respond(request, call())
             if "gallery" in known:  # before anything is read, or fetched, for one that is not there
-                known["gallery"].record  # noqa: B018
+                _ = cast("OpenGallery", known["gallery"]).record
             wanted = body.annotation.read(sent, state.settings.max_images)
 
             def then() -> Response:
@@ -242,9 +242,6 @@ def _respond(request: Request, found: Record | Answer[Any]) -> Response:
     return Response(data, answer.status or route.status_code or 200, headers, answer.media_type)
 
 
-_NOBODY = "anonymous"
-
-
 async def _recognizer(request: Request) -> Recognizer:
     recognizer: Recognizer = request.app.state.recognizer
     return recognizer
@@ -253,7 +250,7 @@ async def _recognizer(request: Request) -> Recognizer:
 async def _galleries(request: Request) -> Galleries:
     key = getattr(request.state, "key", None)
     galleries: Galleries = request.app.state.galleries
-    return galleries.acting_as(f"key {key.id}" if key else _NOBODY)
+    return galleries.acting_as(f"key {key.id}" if key else "anonymous")
 
 
 GalleryName: TypeAlias = Annotated[

@@ -133,7 +133,11 @@ def evaluate(
     """
     if not identify and (gallery_per_person, strangers) != (None, None):
         raise InvalidOption("--gallery-per-person and --strangers go with --identify")
-    is_page = _check_output(output)
+    is_page = output is not None and output.suffix.lower() in _PAGES
+    if is_page:
+        page.check_installed()  # before minutes of work
+    elif output is not None and output.suffix.lower() != ".json":
+        raise InvalidOption(f"--output {output}: the suffix tells the format; use one of .html, .json")
     with outputs.open_output(output) if output else nullcontext() as report:
         if identify:
             measure: Any = search.evaluate_search
@@ -155,16 +159,6 @@ def evaluate(
     if output is not None:
         _log.info("see %s", output)
     return int(_say_unreadable((each.code, each.message) for each in evaluation.failures))
-
-
-def _check_output(output: Path | None) -> bool:
-    """Refuse what cannot go well, before minutes of work; tell whether a page is wanted."""
-    if output is None or output.suffix.lower() == ".json":
-        return False
-    if output.suffix.lower() not in _PAGES:
-        raise InvalidOption(f"--output {output}: the suffix tells the format; use one of .html, .json")
-    page.check_installed()
-    return True
 
 
 @command(CALIBRATE_EXAMPLES)

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from visavis.downloads.folder import ModelsFolder
     from visavis.downloads.licences import Accept, Restriction
     from visavis.downloads.pull import Lacking, Pulled
-    from visavis.downloads.removing import Removal
     from visavis.models.packs import ModelFile, Pack, Role
 
 PULL_EXAMPLES = """\b
@@ -465,10 +464,6 @@ def remove(
             packages = ", ".join(dict.fromkeys(file.package for file in pack.files))
             raise InvalidOption(f"the pack {pack.name!r} comes with the PyPI package {packages}: nothing to delete")
     removal = removing.remove(packs, _folder(models_dir), dry_run=dry_run, unpin=unpin)
-    write(json.dumps(asdict(removal), indent=2) if as_json else _removal_words(removal, dry_run=dry_run))
-
-
-def _removal_words(removal: Removal, *, dry_run: bool) -> str:
     would = "would be " if dry_run else ""
     lines = [f"the pack {name!r} is not installed: nothing to delete" for name in removal.absent]
     lines += [f"{name}: {would}deleted" for name in removal.removed]
@@ -476,4 +471,4 @@ def _removal_words(removal: Removal, *, dry_run: bool) -> str:
     lines += [f"{name}: its pinned hash {would or 'is '}forgotten" for name in removal.unpinned]
     if removal.freed or not removal.absent:
         lines.append(f"{bytes_shown(removal.freed)} {would}freed")
-    return "\n".join(lines)
+    write(json.dumps(asdict(removal), indent=2) if as_json else "\n".join(lines))
