@@ -19,7 +19,7 @@ from serving import PATIENCE_S, Caller, Listening, in_base64, ndjson, problem, s
 from visavis import Recognizer
 from visavis.config import Settings
 from visavis.errors import SpaceMismatch
-from visavis.galleries.opening import open_store
+from visavis.galleries.store import open_store
 from visavis.models.catalogue import DLIB, OPEN, PACKS
 from visavis.models.installation import FILES, PINS
 from visavis.service.gallery import Galleries

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from visavis.client import Client as Client
     from visavis.client import GalleryClient as GalleryClient
     from visavis.core.image import ImageLimits as ImageLimits
-    from visavis.galleries.opening import open_store as open_store
     from visavis.galleries.records import Details as Details
+    from visavis.galleries.store import open_store as open_store
     from visavis.models.recognizer import Recognizer as Recognizer
     from visavis.options import Policy as Policy
     from visavis.service.enroller import Enrolment as Enrolment
@@ -39,7 +39,7 @@ _LOADED_WHEN_USED = {
     "OpenGallery": "visavis.service.gallery",
     "Policy": "visavis.options",
     "Recognizer": "visavis.models.recognizer",
-    "open_store": "visavis.galleries.opening",
+    "open_store": "visavis.galleries.store",
 }
 
 __all__ = [name for name in vars(errors) if not name.startswith("_")]

@@ -19,8 +19,8 @@ from command_line import OnlyPack, Shell
 
 import visavis
 from visavis import Recognizer
-from visavis.galleries.opening import open_store
 from visavis.galleries.records import Details
+from visavis.galleries.store import open_store
 from visavis.models.catalogue import DLIB
 from visavis.options import Policy
 from visavis.service.enroller import Enrolment

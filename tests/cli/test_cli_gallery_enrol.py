@@ -17,8 +17,8 @@ from command_line import SETTINGS, OnlyPack, Shell
 
 import visavis
 from visavis import Recognizer
-from visavis.galleries.opening import open_store
 from visavis.galleries.records import Details
+from visavis.galleries.store import open_store
 from visavis.service.gallery import Galleries
 
 LIMIT_S = 120

@@ -15,9 +15,8 @@ from serving import listening
 
 from visavis import AsyncClient, Client, Recognizer, VisavisError, errors
 from visavis.config import Settings
-from visavis.galleries.opening import open_store
 from visavis.galleries.records import NEVER, Details
-from visavis.galleries.store import Store
+from visavis.galleries.store import Store, open_store
 from visavis.options import Policy
 from visavis.service.enroller import Enrolment
 from visavis.service.gallery import Galleries

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visavis.errors import InvalidOption, VisavisError
-from visavis.galleries.opening import open_store, read_key
 from visavis.galleries.sqlite.store import SqliteStore
+from visavis.galleries.store import open_store, read_key
 
 KEY = bytes(range(32))
 

@@ -171,8 +171,8 @@ class TestGalleries:
         assert actions == ["create", "enrol", "forget"]
 
     def test_another_space_is_told_apart(self, recognizer: Recognizer, tmp_path: Path) -> None:
-        from visavis.galleries.opening import open_store  # noqa: PLC0415  # to make what this server would not
         from visavis.galleries.records import Origin  # noqa: PLC0415  # likewise
+        from visavis.galleries.store import open_store  # noqa: PLC0415  # to make what this server would not
         from visavis.types import EmbeddingSpace  # noqa: PLC0415  # likewise
 
         url = sqlite_url(tmp_path / "galleries.db")

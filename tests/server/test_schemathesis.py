@@ -24,8 +24,8 @@ from visavis import FetchFailed, Recognizer
 from visavis.config import Settings
 from visavis.errors import GalleryExists
 from visavis.fetch import FetchPolicy
-from visavis.galleries.opening import open_store
 from visavis.galleries.records import Details, may_be_gallery
+from visavis.galleries.store import open_store
 from visavis.server.app import create_app
 from visavis.service.gallery import Galleries
 

@@ -13,9 +13,8 @@ from postgres_server import PostgresServer, running_server
 from store_model import new_model
 
 from visavis.errors import VisavisError
-from visavis.galleries.opening import open_store
 from visavis.galleries.records import Gallery, NewSample, Origin, Sample, Stored
-from visavis.galleries.store import Store
+from visavis.galleries.store import Store, open_store
 from visavis.options import Keep, Policy
 from visavis.types import EmbeddingSpace, FloatArray, Metric
 

@@ -27,8 +27,8 @@ from visavis.errors import (
     SetupError,
     VisavisError,
 )
-from visavis.galleries.opening import open_store, read_key
 from visavis.galleries.records import Gallery
+from visavis.galleries.store import open_store, read_key
 from visavis.models.catalogue import PACKS, find_pack
 from visavis.models.installation import as_installed, as_pinned
 from visavis.models.packs import Pack

@@ -9,8 +9,7 @@ import anyio.to_thread
 
 from visavis.config import PREFIX, Settings
 from visavis.errors import InvalidOption, VisavisError
-from visavis.galleries.opening import open_store, read_key
-from visavis.galleries.store import Store
+from visavis.galleries.store import Store, open_store, read_key
 from visavis.service.enroller import Observer
 from visavis.service.gallery import Galleries
 
