@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from visavis.errors import ModelCorrupt, ModelMissing, PullFailed, VisavisError
 from visavis.files import sync_file, sync_folder
 from visavis.models.catalogue import PACKS
-from visavis.models.installation import FILES, Pins, as_pinned, source_path, write_json
+from visavis.models.installation import FILES, Pins, as_pinned, source_path
 from visavis.models.packs import Archive, ModelFile, Pack, Part
 
 Installed: TypeAlias = Literal["yes", "partly", "no"]
@@ -31,8 +31,6 @@ LARGEST = 2_000_000_000
 _CHUNK = 1 << 20
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _HDF5_FIRST_BLOCK = 512
-_PARTIAL = "partial"
-_LOCK = ".lock"
 # Left to others on the disk: a system without any room fails in odd places.
 _SPARE_BYTES = 1_000_000
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
@@ -153,7 +151,7 @@ class ModelsFolder:
 
     def part_of(self, name: str) -> Path:
         """Return where a file is while it comes."""
-        return self.path / _PARTIAL / f"{name}.part"
+        return self.path / "partial" / f"{name}.part"
 
     def pins(self) -> dict[str, str]:
         """Return the pinned hashes by file name; errors as in ``Pins.read``."""
@@ -168,7 +166,7 @@ class ModelsFolder:
         """
         with self.writing():
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / _LOCK)
+            lock = FileLock(self.path / ".lock")
             try:
                 lock.acquire(blocking=False)
             except Timeout:
@@ -246,15 +244,6 @@ class ModelsFolder:
                 sync_folder(target.parent)
         finally:
             part.unlink(missing_ok=True)
-
-    def write_json(self, name: str, content: object) -> None:
-        """Write a file of the folder in one step; holds the lock.
-
-        Raises:
-            PullFailed: it cannot be written.
-        """
-        with self.writing():
-            write_json(self.path / name, content)
 
     def parts_here(self, parts: Iterable[Part]) -> Installed:
         """Tell whether the files of parts, with their pins, are in their places and have their sizes; unread."""

@@ -155,8 +155,8 @@ def _file_called(name: str) -> ModelFile:
     by_name = {file.name: file for file in all_files()}
     if name not in by_name:
         close = difflib.get_close_matches(name, by_name, 1)
-        hint = f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(by_name)}"
-        raise InvalidOption(f"no pack has a file {name!r}{hint}")
+        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(by_name)}"
+        raise InvalidOption(f"no pack has a file {name!r}; {hint}")
     return by_name[name]
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import visavis
 from visavis.downloads.folder import ModelsFolder
 from visavis.errors import LicenceNotAccepted, ModelCorrupt
+from visavis.models.installation import write_json
 from visavis.models.packs import Pack, Part
 
 _LICENCES = "licences.json"
@@ -78,7 +79,8 @@ def require(restrictions: Iterable[Restriction], folder: ModelsFolder, accept: A
                     "accepted_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                     "visavis": visavis.__version__,
                 }
-            folder.write_json(_LICENCES, records)
+            with folder.writing():
+                write_json(folder.path / _LICENCES, records)
 
 
 def _read(folder: ModelsFolder) -> dict[str, dict[str, Any]]:

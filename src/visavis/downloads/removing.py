@@ -90,8 +90,7 @@ def remove(packs: Iterable[Pack], folder: ModelsFolder, *, dry_run: bool = False
 
 def _planned(packs: list[Pack], folder: ModelsFolder, *, unpin: bool) -> tuple[Removal, set[Path]]:
     """Return what a removal would free, and the paths of what goes."""
-    needed = _needed_by_others(packs, folder)
-    files = _files_of(packs)
+    needed, files = _needed_by_others(packs, folder), _files_of(packs)
     going = [file for file in files if file.name not in needed]
     paths = {path for file in going for path in _paths_of(file, folder)}
     pins = folder.pins()
@@ -125,8 +124,5 @@ def _needed_by_others(packs: Iterable[Pack], folder: ModelsFolder) -> dict[str, 
     """Return the files of all other packs that are complete, and of which pack each is the first."""
     names = {pack.name for pack in packs}
     others = [pack for pack in PACKS.values() if pack.name not in names and folder.installed(pack) == "yes"]
-    needed: dict[str, str] = {}
-    for pack in (as_pinned(pack, folder.path) for pack in others):
-        for file in (*pack.files, *pack.optional_files):
-            needed.setdefault(file.name, pack.name)
-    return needed
+    pinned = [as_pinned(pack, folder.path) for pack in reversed(others)]
+    return {file.name: pack.name for pack in pinned for file in (*pack.files, *pack.optional_files)}

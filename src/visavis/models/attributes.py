@@ -77,11 +77,10 @@ def _read_poses(*angles: FloatArray) -> list[Attributes]:
 
 def _read_ages_and_genders(ages: FloatArray, genders: FloatArray) -> list[Attributes]:
     rows = zip((ages.ravel() * 100).tolist(), genders.reshape(-1, 2).tolist(), strict=True)
-    return [Attributes(age=age, gender=_gender(*both)) for age, both in rows]
-
-
-def _gender(female: float, male: float) -> Gender:
-    return Gender("female" if female > male else "male", max(female, male) / (female + male))
+    return [
+        Attributes(age=age, gender=Gender("female" if female > male else "male", max(female, male) / (female + male)))
+        for age, (female, male) in rows
+    ]
 
 
 def _liveness_crops(image: UInt8Array, box: FloatArray) -> UInt8Array:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from visavis.core.geometry import Detections
 from visavis.errors import InvalidOption, ModelCorrupt, ModelMissing, RuntimeFailed
@@ -64,9 +64,6 @@ def load_models(pack: Pack, installation: Installation) -> Models:
     )
 
 
-# --- files that are converted on first use ---------------------------------------------------------------------------
-
-
 def _dlib_graph(write: Callable[[Network, Weights], bytes], _pack: Pack, part: Part, data: bytes) -> bytes:
     network, weights = read_network(data)
     _check_counts(part.files[0], sum(array.size for own in weights.values() for array in own.values()), network.layers)
@@ -99,10 +96,7 @@ def _keras_graph(network: Callable[[Pack], Network], pack: Pack, part: Part, dat
         ) from error
 
 
-_Convert: TypeAlias = Callable[..., bytes]
-"""Make of the bytes of a part's files what is kept in the cache: (pack, part, *files)."""
-
-CONVERSIONS: Mapping[Head, tuple[_Convert, str]] = {
+CONVERSIONS: Mapping[Head, tuple[Callable[..., bytes], str]] = {
     "dlib-mmod": (partial(_dlib_graph, detector_graph), ".onnx"),
     "dlib-forest": (_dlib_forest, ".npz"),
     "dlib-resnet": (partial(_dlib_graph, embedder_graph), ".onnx"),
@@ -110,7 +104,7 @@ CONVERSIONS: Mapping[Head, tuple[_Convert, str]] = {
     "vggface2-resnet50": (partial(_keras_graph, lambda _pack: vggface2_resnet50()), ".onnx"),
     "minifasnet": (lambda _pack, _part, *files: liveness_graph(files, MINIFASNET.side), ".onnx"),
 }
-"""The heads whose files are converted on first use: how, and the suffix of what is kept in the cache."""
+"""The heads whose files are converted on first use: how, (pack, part, *files), and the cached file's suffix."""
 
 
 def _converted(pack: Pack, part: Part, installation: Installation) -> bytes:
@@ -126,9 +120,6 @@ def _graph_of(pack: Pack, part: Part, installation: Installation, side: int, out
     return Graph(model, weights, shape=(None, 3, side, side), outputs=outputs)
 
 
-# --- detectors -------------------------------------------------------------------------------------------------------
-
-
 def _load_dlib_detector(pack: Pack, installation: Installation) -> DlibDetector:
     network = Graph(_converted(pack, pack.part("detector"), installation))
     forest = LandmarkForest.from_bytes(_converted(pack, pack.part("landmarks"), installation))
@@ -140,9 +131,6 @@ DETECTORS: Mapping[Head, Callable[[Pack, Installation], Detector]] = {
     "yunet": lambda pack, installation: YUNET.load(pack.part("detector"), installation),
     "scrfd": lambda pack, installation: SCRFD.load(pack.part("detector"), installation),
 }
-
-
-# --- embedders -------------------------------------------------------------------------------------------------------
 
 
 def _load_own(pack: Pack, installation: Installation) -> ChipEmbedder:
@@ -170,19 +158,11 @@ EMBEDDERS: Mapping[Head, Callable[[Pack, Installation], ChipEmbedder]] = {
 }
 
 
-# --- attributes ------------------------------------------------------------------------------------------------------
-
 ATTRIBUTES: Mapping[Head, AttributeNetwork] = {
     "minifasnet": MINIFASNET,
     "ir-head-pose": HEAD_POSE,
     "ir-age-gender": AGE_GENDER,
 }
-
-
-def _load_attribute(pack: Pack, part: Part, installation: Installation) -> Measure:
-    network = ATTRIBUTES[part.head]
-    graph = _graph_of(pack, part, installation, network.side, network.outputs)
-    return partial(network.measure, compile_graph(graph, installation.spec))
 
 
 class AttributeModels:
@@ -245,9 +225,11 @@ class AttributeModels:
             return self._loaded[role]
 
     def _load(self, role: Role) -> Measure:
-        part, pack = self._pack.part(role), self._pack
+        part, pack, installation = self._pack.part(role), self._pack, self._installation
+        network = ATTRIBUTES[part.head]
         try:
-            return _load_attribute(pack, part, self._installation)
+            graph = _graph_of(pack, part, installation, network.side, network.outputs)
+            return partial(network.measure, compile_graph(graph, installation.spec))
         except ModelMissing as error:  # which cannot name the pack
             files = ", ".join(file.name for file in part.files)
             raise ModelMissing(

@@ -31,8 +31,6 @@ FILES = "files"
 """The folder, among the models, that holds weights files under the names of the catalogue."""
 PINS = "pins.json"
 """The file, among the models, that holds the SHA-256, by file name, of files whose publisher states none."""
-CALIBRATIONS = "calibrations"
-"""The folder, among the models, that holds a JSON file for each embedding space that was calibrated."""
 
 
 def default_cache_dir() -> Path:
@@ -140,8 +138,7 @@ class Installation:
             if not file.package:
                 source_path(file, self.models_dir)  # what was removed is not used, though its conversion is still there
         prefix, folder = _prefix(part), self.cache_dir
-        cached = _read_cached(folder, prefix, suffix)
-        if cached is not None:
+        if (cached := _read_cached(folder, prefix, suffix)) is not None:
             return cached
         sources = [self.read(file) for file in part.files]
         _log.info("Converting %s (once; kept in %s)", part.files[0].name, folder)
@@ -152,9 +149,8 @@ class Installation:
             with replacing(folder / f"{prefix}{hashlib.sha256(data).hexdigest()}{suffix}", durable=True) as opened:
                 opened.write(data)
         except OSError as error:
-            _log.warning(
-                "The model cache %s cannot be written (%s): models are converted at every start", folder, error
-            )
+            text = "The model cache %s cannot be written (%s): models are converted at every start"
+            _log.warning(text, folder, error)
         return data
 
 
@@ -236,8 +232,7 @@ def check_installed(pack: Pack, models_dir: Path) -> None:
     Raises:
         ModelMissing: something was not; the message names the pack, which those about files cannot.
     """
-    missing = [file for file in pack.files if not (file.package or is_installed(file, models_dir))]
-    if missing:
+    if missing := [file for file in pack.files if not (file.package or is_installed(file, models_dir))]:
         accepting = "" if pack.commercial_use else " --accept-licence (its licence forbids commercial use)"
         raise ModelMissing(
             f"the pack {pack.name!r} is not installed, {', '.join(file.name for file in missing)} missing in "
@@ -277,7 +272,7 @@ class Measured:
 
 def calibration_path(pack: Pack, models_dir: Path) -> Path:
     """Return where a calibration of the pack's space is kept."""
-    return models_dir / CALIBRATIONS / f"{pack.space.id}.json"
+    return models_dir / "calibrations" / f"{pack.space.id}.json"
 
 
 def as_pinned(pack: Pack, models_dir: Path) -> Pack:
@@ -296,8 +291,7 @@ def as_installed(pack: Pack, models_dir: Path) -> Pack:
     pack = as_pinned(pack, models_dir)
     if any(file.sha256 is None for file in pack.part("embedder").files):
         return pack  # not pulled, and so not calibrated
-    measured = read_measured(pack, models_dir)
-    if measured is None:
+    if (measured := read_measured(pack, models_dir)) is None:
         return pack
     return replace(pack, calibration=measured.calibration, rates=measured.rates, rates_replaced=pack.rates is not None)
 

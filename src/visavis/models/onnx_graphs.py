@@ -306,16 +306,9 @@ class GraphWriter:
         bias = np.zeros(len(linear.kernel), np.float32) if linear.bias is None else linear.bias
         match linear.layer.kind:
             case Conv(_, window, stride, padding, groups=groups):
-                return self.add(
-                    "Conv",
-                    source,
-                    self.constant(linear.kernel),
-                    self.constant(bias),
-                    kernel_shape=list(window),
-                    strides=[stride, stride],
-                    pads=_pads(before[1:], window, stride, padding),
-                    group=groups,
-                )
+                pads, strides = _pads(before[1:], window, stride, padding), [stride, stride]
+                inputs = (source, self.constant(linear.kernel), self.constant(bias))
+                return self.add("Conv", *inputs, kernel_shape=list(window), strides=strides, pads=pads, group=groups)
         if len(before) > 1:
             source = self.add("Flatten", source)
         return self.add("Gemm", source, self.constant(linear.kernel), self.constant(bias), transB=1)

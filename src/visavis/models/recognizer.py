@@ -215,8 +215,7 @@ class Recognizer:
 
         Images are taken from the iterable one by one, as results are taken from the iterator.
         """
-        find = self._finder(options, chips=False)
-        return map(_faces_of, map(find, _several(images)))
+        return map(_faces_of, map(self._finder(options, chips=False), _several(images)))
 
     @takes(Describe)
     def embed_many(

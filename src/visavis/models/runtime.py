@@ -50,11 +50,12 @@ class RuntimeSpec:
     streams: int = 1
 
     def __post_init__(self) -> None:
-        _check_choice("runtime", self.runtime, get_args(Runtime))
-        _check_choice("precision", self.precision, get_args(Precision))
-        if self.threads is not None:
-            _check_count("threads", self.threads)
-        _check_count("streams", self.streams)
+        for name, choices in (("runtime", get_args(Runtime)), ("precision", get_args(Precision))):
+            if getattr(self, name) not in choices:
+                raise InvalidOption(f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
+        for name, value in (("threads", 1 if self.threads is None else self.threads), ("streams", self.streams)):
+            if type(value) is not int or not 1 <= value <= _MOST_THREADS:
+                raise InvalidOption(f"{name} must be a whole number from 1 to {_MOST_THREADS}, not {value!r}")
 
 
 def compile_graph(graph: Graph, spec: RuntimeSpec) -> Infer:
@@ -101,16 +102,6 @@ def describe(spec: RuntimeSpec) -> dict[str, str]:
     }
 
 
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InvalidOption(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-
-
-def _check_count(name: str, value: object) -> None:
-    if type(value) is not int or not 1 <= value <= _MOST_THREADS:
-        raise InvalidOption(f"{name} must be a whole number from 1 to {_MOST_THREADS}, not {value!r}")
-
-
 _CONVERTER = "openvino.tools.ovc"
 _NOT_THERE: Module = None  # in sys.modules, this makes an import fail
 _importing = Lock()
@@ -122,7 +113,10 @@ def _openvino() -> Module:
     with _importing:
         hidden = "openvino" not in sys.modules and sys.modules.setdefault(_CONVERTER, _NOT_THERE) is _NOT_THERE
         try:
-            openvino = _import_openvino()
+            try:
+                import openvino  # noqa: PLC0415  # takes 0.15 s and is not always used
+            except ImportError as error:
+                raise RuntimeMissing(f"OpenVINO cannot be imported ({error}): pip install openvino") from error
             # It makes its tables of types when they are first used, and two threads that are first at the same moment
             # wait for each other for ever: one has Python's lock and wants the table's, the other has that.
             openvino.Tensor(np.zeros(1, np.float32), shared_memory=True).get_element_type().to_dtype()
@@ -130,14 +124,6 @@ def _openvino() -> Module:
         finally:
             if hidden:
                 del sys.modules[_CONVERTER]
-
-
-def _import_openvino() -> Module:
-    try:
-        import openvino  # noqa: PLC0415  # takes 0.15 s and is not always used
-    except ImportError as error:
-        raise RuntimeMissing(f"OpenVINO cannot be imported ({error}): pip install openvino") from error
-    return openvino
 
 
 def _onnxruntime() -> Module:

@@ -62,11 +62,7 @@ _NOTHING = _Found(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empt
 class DlibDetector:
     """Finds faces with dlib's max-margin object detector, and their landmarks with its forest; a ``Detector``.
 
-    Thread-safe.
-
-    Args:
-        infer: the detector's network, from a canvas (1, H, W, 3) uint8 RGB to scores (1, rows, columns).
-        landmarks: what finds them in boxes.
+    Thread-safe. The network makes scores (1, rows, columns) of a canvas (1, H, W, 3) uint8 RGB.
 
     Source: D. King, "Max-Margin Object Detection", 2015, and dlib's ``dnn_mmod_face_detection`` example, whose network
     and image pyramid these are.
@@ -82,15 +78,15 @@ class DlibDetector:
 
     def find(self, image: UInt8Array, search_size_wh: SizeWH, *, largest: bool) -> Detections:
         """Return all faces, or the largest one alone."""
-        found = (self._find_largest if largest else self._find_all)(image, search_size_wh)
+        pyramid, levels = Pyramid(image), pyramid_levels(search_size_wh)
+        if largest:
+            found = self._find_largest(pyramid, levels)
+        else:
+            found = _suppress(self._search(pyramid, plan_canvases(levels, _REACH)))
         landmarks = self._landmarks([image] * len(found.scores), found.boxes_xyxy)
         return Detections(found.boxes_xyxy, found.scores, landmarks)
 
-    def _find_all(self, image: UInt8Array, search_size_wh: SizeWH) -> _Found:
-        canvases = plan_canvases(pyramid_levels(search_size_wh), _REACH)
-        return _suppress(self._search(Pyramid(image), canvases))
-
-    def _find_largest(self, image: UInt8Array, search_size_wh: SizeWH) -> _Found:
+    def _find_largest(self, pyramid: Pyramid, levels: Sequence[Level]) -> _Found:
         """Return the largest face, or none.
 
         Searches from coarse to fine and stops at the first clear face: finer levels show smaller ones. Neighbouring
@@ -98,15 +94,14 @@ class DlibDetector:
         on the same level and hints of a face on coarser ones, is then looked at on the levels between, around the
         place only. Where no face is clear, all levels are searched.
         """
-        pyramid, levels, seen = Pyramid(image), pyramid_levels(search_size_wh), _NOTHING
+        seen = _NOTHING
         for step in (*_coarse_to_fine(levels[::2]), levels[1::2]):
             seen = _suppress(_Found.concatenate([seen, self._search(pyramid, plan_canvases(step, _REACH), _HINT)]))
             largest = _largest(seen)
             if len(largest.scores) and largest.scores[0] >= _CLEAR_SCORE:
-                rivals = np.flatnonzero(seen.levels >= largest.levels[0])
-                return _largest(
-                    _Found.concatenate([self._refine(pyramid, seen[i : i + 1], levels) for i in rivals.tolist()])
-                )
+                rivals = np.flatnonzero(seen.levels >= largest.levels[0]).tolist()
+                refined = [self._refine(pyramid, seen[i : i + 1], levels) for i in rivals]
+                return _largest(_Found.concatenate(refined))
         return _largest(seen)
 
     def _refine(self, pyramid: Pyramid, face: _Found, levels: Sequence[Level]) -> _Found:

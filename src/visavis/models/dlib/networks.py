@@ -29,7 +29,6 @@ from visavis.models.onnx_graphs import (
 from visavis.types import FloatArray
 
 Arrays = dict[str, FloatArray]
-
 _PIXEL_SCALE = 256.0
 _RELU = Elementwise("Relu")
 
@@ -99,11 +98,7 @@ def read_network(data: bytes) -> tuple[Network, Weights]:
 
 
 def _find_input(stream: DlibStream) -> bool:
-    """Move behind the tag of the input layer, over the loss layer and the versions of the nested wrappers.
-
-    Returns:
-        Whether rows and columns of the input follow.
-    """
+    """Move behind the tag of the input layer, and tell whether rows and columns of the input follow."""
     for name in ("input_rgb_image_sized", "input_rgb_image_pyramid"):
         tag = bytes([1, len(name)]) + name.encode()
         at = stream.data.find(tag)

@@ -89,11 +89,8 @@ class _Reader:
 
     def layers(self, file: Hdf5) -> dict[str, dict[str, FloatArray]]:
         root = file if self._has_names(file, "layer_names") else self._member(file, "model_weights")
-        return {name: self._layer(root, name) for name in self._names(root, "layer_names")}
-
-    def _layer(self, root: Hdf5, name: str) -> dict[str, FloatArray]:
-        group = self._member(root, name)
-        return {weight: self._array(group, weight) for weight in self._names(group, "weight_names")}
+        groups = ((name, self._member(root, name)) for name in self._names(root, "layer_names"))
+        return {name: {w: self._array(group, w) for w in self._names(group, "weight_names")} for name, group in groups}
 
     def _member(self, group: Hdf5, path: str) -> Hdf5:
         """Return what a path of plain links leads to; links of other kinds may lead out of the file."""

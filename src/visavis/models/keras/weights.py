@@ -46,13 +46,8 @@ def read_keras(data: bytes) -> tuple[KerasLayer, ...]:
     if not sys.executable or getattr(sys, "frozen", False):  # a frozen program would start itself again
         raise RuntimeFailed("no process can be started to read the weights: this program does not know its Python")
     try:
-        child = subprocess.run(  # noqa: S603  # our own program
-            [sys.executable, "-c", _PROGRAM, *sys.path],
-            input=data,
-            capture_output=True,
-            timeout=_TIME_LIMIT_S,
-            check=False,
-        )
+        program = [sys.executable, "-c", _PROGRAM, *sys.path]  # our own
+        child = subprocess.run(program, input=data, capture_output=True, timeout=_TIME_LIMIT_S, check=False)  # noqa: S603
     except subprocess.TimeoutExpired as error:
         raise ModelCorrupt(f"an HDF5 file that cannot be read in {_TIME_LIMIT_S:g} seconds: a damaged one") from error
     except OSError as error:

@@ -36,10 +36,8 @@ def liveness_graph(state_dicts: Sequence[bytes], side: int) -> bytes:
         end = writer.network(net.network, net.weights, writer.pixels("crops", number=number))
         logits.append(writer.add("Unsqueeze", end, writer.constant(np.array([1], np.int64))))
     writer.add("Concat", *logits, axis=1)
-    count = len(state_dicts)
-    return writer.serialise(
-        Tensor("crops", ("N", count, side, side, 3), "uint8"), Tensor("logits", ("N", count, _CLASSES))
-    )
+    crops = Tensor("crops", ("N", len(state_dicts), side, side, 3), "uint8")
+    return writer.serialise(crops, Tensor("logits", ("N", len(state_dicts), _CLASSES)))
 
 
 class _MiniFasNet:

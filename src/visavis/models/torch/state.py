@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from visavis.errors import ModelCorrupt
 
 StateDict: TypeAlias = dict[str, NDArray[Any]]
+_Pickled: TypeAlias = Any  # whatever a pickle describes
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _KINDS = ("Double", "Float", "Half", "Long", "Int", "Short", "Char", "Byte")
@@ -118,7 +119,7 @@ def _read_zip(data: bytes) -> StateDict:
 def _read_stream(data: bytes) -> StateDict:
     file, storages = io.BytesIO(data), dict[str, NDArray[Any]]()
 
-    def load() -> Any:  # noqa: ANN401  # whatever it describes
+    def load() -> _Pickled:
         return _Reader(file, storages, len(data)).load()
 
     magic, _protocol, system = load(), load(), load()
