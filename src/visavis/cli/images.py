@@ -34,7 +34,6 @@ class NamedBytes(io.BytesIO):
     """The content of an image file, with its name; can be read more than once."""
 
     def __init__(self, content: bytes, name: str) -> None:
-        """Take the content as it is at this moment."""
         super().__init__(content)
         self.name = name
 
@@ -113,16 +112,12 @@ def _walk(root: Path, except_in: Path | None) -> Iterator[Path]:
 
     for parent, folders, files in os.walk(root, onerror=unreadable.append, followlinks=True):
         folders[:] = [name for name in sorted(folders) if is_new(Path(parent, name))]
-        yield from (path for path in (Path(parent, name) for name in sorted(files)) if _is_image(path))
+        for path in (Path(parent, name) for name in sorted(files)):
+            # A link that leads nowhere counts and fails later, a pipe would block and does not count.
+            if path.suffix.lower() in _SUFFIXES and not path.name.startswith("."):
+                yield from [path] if path.is_file() or not path.exists() else []
     # Such a folder is handed on as if it were an image: to open it fails, with the reason.
     yield from (Path(error.filename) for error in unreadable)
-
-
-def _is_image(path: Path) -> bool:
-    """Tell by its suffix; a link that leads nowhere counts and fails later, a pipe would block and does not count."""
-    if path.name.startswith(".") or path.suffix.lower() not in _SUFFIXES:
-        return False
-    return path.is_file() or not path.exists()
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,7 +215,6 @@ class Enrolments:
         return {**about, "refused": dict(self.refused)}
 
     def __str__(self) -> str:
-        """Return the same in a line."""
         enrolled, refused = counted(self.enrolled, "sample"), self.refused.total()
         return f"enrolled {enrolled}, already there {self.repeated:,}, refused {refused:,}"
 

@@ -449,12 +449,7 @@ class GalleryClient:
 
     @takes(Identify)
     def identify(self, image: ImageSource, **options: Unpack[Identify]) -> tuple[Identification, ...]:
-        """Say who the faces of an image are; an empty tuple where there are none.
-
-        Args:
-            image: to be looked at.
-            **options: see ``visavis.options.Identify``.
-        """
+        """Say who the faces of an image are; an empty tuple where there are none."""
         return self._connection.ask_image(Identification, f"{self._path}/identify", image, options)
 
     @takes(Identify)

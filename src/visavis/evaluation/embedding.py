@@ -62,7 +62,6 @@ class EmbeddingCache:
     """
 
     def __init__(self, folder: Path, key: str) -> None:
-        """Use the folder of this key, below the one given."""
         self._folder = folder / key
 
     def get(self, digest: str, dimension: int) -> PhotoResult | None:

@@ -141,7 +141,10 @@ def write_page(
     failures = [failure.message for failure in evaluation.failures]
     for title, lines in (("Images without an embedding", failures), ("Left out", evaluation.left_out)):
         if lines:
-            stream.writelines(_section(title, _list(lines)))
+            items = [f"<li><bdi>{_text(line)}</bdi></li>\n" for line in lines[:_MOST_LISTED]]
+            rest = len(lines) - _MOST_LISTED
+            more = f"<p>and {rest:,} more</p>\n" if rest > 0 else ""
+            stream.writelines(_section(title, ["<ul>\n", *items, f"</ul>\n{more}"]))
     stream.write(tail)
 
 
@@ -196,12 +199,6 @@ def thumbnail(shown: ShownFace, limits: ImageLimits = DEFAULT_LIMITS) -> bytes:
     buffer = io.BytesIO()
     face.resize((_SIDE, _SIDE), PIL.Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
-
-
-def _list(lines: Sequence[str]) -> Iterator[str]:
-    yield "<ul>\n"
-    yield from (f"<li><bdi>{_text(line)}</bdi></li>\n" for line in lines[:_MOST_LISTED])
-    yield "</ul>\n" + (f"<p>and {len(lines) - _MOST_LISTED:,} more</p>\n" if len(lines) > _MOST_LISTED else "")
 
 
 def _text(text: str) -> str:

@@ -148,7 +148,6 @@ class SearchReplicates:
     """The probes of people drawn anew, from the same gallery: see ``bootstrap``."""
 
     def __init__(self, answers: ProbeResults, *, replicates: int = REPLICATES, seed: int = 0) -> None:
-        """Draw the people."""
         self.answers = answers
         people, self._numbers = np.unique(answers.persons, return_inverse=True)
         self._weights = draws(len(people), replicates, np.random.default_rng(seed)).astype(np.float64)

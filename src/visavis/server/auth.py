@@ -54,7 +54,6 @@ class RateLimiter:
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """Return how many callers are remembered."""
         return len(self._full_at)
 
     def take(self, caller: str) -> float:

@@ -134,15 +134,9 @@ class Observed:
         route = str(getattr(scope.get("route"), "path", scope["path"] if "endpoint" in scope else "none"))
         self._metrics.observe(scope["method"], route, status, seconds)
         key = scope.get("state", {}).get("key")
-        facts = {
-            "method": scope["method"],
-            "route": route,
-            "status": status,
-            "duration_ms": round(1000 * seconds, 1),
-            "key": key.id if key else None,
-        }
+        facts = {"method": scope["method"], "route": route, "status": status, "duration_ms": round(1000 * seconds, 1)}
         level = logging.DEBUG if route in _PROBES and status < _FIRST_FAULT else logging.INFO
-        _log.log(level, "request", extra={"facts": facts})
+        _log.log(level, "request", extra={"facts": {**facts, "key": key.id if key else None}})
 
 
 class _JsonLines(logging.Formatter):

@@ -193,13 +193,9 @@ def _from_rows(rows: list[Any]) -> NDArray[np.uint8]:
 
 
 class Request(Strict):
-    """A body: JSON, or a form where it has images.
+    """A body: JSON, or a form where it has images."""
 
-    Attributes:
-        example: for the OpenAPI document.
-    """
-
-    example: ClassVar[Mapping[str, Any] | None] = None
+    example: ClassVar[Mapping[str, Any] | None] = None  # for the OpenAPI document
 
     @property
     def pictures(self) -> list[Image]:

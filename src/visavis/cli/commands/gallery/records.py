@@ -309,7 +309,16 @@ def forget(
     """
     with stores.open_galleries(store) as galleries:
         opened = stores.open_gallery(galleries, gallery)
-        _confirm(_question(opened, subject, sample), yes=yes)
+        if subject is None:
+            record = opened.record
+            held = f"{counted(record.subjects, 'subject')} and {counted(record.samples, 'sample')}"
+            question = f"Forget the gallery {gallery} with {held}?"
+        else:
+            samples = counted(opened.subject(subject).samples, "sample")
+            question = f"Forget {printable(subject)} of the gallery {gallery} with {samples}?"
+            if sample is not None:
+                question = f"Forget sample {sample} of {printable(subject)}, who has {samples}?"
+        _confirm(question, yes=yes)
         if subject is None:
             receipt = opened.forget()
         else:
@@ -341,17 +350,6 @@ def merge(
         words = f"{printable(into)} has {counted(merged.samples, 'sample')} now, and {printable(subject)} is forgotten"
         plain = {"gallery": gallery, "forgotten": subject, "subject": into, "samples": merged.samples}
         write(json.dumps(plain) if as_json else words)
-
-
-def _question(gallery: OpenGallery, subject: str | None, sample: int | None) -> str:
-    if subject is None:
-        record = gallery.record
-        held = f"{counted(record.subjects, 'subject')} and {counted(record.samples, 'sample')}"
-        return f"Forget the gallery {gallery.name} with {held}?"
-    samples = counted(gallery.subject(subject).samples, "sample")
-    if sample is None:
-        return f"Forget {printable(subject)} of the gallery {gallery.name} with {samples}?"
-    return f"Forget sample {sample} of {printable(subject)}, who has {samples}?"
 
 
 def _confirm(question: str, *, yes: bool) -> None:
