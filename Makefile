@@ -14,7 +14,7 @@ PYTEST = $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest -n $(WORKERS)
 # Compare networks with the frameworks that they come from.
 GRAPH_TESTS := tests/models/test_minifasnet.py tests/models/test_torch_state.py tests/models/test_keras_tensorflow.py
 
-.PHONY: help demo serve test test-thorough test-graphs coverage check format bench bench-server bench-galleries clean
+.PHONY: help demo serve test test-thorough test-graphs renew coverage check format bench bench-server bench-galleries clean
 
 help:
 	@echo "make serve   run the server on port 8000"
@@ -24,6 +24,7 @@ help:
 	@echo "make test-graphs  compare networks with PyTorch and TensorFlow (installs gigabytes in .venv-graphs)"
 	@echo "make check   run the linters and the type checker"
 	@echo "make format  format the code, and make the synchronous client of the other"
+	@echo "make renew   write the snapshots of what users see anew"
 	@echo "make bench   measure speed beside dlib (minutes)"
 	@echo "make bench-server  load the server, beside the design that it replaces (minutes)"
 	@echo "make bench-galleries  search, change, kill and enrol beside other stores (half an hour)"
@@ -48,6 +49,10 @@ coverage: $(VENV)/.check
 test-graphs:
 	$(MAKE) VENV=.venv-graphs .venv-graphs/.graphs
 	.venv-graphs/bin/python -m pytest $(GRAPH_TESTS)
+
+# Writes anew what pins the outside; read the difference before you commit it.
+renew: $(VENV)/.check
+	RENEW_SNAPSHOTS=1 $(BIN)/python -m pytest -q tests/test_outside.py tests/test_openapi.py
 
 check: $(VENV)/.check
 	$(BIN)/ruff check

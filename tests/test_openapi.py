@@ -18,9 +18,9 @@ def document() -> dict[str, Any]:
 
 def test_it_is_the_reviewed_one() -> None:
     text = json.dumps(document(), indent=2, sort_keys=True) + "\n"
-    if os.environ.get("VISAVIS_UPDATE_SNAPSHOT"):
+    if os.environ.get("RENEW_SNAPSHOTS"):
         REVIEWED.write_text(text)
-    assert text == REVIEWED.read_text(), "review the change, then run this with VISAVIS_UPDATE_SNAPSHOT=1"
+    assert text == REVIEWED.read_text(), "review the change, then run this with RENEW_SNAPSHOTS=1"
 
 
 def test_everything_is_described() -> None:
