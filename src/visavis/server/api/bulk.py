@@ -182,6 +182,8 @@ class _Importer:
         wanted = [entry.wanted() if callable(entry.wanted) else entry.wanted for entry in entries]
         results = self._gallery.enrol_many([each for each in wanted if not isinstance(each, Problem)], **self._options)
         outcomes = [each if isinstance(each, Problem) else next(results) for each in wanted]
+        for fault in (each for each in outcomes if isinstance(each, SetupError)):  # which is the whole import's
+            raise fault
         lines = bytearray()
         before = self.counts["enrolled"]
         for entry, outcome in zip(entries, outcomes, strict=True):
@@ -191,12 +193,10 @@ class _Importer:
         return bytes(lines), {"images": images, "faces": found, "enrolled": self.counts["enrolled"] - before}
 
     def _told(self, outcome: Enrolled | VisavisError | Problem) -> dict[str, Any]:
-        """Count what became of a line, and return what is said of it; a fault of the server's ends the import."""
+        """Count what became of a line, and return what is said of it."""
         if isinstance(outcome, Enrolled):
             self.counts["repeated" if outcome.repeated else "enrolled"] += 1
             return outcome.to_dict()
-        if isinstance(outcome, SetupError):
-            raise outcome
         self.counts["failed"] += 1
         problem = outcome if isinstance(outcome, Problem) else from_library(outcome)
         error = {"code": problem.code, "detail": problem.detail}
