@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import Field, fields
 from datetime import datetime, timezone
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -26,14 +27,14 @@ class Record:
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON."""
         members = {}
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if "hidden" in each.metadata or (value is None and self._sparse):
+        for name, left_out in _members(type(self)):  # type: ignore[arg-type]  # classes have hashes
+            value = getattr(self, name)
+            if value is None and self._sparse:
                 continue
-            members[each.name] = value = plain(value)
-            if "without" in each.metadata:
+            members[name] = value = plain(value)
+            if left_out:
                 for item in value if isinstance(value, list) else [value or {}]:
-                    item.pop(each.metadata["without"], None)
+                    item.pop(left_out, None)
         return members
 
     @classmethod
@@ -60,8 +61,19 @@ class Record:
         return reference
 
 
+@cache
+def _members(kind: type[Any]) -> tuple[tuple[str, str | None], ...]:
+    """Return the fields that become JSON, and what their records leave out."""
+    return tuple((each.name, each.metadata.get("without")) for each in fields(kind) if "hidden" not in each.metadata)
+
+
+_PLAIN = {str, int, float, bool, type(None)}
+
+
 def plain(value: object) -> Any:  # noqa: ANN401  # whatever JSON may hold
     """Return what is ready for JSON: lists, dicts, strings, numbers; times in ISO 8601, in UTC with a Z."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, Record):
         return value.to_dict()
     if hasattr(value, "tolist"):  # an array, or a number of NumPy's
@@ -70,9 +82,7 @@ def plain(value: object) -> Any:  # noqa: ANN401  # whatever JSON may hold
         return value.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {name: plain(item) for name, item in value.items()}
-    return value
+    return {name: plain(item) for name, item in value.items()} if isinstance(value, Mapping) else value
 
 
 def _without(name: str, schema: Any, handler: "GetJsonSchemaHandler") -> Any:  # noqa: ANN401  # JSON schema
