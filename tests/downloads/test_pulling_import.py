@@ -16,7 +16,8 @@ from visavis.downloads.folder import ModelsFolder
 from visavis.downloads.importing import Imported, import_files
 from visavis.downloads.removing import remove, verify
 from visavis.errors import InvalidOption, LicenceNotAccepted, ModelCorrupt, PullFailed, VisavisError
-from visavis.models.catalogue import DLIB, OPEN, PACKS, packs_with
+from visavis.models.catalogue import DLIB, OPEN, PACKS
+from visavis.models.installation import packs_with
 from visavis.models.packs import Archive, Pack
 
 FIRST, SECOND, THIRD, FOURTH = (some_bytes(count, seed) for seed, count in enumerate((9_000, 5_000, 700, 300)))

@@ -12,8 +12,9 @@ import pytest
 from visavis.core.decide import NAMED_RATES, rule_at_rate
 from visavis.core.geometry import ChipTemplate, fit_similarity
 from visavis.errors import ModelMissing
-from visavis.models.catalogue import DLIB, PACKS, pack_of_space
+from visavis.models.catalogue import DLIB, PACKS
 from visavis.models.heads import ATTRIBUTES, CONVERSIONS, DETECTORS, EMBEDDERS
+from visavis.models.installation import pack_of_space
 from visavis.models.packs import Archive, ModelFile, Pack, Part
 from visavis.types import EmbeddingSpace
 

@@ -13,7 +13,7 @@ from keras_nets import NETWORKS, keras_file, random_file
 from visavis import ModelCorrupt, ModelMissing, Recognizer
 from visavis.models import heads
 from visavis.models.catalogue import FACENET, FACENET512, OPEN, VGGFACE2
-from visavis.models.embedders import to_input
+from visavis.models.heads import to_input
 from visavis.models.installation import PINS, as_installed, is_cached
 from visavis.models.onnx_graphs import Network
 from visavis.models.packs import Pack

@@ -18,7 +18,7 @@ from visavis import Recognizer, VisavisError
 from visavis.core.geometry import extract_chip
 from visavis.errors import InvalidOption, ModelCorrupt, ModelMissing, RuntimeFailed
 from visavis.models.catalogue import AURAFACE, OPENCV, PACKS
-from visavis.models.embedders import ChipEmbedder, takes_batches, to_input
+from visavis.models.heads import ChipEmbedder, takes_batches, to_input
 from visavis.models.installation import FILES
 from visavis.models.packs import InputContract, Pack
 from visavis.models.runtime import Graph, RuntimeSpec, compile_graph

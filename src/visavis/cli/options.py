@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, cast, get_
 import typer
 from typing_extensions import is_typeddict
 
-from visavis.cli.lazy import catalogue, image, installation, recognizer, runtime
+from visavis.cli.lazy import image, installation, recognizer, runtime
 from visavis.config import PREFIX, Settings
 from visavis.errors import InvalidOption
 from visavis.options import (
@@ -161,7 +161,7 @@ class ModelOptions:
 
     def check_installed(self) -> None:
         """Raise ModelMissing unless the pack was pulled or imported."""
-        installation.check_installed(catalogue.find_pack(self.pack), self.folder)
+        installation.check_installed(installation.find_pack(self.pack), self.folder)
 
     def load(self, streams: int = 1) -> "Recognizer":
         """Load the models, for so many inferences at the same time."""

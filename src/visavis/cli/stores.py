@@ -29,8 +29,8 @@ from visavis.errors import (
 )
 from visavis.galleries.records import Gallery
 from visavis.galleries.store import open_store, read_key
-from visavis.models.catalogue import PACKS, find_pack
-from visavis.models.installation import as_installed, as_pinned
+from visavis.models.catalogue import PACKS
+from visavis.models.installation import as_installed, as_pinned, find_pack
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed, Recognizer
 from visavis.models.runtime import usable_cores

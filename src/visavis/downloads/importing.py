@@ -20,7 +20,7 @@ from visavis.downloads.folder import (
 from visavis.downloads.licences import Accept, Restriction, is_accepted, refuse, require, restriction_of
 from visavis.downloads.pull import take_members
 from visavis.errors import InvalidOption, VisavisError
-from visavis.models.catalogue import packs_with
+from visavis.models.installation import packs_with
 from visavis.models.packs import Archive, ModelFile
 
 

@@ -4,6 +4,7 @@ A cached file carries the SHA-256 of its own content in its name. So it is whole
 step, and any number of processes may build it at the same time.
 """
 
+import difflib
 import hashlib
 import importlib.util
 import json
@@ -16,9 +17,9 @@ from pathlib import Path
 import platformdirs
 
 from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
-from visavis.errors import ModelCorrupt, ModelMissing
+from visavis.errors import InvalidOption, ModelCorrupt, ModelMissing
 from visavis.files import replacing
-from visavis.models.catalogue import packs_with
+from visavis.models.catalogue import PACKS
 from visavis.models.packs import ModelFile, Pack, Part
 from visavis.models.runtime import RuntimeSpec
 
@@ -315,3 +316,38 @@ def read_measured(pack: Pack, models_dir: Path) -> Measured | None:
             f"{path} cannot be read ({type(error).__name__}: {error}): visavis calibrate --pack {pack.name} --reset "
             "removes it"
         ) from error
+
+
+def find_pack(name: str) -> Pack:
+    """Return the pack of that name.
+
+    Raises:
+        InvalidOption: there is none.
+    """
+    if not isinstance(name, str) or name not in PACKS:
+        close = difflib.get_close_matches(str(name), PACKS, 1)
+        hint = f"did you mean {close[0]}? There are" if close else "choose one of"
+        raise InvalidOption(f"there is no pack {name!r}; {hint}: {', '.join(PACKS)}")
+    return PACKS[name]
+
+
+def packs_with(file_name: str) -> tuple[Pack, ...]:
+    """Return the packs that a file belongs to, as a needed or an optional one."""
+    return tuple(
+        pack for pack in PACKS.values() if any(file_name == file.name for file in (*pack.files, *pack.optional_files))
+    )
+
+
+def pack_of_space(space_id: str) -> Pack | None:
+    """Return the pack that makes embeddings of that space; None where the catalogue alone does not tell.
+
+    It does not for packs whose publishers state no hashes: their spaces are known where they are installed.
+    """
+
+    def makes(pack: Pack) -> bool:
+        try:
+            return pack.space.id == space_id
+        except ModelMissing:
+            return False
+
+    return next(filter(makes, PACKS.values()), None)

@@ -14,9 +14,8 @@ from visavis.core.geometry import areas, extract_chip
 from visavis.core.image import DEFAULT_LIMITS, ImageLimits, Picture, name_of, read_image
 from visavis.core.quality import assess
 from visavis.errors import InvalidImage, InvalidOption, MultipleFaces, NoFace, NotLive, VisavisError
-from visavis.models.catalogue import find_pack
 from visavis.models.heads import load_models
-from visavis.models.installation import Installation, as_installed, default_cache_dir, default_models_dir
+from visavis.models.installation import Installation, as_installed, default_cache_dir, default_models_dir, find_pack
 from visavis.models.packs import Pack
 from visavis.models.runtime import RuntimeSpec
 from visavis.options import DEFAULT_PACK, Attribute, Describe, Observe, Recognition, Threshold, Verify, takes

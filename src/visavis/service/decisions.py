@@ -18,7 +18,7 @@ from visavis.errors import (
     VisavisError,
 )
 from visavis.galleries.records import Details, Gallery, Match, Sample
-from visavis.models.catalogue import pack_of_space
+from visavis.models.installation import pack_of_space
 from visavis.models.packs import Pack, QualityLimits
 from visavis.models.recognizer import choose_rule
 from visavis.options import NOTHING_ASKED, Attribute, Enrol, Identify, Observe, Policy, Threshold, Verify

@@ -20,7 +20,6 @@ from visavis.cli.app import command
 from visavis.cli.images import check_existence, check_paths, describe_naming, find_sources, name_people
 from visavis.cli.lazy import (
     calibration,
-    catalogue,
     decide,
     embedding,
     installation,
@@ -180,7 +179,7 @@ def calibrate(
     folder, in place of what the pack came with. Thresholds that somebody set stay as they are. How much data a rate
     takes is said where they are too few.
     """
-    pack = installation.as_pinned(catalogue.find_pack(models.pack), models.folder)
+    pack = installation.as_pinned(installation.find_pack(models.pack), models.folder)
     kept = installation.calibration_path(pack, models.folder)
     if reset and path is not None:
         raise InvalidOption("--reset takes no PATH: it forgets, and measures nothing")

@@ -16,7 +16,7 @@ import typer
 
 from visavis import __version__
 from visavis.cli.app import command
-from visavis.cli.lazy import catalogue, client, heads, installation, np, runtime
+from visavis.cli.lazy import client, heads, installation, np, runtime
 from visavis.cli.options import JsonObject, ModelOptions, PackName
 from visavis.cli.terminal import Facts, FactValue, counted, printable, readable, write
 from visavis.errors import (
@@ -170,7 +170,7 @@ def _check_runtime(models: ModelOptions) -> _Found:
 
 def _check_models(models: ModelOptions) -> _Found:
     folder = models.folder
-    pack = installation.as_installed(catalogue.find_pack(models.pack), folder)
+    pack = installation.as_installed(installation.find_pack(models.pack), folder)
     missing = [file for file in pack.files if not installation.is_installed(file, folder)]
     damaged = [fault for file in pack.files if file not in missing and (fault := _damage(file, models))]
     problems = [*_absences(pack, missing, folder), *damaged]
@@ -228,7 +228,7 @@ def _check_cache(models: ModelOptions) -> _Found:
         check_writable(folder)
     except OSError as error:
         reason = error.strerror or str(error)
-    parts = [part for part in catalogue.find_pack(models.pack).parts if part.head in heads.CONVERSIONS]
+    parts = [part for part in installation.find_pack(models.pack).parts if part.head in heads.CONVERSIONS]
     cached = [part.role for part in parts if installation.is_cached(part, folder)]
     converted = ", ".join(cached) or "nothing yet: happens once, at first use"
     facts: Facts = {

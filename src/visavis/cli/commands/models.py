@@ -126,7 +126,7 @@ def _folder(models_dir: Path | None) -> ModelsFolder:
 
 
 def _find(names: Iterable[str]) -> list[Pack]:
-    return [catalogue.find_pack(name) for name in dict.fromkeys(names)]
+    return [installation.find_pack(name) for name in dict.fromkeys(names)]
 
 
 @command()
@@ -213,7 +213,7 @@ def show(
     Exit codes: 0 shown, 2 there is no such pack.
     """
     here = _folder(models_dir)
-    plain = _details(installation.as_installed(catalogue.find_pack(name), here.path), here)
+    plain = _details(installation.as_installed(installation.find_pack(name), here.path), here)
     if as_json:
         write(json.dumps(plain, indent=2))
     else:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from visavis.cli.app import Group, command
-from visavis.cli.lazy import app, catalogue, client, installation, keys, listening, observability, server_galleries
+from visavis.cli.lazy import app, client, installation, keys, listening, observability, server_galleries
 from visavis.cli.options import Json, KeysFile, ServerSettings, Verbose, flag_of
 from visavis.cli.terminal import printable, reporting, say, write
 from visavis.config import PREFIX, Scope, Settings
@@ -81,7 +81,7 @@ def _prepare(settings: Settings) -> Callable[[], None]:
         )
     # Further processes could only say in their log that the models are not there.
     folder = settings.models_dir or installation.default_models_dir()
-    installation.check_installed(installation.as_installed(catalogue.find_pack(settings.pack), folder), folder)
+    installation.check_installed(installation.as_installed(installation.find_pack(settings.pack), folder), folder)
     server_galleries.check_store(settings)
     listener = listening.bind(settings)
     url = listening.url_of(listener)
