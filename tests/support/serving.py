@@ -9,7 +9,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -146,9 +146,9 @@ class RawAnswer:
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """Read until the server closes the connection."""
+    """Read until the server closes the connection, or resets it."""
     chunks = []
-    with connection:
+    with connection, suppress(ConnectionResetError):
         while chunk := connection.recv(65536):
             chunks.append(chunk)
     return b"".join(chunks)
