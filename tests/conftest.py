@@ -33,10 +33,10 @@ MEMORY_BYTES = 2 * 1024**3  # that the tests' files may take
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep temporary files in memory where there is room, unless somebody says where."""
+    """Keep temporary files in memory where there is room and programs may run, unless somebody says where."""
     if "TMPDIR" in os.environ or config.option.basetemp is not None or not os.access(MEMORY, os.W_OK):
         return
-    if shutil.disk_usage(MEMORY).free >= MEMORY_BYTES:
+    if shutil.disk_usage(MEMORY).free >= MEMORY_BYTES and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
         os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)  # the first for child processes
 
 

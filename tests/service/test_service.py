@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -214,6 +215,35 @@ def test_a_sample_at_the_threshold_is_another_person(world: World) -> None:
     assert not world.gallery.verify_embedding(at(0.75), "ada")
     assert world.gallery.verify_embedding(at(0.7499), "ada")
     assert not world.gallery.verify_embedding(at(0.5), "ada", threshold=0.5)
+
+
+def test_merged_subjects_are_one(world: World) -> None:
+    fill(world, ada=0, grace=0.1)
+    merged = world.gallery.merge("grace", "ada")
+    assert (merged.id, merged.samples) == ("ada", 2)
+    assert [subject.id for subject in world.gallery.subjects()] == ["ada"]
+    with pytest.raises(InvalidOption, match="into itself"):
+        world.gallery.merge("ada", "ada")
+    for both in (("nobody", "ada"), ("ada", "nobody")):
+        with pytest.raises(SubjectNotFound):
+            world.gallery.merge(*both)
+
+
+def test_who_is_enrolled_during_a_merge_is_not_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(world, ada=0, grace=0.1)
+    gallery = world.gallery
+    enrol_many = gallery.enrol_many
+
+    def enrol_one_more(enrolments: Any, *, allow_conflict: bool) -> Iterator[Any]:  # noqa: ANN401  # as it comes
+        yield from enrol_many(enrolments, allow_conflict=allow_conflict)
+        monkeypatch.undo()
+        fill(world, grace=0.2)
+
+    monkeypatch.setattr(gallery, "enrol_many", enrol_one_more)
+    with pytest.raises(VersionMismatch):
+        gallery.merge("grace", "ada")
+    assert gallery.subject("grace").samples == 2
+    assert gallery.merge("grace", "ada").samples == 3
 
 
 def test_whom_nobody_knows_cannot_be_verified(world: World) -> None:

@@ -562,7 +562,8 @@ class AsyncGalleryClient:
 
         Raises:
             SubjectNotFound: there is none of that ID.
-            StateError: today's policy refuses a sample; nothing is forgotten then.
+            InputError, StateError: today's policy refuses a sample, or the first was changed meanwhile; nothing is
+                forgotten then.
         """
         path = self._subject(subject, "merge")
         return await self._connection.ask(reader(Subject), "POST", path, json_of({"into": into}), once=True)

@@ -562,7 +562,8 @@ class GalleryClient:
 
         Raises:
             SubjectNotFound: there is none of that ID.
-            StateError: today's policy refuses a sample; nothing is forgotten then.
+            InputError, StateError: today's policy refuses a sample, or the first was changed meanwhile; nothing is
+                forgotten then.
         """
         path = self._subject(subject, "merge")
         return self._connection.ask(reader(Subject), "POST", path, json_of({"into": into}), once=True)

@@ -1,8 +1,7 @@
 """Stores of galleries: what every kind promises, and the rules that are the same for all. They decide nothing.
 
 A kind of store is a folder, called as the scheme of its URL, whose ``store.py`` has a ``STORE``, which is a subclass of
-``Store``, and a subclass of ``Transaction``; it is right
-when it passes ``tests/galleries/test_store_contract.py``.
+``Store``, and a subclass of ``Transaction``; it is right when it passes ``tests/galleries/test_store_contract.py``.
 """
 
 import base64

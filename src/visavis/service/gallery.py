@@ -299,9 +299,11 @@ class OpenGallery:
         Raises:
             InvalidOption: both are one.
             InputError, StateError: today's policy refuses a sample; nothing is forgotten then.
+            VersionMismatch: somebody changed the first meanwhile; nothing is forgotten, and it can be called again.
         """
         if subject == into:
             raise InvalidOption("a subject cannot be merged into itself")
+        version = self.subject(subject).version  # before its samples: one that comes later must not be forgotten
         samples = self.samples(subject)
         self.subject(into)
         enrolments = (
@@ -318,7 +320,7 @@ class OpenGallery:
         for sample, outcome in zip(samples, self.enrol_many(enrolments, allow_conflict=True), strict=True):
             if isinstance(outcome, VisavisError):
                 raise type(outcome)(f"sample {sample.id} of {subject}: {outcome}; nothing was forgotten") from outcome
-        self.forget_subject(subject)
+        self.forget_subject(subject, version=version)
         return self.subject(into)
 
     def forget_sample(self, subject: str, sample: int) -> Receipt:

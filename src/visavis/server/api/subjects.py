@@ -207,12 +207,13 @@ def forget_subject(gallery: InPath, subject: _Subject, conditions: _Conditions) 
     return receipt(gallery.forget_subject(subject, version=version))
 
 
-@router.post("/{subject}/merge", **about("admin", "space_mismatch", headers=ETAG))
+@router.post("/{subject}/merge", **about("admin", "space_mismatch", "version_mismatch", headers=ETAG))
 @in_worker
 def merge_subject(gallery: InPath, subject: _Subject, wanted: Merge) -> Answer[Subject]:
     """Give all samples of a subject to another, with their pictures, and forget the first; answer with the other.
 
-    The name, metadata and consent of the first go with it. Interrupted, it can be called again.
+    The name, metadata and consent of the first go with it. Interrupted, or where the first was changed meanwhile, it
+    can be called again.
     """
     merged = gallery.merge(subject, wanted.into)
     return Answer(merged, headers={"ETag": _tag_of(merged)})
