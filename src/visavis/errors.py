@@ -46,6 +46,10 @@ class ImageTooLarge(InputError, ValueError, code="image_too_large"):
     """The image has more bytes or pixels than the limits allow."""
 
 
+class TooMuchWork(InputError, ValueError, code="too_much_work"):
+    """One call asks for more work than the server does for one."""
+
+
 class UnsupportedFormat(InputError, ValueError, code="unsupported_format"):
     """The bytes are not in an image format that is read here."""
 

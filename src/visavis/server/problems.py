@@ -34,6 +34,7 @@ LIBRARY: Mapping[type[errors.VisavisError], Kind] = {
     errors.ImageNotFound: Kind(422, "There is no such image"),
     errors.ImageUnreadable: Kind(422, "The image cannot be read"),
     errors.ImageTooLarge: Kind(413, "The image is too large"),
+    errors.TooMuchWork: Kind(422, "The call asks for too much work"),
     errors.UnsupportedFormat: Kind(415, "The image format is not supported"),
     errors.ImageCorrupt: Kind(422, "The image is damaged"),
     errors.InvalidImage: Kind(422, "The image is not usable"),

@@ -1,0 +1,65 @@
+"""Work of one call: what it may still cost, and whether anybody still waits for it.
+
+The unit is the searched pixel: one of an image at the size at which a detector begins. A decoded pixel costs a part of
+one. Where nobody has set ``WORK``, as in the library, nothing is counted.
+"""
+
+import threading
+from contextvars import ContextVar
+
+from visavis.errors import TooMuchWork
+
+
+class Stopped(Exception):
+    """Nobody waits for the result any more. It is no error of ours, so that no batch takes it for a result."""
+
+
+class Work:
+    """The work of one call; any thread may stop it."""
+
+    def __init__(self, most_pixels: float) -> None:
+        self.spent = 0.0
+        self._most_pixels = most_pixels
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Let the call end at the next look: between two images, or two canvases of one."""
+        self._stopped.set()
+
+    def check(self) -> None:
+        """Raise ``Stopped`` where nobody waits."""
+        if self._stopped.is_set():
+            raise Stopped
+
+    def spend(self, pixels: float) -> None:
+        """Count work before it is done.
+
+        Raises:
+            TooMuchWork: the call may not do so much; nothing is counted then, so that smaller images may follow.
+            Stopped: nobody waits.
+        """
+        self.check()
+        if self.spent + pixels > self._most_pixels:
+            raise TooMuchWork(
+                f"one call may search {self._most_pixels / 1e6:.0f} megapixels, and this image would make it "
+                f"{(self.spent + pixels) / 1e6:.0f}: send fewer images, smaller ones, or a larger min_face"
+            )
+        self.spent += pixels
+
+
+WORK: ContextVar[Work | None] = ContextVar("work", default=None)
+"""That of the present call."""
+
+
+def check() -> None:
+    """Raise ``Stopped`` where nobody waits for the present call."""
+    work = WORK.get()
+    if work is not None:
+        work.check()
+
+
+def spend(pixels: float) -> None:
+    """Count work of the present call before it is done; see ``Work.spend``."""
+    work = WORK.get()
+    if work is not None:
+        work.spend(pixels)
