@@ -24,7 +24,7 @@ PREFIX = "VISAVIS_"
 
 Auth: TypeAlias = Literal["auto", "on", "off"]
 LogFormat: TypeAlias = Literal["json", "text"]
-Scope: TypeAlias = Literal["read", "enrol", "admin"]
+Scope: TypeAlias = Literal["read", "probe", "enrol", "admin"]
 Keys: TypeAlias = tuple[tuple[Scope, str], ...]
 """Pairs of scope and secret."""
 

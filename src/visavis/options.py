@@ -203,7 +203,11 @@ class IdentifyEmbeddings(Threshold, total=False):
     limit: Annotated[
         int,
         Option(
-            "How many candidates to return for each face.", default=5, metavar="N", at_least=1, at_most=MOST_CANDIDATES
+            "How many candidates to return for each face, of those that the policy allows.",
+            default=5,
+            metavar="N",
+            at_least=1,
+            at_most=MOST_CANDIDATES,
         ),
     ]
 
@@ -281,6 +285,17 @@ class Policy(Record):
             at_least=0,
         ),
     ] = None
+    candidate_threshold: Annotated[
+        float | None,
+        Option(
+            "Distance beyond which no candidate is told of, and no call may set its threshold.",
+            unset="the threshold, and the lenient operating point for calls",
+            above=0,
+        ),
+    ] = None
+    most_candidates: Annotated[
+        int, Option("Most candidates that are told of a face.", at_least=1, at_most=MOST_CANDIDATES)
+    ] = 10
     min_face_px: Annotated[
         float | None, Option("Fewest pixels of a face that is enrolled.", unset=_PACK, at_least=0)
     ] = None

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, get_args
 
 import httpx
 import pytest
@@ -34,7 +34,7 @@ class Site:
         self.app.state.keys = store
         self.app.state.rate = None
         self.app.add_exception_handler(Problem, _answer)
-        for scope in ("read", "enrol", "admin"):
+        for scope in get_args(Scope):
             self._add(scope)
         self._add_galleries()
 
@@ -89,10 +89,18 @@ def site(store: KeyStore) -> Site:
         ("read", "read", (200, None)),
         ("read", "enrol", (403, "forbidden")),
         ("read", "admin", (403, "forbidden")),
+        ("read", "probe", (403, "forbidden")),
+        ("probe", "read", (200, None)),
+        ("probe", "probe", (200, None)),
+        ("probe", "enrol", (403, "forbidden")),
+        ("probe", "admin", (403, "forbidden")),
         ("enrol", "read", (200, None)),
+        ("enrol", "probe", (403, "forbidden")),
         ("enrol", "enrol", (200, None)),
         ("enrol", "admin", (403, "forbidden")),
         ("admin", "read", (200, None)),
+        ("admin", "probe", (200, None)),
+        ("admin", "enrol", (200, None)),
         ("admin", "admin", (200, None)),
     ],
 )

@@ -417,10 +417,13 @@ class TestIdentify:
         assert results[1]["error"]["field"] == "images.1"
         (first,), (second,) = results[0]["faces"], results[2]["faces"]
         assert (first["match"]["subject"], first["match"]["name"], first["unknown"]) == ("eileen", "Eileen", None)
-        assert [candidate["subject"] for candidate in first["candidates"]] == ["eileen", "grace"]
-        assert first["candidates"][0]["margin"] == pytest.approx(
-            first["candidates"][1]["distance"] - first["candidates"][0]["distance"]
-        )
+        assert first["candidates"] == [first["match"]]
+        assert first["match"]["margin"] is None  # nobody else is near enough
+        server.request("PATCH", gallery, json={"policy": {"candidate_threshold": 2}})
+        wide = server.post(f"{gallery}/identify", {"images": images}).json()["results"][0]["faces"][0]
+        assert [candidate["subject"] for candidate in wide["candidates"]] == ["eileen", "grace"]
+        distances = [candidate["distance"] for candidate in wide["candidates"]]
+        assert wide["candidates"][0]["margin"] == pytest.approx(distances[1] - distances[0], abs=0.0101)
         assert second["match"]["subject"] == "grace"
         assert set(first["face"]) == {"box_xyxy", "score", "landmarks", "quality"}
 
@@ -435,11 +438,14 @@ class TestIdentify:
             ][0]
             return found
 
-        assert len(first(limit=1)["candidates"]) == 1
-        assert first(limit=1)["candidates"][0]["margin"] is not None
+        assert len(first(limit=1)["candidates"]) == len(first()["candidates"]) == 1
         assert first(threshold=1e-9)["threshold"] == 1e-9
         far = server.post(f"{gallery}/identify", {"embeddings": [vector(9)]}).json()["results"][0]["faces"][0]
-        assert (far["match"], far["unknown"], len(far["candidates"])) == (None, "below_threshold", 2)
+        assert (far["match"], far["unknown"], len(far["candidates"])) == (None, "below_threshold", 0)
+        server.request("PATCH", gallery, json={"policy": {"candidate_threshold": 100}})
+        assert len(first(limit=1)["candidates"]) == 1
+        assert first(limit=1)["candidates"][0]["margin"] is not None
+        assert len(first()["candidates"]) == 2
         several = server.post(f"{gallery}/identify", {"images": [image(crowd)]}).json()["results"][0]["faces"]
         assert len(several) == 2
         answer = server.request(

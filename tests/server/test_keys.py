@@ -75,9 +75,15 @@ def test_what_is_no_key_is_not_found(store: KeyStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("held", "allowed"), [("read", ("read",)), ("enrol", ("read", "enrol")), ("admin", ("read", "enrol", "admin"))]
+    ("held", "allowed"),
+    [
+        ("read", ("read",)),
+        ("probe", ("read", "probe")),
+        ("enrol", ("read", "enrol")),
+        ("admin", ("read", "probe", "enrol", "admin")),
+    ],
 )
-def test_a_scope_includes_those_before_it(store: KeyStore, held: Scope, allowed: tuple[Scope, ...]) -> None:
+def test_what_a_scope_includes(store: KeyStore, held: Scope, allowed: tuple[Scope, ...]) -> None:
     record, _ = store.create("a", held)
     assert tuple(scope for scope in get_args(Scope) if record.allows(scope)) == allowed
 
@@ -90,7 +96,7 @@ def test_names_are_checked(store: KeyStore, path: Path, name: str) -> None:
 
 
 def test_scopes_are_checked(store: KeyStore) -> None:
-    with pytest.raises(InvalidOption, match="there is no scope 'root'; choose one of: read, enrol, admin"):
+    with pytest.raises(InvalidOption, match="there is no scope 'root'; choose one of: read, probe, enrol, admin"):
         store.create("a", "root")  # type: ignore[arg-type]
 
 
@@ -251,7 +257,7 @@ class TestMigration:
         assert found is not None
         assert (found.name, found.scope, found.galleries) == ("door", "enrol", ())
         assert [record.revoked_at is None for record in store.list()] == [True, False]
-        limited, _ = store.create("new", "read", ["team"])
+        limited, _ = store.create("new", "probe", ["team"])
         assert [record.galleries for record in store.list()] == [(), (), ("team",)]
         assert store.list()[2] == limited
 
@@ -271,7 +277,7 @@ class TestMigration:
         store.find(secret)
         store.close()
         connection = sqlite3.connect(path)
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
         connection.close()
 
     def test_a_file_that_only_looks_like_one_is_refused(self, store: KeyStore, path: Path) -> None:

@@ -13,10 +13,9 @@ from visavis.core.decide import ErrorRates, OperatingPoint, Rule
 from visavis.errors import InvalidOption
 from visavis.galleries.records import Match, Sample
 from visavis.models.catalogue import OPEN
-from visavis.models.packs import QualityLimits
-from visavis.options import Policy
+from visavis.models.packs import Pack, QualityLimits
+from visavis.options import Policy, Threshold
 from visavis.service.decisions import (
-    candidates_of,
     check_policy,
     identify,
     limits_of,
@@ -40,9 +39,15 @@ def matches(*distances: float) -> list[Match]:
     ]
 
 
+def line(*places: float) -> list[Sample]:
+    return [
+        Sample(id=n, subject="ada", embedding=at(x), quality=None, source=None, picture="nothing", created_at=NOON)
+        for n, x in enumerate(places)
+    ]
+
+
 def decide(policy: Policy, *distances: float, limit: int = 5, quality: Quality = GOOD) -> Identification:
-    candidates = candidates_of(matches(*distances), PACK)
-    return identify(candidates, rules_of(policy, PACK), face_at(0, quality).face, limit)
+    return identify(matches(*distances), rules_of(policy, PACK), face_at(0, quality).face, limit)
 
 
 def test_the_pack_decides_what_the_policy_leaves_open() -> None:
@@ -51,6 +56,7 @@ def test_the_pack_decides_what_the_policy_leaves_open() -> None:
     own = rules_of(Policy(threshold=0.25, margin=0, conflict_threshold=0), PACK)
     assert (own.rule, own.margin, own.conflict_threshold) == (Rule.at(0.25), 0, 0)
     assert rules_of(Policy(threshold=0.25), PACK, {"threshold": 0.75}).rule == Rule.at(0.75)
+    assert (rules.candidate_threshold, rules.most_candidates, own.candidate_threshold) == (0.5, 10, 0.25)
 
 
 def test_a_rate_in_place_of_a_threshold() -> None:
@@ -87,10 +93,79 @@ def test_a_threshold_is_a_finite_number_above_0(threshold: float | None) -> None
         rules_of(Policy(), PACK, {"threshold": threshold})
 
 
-def test_margins_are_those_to_the_next() -> None:
-    candidates = candidates_of(matches(0.25, 0.5, 2), PACK)
-    assert [candidate.margin for candidate in candidates] == [0.25, 1.5, None]
-    assert candidates_of((), PACK) == ()
+def test_margins_are_those_to_the_next_that_is_told_of() -> None:
+    wide = Policy(candidate_threshold=3)
+    assert [each.margin for each in decide(wide, 0.25, 0.5, 2).candidates] == [0.25, 1.5, None]
+    assert [each.margin for each in decide(wide, 0.25, 0.5, 2, limit=2).candidates] == [0.25, 1.5]
+    assert [each.margin for each in decide(wide, 0.25, 0.5, 3).candidates] == [0.25, None]
+    assert [each.margin for each in decide(replace(wide, most_candidates=1), 0.25, 0.5).candidates] == [None]
+    assert decide(wide).candidates == ()
+
+
+@pytest.mark.parametrize(("policy", "distances", "limit", "told"), [
+    (Policy(), (0.2, 0.4, 0.5), 5, 2),
+    (Policy(), (0.5, 0.6), 5, 0),
+    (Policy(), (0.4, 0.45), 5, 2),  # who are too near each other
+    (Policy(candidate_threshold=0.3), (0.2, 0.4), 5, 1),
+    (Policy(candidate_threshold=0.3), (0.4, 2), 5, 1),  # the match
+    (Policy(candidate_threshold=0.3), (0.4, 0.45), 5, 0),
+    (Policy(candidate_threshold=3), (0.6, 2), 5, 2),
+    (Policy(candidate_threshold=3, most_candidates=2), (0.6, 2, 2.1), 5, 2),
+    (Policy(candidate_threshold=3), (0.6, 2, 2.1), 1, 1),
+    (Policy(), (0.1,) * 20, 100, 10),
+])  # fmt: skip
+def test_who_is_near_enough_is_told_of(policy: Policy, distances: tuple[float, ...], limit: int, told: int) -> None:
+    found = decide(policy, *distances, limit=limit)
+    assert [each.subject for each in found.candidates] == [f"s{n}" for n in range(told)]
+    assert found.match in (None, found.candidates[0] if told else None)
+
+
+@given(st.floats(0, 4), st.floats(0.001, 4), st.sampled_from([None, 0.05, 3.0]))
+def test_what_is_told_is_rounded_and_never_contradicts(distance: float, threshold: float, limit: float | None) -> None:
+    policy = Policy(threshold=threshold, candidate_threshold=limit)
+    found = decide(policy, distance)
+    assert bool(found) == (distance < threshold)
+    for each in found.candidates:
+        assert distance - 0.01 <= each.distance <= max(distance, threshold)
+        assert (each.distance < found.threshold) == bool(found)
+        assert each.distance in (pytest.approx(round(each.distance, 2), abs=1e-12), threshold, distance)
+    (sample,) = line(distance)
+    verified = verify(at(0), None, [sample], rules_of(policy, PACK, threshold=threshold))
+    exact = float(abs(sample.embedding[1]))
+    assert (verified.same, verified.distance is not None) == (exact < threshold, exact < max(threshold, limit or 0))
+    if verified.distance is not None:
+        assert (verified.distance < threshold) == verified.same
+
+
+def test_margins_never_contradict() -> None:
+    for distances, unknown in (((0.2, 0.3249), "low_margin"), ((0.2, 0.3251), None)):
+        found = decide(Policy(), *distances)
+        assert (found.unknown, found.candidates[0].margin) == (unknown, 0.12 if unknown else 0.125)
+
+
+@pytest.mark.parametrize(("asked", "used"), [
+    ({"threshold": 0.5}, 0.5), ({"threshold": 0.56999}, 0.56), ({"threshold": 0.57}, 0.57), ({"threshold": 0.29}, 0.29),
+    ({"threshold": 0.29 - 1e-12}, 0.29), ({"threshold": 1e-9}, 1e-9), ({"fmr": 2e-4}, 0.36), ({"fmr": 1e-4}, 0.3),
+])  # fmt: skip
+def test_a_threshold_that_a_call_names_is_no_finer_than_distances_are(asked: Threshold, used: float) -> None:
+    for threshold in (None, 0.75):
+        assert rules_of(Policy(), RATED, asked, threshold=threshold).rule.threshold == used
+
+
+@pytest.mark.parametrize(("policy", "pack", "asked", "widest"), [
+    (Policy(), PACK, {"threshold": 0.76}, "0.75"),
+    (Policy(threshold=0.9), PACK, {"threshold": 0.91}, "0.9"),
+    (Policy(), OPEN, {"threshold": 0.76}, "0.7542"),
+    (Policy(), OPEN, {"fmr": 0.03}, "0.7542"),
+    (Policy(candidate_threshold=1), OPEN, {"threshold": 1.01}, "1"),
+    (Policy(candidate_threshold=0.1), OPEN, {"fmr": "balanced"}, "0.6"),
+])  # fmt: skip
+def test_a_call_names_no_wider_threshold_than_is_allowed(
+    policy: Policy, pack: Pack, asked: Threshold, widest: str
+) -> None:
+    with pytest.raises(InvalidOption, match=rf"wider than this gallery allows, {widest};"):
+        rules_of(policy, pack, asked)
+    assert rules_of(Policy(candidate_threshold=2), pack, asked)
 
 
 @pytest.mark.parametrize(("distances", "unknown"), [
@@ -107,7 +182,7 @@ def test_the_reason_why_somebody_is_unknown(distances: tuple[float, ...], unknow
     found = decide(Policy(), *distances)
     assert found.unknown == unknown
     assert bool(found) == (unknown is None) == (found.match is not None)
-    assert len(found.candidates) == len(distances)
+    assert len(found.candidates) == sum(distance < 0.5 for distance in distances)
 
 
 def test_poor_quality_comes_before_distance_and_after_emptiness() -> None:
@@ -120,8 +195,9 @@ def test_poor_quality_comes_before_distance_and_after_emptiness() -> None:
 
 @given(st.lists(st.floats(0, 2), max_size=12).map(sorted), st.integers(1, 12))
 def test_a_match_is_the_nearest_near_enough_and_alone(distances: list[float], limit: int) -> None:
-    found = decide(Policy(), *distances, limit=limit)
-    assert [candidate.distance for candidate in found.candidates] == distances[:limit]
+    found = decide(Policy(candidate_threshold=3, most_candidates=12), *distances, limit=limit)
+    near = [candidate.distance for candidate in found.candidates]
+    assert near == pytest.approx(distances[:limit], abs=0.01)
     alone = len(distances) < 2 or distances[1] - distances[0] >= 0.125
     assert bool(found) == bool(distances and distances[0] < 0.5 and alone)
     if found.match:
@@ -141,7 +217,7 @@ def test_every_shortcoming_is_told() -> None:
 
 
 def test_a_face_that_does_not_look_live_is_nobody() -> None:
-    candidates, rules = candidates_of(matches(0), PACK), rules_of(Policy(), PACK)
+    candidates, rules = matches(0), rules_of(Policy(), PACK)
     for liveness, unknown in ((0.0, "not_live"), (0.49, "not_live"), (0.5, None), (None, None)):
         face = replace(face_at(0).face, attributes=Attributes(liveness=liveness))
         assert identify(candidates, rules, face, 5).unknown == unknown
@@ -157,15 +233,15 @@ def test_a_policy_for_live_faces_takes_a_pack_that_can_tell() -> None:
 
 
 def test_verify_takes_the_nearest_sample() -> None:
-    samples = [
-        Sample(id=n, subject="ada", embedding=at(x), quality=None, source=None, picture="nothing", created_at=NOON)
-        for n, x in enumerate((4, 1, 2))
-    ]
-    done = verify(at(1.5), None, samples, PACK, Rule.at(0.75))
+    samples = line(4, 1, 2)
+    rules = rules_of(Policy(), PACK, threshold=0.75)
+    done = verify(at(1.5), None, samples, rules)
     assert (done.sample, done.distance, done.same, done.threshold) == (1, 0.5, True, 0.75)
     assert (done.decision, done.fmr) == ("same", None)
-    assert not verify(at(1.5), None, samples, PACK, Rule.at(0.5))
-    near = verify(at(1.5), None, samples, PACK, Rule(0.55, 0.45, 0.6, 1e-3))
+    assert not verify(at(1.5), None, samples, replace(rules, rule=Rule.at(0.5)))
+    far = verify(at(0), None, samples, rules)
+    assert (far.same, far.distance, far.probability, far.sample, far.decision) == (False, None, None, None, "different")
+    near = verify(at(1.5), None, samples, replace(rules, rule=Rule(0.55, 0.45, 0.6, 1e-3)))
     assert (near.same, near.decision, near.fmr) == (True, "uncertain", 1e-3)
     assert done.probability is not None
     assert 0 < done.probability < 1

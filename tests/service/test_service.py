@@ -65,6 +65,7 @@ def who(world: World, x: float, **options: float) -> Identification:
 
 def test_a_face_is_identified(world: World) -> None:
     fill(world, ada=0, ben=2)
+    world.gallery.set_policy(Policy(candidate_threshold=2))
     image = world.eyes.show(b"ada again", face_at(0.25))
     (found,) = world.gallery.identify(image)
     assert found
@@ -108,6 +109,7 @@ def test_the_margin_is_known_whatever_the_limit(world: World) -> None:
     fill(world, ada=0, ben=0.5, eve=4)
     found = who(world, 0.25, limit=1)
     assert (found.unknown, len(found.candidates), found.candidates[0].margin) == ("low_margin", 1, 0)
+    world.gallery.set_policy(Policy(candidate_threshold=3))
     assert [candidate.subject for candidate in who(world, 3, limit=2).candidates] == ["eve", "ben"]
 
 
@@ -343,6 +345,7 @@ def test_who_expires_is_gone_at_the_very_instant(world: World, call) -> None:  #
 
 def test_who_expired_is_not_searched_listed_or_exported(world: World) -> None:
     gallery = expiring(world)
+    gallery.set_policy(Policy(candidate_threshold=100))
     assert who(world, 0).match is not None
     world.clock.advance(hours=1)
     assert [candidate.subject for candidate in who(world, 0).candidates] == ["ben"]
@@ -540,6 +543,7 @@ def test_a_galleries_object_without_a_file_finds_nothing(tmp_path: Path) -> None
 
 def test_a_closed_store_comes_back_with_what_others_wrote(world: World, tmp_path: Path) -> None:
     other = SqliteStore(tmp_path / "galleries.db")
+    world.gallery.set_policy(Policy(candidate_threshold=100))
     for number in range(4):  # the counter that SQLite keeps of changes begins anew each time
         assert len(who(world, 0, limit=100).candidates) == number
         world.store.close()
@@ -685,6 +689,7 @@ def test_the_key_of_a_forgotten_gallery_leaves_this_memory(tmp_path: Path) -> No
 
 def test_a_load_that_fails_leaves_what_was_loaded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     store: SqliteStore = world.store  # type: ignore[assignment]  # it is one
+    world.gallery.set_policy(Policy(candidate_threshold=1000, most_candidates=100))
     fill(world, **{f"s{n}": 3 * n for n in range(40)})
     store.close()  # so that all of them are loaded anew
     who(world, 0)

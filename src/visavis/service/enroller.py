@@ -20,6 +20,7 @@ from visavis.galleries.records import (
     NO_DETAILS,
     Details,
     Gallery,
+    Match,
     NewSample,
     Origin,
     Stored,
@@ -31,7 +32,7 @@ from visavis.galleries.store import Store
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed
 from visavis.options import Enrol, Observe
-from visavis.service.decisions import Rules, candidates_of, check_live, looking, shortcomings, within_retention
+from visavis.service.decisions import Rules, candidate_of, check_live, looking, shortcomings, within_retention
 from visavis.service.results import Candidate, Enrolled
 from visavis.types import Face, FloatArray, ImageSource, Quality, UInt8Array
 
@@ -234,7 +235,7 @@ class Enroller:
             conflict = self._conflict(each, self._nearest_by_now(each, nearest, so_far)) if looked_for else None
             if conflict is not None and not self.options["allow_conflict"]:
                 so_far.outcomes[number] = SubjectConflict(
-                    f"this face already is subject {conflict.subject!r} (distance {conflict.distance:.3f}); "
+                    f"this face already is subject {conflict.subject!r} (distance {conflict.distance:.2f}); "
                     "enrol it there, or allow the conflict"
                 )
             else:
@@ -252,12 +253,11 @@ class Enroller:
         known = self.store.subject(self.gallery.name, subject)
         return consent is not None or known is None or not known.consent  # what is empty would clear it
 
-    def _nearest(self, vectors: FloatArray) -> list[Candidate | None]:
+    def _nearest(self, vectors: FloatArray) -> list[Match | None]:
         """Return the nearest subject of each, or None."""
-        found = self.store.search(self.gallery.name, vectors, 2)
-        return [next(iter(candidates_of(matches, self.eyes.pack)), None) for matches in found]
+        return [next(iter(matches), None) for matches in self.store.search(self.gallery.name, vectors, 1)]
 
-    def _nearest_by_now(self, each: _Ready, nearest: Candidate | None, so_far: "_SoFar") -> Candidate | None:
+    def _nearest_by_now(self, each: _Ready, nearest: Match | None, so_far: "_SoFar") -> Match | None:
         """Return the nearest subject, given the nearest before the batch; None where it is surely no other one."""
         if not so_far.accepted:
             return nearest
@@ -271,10 +271,11 @@ class Enroller:
         self._commit(so_far)
         return self._nearest(each.sample.embedding[None])[0]
 
-    def _conflict(self, each: _Ready, nearest: Candidate | None) -> Candidate | None:
-        if nearest is None or nearest.subject == each.sample.subject:
+    def _conflict(self, each: _Ready, nearest: Match | None) -> Candidate | None:
+        limit = self.rules.conflict_threshold
+        if nearest is None or nearest.subject == each.sample.subject or not nearest.distance < limit:
             return None
-        return nearest if nearest.distance < self.rules.conflict_threshold else None
+        return candidate_of(nearest, None, self.rules, limit)
 
     def _commit(self, so_far: "_SoFar") -> None:
         """Store what was accepted and is not stored yet."""

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from typing_extensions import Unpack
 
-from visavis.core.decide import Rule
 from visavis.errors import GalleryNotFound, InvalidOption, NoFace, SampleNotFound, SubjectNotFound, VisavisError
 from visavis.galleries.records import (
     NO_DETAILS,
@@ -25,11 +24,11 @@ from visavis.galleries.records import (
     check_probes,
 )
 from visavis.galleries.store import Store
-from visavis.models.recognizer import choose_rule, value_of
+from visavis.models.recognizer import value_of
 from visavis.options import AllowConflict, Enrol, Identify, IdentifyEmbeddings, Policy, Threshold, Verify, takes
 from visavis.service import audit, transfer
 from visavis.service.decisions import (
-    candidates_of,
+    Rules,
     check_live,
     check_policy,
     check_space,
@@ -220,7 +219,7 @@ class OpenGallery:
         """
         gallery = self._bound()
         self._subject(subject)  # before the work of looking
-        rule = self._rule(options)
+        self._verify_rules(gallery, options)
         look = looking(options, gallery.policy, require_live=options["require_live"])
         seen = value_of(next(self._eyes.observe_many([image], **look)))
         if not seen:
@@ -229,7 +228,7 @@ class OpenGallery:
         check_live(face)
         if face.embedding is None:
             raise AssertionError("faces that were observed come with embeddings")
-        return self._verify(face.embedding, face, subject, rule)
+        return self._verify(face.embedding, face, subject, options)
 
     @takes(Threshold)
     def verify_embedding(
@@ -237,7 +236,7 @@ class OpenGallery:
     ) -> SubjectVerification:
         """Tell whether a face that was embedded before is a subject; everything else as in ``verify``."""
         vector = check_embedding(embedding, self._bound().space.dimension)
-        return self._verify(vector, None, subject, self._rule(options))
+        return self._verify(vector, None, subject, options)
 
     def subjects(self, *, after: int = 0, limit: int = 100) -> tuple[Subject, ...]:
         """Return the next subjects after a number, in the order of their numbers, which is that of their enrolment."""
@@ -423,30 +422,31 @@ class OpenGallery:
     ) -> tuple[Identification, ...]:
         gallery, limit = self._bound(), options["limit"]
         rules = rules_of(gallery.policy, self._eyes.pack, options)
-        found = self._store.search(self.name, np.array(probes, np.float32), limit + 1) if probes else ()
+        number = min(limit, rules.most_candidates) + 1
+        found = self._store.search(self.name, np.array(probes, np.float32), number) if probes else ()
         identifications = tuple(
-            identify(candidates_of(matches, self._eyes.pack), rules, face, limit)
-            for matches, face in zip(found, faces, strict=True)
+            identify(matches, rules, face, limit) for matches, face in zip(found, faces, strict=True)
         )
         if gallery.policy.log_searches:
             matched = dict.fromkeys(each.match.subject_number for each in identifications if each.match)
             self._store.log("identify", self.name, self._origin(), subjects=tuple(matched), count=len(probes))
         return identifications
 
-    def _verify(self, probe: FloatArray, face: Face | None, subject: str, rule: Rule) -> SubjectVerification:
+    def _verify(self, probe: FloatArray, face: Face | None, subject: str, options: Threshold) -> SubjectVerification:
         gallery = self._bound()
+        rules = self._verify_rules(gallery, options)
         number = self._subject(subject).number
         samples = tuple(transfer.all_samples(self._store, self.name, subject))
         if not samples:
             raise SampleNotFound(f"subject {subject!r} has no samples; enrol one")
-        verification = verify(probe, face, samples, self._eyes.pack, rule)
+        verification = verify(probe, face, samples, rules)
         if gallery.policy.log_searches:
             self._store.log("verify", self.name, self._origin(), subjects=(number,), count=1)
         return verification
 
-    def _rule(self, asked: Threshold) -> Rule:
-        """Return the rule of a verification."""
-        return choose_rule(self._eyes.pack, Rule.at(self._eyes.pack.threshold), asked)
+    def _verify_rules(self, gallery: Gallery, asked: Threshold) -> Rules:
+        pack = self._eyes.pack
+        return rules_of(gallery.policy, pack, asked, threshold=pack.threshold)
 
 
 def _receipt(gallery: Gallery, subject: str | None, erased: Erased, origin: Origin) -> Receipt:

@@ -15,14 +15,14 @@ or a screen, where live ones are required; nobody is enrolled."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate(Match):
-    """A subject that a probe resembles."""
+    """A subject that a probe resembles. Its distance has two decimals, rounded down, and all else is told by that."""
 
     probability: Probability | None
     """Calibrated chance, 0 to 1, that both are the same person, as in ``Verification``: it takes both answers to be
     equally likely beforehand, which in a large gallery they are not.
     """
     margin: float | None
-    """By how much the next candidate is farther away; None where there is no further subject."""
+    """By how much the next candidate is farther away, rounded down; None where no further one is near enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,7 +34,9 @@ class Identification(Record):
     unknown: UnknownReason | None
     """Why it is nobody, or None where there is a match."""
     candidates: tuple[Candidate, ...]
-    """The nearest subjects, nearest first, whether they are near enough or not."""
+    """The subjects near enough to matter, nearest first: nearer than the policy's ``candidate_threshold``, and at most
+    ``most_candidates``; and the match.
+    """
     threshold: float
     """The one that was used."""
     face: Face | None = field(metadata=WITHOUT_EMBEDDING)
@@ -69,17 +71,19 @@ class SubjectVerification(Record):
     """The answer to "is this the subject?". Its truth is ``same``."""
 
     same: bool
-    """``distance < threshold``."""
-    distance: float
-    """To the nearest sample of the subject."""
+    """Whether the distance is below the threshold."""
+    distance: float | None
+    """To the nearest sample of the subject, with two decimals, rounded down; None where it is neither below the
+    threshold nor below the policy's ``candidate_threshold``.
+    """
     threshold: float
     """The one that was used."""
     probability: Probability | None
-    """As in ``Verification``."""
+    """As in ``Verification``; None where no distance is told."""
     subject: str
     """Its ID."""
-    sample: int
-    """The ID of the nearest sample."""
+    sample: int | None
+    """The ID of the nearest sample; None where no distance is told."""
     face: Face | None = field(metadata=WITHOUT_EMBEDDING)
     """That was found, or None where an embedding was given."""
     decision: Decision

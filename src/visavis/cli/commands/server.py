@@ -130,7 +130,7 @@ A running server notices at once; it need not be started again.
 def create(
     *,
     name: Annotated[str, Option("What to call it: who uses it, and where.", metavar="TEXT")],
-    scope: Annotated[Scope, Option("What it allows; each scope includes those before it.")],
+    scope: Annotated[Scope, Option("What it allows: to recognise faces of images; also embeddings; to enrol; all.")],
     gallery: Annotated[
         list[str] | None,
         Option(

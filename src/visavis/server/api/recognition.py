@@ -12,6 +12,7 @@ from visavis.galleries.records import Subject, check_embedding
 from visavis.options import Enrol, Identify, IdentifyEmbeddings, Threshold, Verify
 from visavis.record import Record
 from visavis.server.api.subjects import subject_id
+from visavis.server.auth import Key, check_allows
 from visavis.server.openapi import about, header
 from visavis.server.pool import Answer, InPath, InUse, in_worker
 from visavis.server.problems import Failed, FieldError, Problem, failed, from_library
@@ -72,7 +73,7 @@ async def _idempotency_key(request: Request) -> str | None:
     return values[0] if values else None
 
 
-_Key: TypeAlias = Annotated[str | None, Depends(_idempotency_key)]
+_IdempotencyKey: TypeAlias = Annotated[str | None, Depends(_idempotency_key)]
 router = APIRouter(prefix="/v1/galleries/{gallery}", tags=["recognition"])
 
 
@@ -87,7 +88,7 @@ router = APIRouter(prefix="/v1/galleries/{gallery}", tags=["recognition"])
     ),
 )
 @in_worker
-def enrol(gallery: InPath, key: _Key, wanted: EnrolRequest) -> Answer[EnrolResponse]:
+def enrol(gallery: InPath, key: _IdempotencyKey, wanted: EnrolRequest) -> Answer[EnrolResponse]:
     """Enrol the faces of images, or embeddings, of one person.
 
     The answer has a result for each, also for those that were refused; where all were, it is the first one's problem.
@@ -108,8 +109,13 @@ def enrol(gallery: InPath, key: _Key, wanted: EnrolRequest) -> Answer[EnrolRespo
 
 @router.post("/identify", **about("read", *_OF_MODELS))
 @in_worker
-def identify(gallery: InPath, recognizer: InUse, wanted: IdentifyRequest) -> Answer[IdentifyResponse]:
-    """Look for the subjects that the faces of images, or embeddings, resemble. Whoever is nobody has the reason why."""
+def identify(gallery: InPath, recognizer: InUse, key: Key, wanted: IdentifyRequest) -> Answer[IdentifyResponse]:
+    """Look for the subjects that the faces of images, or embeddings, resemble. Whoever is nobody has the reason why.
+
+    Embeddings need the scope `probe`.
+    """
+    if not wanted.images:
+        check_allows(key, "probe")
     found: list[tuple[Identification, ...] | VisavisError]
     if wanted.images:
         field, found = "images", list(gallery.identify_many(map(loaded, wanted.images), **wanted.options(Identify)))
@@ -132,10 +138,15 @@ def identify(gallery: InPath, recognizer: InUse, wanted: IdentifyRequest) -> Ans
 @router.post("/subjects/{subject}/verify", **about("read", *_OF_MODELS, "sample_not_found"))
 @in_worker
 def verify(
-    gallery: InPath, subject: Annotated[str, Depends(subject_id)], wanted: VerifySubjectRequest
+    gallery: InPath, subject: Annotated[str, Depends(subject_id)], key: Key, wanted: VerifySubjectRequest
 ) -> Answer[SubjectVerification]:
-    """Compare the face of an image, or an embedding, with the nearest sample of a subject."""
+    """Compare the face of an image, or an embedding, with the nearest sample of a subject.
+
+    An embedding needs the scope `probe`.
+    """
     image = wanted.pictures[0] if wanted.pictures else None
+    if image is None:
+        check_allows(key, "probe")
     try:
         if image:
             verification = gallery.verify(image.load(), subject, **wanted.options(Verify))
