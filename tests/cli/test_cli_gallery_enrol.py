@@ -298,7 +298,10 @@ def test_identify_in_words(enrolled: Shell, hopper: Path) -> None:
     header, line = outcome.out.splitlines()
     assert header == f"{hopper}: 1 face"
     assert line.startswith("  box ")
-    assert "  grace-hopper  distance 0.0000  probability 1.0000  margin 0." in line
+    assert line.endswith("  grace-hopper  distance 0.00  probability 1.0000")
+    enrolled("gallery", "policy", "default", "--candidate-threshold", "2")
+    line = enrolled("identify", hopper).out.splitlines()[1]
+    assert "  grace-hopper  distance 0.00  probability 1.0000  margin 0." in line
     assert line.endswith(" to Eileen Collins")
     assert (outcome.code, outcome.err) == (0, "")
     assert "  Grace" not in line
@@ -306,6 +309,10 @@ def test_identify_in_words(enrolled: Shell, hopper: Path) -> None:
 
 
 def test_unknown_faces_come_with_the_reason(enrolled: Shell, astronaut: Path) -> None:
+    assert enrolled("identify", "-g", "one", astronaut).out.endswith("  unknown (below_threshold)\n")
+    wide = enrolled("identify", "-g", "one", "--threshold", "2", astronaut)
+    assert (wide.code, "candidate_threshold in its policy allows more" in wide.err) == (2, True)
+    enrolled("gallery", "policy", "one", "--candidate-threshold", "2")
     outcome = enrolled("identify", "-g", "one", astronaut)
     assert "  unknown (below_threshold)  nearest grace-hopper (Grace H.)  distance 0." in outcome.out
     assert "margin" not in outcome.out
@@ -315,6 +322,7 @@ def test_unknown_faces_come_with_the_reason(enrolled: Shell, astronaut: Path) ->
 
 
 def test_identify_as_json(enrolled: Shell, odd: Path, recognizer: Recognizer) -> None:
+    enrolled("gallery", "policy", "default", "--candidate-threshold", "2")
     outcome = enrolled("identify", "--json", "--limit", "1", odd)
     records = {Path(record["file"]).name: record for record in lines_of(outcome.out)}
     assert outcome.code == 1
@@ -331,6 +339,7 @@ def test_identify_as_json(enrolled: Shell, odd: Path, recognizer: Recognizer) ->
 
 
 def test_identify_as_csv(enrolled: Shell, odd: Path) -> None:
+    enrolled("gallery", "policy", "default", "--candidate-threshold", "2")
     rows = list(csv.DictReader(io.StringIO(enrolled("identify", "--csv", odd).out)))
     told = [(Path(row["file"]).name, row["error"], row["match"], row["runner_up"]) for row in rows]
     assert told == [
