@@ -761,6 +761,12 @@ def test_verify_an_embedding(side: Side) -> None:
     assert server.bodies == [{"embedding": [1, 2], "threshold": 0.3}]
 
 
+def test_verify_of_somebody_else(side: Side) -> None:
+    far = {"same": False, "decision": "different", "distance": None, "probability": None, "sample": None}
+    found = side.gallery("verify", b"image", "ada", answers=Server(ok(VERIFIED.to_dict() | far)))
+    assert {name: getattr(found, name) for name in far} == far
+
+
 # --- subjects -------------------------------------------------------------------------------------------------------
 
 

@@ -469,7 +469,7 @@ class GalleryClient:
     def identify_embeddings(
         self, embeddings: FloatArray, **options: Unpack[IdentifyEmbeddings]
     ) -> tuple[Identification, ...]:
-        """Say whose embeddings (P, D) these are; one answer for each, in order."""
+        """Say whose embeddings (P, D) these are, with a key of scope probe; one answer for each, in order."""
         chosen, probes = given(options), vectors(embeddings)
         found: list[Identification] = []
         for start in range(0, len(probes), wire.MOST_PROBES):
@@ -504,7 +504,7 @@ class GalleryClient:
     def verify_embedding(
         self, embedding: FloatArray, subject: str, **options: Unpack[Threshold]
     ) -> SubjectVerification:
-        """Tell whether an embedding is a subject's; everything else as in ``verify``."""
+        """Tell whether an embedding is a subject's, with a key of scope probe; everything else as in ``verify``."""
         (vector,) = vectors([embedding])
         body = json_of({"embedding": vector, **given(options)})
         path = self._subject(subject, "verify")
