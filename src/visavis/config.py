@@ -69,7 +69,14 @@ class Settings:
     max_pixels: Annotated[int, Option("Refuse images of more pixels.", metavar="N", at_least=1)] = DEFAULT_MAX_PIXELS
     max_body_bytes: Annotated[int, Option("Refuse larger requests.", metavar="N", at_least=1)] = 25_000_000
     max_images: Annotated[int, Option("Refuse requests of more images.", metavar="N", at_least=1)] = 16
+    max_searched_pixels: Annotated[
+        int,
+        Option("Refuse what would make a call search more pixels, at the scale of min_face.", metavar="N", at_least=1),
+    ] = 64_000_000
     read_timeout_s: Annotated[float, Option("Within which a request must have arrived.", metavar="N", above=0)] = 30.0
+    grace_s: Annotated[
+        float, Option("Within which what was accepted is finished when a signal ends the server.", metavar="N", above=0)
+    ] = 20.0
     fetch_allow: Annotated[
         tuple[str, ...],
         Option("Hosts, addresses and networks that URLs may lead to though private.", unset="none", metavar="LIST"),
@@ -98,6 +105,10 @@ class Settings:
     keys_file: Annotated[Path | None, Option("Where keys are kept.", unset=f"in {_DATA}", metavar="FILE")] = None
     rate: Annotated[
         str | None, Option("Calls allowed to each key or address.", unset="no limit", metavar="N/minute")
+    ] = None
+    search_rate: Annotated[
+        str | None,
+        Option("Megapixels that each key or address may have searched.", unset="no limit", metavar="N/minute"),
     ] = None
     cors: Annotated[
         tuple[str, ...], Option("Origins whose pages may call; * for all.", unset="none", metavar="LIST")

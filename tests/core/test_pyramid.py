@@ -7,9 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from visavis.core.pyramid import BORDER, GAP, Canvas, Pyramid, paint, plan_canvases, pyramid_levels
+from visavis.core.pyramid import (
+    BORDER,
+    GAP,
+    Canvas,
+    Pyramid,
+    cost_of,
+    paint,
+    plan_canvases,
+    pyramid_levels,
+    search_size,
+)
+from visavis.errors import InvalidOption
 
 REACH = 96
+WINDOW = 80
 sizes = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
 
 
@@ -91,3 +103,42 @@ def test_paint_leaves_background_around_the_tiles(astronaut_pixels: NDArray[np.u
         covered[top:bottom, left:right] = True
     assert (pixels[~covered] == (1, 2, 3)).all()
     assert pixels[BORDER : BORDER + 150, BORDER : BORDER + 200].std() > 10
+
+
+def painted(search_size_wh: tuple[int, int]) -> int:
+    """Return how many pixels the canvases of a search have."""
+    canvases = plan_canvases(pyramid_levels(search_size_wh), REACH)
+    return sum(canvas.size_wh[0] * canvas.size_wh[1] for canvas in canvases)
+
+
+@pytest.mark.parametrize("size", [(32, 64_031), (64_031, 32), (1, 50_000_000), (50_000_000, 1), (500, 100_000)])
+def test_a_strip_is_searched_for_no_more_than_its_own_area_or_a_large_photo(size: tuple[int, int]) -> None:
+    searched = search_size(size, 0.08, WINDOW)
+    assert searched[0] * searched[1] <= min(size[0] * size[1], 16_010_000)
+    assert painted(searched) <= 5 * cost_of(searched)
+    assert cost_of(searched) <= min(16_010_000, 64 * max(size))
+
+
+@pytest.mark.parametrize(("short", "long"), [(30, 3000), (100, 1000), (240, 1700)])
+def test_a_short_strip_is_enlarged_to_the_length_of_a_photo(short: int, long: int) -> None:
+    assert max(search_size((short, long), 0.08, WINDOW)) == 4000
+
+
+@given(st.integers(1, 4000), st.floats(1, 4), st.floats(0.02, 0.9))
+def test_photos_are_searched_as_finely_as_their_faces_ask_for(short: int, ratio: float, min_face: float) -> None:
+    size = (short, int(short * ratio))
+    scale = min(WINDOW / min_face / short, 4, (16e6 / (size[0] * size[1])) ** 0.5)
+    if scale * short >= 64:
+        assert search_size(size, min_face, WINDOW) == pytest.approx((scale * size[0], scale * size[1]), abs=0.51)
+
+
+def test_a_small_portrait_is_enlarged() -> None:
+    assert search_size((100, 100), 0.08, WINDOW) == (400, 400)
+
+
+@pytest.mark.parametrize("size", [(1, 50_000_000), (7071, 7071), (33, 1_000_000)])
+def test_the_least_face_that_a_refusal_names_is_searched_for(size: tuple[int, int]) -> None:
+    with pytest.raises(InvalidOption, match=r"min_face must be \d+ or more here") as refused:
+        search_size(size, 10, WINDOW)
+    least = int(str(refused.value).split("must be ")[1].split()[0])
+    assert cost_of(search_size(size, least, WINDOW)) <= 100_010_000

@@ -29,8 +29,9 @@ from serving import (
     vector,
 )
 
-from visavis import FetchFailed, Recognizer, errors
+from visavis import FetchFailed, Recognizer
 from visavis.config import Settings
+from visavis.core import work
 from visavis.fetch import FetchPolicy
 from visavis.server.api import bulk
 from visavis.server.listening import BodyLimits
@@ -502,12 +503,14 @@ def test_an_audit_keeps_nobody_from_anything_and_ends_with_its_client(
 ) -> None:
     begun, ended = threading.Event(), threading.Event()
 
-    def endless(_store: object, _gallery: object, _rules: object, going_on: Callable[[], bool]) -> None:
+    def endless(_store: object, _gallery: object, _rules: object) -> None:
         begun.set()
-        while going_on():
-            time.sleep(0.01)
-        ended.set()
-        raise errors.StoreUnavailable("broken off")
+        try:
+            while True:
+                work.check()
+                time.sleep(0.01)
+        finally:
+            ended.set()
 
     monkeypatch.setattr(audit, "audit", endless)
     call = "GET /v1/galleries/team/audit HTTP/1.1\nHost: x\n\n"

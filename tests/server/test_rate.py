@@ -119,3 +119,15 @@ def test_the_real_clock_goes() -> None:
 )
 def test_callers_by_address(address: str, caller: str) -> None:
     assert caller_at(address) == caller
+
+
+def test_what_was_done_is_counted_though_it_is_too_much_and_then_nothing_is_allowed_for_a_while(clock: Clock) -> None:
+    limiter = RateLimiter(Rate(60, 60), clock=clock)
+    assert limiter.take("a", 0) == 0
+    limiter.charge("a", 60)
+    assert limiter.take("a", 0) == 0  # all is spent, and nothing is owed
+    limiter.charge("a", 90)
+    assert limiter.take("a", 0) == pytest.approx(90)
+    assert limiter.take("b", 0) == 0
+    clock.now += 90
+    assert limiter.take("a", 0) == 0

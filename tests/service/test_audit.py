@@ -3,12 +3,13 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from service_kinds import GOOD, World, at, open_world
 from store_kinds import Place
 
-from visavis.errors import StoreUnavailable
+from visavis.core.work import WORK, Stopped, Work
 from visavis.options import Policy
 from visavis.service.results import LowQuality, Outlier, SubjectPair
 from visavis.types import Quality
@@ -124,9 +125,21 @@ def test_many_samples_of_many(place: Place, tmp_path: Path) -> None:
         assert (report.outliers, report.confusable) == ((), ())
 
 
-def test_it_ends_when_nobody_wants_it_any_more(world: World) -> None:
+def test_it_ends_when_nobody_wants_it_any_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     enrol(world, "ada", 0)
     enrol(world, "ben", 5)
-    asked = iter((True, False))
-    with pytest.raises(StoreUnavailable, match="broken off"):
-        world.gallery.audit(going_on=lambda: next(asked))
+    wanted, search, searched = Work(1), world.gallery._store.search, []  # noqa: SLF001  # between the two
+
+    def search_once(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401  # as it is
+        wanted.stop()
+        searched.append(arguments)
+        return search(*arguments, **options)
+
+    monkeypatch.setattr(world.gallery._store, "search", search_once)  # noqa: SLF001
+    token = WORK.set(wanted)
+    try:
+        with pytest.raises(Stopped):
+            world.gallery.audit()
+    finally:
+        WORK.reset(token)
+    assert len(searched) == 1

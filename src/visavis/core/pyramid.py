@@ -27,6 +27,10 @@ _LEAST_CANVAS = 32
 _SMALLEST_BY_FRACTION = 20
 _MOST_PIXELS_BY_FRACTION = 16_000_000
 _MOST_SEARCHED_PIXELS = 100_000_000
+# A strip, longer than this for its width, is enlarged to the length of an image that is as long, and no further.
+_LONGEST = 4
+# However narrow, a canvas and its surroundings are worked on as if they were so wide.
+_LEAST_SIDE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +69,39 @@ def search_size(size_wh: SizeWH, min_face: float, window: float) -> SizeWH:
     Args:
         size_wh: of the image.
         min_face: from 1 on, the smallest face's size in pixels; below 1, as a fraction of the image's shorter side.
-            A fraction never asks for faces below 20 pixels, nor for more than 16 megapixels to search.
+            A fraction never asks for faces below 20 pixels, nor for more than 16 megapixels to search; nor does it
+            enlarge a strip, an image more than 4 times as long as wide, beyond the length that 4 times would have.
         window: the smallest face that the detector finds, in pixels.
 
     Raises:
         InvalidOption: not a number above 0, or more than 100 megapixels would have to be searched.
     """
-    area = size_wh[0] * size_wh[1]
+    short, long = min(size_wh), max(size_wh)
     if min_face >= 1:
         scale = window / min_face
-        if scale * scale * area > _MOST_SEARCHED_PIXELS:
-            least = np.ceil(window * np.sqrt(area / _MOST_SEARCHED_PIXELS))
+        if scale > (largest := _scale_within(_MOST_SEARCHED_PIXELS, short, long)):
+            least = np.ceil(window / largest)
             raise InvalidOption(
                 f"faces of {min_face:g} pixels are too small to look for in an image of {size_wh[0]} x {size_wh[1]}: "
                 f"min_face must be {least:g} or more here"
             )
     elif min_face > 0:
-        scale = min(window / (min_face * min(size_wh)), window / _SMALLEST_BY_FRACTION)
-        scale = min(scale, float(np.sqrt(_MOST_PIXELS_BY_FRACTION / area)))
+        side = window / min_face  # to which the shorter side is brought
+        scale = min(side / short, max(1.0, _LONGEST * side / long), window / _SMALLEST_BY_FRACTION)
+        scale = min(scale, _scale_within(_MOST_PIXELS_BY_FRACTION, short, long))
     else:
         raise InvalidOption(f"min_face must be a number above 0, not {min_face!r}")
     return max(1, round(size_wh[0] * scale)), max(1, round(size_wh[1] * scale))
+
+
+def cost_of(size_wh: SizeWH) -> int:
+    """Return how many pixels the search of an image that was brought to a size counts for: its own, but for strips."""
+    return max(size_wh[0], _LEAST_SIDE) * max(size_wh[1], _LEAST_SIDE)
+
+
+def _scale_within(pixels: int, short: int, long: int) -> float:
+    """Return the scale at which the search of an image with these sides costs so many pixels."""
+    return min(float(np.sqrt(pixels / (short * long))), pixels / (_LEAST_SIDE * long))
 
 
 def pyramid_levels(size_wh: SizeWH) -> tuple[Level, ...]:
@@ -110,7 +126,7 @@ def plan_canvases(levels: Sequence[Level], reach: int) -> Iterator[Canvas]:
     """
     together: list[Level] = []
     for level in levels:
-        if level.size_wh[0] * level.size_wh[1] <= _MOST_TOGETHER:
+        if cost_of(level.size_wh) <= _MOST_TOGETHER:
             together.append(level)
             continue
         for tile in _cut(level, reach, (BORDER, BORDER), _STRIDE):

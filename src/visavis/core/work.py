@@ -10,8 +10,8 @@ from contextvars import ContextVar
 from visavis.errors import TooMuchWork
 
 
-class Stopped(Exception):
-    """Nobody waits for the result any more. It is no error of ours, so that no batch takes it for a result."""
+class Stopped(BaseException):
+    """Nobody waits for the result any more. It is no ``Exception``, so that nothing takes it for an item's result."""
 
 
 class Work:

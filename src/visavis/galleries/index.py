@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from visavis.core import work
 from visavis.core.decide import distances
 from visavis.types import FloatArray, Metric
 
@@ -136,6 +137,7 @@ class ExactIndex:
         """
         hits: list[list[Hit]] = []
         for start in range(0, len(probes), _PROBES_AT_ONCE):
+            work.check()
             several = probes[start : start + _PROBES_AT_ONCE]
             with self._lock.reading():  # for a short while: changes, and searches that come after them, wait for it
                 scores = self._scores(several)

@@ -9,9 +9,11 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from typing_extensions import Unpack
 
+from visavis.core import work
 from visavis.core.decide import Rule, check_rate, distance_of, is_live, probability_of_same, rule_at_rate
 from visavis.core.geometry import areas, extract_chip
 from visavis.core.image import DEFAULT_LIMITS, ImageLimits, Picture, name_of, read_image
+from visavis.core.pyramid import cost_of
 from visavis.core.quality import assess
 from visavis.errors import InvalidImage, InvalidOption, MultipleFaces, NoFace, NotLive, VisavisError
 from visavis.models.heads import load_models
@@ -269,6 +271,7 @@ class Recognizer:
         def find(image: "ImageSource | VisavisError") -> _Found | VisavisError:
             if isinstance(image, VisavisError):  # which is handed on
                 return image
+            work.check()
             try:
                 picture = read_image(image, limits=self.limits, reduction=reduction)
                 found = self._found(picture, least, search, chips=chips)
@@ -286,7 +289,9 @@ class Recognizer:
     def _found(self, picture: Picture, min_face: float, search: Describe, *, chips: bool) -> _Found:
         models, template = self._models, self.pack.template
         size_wh = models.detector.search_size(picture.size_wh, min_face)
+        work.spend(cost_of(size_wh))
         found = models.detector.find(picture.pixels, size_wh, largest=search["faces"] == "largest")
+        work.spend(len(found.scores) * template.side**2)  # what comes of a face costs about as its chip's search
         found = found[np.lexsort((-found.scores, -areas(found.boxes_xyxy)))]
         to_original = partial(_to_original, picture)
         faces = tuple(

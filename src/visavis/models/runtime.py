@@ -11,12 +11,16 @@ from typing import Any, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from visavis.core import work
 from visavis.errors import InvalidOption, RuntimeFailed, RuntimeMissing
 from visavis.models.onnx_graphs import reshaped
 from visavis.options import Precision, Runtime
 
 Infer: TypeAlias = Callable[[NDArray[Any]], tuple[NDArray[np.float32], ...]]
-"""Run a network on one input array and return its outputs, which are the caller's to keep. Thread-safe."""
+"""Run a network on one input array and return its outputs, which are the caller's to keep. Thread-safe.
+
+Raises ``Stopped`` where nobody waits for the present call: between two canvases, and between batches of chips.
+"""
 
 Module: TypeAlias = Any
 """A runtime, or what is of it: they have no types."""
@@ -66,7 +70,13 @@ def compile_graph(graph: Graph, spec: RuntimeSpec) -> Infer:
         RuntimeFailed: it cannot run the graph; the callable raises this too.
     """
     compilers = {"openvino": _compile_openvino, "onnxruntime": _compile_onnxruntime}
-    return compilers[spec.runtime](graph, spec)
+    infer = compilers[spec.runtime](graph, spec)
+
+    def infer_if_wanted(images: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
+        work.check()
+        return infer(images)
+
+    return infer_if_wanted
 
 
 def precision_in_force(spec: RuntimeSpec) -> str:

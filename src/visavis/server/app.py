@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -38,6 +39,7 @@ from visavis.server.problems import Problem, from_library, invalid
 
 _FETCHERS, _FETCHES_WAITING = 8, 64
 _AUDITS_WAITING = 1
+_QUICK, _QUICK_WAITING = 4, 64
 _SHARE = 2  # of the workers, one in so many may be busy with imports, and as many with exports
 _CLIENT_GONE = 499  # for the log: nobody reads it
 
@@ -90,6 +92,7 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
     state.settings, state.recognizer, state.metrics, state.ready = settings, recognizer, metrics, False
     state.keys = key_store(settings) if settings.keys_required else None
     state.rate = RateLimiter(Rate.parse(settings.rate)) if settings.rate else None
+    state.search_rate = RateLimiter(Rate.parse(settings.search_rate)) if settings.search_rate else None
     state.fetch_policy = FetchPolicy(
         allow=settings.fetch_allow, max_bytes=settings.max_bytes, total_timeout_s=settings.fetch_timeout_s
     )
@@ -98,7 +101,8 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
     openapi.install(app, _ROUTES, settings.max_images)
     for kind in (Problem, VisavisError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_problem)
-    app.add_exception_handler(ClientGone, _answer_nobody)
+    for left in (ClientGone, ClientDisconnect):
+        app.add_exception_handler(left, _answer_nobody)
     return app
 
 
@@ -130,19 +134,20 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         state.recognizer = await anyio.to_thread.run_sync(load_recognizer, settings)
     workers = settings.workers or usable_cores()
     state.pool = WorkerPool(workers, settings.queue)
+    state.quick = WorkerPool(_QUICK, _QUICK_WAITING, "quick")
     state.audits = WorkerPool(1, _AUDITS_WAITING, "audit")
     state.export_turns = anyio.CapacityLimiter(max(1, workers // _SHARE))
     state.import_turns = anyio.CapacityLimiter(max(1, workers // _SHARE))
     state.import_fetches = anyio.CapacityLimiter(_FETCHERS)
     state.fetch_pool = WorkerPool(_FETCHERS, _FETCHES_WAITING, "fetch")
-    state.metrics.watch(state.recognizer, pool=state.pool, fetch=state.fetch_pool)
+    state.metrics.watch(state.recognizer, pool=state.pool, quick=state.quick, fetch=state.fetch_pool)
     async with served_galleries(settings, state.recognizer, state.metrics.expired.inc) as state.galleries:
         state.ready = True
         try:
             yield
         finally:
             state.ready = False
-            for pool in (state.fetch_pool, state.audits, state.pool):
+            for pool in (state.fetch_pool, state.audits, state.quick, state.pool):
                 await anyio.to_thread.run_sync(pool.close)
 
 

@@ -10,24 +10,28 @@ import re
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from starlette.datastructures import State
 
 from visavis.config import Scope
 from visavis.errors import InvalidOption
 from visavis.server.keys import KeyRecord, KeyStore
 from visavis.server.problems import Problem
 
+CALLER: ContextVar[str] = ContextVar("caller", default="nobody")
+"""Whose the present call is: a key's, or an address's."""
 _PERIODS_S = {"second": 1, "minute": 60, "hour": 3600}
 _HOME_NETWORK = 64  # bits of an IPv6 address that a customer gets from the provider; the others are the customer's
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many calls at once, and so many again in each period."""
+    """So many calls, or what else is counted, at once, and so many again in each period."""
 
     count: int
     period_s: float
@@ -56,8 +60,17 @@ class RateLimiter:
     def __len__(self) -> int:
         return len(self._full_at)
 
-    def take(self, caller: str) -> float:
-        """Count a call, if it is allowed, and return 0; else return the seconds after which it will be."""
+    def charge(self, caller: str, amount: float) -> None:
+        """Count what was done, be it allowed or not: then the caller is in debt."""
+        with self._lock:
+            full_at = max(self._full_at.pop(caller, 0.0), self._clock())
+            self._full_at[caller] = full_at + amount * self._interval_s
+
+    def take(self, caller: str, amount: float = 1.0) -> float:
+        """Count a call, if it is allowed, and return 0; else return the seconds after which it will be.
+
+        Where nothing is to be counted, all is allowed to who is not in debt.
+        """
         with self._lock:
             now = self._clock()
             while self._full_at:  # drop, from those who have been quiet longest on, full buckets and what is too many
@@ -66,9 +79,10 @@ class RateLimiter:
                     break
                 del self._full_at[quietest]
             full_at = max(self._full_at.pop(caller, now), now)
-            wait_s = full_at + self._interval_s - now - self._rate.period_s
+            took_s = amount * self._interval_s
+            wait_s = full_at + took_s - now - self._rate.period_s
             allowed = wait_s <= self._interval_s * 1e-6  # what rounding adds
-            self._full_at[caller] = full_at + self._interval_s if allowed else full_at
+            self._full_at[caller] = full_at + took_s if allowed else full_at
             return 0.0 if allowed else wait_s
 
 
@@ -131,14 +145,22 @@ _WHAT_IS_WRONG = (
 
 
 def _count(request: Request, record: KeyRecord | None) -> None:
-    limiter: RateLimiter | None = request.app.state.rate
-    if limiter is None:
-        return
     address = request.client.host if request.client else "nobody"
-    wait_s = limiter.take(f"key {record.id}" if record else caller_at(address))
+    CALLER.set(f"key {record.id}" if record else caller_at(address))
+    check_debt(request.app.state)
+    _take(request.app.state.rate, 1, "too many calls")
+
+
+def check_debt(state: State) -> None:
+    """Refuse a caller who had more searched than the rate allows."""
+    _take(state.search_rate, 0, "the calls before had too much searched")
+
+
+def _take(limiter: RateLimiter | None, amount: float, why_not: str) -> None:
+    wait_s = 0.0 if limiter is None else limiter.take(CALLER.get(), amount)
     if wait_s:
         headers = {"Retry-After": str(max(1, math.ceil(wait_s)))}
-        raise Problem("rate_limited", "too many calls; see the header Retry-After", headers=headers)
+        raise Problem("rate_limited", f"{why_not}; see the header Retry-After", headers=headers)
 
 
 def check_allows(record: KeyRecord | None, scope: Scope) -> None:

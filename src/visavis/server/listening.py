@@ -1,25 +1,34 @@
 """Listening sockets, limits on what comes and how long that takes, and a graceful end of the server."""
 
 import asyncio
-import math
+import ctypes
+import faulthandler
+import logging
+import os
 import signal
 import socket
+import struct
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 import h11
 import uvicorn
 from fastapi import FastAPI
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, State
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
-from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors import Multiprocess, multiprocess
 
 from visavis.config import Settings
 from visavis.errors import InvalidOption
 from visavis.server.problems import Problem
+
+_log = logging.getLogger("visavis.server")
 
 _CLOSE = {"Connection": "close"}  # the rest of the request is not worth reading
 _BODIES_IN_MEMORY = 8
@@ -80,9 +89,10 @@ class BodyLimits:
 
 
 class TimedConfig(uvicorn.Config):
-    """Uvicorn's settings and one more: the seconds within which a request must have arrived."""
+    """Uvicorn's settings and two more: the seconds within which a request must have arrived, and an end be made."""
 
     request_timeout_s: float
+    grace_s: float
 
 
 class TimedProtocol(H11Protocol):
@@ -136,7 +146,14 @@ class TimedProtocol(H11Protocol):
 _MOST_HEAD_BYTES = 32_768
 _KEEP_ALIVE_S = 5
 _BACKLOG = 2048
-_LAST_CONNECTIONS_S = 0.1  # those that were made before the socket closes are taken within this time
+_LAST_CONNECTIONS_S = 0.1  # those that were made before the end are taken within this time
+_LOOKS, _LOOK_S = 10, 0.05  # so often, and with such pauses: whether a request has begun on each of them
+# After the grace, answers that say that it is over must be taken within the first, and threads end within the second.
+_LAST_ANSWERS_S, _LAST_THREADS_S = 0.5, 1.5
+# A filter of a socket, in the kernel's instructions, that drops what asks for a connection and nothing else: byte 13 of
+# TCP's header has SYN without ACK.
+_NO_MORE = ((0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+_SO_ATTACH_FILTER = 26  # of Linux, which Python does not name
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -161,6 +178,15 @@ def bind(settings: Settings) -> socket.socket:
     return listener
 
 
+def refuse_more(listener: socket.socket) -> None:
+    """Let no connection be made any more, where the system can; those that were made are still there to be taken."""
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *instruction) for instruction in _NO_MORE))
+    if sys.platform == "linux":
+        with suppress(OSError):
+            program = struct.pack("HP", len(_NO_MORE), ctypes.addressof(code))
+            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
 def url_of(listener: socket.socket) -> str:
     """Return how to reach it."""
     host, port = listener.getsockname()[:2]
@@ -168,7 +194,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 def serve(app: FastAPI, listener: socket.socket, when_ready: Callable[[], None]) -> None:
-    """Serve until a signal ends it; what was accepted is answered first."""
+    """Serve until a signal ends it; what was accepted is answered first, within the grace."""
     server = make_server(app, when_ready)
     for number in (signal.SIGINT, signal.SIGTERM):  # which uvicorn repeats when all is finished: the exit code is 0
         signal.signal(number, lambda _number, _frame: None)
@@ -182,7 +208,8 @@ def make_server(app: FastAPI, when_ready: Callable[[], None]) -> uvicorn.Server:
 
 def serve_in_processes(factory: str, settings: Settings, listener: socket.socket) -> None:
     """Serve in several processes, which share the socket and make the application with a factory, "module:name"."""
-    Multiprocess(_config(factory, settings), sockets=[listener]).run()
+    multiprocess.Process = _Process  # type: ignore[misc]  # there is no other way to choose it
+    _Processes(_config(factory, settings), sockets=[listener]).run()
 
 
 def _config(app: FastAPI | str, settings: Settings) -> TimedConfig:
@@ -198,15 +225,16 @@ def _config(app: FastAPI | str, settings: Settings) -> TimedConfig:
         proxy_headers=False,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=math.ceil(2 * settings.read_timeout_s),
         h11_max_incomplete_event_size=_MOST_HEAD_BYTES,
     )
-    config.request_timeout_s = settings.read_timeout_s
+    config.request_timeout_s, config.grace_s = settings.read_timeout_s, settings.grace_s
     return config
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, when_ready: Callable[[], None]) -> None:
+    config: TimedConfig
+
+    def __init__(self, config: TimedConfig, when_ready: Callable[[], None] = lambda: None) -> None:
         super().__init__(config)
         self._when_ready = when_ready
 
@@ -215,9 +243,77 @@ class _Server(uvicorn.Server):
         if self.started:
             self._when_ready()
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end."""
+        if not self.should_exit:
+            _end_by(self.config)
+        super().handle_exit(sig, frame)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take the connections that are there, then no more; finish what was accepted."""
-        if isinstance(self.config.app, FastAPI):
-            self.config.app.state.ready = False
+        """Take the connections that are there, then no more; finish what was accepted, or break off after the grace."""
+        state = self.config.loaded_app.state
+        state.ready = False
+        state.audits.over.set()  # which may take hours
+        asyncio.get_running_loop().call_later(self.config.grace_s, self._break_off, state)
+        # A request that still comes is answered, and the last one of its connection.
+        self.server_state.default_headers.append((b"connection", b"close"))
+        if self.config.workers == 1:  # else others take connections from the same sockets
+            for listener in sockets or ():
+                refuse_more(listener)
         await asyncio.sleep(_LAST_CONNECTIONS_S)
+        for _ in range(_LOOKS):
+            if any(map(_is_idle, self.server_state.connections)):
+                await asyncio.sleep(_LOOK_S)
         await super().shutdown(sockets)
+
+    def _break_off(self, state: State) -> None:
+        """Let calls end, and then connections."""
+        for pool in (state.pool, state.quick):
+            pool.over.set()
+        if tasks := len(self.server_state.tasks):
+            _log.warning("the grace is over: %d calls are broken off", tasks)
+        loop = asyncio.get_running_loop()
+        for connection in self.server_state.connections:
+            loop.call_later(_LAST_ANSWERS_S, connection.transport.abort)
+
+
+def _is_idle(connection: Any) -> bool:  # noqa: ANN401  # of any of uvicorn's protocols
+    return connection.cycle is None or connection.cycle.response_complete
+
+
+class _Process(multiprocess.Process):
+    """One of several processes, whose server is ours."""
+
+    config: TimedConfig
+
+    @property
+    def server(self) -> uvicorn.Server:
+        if self._server is None:
+            self._server = _Server(self.config)
+        return self._server
+
+
+class _Processes(Multiprocess):
+    """The process that has the others, and tells them at once to end."""
+
+    config: TimedConfig
+
+    def __init__(self, config: TimedConfig, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._tell)
+
+    def _tell(self, number: int, _frame: FrameType | None) -> None:
+        if not self.should_exit.is_set():
+            _end_by(self.config)
+            self.signal_queue.append(number)
+            for listener in self.sockets:
+                refuse_more(listener)
+            for process in self.processes:
+                if process.pid is not None and process.process.is_alive():
+                    os.kill(process.pid, signal.SIGTERM)
+
+
+def _end_by(config: TimedConfig) -> None:
+    """Let this process end soon after the grace, also where a thread holds the interpreter."""
+    faulthandler.dump_traceback_later(config.grace_s + _LAST_THREADS_S, exit=True)

@@ -60,7 +60,7 @@ class Metrics:
         self._model = Info("visavis_model", "The models in use.", registry=registry)
         self._pools = {
             (pool, fact): Gauge(f"visavis_{pool}_{fact}", text, registry=registry)
-            for pool in ("pool", "fetch")
+            for pool in ("pool", "quick", "fetch")
             for fact, text in _POOL_FACTS.items()
         }
 

@@ -5,12 +5,12 @@ import contextvars
 import inspect
 import json
 import math
-import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial, update_wrapper
+from statistics import fmean
 from typing import Annotated, Any, Generic, TypeAlias, TypeVar, cast, get_args, get_origin
 
 from fastapi import Depends, Path, Request
@@ -19,9 +19,11 @@ from starlette.datastructures import State
 from starlette.responses import Response
 from starlette.types import Receive
 
+from visavis.core.work import WORK, Work
 from visavis.models.recognizer import Recognizer
 from visavis.record import Record
 from visavis.server import reading
+from visavis.server.auth import CALLER
 from visavis.server.problems import Problem
 from visavis.server.reading import GALLERY_PATTERN, Body, Image
 from visavis.service.gallery import Galleries, OpenGallery
@@ -32,77 +34,108 @@ _Route = TypeVar("_Route", bound=Callable[..., Any])
 
 _FIRST_GUESS_S = 0.1  # what a job takes, before one was seen
 _MEMORY = 0.2  # weight of the latest job in the average
-_LONGEST_WAIT_S = 60
+_LONGEST_WAIT_S = 600
+_CALLERS = 2  # who may fill a pool at the same time
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """A function, whose it is, what comes of it, and since when it runs, if it does."""
+
+    caller: str
+    function: Callable[[], Any]
+    result: "asyncio.Future[Any]"
+    begun: float = 0.0
 
 
 class WorkerPool:
-    """Runs synchronous functions in threads, first come, first served; one event loop's."""
+    """Runs synchronous functions in threads; one event loop's.
+
+    Of the functions that wait, the next is one whose caller has the fewest running, and the first of these.
+    """
 
     def __init__(self, workers: int, queue: int, name: str = "worker") -> None:
-        """Make a pool of so many threads; ``queue`` is how many more functions may wait."""
+        """Make a pool of so many threads; ``queue`` is how many more functions of a caller may wait."""
         self.workers = workers
         self.queue = queue
-        self.busy = 0
-        self._accepted = 0
+        self.over = asyncio.Event()  # set where nobody shall wait for its results any more
+        self._running: list[_Job] = []
+        self._waiting: list[_Job] = []
         self._executor = ThreadPoolExecutor(workers, name)
-        self._places = asyncio.Semaphore(workers + queue)
-        self._lock = threading.Lock()
         self._average_s = _FIRST_GUESS_S
+
+    @property
+    def busy(self) -> int:
+        """How many workers are at work."""
+        return len(self._running)
 
     @property
     def waiting(self) -> int:
         """How many functions are waiting for a worker."""
-        return max(0, self._accepted - self.busy)
+        return len(self._waiting)
 
     async def run(self, function: Callable[[], _Result]) -> _Result:
         """Run a function with the caller's context variables, or raise a ``Problem`` where there is no room.
 
-        To cancel this while it waits frees its place.
+        A caller may have as many functions here as there are workers and places in the queue, and all callers together
+        twice as many, so that one does not keep out the others. To cancel this while it waits frees its place.
         """
-        if self._places.locked():
-            wait_s = math.ceil(self._accepted / self.workers * self._average_s)
-            headers = {"Retry-After": str(min(_LONGEST_WAIT_S, max(1, wait_s)))}
+        most, jobs = self.workers + self.queue, [*self._running, *self._waiting]
+        if len(jobs) >= _CALLERS * most or sum(job.caller == CALLER.get() for job in jobs) >= most:
+            headers = {"Retry-After": str(min(_LONGEST_WAIT_S, max(1, math.ceil(self._wait_s()))))}
             raise Problem("overloaded", "all workers are busy and the queue is full", headers=headers)
         return await self.run_when_free(function)
 
     async def run_when_free(self, function: Callable[[], _Result]) -> _Result:
-        """Run a function as soon as there is room: for work that can wait longer than the queue is.
+        """Run a function as soon as a worker is free: for work that can wait longer than the queue is.
 
-        Those who wait get their places in order, and before whoever comes to ``run``; so they should be few.
+        Those who wait are before whoever comes to ``run``; so they should be few.
         """
-        await self._places.acquire()
-        self._accepted += 1
-        leave = partial(asyncio.get_running_loop().call_soon_threadsafe, self._leave)
+        bound = partial(contextvars.copy_context().run, function)
+        job = _Job(CALLER.get(), bound, asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
         try:
-            future = self._executor.submit(contextvars.copy_context().run, self._timed, function)
-        except BaseException:  # it is closed
-            self._leave()
-            raise
-        future.add_done_callback(lambda _future: leave())
-        return await asyncio.wrap_future(future)
+            self._begin()
+            result: _Result = await job.result
+        finally:
+            if job in self._waiting:  # it is wanted no more
+                self._waiting.remove(job)
+        return result
 
     def close(self) -> None:
-        """Finish what was accepted, and take nothing more."""
+        """Finish what has begun, and take nothing more."""
         self._executor.shutdown(wait=True)
 
-    def _timed(self, function: Callable[[], _Result]) -> _Result:
-        with self._lock:
-            self.busy += 1
-        start = time.perf_counter()
-        try:
-            return function()
-        finally:
-            with self._lock:
-                self.busy -= 1
-                self._average_s += _MEMORY * (time.perf_counter() - start - self._average_s)
+    def _begin(self) -> None:
+        while self._waiting and len(self._running) < self.workers:
+            job = min(self._waiting, key=lambda job: sum(other.caller == job.caller for other in self._running))
+            future = self._executor.submit(job.function)
+            job.begun = time.monotonic()
+            self._waiting.remove(job)
+            self._running.append(job)
+            end = partial(self._end, job)
+            future.add_done_callback(partial(job.result.get_loop().call_soon_threadsafe, end))
 
-    def _leave(self) -> None:
-        self._accepted -= 1
-        self._places.release()
+    def _end(self, job: _Job, future: "Future[Any]") -> None:
+        self._running.remove(job)
+        self._average_s += _MEMORY * (time.monotonic() - job.begun - self._average_s)
+        self._begin()
+        if job.result.cancelled():
+            return
+        if error := future.exception():
+            job.result.set_exception(error)
+        else:
+            job.result.set_result(future.result())
+
+    def _wait_s(self) -> float:
+        """Return after how many seconds all may be done that is there, if what runs takes no longer than it has."""
+        now = time.monotonic()
+        each_s = fmean(max(self._average_s, now - job.begun) for job in self._running)
+        return each_s * (self.busy + self.waiting) / self.workers
 
 
-Gone: TypeAlias = Callable[[], Awaitable[None]]
-"""What ends when the client has left."""
+Gone: TypeAlias = Callable[[], Awaitable[bool]]
+"""What ends when nobody waits any more: true where the client has left, false where the server ends."""
 Run: TypeAlias = Callable[[WorkerPool, Callable[[], Any]], Awaitable[Any]]
 """How to run a function in a pool: ``WorkerPool.run``, or with more patience."""
 
@@ -122,42 +155,62 @@ class Fetch(Generic[_Result]):
 async def perform(
     state: State, job: Callable[[], Fetch[_Result] | _Result], gone: Gone, run: Run = WorkerPool.run, pool: str = "pool"
 ) -> _Result:
-    """Do a job in a worker; where it wants images from elsewhere, fetch them and go on in a worker."""
-    outcome: Fetch[_Result] | _Result = await while_here(gone, run(getattr(state, pool), job))
-    if not isinstance(outcome, Fetch):
-        return outcome
-    fetches = [run(state.fetch_pool, partial(image.fetch, state.fetch_policy)) for image in outcome.images]
-    fetching = list(map(asyncio.ensure_future, fetches))
+    """Do a job in a worker; where it wants images from elsewhere, fetch them and go on in a worker.
+
+    All of it is one ``Work``, which is charged to the caller, and stopped where nobody waits any more.
+    """
+    work = Work(state.settings.max_searched_pixels)
+    WORK.set(work)
     try:
-        await while_here(gone, asyncio.gather(*fetching))
+        outcome: Fetch[_Result] | _Result = await while_here(gone, run(getattr(state, pool), job))
+        if not isinstance(outcome, Fetch):
+            return outcome
+        fetches = [run(state.fetch_pool, partial(image.fetch, state.fetch_policy)) for image in outcome.images]
+        fetching = list(map(asyncio.ensure_future, fetches))
+        try:
+            await while_here(gone, asyncio.gather(*fetching))
+        finally:
+            for each in fetching:
+                each.cancel()
+        result: _Result = await while_here(gone, run(state.pool, outcome.then))
+        return result
     finally:
-        for each in fetching:
-            each.cancel()
-    result: _Result = await while_here(gone, run(state.pool, outcome.then))
-    return result
+        work.stop()
+        if state.search_rate is not None:
+            state.search_rate.charge(CALLER.get(), work.spent / 1e6)
 
 
 async def while_here(gone: Gone, result: Awaitable[_Result]) -> _Result:
-    """Wait for a result; where the client leaves before, cancel it, and raise ``ClientGone``."""
+    """Wait for a result; where nobody waits any more, cancel it, and raise ``ClientGone`` or a ``Problem``."""
     leaving = asyncio.ensure_future(gone())
     future = asyncio.ensure_future(result)
     try:
         both: list[asyncio.Future[Any]] = [future, leaving]
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not future.done():
-            raise ClientGone
+            detail = "the server is stopping; call again, later or elsewhere"
+            raise ClientGone if leaving.result() else Problem("overloaded", detail, headers={"Retry-After": "5"})
         return future.result()
     finally:
         leaving.cancel()
         future.cancel()
 
 
-def until_gone(receive: Receive) -> Gone:
-    """Return what ends when the client has left, where nothing else is to be received from it."""
+def until_gone(receive: Receive, pool: WorkerPool) -> Gone:
+    """Return what ends when the client has left, where nothing else is to be received from it; or the pool is over."""
 
-    async def gone() -> None:
+    async def left() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+
+    async def gone() -> bool:
+        leaving, ending = asyncio.ensure_future(left()), asyncio.ensure_future(pool.over.wait())
+        try:
+            await asyncio.wait((leaving, ending), return_when=asyncio.FIRST_COMPLETED)
+            return leaving.done()
+        finally:
+            leaving.cancel()
+            ending.cancel()
 
     return gone
 
@@ -206,7 +259,7 @@ def in_worker(function: Callable[..., Any], pool: str = "pool") -> Callable[...,
             elsewhere = [image for image in wanted.pictures if image.is_elsewhere]
             return Fetch(elsewhere, then) if elsewhere else then()
 
-        return await perform(state, job, until_gone(request.receive), pool=pool)
+        return await perform(state, job, until_gone(request.receive, getattr(state, pool)), pool=pool)
 
     update_wrapper(route, function)
     vars(route).pop("__wrapped__")  # which FastAPI would take for the route
@@ -218,6 +271,10 @@ def in_worker(function: Callable[..., Any], pool: str = "pool") -> Callable[...,
         answer=get_args(answer)[0] if get_origin(answer) is Answer else answer,
     )
     return with_query(route)
+
+
+in_quick_worker = partial(in_worker, pool="quick")
+"""The same, for what never takes long: such calls have workers of their own."""
 
 
 def with_query(route: _Route) -> _Route:

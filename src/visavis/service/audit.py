@@ -1,11 +1,11 @@
 """The audit of a gallery: what an exact search of everybody among everybody brings to light."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 
+from visavis.core import work
 from visavis.core.decide import distances, probability_of_same
-from visavis.errors import StoreUnavailable
 from visavis.galleries.records import Gallery, Match, Sample
 from visavis.galleries.store import Store
 from visavis.service.decisions import Rules, shortcomings
@@ -13,16 +13,11 @@ from visavis.service.results import AuditReport, LowQuality, Outlier, SubjectPai
 from visavis.service.transfer import all_samples, all_subjects
 
 
-def audit(store: Store, gallery: Gallery, rules: Rules, going_on: Callable[[], bool]) -> AuditReport:
-    """Look at every sample of a gallery: a search for each, so that it costs the square of the gallery's size.
-
-    Raises:
-        StoreUnavailable: ``going_on``, which is asked before each subject, said that it is not wanted any more.
-    """
+def audit(store: Store, gallery: Gallery, rules: Rules) -> AuditReport:
+    """Look at every sample of a gallery: a search for each, so that it costs the square of the gallery's size."""
     report = _Findings(gallery, rules)
     for subject in all_subjects(store, gallery.name):
-        if not going_on():
-            raise StoreUnavailable("the audit was broken off: what ran it is stopping")
+        work.check()
         samples = tuple(all_samples(store, gallery.name, subject.id))
         report.subjects += 1
         report.samples += len(samples)

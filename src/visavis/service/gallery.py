@@ -378,15 +378,11 @@ class OpenGallery:
         """Return the next entries of the gallery's log after a number."""
         return self._store.entries(self.name, after=after, limit=limit)
 
-    def audit(self, *, going_on: Callable[[], bool] = lambda: True) -> AuditReport:
-        """Look for what should be mended: it searches the gallery for each of its samples, so large ones take long.
-
-        Args:
-            going_on: asked again and again; where it says no, the audit ends in ``StoreUnavailable``.
-        """
+    def audit(self) -> AuditReport:
+        """Look for what should be mended: it searches the gallery for each of its samples, so large ones take long."""
         gallery = self._bound()
         self._store.log("audit", self.name, self._origin(), count=gallery.samples)
-        return audit.audit(self._store, gallery, rules_of(gallery.policy, self._eyes.pack), going_on)
+        return audit.audit(self._store, gallery, rules_of(gallery.policy, self._eyes.pack))
 
     def _expire(self) -> None:
         """Forget those whose time is over before anything else is done."""

@@ -14,6 +14,7 @@ import numpy as np
 from psycopg import errors, sql
 from psycopg.rows import TupleRow
 
+from visavis.core import work
 from visavis.core.decide import distances
 from visavis.galleries.postgres.connection import Connection, know_vectors
 from visavis.galleries.postgres.schema import partition_of
@@ -135,6 +136,7 @@ class _Look:
 
     def nearest(self, probe: FloatArray) -> tuple[Match, ...]:
         """Return the nearest subjects. Where some have so many samples that others stay hidden, look without them."""
+        work.check()
         nearest: list[Match] = []
         count = _first_count(self.limit)
         while True:

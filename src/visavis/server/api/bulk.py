@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from visavis.errors import SetupError, VisavisError
 from visavis.galleries.records import Gallery
 from visavis.options import Enrol
+from visavis.server.auth import check_debt
 from visavis.server.openapi import about
 from visavis.server.pool import (
     ClientGone,
@@ -63,8 +64,8 @@ class _Lines(StreamingResponse):
     media_type = _MEDIA_TYPE
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # as ASGI calls it
-        """Send the lines until there are no more, or the client has left, which those notice that make them."""
-        with suppress(ClientGone):
+        """Send the lines until there are no more, or nobody waits for them, which those notice that make them."""
+        with suppress(ClientGone, Problem):
             await self.stream_response(send)
 
 
@@ -88,7 +89,8 @@ async def import_lines(request: Request, gallery: InPath, options: Annotated[Imp
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in _MEDIA_TYPES:
         raise Problem("unsupported_media_type", f"send {_MEDIA_TYPE}: a JSON object a line")
-    body, gone, state = await request.body(), until_gone(request.receive), request.app.state
+    body, state = await request.body(), request.app.state
+    gone = until_gone(request.receive, state.pool)
     await while_here(gone, state.pool.run_when_free(lambda: gallery.record))  # so that there is one
     importer = _Importer(gallery, options.options(Enrol), body)
     return _Lines(_imported(request, importer, gone))
@@ -109,6 +111,7 @@ async def _imported(request: Request, importer: "_Importer", gone: Gone) -> Asyn
             lines, counts = results
             state.metrics.count(route, counts)
             yield lines
+            check_debt(state)
             if not state.ready:
                 importer.end = Problem("overloaded", "the server is stopping; send the rest again, later or elsewhere")
         problem = importer.end
@@ -222,7 +225,8 @@ async def export(request: Request, gallery: InPath, options: Annotated[ExportOpt
     Where a page cannot be made, the connection breaks off, so that nobody takes a part for the whole.
     """
     await request.body()
-    gone, state = until_gone(request.receive), request.app.state
+    state = request.app.state
+    gone = until_gone(request.receive, state.pool)
 
     def begin() -> tuple[Iterator[Mapping[str, Any]], bytes]:
         lines = gallery.export(pictures=options.pictures)

@@ -1,12 +1,10 @@
 """Routes of galleries: made, looked at, changed, forgotten; their logs."""
 
-import threading
-from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query
 
 from visavis.errors import GalleryLocked, GalleryNotFound
 from visavis.galleries.records import Gallery, LogEntry, may_be_gallery
@@ -15,7 +13,7 @@ from visavis.record import Record
 from visavis.server.api.subjects import receipt
 from visavis.server.auth import Key, check_covers, guards
 from visavis.server.openapi import LOCATION, about
-from visavis.server.pool import AllGalleries, Answer, GalleryName, InPath, in_worker
+from visavis.server.pool import AllGalleries, Answer, GalleryName, InPath, in_quick_worker, in_worker
 from visavis.server.problems import Problem
 from visavis.server.requests import GalleryChange, NewGallery, Page
 from visavis.service.gallery import Galleries
@@ -46,7 +44,7 @@ router = APIRouter(tags=["galleries"])
 
 
 @router.get("/v1/galleries", **about("read"))
-@in_worker
+@in_quick_worker
 def list_galleries(galleries: AllGalleries, key: Key) -> GalleriesResponse:
     """List the galleries that the key may see, by name."""
     seen = [each for each in galleries.all() if key is None or key.covers(each.name)]
@@ -54,7 +52,7 @@ def list_galleries(galleries: AllGalleries, key: Key) -> GalleriesResponse:
 
 
 @router.post("/v1/galleries", **about("admin", "gallery_exists", status=201, headers=LOCATION))
-@in_worker
+@in_quick_worker
 def create(galleries: AllGalleries, key: Key, wanted: NewGallery) -> Answer[Gallery]:
     """Make a gallery for embeddings of the server's models. What is not said of its policy is the default."""
     check_covers(key, wanted.name)
@@ -68,47 +66,35 @@ def create(galleries: AllGalleries, key: Key, wanted: NewGallery) -> Answer[Gall
 
 
 @router.get(_ONE, **about("read"))
-@in_worker
+@in_quick_worker
 def show(gallery: InPath) -> Gallery:
     """Show a gallery's policy, its embedding space, and how many it holds."""
     return gallery.record
 
 
 @router.patch(_ONE, **about("admin"))
-@in_worker
+@in_quick_worker
 def change(gallery: InPath, wanted: GalleryChange) -> Gallery:
     """Change some of the policy; the rest stays, and what is enrolled already stays."""
     return gallery.set_policy(wanted.policy.applied_to(gallery.record.policy))
 
 
 @router.delete(_ONE, **about("admin"))
-@in_worker
+@in_quick_worker
 def forget(gallery: InPath) -> Answer[Receipt]:
     """Forget a gallery with everybody in it; where it is encrypted, destroy its key. Its log stays."""
     return receipt(gallery.forget())
 
 
-async def _wanted(request: Request) -> AsyncIterator[Callable[[], bool]]:
-    """Give what tells whether an answer still is wanted: until the client has left, or the server stops."""
-    state, over = request.app.state, threading.Event()
-    try:
-        yield lambda: state.ready and not over.is_set()
-    finally:
-        over.set()
-
-
-_Wanted: TypeAlias = Annotated[Callable[[], bool], Depends(_wanted)]
-
-
 @router.get(f"{_ONE}/audit", **about("admin", "space_mismatch"))
 @partial(in_worker, pool="audits")  # a worker of their own: one may take hours
-def audit(gallery: InPath, wanted: _Wanted) -> AuditReport:
+def audit(gallery: InPath) -> AuditReport:
     """Look for subjects that may be one person, samples that look wrong or are poor. Takes long in large galleries."""
-    return gallery.audit(going_on=wanted)
+    return gallery.audit()
 
 
 @router.get(f"{_ONE}/log", **about("admin"))
-@in_worker
+@in_quick_worker
 def log(galleries: AllGalleries, gallery: GalleryName, page: Annotated[Page, Query()]) -> LogResponse:
     """Show who did what in a gallery, oldest first; also in one that is forgotten."""
     if not may_be_gallery(gallery):
@@ -117,7 +103,7 @@ def log(galleries: AllGalleries, gallery: GalleryName, page: Annotated[Page, Que
 
 
 @router.get("/v1/log", **about(guards("admin", everywhere=True)))
-@in_worker
+@in_quick_worker
 def whole_log(galleries: AllGalleries, page: Annotated[Page, Query()]) -> LogResponse:
     """Show who did what in all galleries, oldest first; not with a key that is limited to some."""
     return _logged(galleries, None, page)

@@ -16,7 +16,7 @@ from visavis.errors import VersionMismatch
 from visavis.galleries.records import LONGEST_ID, LogEntry, Sample, Subject
 from visavis.record import Record
 from visavis.server.openapi import ETAG, about, header
-from visavis.server.pool import Answer, InPath, in_worker
+from visavis.server.pool import Answer, InPath, in_quick_worker, in_worker
 from visavis.server.problems import Problem
 from visavis.server.requests import Merge, Page, SubjectChange
 from visavis.service.gallery import OpenGallery
@@ -157,7 +157,7 @@ _IF_NONE_MATCH = header("If-None-Match", "Entity tags: answer 304 where the subj
 
 
 @router.get("", **about("read"))
-@in_worker
+@in_quick_worker
 def list_subjects(gallery: InPath, page: Annotated[Page, Query()]) -> SubjectsResponse:
     """List subjects page by page, in the order in which they were enrolled."""
     of = f"subjects/{gallery.name}"
@@ -175,7 +175,7 @@ def list_subjects(gallery: InPath, page: Annotated[Page, Query()]) -> SubjectsRe
         extra={"parameters": [_IF_MATCH, _IF_NONE_MATCH]},
     ),
 )
-@in_worker
+@in_quick_worker
 def show_subject(gallery: InPath, subject: _Subject, conditions: _Conditions) -> Answer[SubjectDetail]:
     """Show what is known of a subject, and its samples."""
     found = gallery.subject(subject)
@@ -189,7 +189,7 @@ def show_subject(gallery: InPath, subject: _Subject, conditions: _Conditions) ->
 
 
 @router.patch("/{subject}", **about("enrol", "version_mismatch", headers=ETAG, extra={"parameters": [_IF_MATCH]}))
-@in_worker
+@in_quick_worker
 def change_subject(
     gallery: InPath, subject: _Subject, conditions: _Conditions, wanted: SubjectChange
 ) -> Answer[Subject]:
@@ -200,7 +200,7 @@ def change_subject(
 
 
 @router.delete("/{subject}", **about("admin", "version_mismatch", extra={"parameters": [_IF_MATCH]}))
-@in_worker
+@in_quick_worker
 def forget_subject(gallery: InPath, subject: _Subject, conditions: _Conditions) -> Answer[Receipt]:
     """Forget a subject with all samples and all that is known of it, and answer with a receipt."""
     version = _expected_version(gallery, subject, conditions)
@@ -208,7 +208,7 @@ def forget_subject(gallery: InPath, subject: _Subject, conditions: _Conditions) 
 
 
 @router.post("/{subject}/merge", **about("admin", "space_mismatch", "version_mismatch", headers=ETAG))
-@in_worker
+@in_worker  # it searches for each sample
 def merge_subject(gallery: InPath, subject: _Subject, wanted: Merge) -> Answer[Subject]:
     """Give all samples of a subject to another, with their pictures, and forget the first; answer with the other.
 
@@ -220,7 +220,7 @@ def merge_subject(gallery: InPath, subject: _Subject, wanted: Merge) -> Answer[S
 
 
 @router.get("/{subject}/export", **about("admin"))
-@in_worker
+@in_quick_worker
 def export_subject(gallery: InPath, subject: _Subject) -> Answer[SubjectExport]:
     """Return all that is stored of a subject, with embeddings, pictures and log entries: for the person."""
     return Answer(gallery.export_subject(subject))
@@ -249,7 +249,7 @@ _BEGINNINGS = {
         also={200: {"content": _BINARY, "description": "The chip or the image, as the gallery's policy says."}},
     ),
 )
-@in_worker
+@in_quick_worker
 def picture(gallery: InPath, subject: _Subject, sample: _Sample) -> Answer[bytes]:
     """Return the aligned face or the whole image, where the gallery keeps it. The log tells that it was looked at."""
     data = gallery.picture(subject, sample)
@@ -259,7 +259,7 @@ def picture(gallery: InPath, subject: _Subject, sample: _Sample) -> Answer[bytes
 
 
 @router.delete("/{subject}/samples/{sample}", **about("admin", "sample_not_found"))
-@in_worker
+@in_quick_worker
 def forget_sample(gallery: InPath, subject: _Subject, sample: _Sample) -> Answer[Receipt]:
     """Forget a sample; its subject stays, even without any."""
     return receipt(gallery.forget_sample(subject, sample))
