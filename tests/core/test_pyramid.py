@@ -116,7 +116,7 @@ def test_a_strip_is_searched_for_no_more_than_its_own_area_or_a_large_photo(size
     searched = search_size(size, 0.08, WINDOW)
     assert searched[0] * searched[1] <= min(size[0] * size[1], 16_010_000)
     assert painted(searched) <= 5 * cost_of(searched)
-    assert cost_of(searched) <= min(16_010_000, 64 * max(size))
+    assert cost_of(searched) <= 16_010_000
 
 
 @pytest.mark.parametrize(("short", "long"), [(30, 3000), (100, 1000), (240, 1700)])

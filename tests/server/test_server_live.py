@@ -1,21 +1,37 @@
 """A server that listens, and clients that are slow, large, many, or gone."""
 
 import gc
+import io
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest import mock
 
+import PIL.Image
 import pytest
-from serving import PATIENCE_S, Listening, RawAnswer, SlowRecognizer, eventually, in_base64, listening, read_all
+import serving as serving_module
+from serving import (
+    PATIENCE_S,
+    Listening,
+    RawAnswer,
+    SlowRecognizer,
+    eventually,
+    in_base64,
+    listening,
+    read_all,
+    sqlite_url,
+)
 
 from visavis import Recognizer
 from visavis.cli.main import main
@@ -25,6 +41,36 @@ from visavis.server.listening import bind
 ONE_IMAGE = json.dumps({"images": [{"base64": ""}]}).encode()
 JSON = {"Content-Type": "application/json"}
 HEAD = "POST /v1/detect HTTP/1.1\nHost: a\nContent-Type: application/json\n"
+
+
+SUPPORT = Path(serving_module.__file__).parent
+# A server whose recognizer holds a thread, as native code does that nobody can interrupt.
+STUCK = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from serving import SlowRecognizer
+from visavis.config import Settings
+from visavis.server.app import create_app
+from visavis.server.listening import bind, serve
+
+class Stuck(SlowRecognizer):
+    def detect_many(self, images, **options):
+        print("begun", flush=True)
+        time.sleep(60)
+
+settings = Settings(port=0, grace_s=0.5, store=sys.argv[2])
+listener = bind(settings)
+serve(create_app(settings, Stuck()), listener, lambda: print(listener.getsockname()[1], flush=True))
+"""
+
+
+def strip() -> str:
+    buffer = io.BytesIO()
+    PIL.Image.new("P", (32, 64_031)).save(buffer, "GIF")
+    return in_base64(buffer.getvalue())
+
+
+STRIP = strip()
 
 
 def in_background(call: "Listening", answers: list[RawAnswer]) -> threading.Thread:
@@ -246,6 +292,100 @@ class TestCommand:
             assert statuses == [200] * len(clients)
             log = [json.loads(line) for line in process.stderr or ()]
         assert sum(entry["route"] == "/v1/embed" and entry["status"] == 200 for entry in log) == len(clients)
+
+    def test_a_request_on_a_connection_that_was_accepted_is_still_answered(self, cache_dir: Path) -> None:
+        with serving(cache_dir) as (process, port):
+            server = Listening(port, None)  # type: ignore[arg-type]  # likewise
+            fresh, used = server.connect(), server.connect("GET /healthz HTTP/1.1\nHost: a\n\n")
+            assert used.recv(65536).startswith(b"HTTP/1.1 200")
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            for connection in (fresh, used):
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+                answer = read_all(connection)
+                assert answer.startswith(b"HTTP/1.1 200")
+                assert b"connection: close" in answer.lower()
+            assert process.wait(PATIENCE_S) == 0
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere connections may be made that nobody takes")
+    @pytest.mark.parametrize("processes", ["1", "2"])
+    def test_sigterm_resets_no_connection_that_was_made(self, cache_dir: Path, processes: str) -> None:
+        seen: Counter[str] = Counter()
+        with serving(cache_dir, "--processes", processes) as (process, port):
+
+            def knock() -> None:
+                while True:
+                    try:
+                        connection = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+                    except OSError:
+                        return  # it is over
+                    with connection:
+                        try:
+                            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                            answer = b"".join(iter(lambda: connection.recv(65536), b""))  # noqa: B023  # at once
+                        except OSError as error:
+                            seen[type(error).__name__] += 1
+                        else:
+                            seen[answer[:12].decode()] += 1
+
+            clients = [threading.Thread(target=knock) for _ in range(20)]
+            for client in clients:
+                client.start()
+            eventually(lambda: seen.total() > 100)
+            process.send_signal(signal.SIGTERM)
+            for client in clients:
+                client.join(PATIENCE_S)
+            assert process.wait(PATIENCE_S) == 0
+        assert set(seen) == {"HTTP/1.1 200"}
+
+    @pytest.mark.thorough
+    @pytest.mark.parametrize("processes", ["1", "2"])
+    def test_sigterm_under_costly_load_ends_soon_after_the_grace(self, cache_dir: Path, processes: str) -> None:
+        grace = ("--grace-s", "2", "--processes", processes)
+        body = json.dumps({"images": [{"base64": STRIP}] * 15}).encode()
+        with serving(cache_dir, *grace, "--workers", "2", "--min-face", "0.08") as (process, port):
+            server = Listening(port, None)  # type: ignore[arg-type]  # likewise
+            answers: list[RawAnswer] = []
+            clients = [
+                threading.Thread(target=lambda: answers.append(server.call("POST", "/v1/detect", body, JSON)))
+                for _ in range(20)
+            ]
+            for client in clients:
+                client.start()
+            lazy = [server.connect(head) for head in ("", "POST /v1", HEAD, f"{HEAD}Content-Length: 100\n\n{{")]
+            time.sleep(1)
+            begun = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 0
+            assert time.monotonic() - begun < 2 + 2
+            for client in clients:
+                client.join(PATIENCE_S)
+            for connection in lazy:
+                connection.close()
+            log = "".join(process.stderr or ())
+        assert len(answers) == len(clients)
+        refused = [answer for answer in answers if answer.status != 200]
+        assert {(answer.status, answer.json()["code"]) for answer in refused} == {(503, "overloaded")}
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+        assert any("the server is stopping" in answer.json()["detail"] for answer in refused)
+        assert "the grace is over" in log
+        assert "Traceback" not in log
+        assert '"traceback"' not in log
+
+    def test_a_thread_that_cannot_be_stopped_ends_with_the_process(self, tmp_path: Path) -> None:
+        program = [sys.executable, "-c", STUCK, str(SUPPORT), sqlite_url(tmp_path / "galleries.db")]
+        with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+            assert process.stdout is not None
+            server = Listening(int(process.stdout.readline()), None)  # type: ignore[arg-type]  # likewise
+            answers: list[RawAnswer] = []
+            client = in_background(server, answers)
+            assert process.stdout.readline() == "begun\n"
+            begun = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 1
+            assert time.monotonic() - begun < 0.5 + 2
+            client.join(PATIENCE_S)
+        assert [(answer.status, answer.json()["code"]) for answer in answers] == [(503, "overloaded")]
 
     def test_several_processes(self, cache_dir: Path) -> None:
         with serving(cache_dir, "--processes", "2", "--log-format", "text") as (process, port):
