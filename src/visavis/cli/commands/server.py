@@ -35,6 +35,7 @@ VISAVIS_KEYS=SCOPE:SECRET,... for keys besides those of visavis keys, and VISAVI
 \b
 Exit codes:
   0  a signal ended it, and all that was accepted is answered
+  1  a signal ended it, and something still ran soon after --grace-s
   2  it could not start
 
 \b

@@ -55,7 +55,7 @@ def store(tmp_path: Path) -> str:
 def canvases(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Give the pixels of each canvas that is painted from now on."""
     seen: list[int] = []
-    paint = detector.paint
+    paint = detector.paint  # type: ignore[attr-defined]  # where it is called from
 
     def counted(canvas: Any, *arguments: Any) -> Any:  # noqa: ANN401  # as it is
         seen.append(canvas.size_wh[0] * canvas.size_wh[1])
@@ -164,7 +164,7 @@ class TestNobodyWaits:
     @pytest.fixture
     def let(self, canvases: list[int], monkeypatch: pytest.MonkeyPatch) -> threading.Event:
         """Give what lets the second canvas, and those after it, be painted."""
-        let, paint = threading.Event(), detector.paint
+        let, paint = threading.Event(), detector.paint  # type: ignore[attr-defined]  # likewise
 
         def patient(*arguments: Any) -> Any:  # noqa: ANN401  # as it is
             if canvases:
