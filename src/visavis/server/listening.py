@@ -316,4 +316,5 @@ class _Processes(Multiprocess):
 
 def _end_by(config: TimedConfig) -> None:
     """Let this process end soon after the grace, also where a thread holds the interpreter."""
-    faulthandler.dump_traceback_later(config.grace_s + _LAST_THREADS_S, exit=True)
+    file = sys.stderr or os.open(os.devnull, os.O_WRONLY)
+    faulthandler.dump_traceback_later(config.grace_s + _LAST_THREADS_S, exit=True, file=file)
