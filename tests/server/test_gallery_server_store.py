@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,11 +29,13 @@ from visavis.errors import (
     StoreUnavailable,
 )
 from visavis.galleries.store import Store
+from visavis.server import galleries
 from visavis.server.app import create_app
-from visavis.server.galleries import check_store, gallery_store, keep_expiring
+from visavis.server.galleries import StoreCheck, check_store, gallery_store, keep_expiring
 from visavis.service.gallery import Galleries
 
 KEY = bytes(range(32))
+NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
 def settings(path: Path, **more: Any) -> Settings:  # noqa: ANN401  # as Settings takes them
@@ -204,7 +207,7 @@ class TestFaults:
                 server.get("/v1/galleries"),
                 server.get("/v1/galleries/team/subjects/ada"),
                 server.post("/v1/galleries/team/enrol", body),
-                server.request("POST", "/v1/galleries/team/import", content=ndjson(body)),
+                server.request("POST", "/v1/galleries/team/import", content=ndjson(body), headers=NDJSON),
                 server.get("/v1/galleries/team/export"),
                 server.request("DELETE", "/v1/galleries/team"),
             ):
@@ -230,7 +233,7 @@ class TestFaults:
 
             monkeypatch.setattr(store, "enrol", fail_at_the_second)
             lines = [{"subject": f"s{seed}", "embedding": vector(seed)} for seed in range(700)]
-            answer = server.request("POST", "/v1/galleries/team/import", content=ndjson(*lines))
+            answer = server.request("POST", "/v1/galleries/team/import", content=ndjson(*lines), headers=NDJSON)
             told = from_ndjson(answer.content)
             assert [line["line"] for line in told[:-1]] == list(range(1, 501))
             assert told[-1]["error"]["code"] == "store_unavailable"
@@ -244,6 +247,58 @@ class TestFaults:
             assert "internal" not in answer.text
             assert server.get("/v1/galleries/team").json()["samples"] == 500
         assert "db.internal does not answer" in caplog.text
+
+
+class TestReadiness:
+    def test_a_store_that_breaks_and_is_mended(
+        self, recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(galleries, "_ASKED_EVERY_S", 0.0)
+        path, broken = tmp_path / "galleries.db", tmp_path / "broken.db"
+        broken.write_bytes(b"these are not the faces that you are looking for" * 1000)
+        with Caller(settings(path), recognizer) as server:
+            assert server.post("/v1/galleries", {"name": "team"}).status_code == 201
+            assert server.get("/readyz").status_code == 200
+            path.rename(tmp_path / "mended.db")
+            broken.rename(path)
+            for _ in range(3):
+                answer = server.get("/readyz")
+                assert (answer.status_code, answer.json()) == (503, {"status": "not ready"})
+            assert server.request("HEAD", "/readyz").status_code == 503
+            assert server.get("/healthz").status_code == 200
+            (tmp_path / "mended.db").rename(path)
+            assert server.get("/readyz").json() == {"status": "ready"}
+
+    def test_a_store_is_not_asked_as_often_as_the_server_is(self) -> None:
+        asked: list[None] = []
+
+        async def run() -> set[bool]:
+            check = StoreCheck(lambda: asked.append(None))
+            return set(await asyncio.gather(*(check.usable() for _ in range(100))))
+
+        assert asyncio.run(run()) == {True}
+        assert len(asked) == 1
+
+    def test_a_store_that_hangs_hangs_nothing_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("_ASKED_EVERY_S", "_ANSWER_WITHIN_S", "_HANGS_AFTER_S"):
+            monkeypatch.setattr(galleries, name, 0.001)
+        let, asked = threading.Event(), list[None]()
+
+        def ask() -> None:
+            asked.append(None)
+            assert let.wait(PATIENCE_S)
+
+        async def run() -> None:
+            check = StoreCheck(ask)
+            while await check.usable() or not asked:  # at first there is hope
+                pass
+            assert [await check.usable() for _ in range(20)] == [False] * 20
+            assert len(asked) == 1  # and so one thread
+            monkeypatch.setattr(galleries, "_ANSWER_WITHIN_S", PATIENCE_S)
+            let.set()
+            assert await check.usable()
+
+        asyncio.run(run())
 
 
 class TestExpiry:
@@ -274,8 +329,8 @@ class TestExpiry:
         async def run() -> None:
             nonlocal loop, all_tried
             loop, all_tried = asyncio.get_running_loop(), asyncio.Event()
-            galleries = cast("Galleries", Scripted())
-            task = asyncio.create_task(keep_expiring(galleries, counted.append, every_s=0.001))
+            scripted = cast("Galleries", Scripted())
+            task = asyncio.create_task(keep_expiring(scripted, counted.append, every_s=0.001))
             await all_tried.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -30,7 +30,7 @@ from visavis.options import Recognition, options_of
 from visavis.server import dialects, openapi
 from visavis.server.api import bulk, faces, galleries, operations, recognition, subjects
 from visavis.server.auth import Rate, RateLimiter
-from visavis.server.galleries import served_galleries
+from visavis.server.galleries import StoreCheck, served_galleries
 from visavis.server.keys import KeyStore, default_keys_file
 from visavis.server.listening import BodyLimits
 from visavis.server.observability import Metrics, Observed
@@ -143,6 +143,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state.metrics.watch(state.recognizer, pool=state.pool, quick=state.quick, fetch=state.fetch_pool)
     async with served_galleries(settings, state.recognizer, state.metrics.expired.inc) as state.galleries:
         state.ready = True
+        state.store_check = StoreCheck(state.galleries.store.galleries)
         try:
             yield
         finally:

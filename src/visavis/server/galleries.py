@@ -16,6 +16,9 @@ from visavis.service.gallery import Galleries
 _log = logging.getLogger("visavis.server")
 
 _EVERY_S = 60.0
+_ASKED_EVERY_S = 1.0
+_ANSWER_WITHIN_S = 0.5
+_HANGS_AFTER_S = 5.0  # one that is busy may take that long
 _MOST_KEY_BYTES = 1000
 _ACTOR = "server"  # who forgets those whose time is over, for the log
 
@@ -63,6 +66,28 @@ async def served_galleries(
                 await expiring
     finally:
         await anyio.to_thread.run_sync(store.close)
+
+
+class StoreCheck:
+    """Tells whether a store can be used, by asking it at most once a second, with one thread at a time."""
+
+    def __init__(self, ask: Callable[[], object]) -> None:
+        """Take what asks the store, and raises where it cannot be used."""
+        self._ask = ask
+        self._asking: asyncio.Future[object] | None = None
+        self._began = 0.0
+        self._usable = True
+
+    async def usable(self) -> bool:
+        """Return what was found last; False where the store has not answered for long. One that hangs holds nobody."""
+        now = asyncio.get_running_loop().time()
+        if self._asking is None or (self._asking.done() and now - self._began >= _ASKED_EVERY_S):
+            self._began = now
+            self._asking = asyncio.ensure_future(anyio.to_thread.run_sync(self._ask, abandon_on_cancel=True))
+        await asyncio.wait([self._asking], timeout=_ANSWER_WITHIN_S)
+        if self._asking.done():
+            self._usable = self._asking.exception() is None
+        return self._usable and (self._asking.done() or now - self._began < _HANGS_AFTER_S)
 
 
 async def keep_expiring(galleries: Galleries, count: Callable[[int], None], every_s: float = _EVERY_S) -> None:

@@ -55,12 +55,15 @@ async def healthz() -> JSONResponse:
 
 @router.head("/readyz", include_in_schema=False)
 @router.get(
-    "/readyz", tags=["operations"], **about(also={503: {"content": {}, "description": "It is starting or stopping."}})
+    "/readyz",
+    tags=["operations"],
+    **about(also={503: {"content": {}, "description": "It is starting or stopping, or its store cannot be used."}}),
 )
 @answers(Status)
 async def readyz(request: Request) -> JSONResponse:
     """Tell load balancers whether to send calls here."""
-    ready: bool = request.app.state.ready
+    state = request.app.state
+    ready: bool = state.ready and await state.store_check.usable()
     return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
 
 
