@@ -33,7 +33,13 @@ _POOL_FACTS = {
 _NO_ANSWER = 499  # what is logged where the client left before the answer
 _PROBES = {"/healthz", "/readyz", "/metrics"}  # asked every few seconds: logged where they fail
 _FIRST_FAULT = 400
-_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
 
 
 class Metrics:
