@@ -32,7 +32,7 @@ class Load:
 
 def http_request(path: str, body: bytes, content_type: str) -> bytes:
     """Return a POST request, ready to be sent."""
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: [::1]\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 

@@ -47,6 +47,10 @@ def test_every_setting_has_its_variable() -> None:
         "FETCH_ALLOW": "a, 10.0.0.0/8,",
         "FETCH_TIMEOUT_S": "9",
         "AUTH": "on",
+        "HOSTS": "faces.example,faces",
+        "TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8",
+        "TLS_CERT": "c.pem",
+        "TLS_KEY": "k.pem",
         "KEYS": f"read:{secret},admin:{secret}:x",
         "KEYS_FILE": "k.sqlite",
         "RATE": "5/minute",
@@ -82,6 +86,10 @@ def test_every_setting_has_its_variable() -> None:
         fetch_allow=("a", "10.0.0.0/8"),
         fetch_timeout_s=9.0,
         auth="on",
+        hosts=("faces.example", "faces"),
+        trusted_proxies=("127.0.0.1", "10.0.0.0/8"),
+        tls_cert=Path("c.pem"),
+        tls_key=Path("k.pem"),
         keys=(("read", secret), ("admin", f"{secret}:x")),
         keys_file=Path("k.sqlite"),
         rate="5/minute",
@@ -131,12 +139,19 @@ def test_keys_are_required_where_others_can_connect(host: str, *, loopback: bool
     assert Settings(host=host).keys_required is not loopback
     assert Settings(host=host, auth="on").keys_required
     assert not Settings(host=host, auth="off").keys_required
+    assert Settings(host=host, trusted_proxies=("127.0.0.1",)).keys_required
 
 
 def test_the_key_of_galleries_is_given_once_and_not_repeated() -> None:
     with pytest.raises(InvalidOption, match=r"^VISAVIS_GALLERY_KEY: .*use one of them") as caught:
         Settings.from_env({"VISAVIS_GALLERY_KEY": "the-secret", "VISAVIS_GALLERY_KEY_FILE": "key"})
     assert "the-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["VISAVIS_TLS_CERT", "VISAVIS_TLS_KEY"])
+def test_half_of_a_certificate_and_its_key_is_refused(name: str) -> None:
+    with pytest.raises(InvalidOption, match="tls_cert and tls_key belong together"):
+        Settings.from_env({name: "file.pem"})
 
 
 def test_a_server_listens_somewhere() -> None:

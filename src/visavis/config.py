@@ -84,9 +84,23 @@ class Settings:
     fetch_timeout_s: Annotated[float, Option("Within which an image must have been fetched.", metavar="N", above=0)] = (
         10.0
     )
-    auth: Annotated[Auth, Option("Whether keys are required; auto: beyond this machine.", metavar="on|off|auto")] = (
-        "auto"
-    )
+    auth: Annotated[
+        Auth,
+        Option("Whether keys are required; auto: beyond this machine, and where there are any.", metavar="on|off|auto"),
+    ] = "auto"
+    hosts: Annotated[
+        tuple[str, ...],
+        Option("Names by which calls without a key may call it, besides localhost.", unset="none", metavar="LIST"),
+    ] = ()
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Option("Addresses and networks of proxies whose X-Forwarded-For is believed.", unset="none", metavar="LIST"),
+    ] = ()
+    tls_cert: Annotated[
+        Path | None,
+        Option("Certificate, and those that vouch for it, in PEM: serve https.", unset="none", metavar="FILE"),
+    ] = None
+    tls_key: Annotated[Path | None, Option("Its key, in PEM.", unset="none", metavar="FILE")] = None
     store: Annotated[str, Option("Where galleries are kept, or postgresql://USER@HOST/DATABASE.", metavar="URL")] = (
         field(default="sqlite:///visavis.db", repr=False)
     )  # it may hold a password
@@ -141,6 +155,8 @@ class Settings:
             elif least is not None and value is not None and (value < least or (most is not None and value > most)):
                 limits = f"of {least} or more" if most is None else f"from {least} to {most}"
                 raise InvalidOption(f"{name} must be a whole number {limits}, not {value!r}")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise InvalidOption("tls_cert and tls_key belong together; set both, or none")
         if self.gallery_key is not None and self.gallery_key_file is not None:
             raise InvalidOption("gallery_key and gallery_key_file are two ways to give one key; use one of them")
 
@@ -189,8 +205,8 @@ class Settings:
 
     @property
     def keys_required(self) -> bool:
-        """Whether calls need a key."""
-        return self.auth == "on" or (self.auth == "auto" and not self.is_loopback)
+        """Whether calls need a key, also where there is none: with ``auto``, where others can connect."""
+        return self.auth == "on" or (self.auth == "auto" and (bool(self.trusted_proxies) or not self.is_loopback))
 
 
 VARIABLES = frozenset(f"{PREFIX}{setting.name.upper()}" for setting in fields(Settings))

@@ -10,10 +10,11 @@ import pytest
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from visavis.config import Scope
+from visavis.config import Scope, Settings
 from visavis.errors import KeysUnusable
 from visavis.server.auth import Rate, RateLimiter, require
 from visavis.server.keys import KeyRecord, KeyStore
+from visavis.server.origins import Callers
 from visavis.server.problems import Problem
 
 BOOTSTRAP = "correct-horse-battery-staple"
@@ -28,11 +29,12 @@ WAYS: list[Callable[[str], Headers]] = [
 class Site:
     """The app, what was done behind its doors, and keys for it."""
 
-    def __init__(self, store: KeyStore | None) -> None:
+    def __init__(self, store: KeyStore, **settings: Any) -> None:  # noqa: ANN401  # as Settings takes them
         self.done: list[KeyRecord | None] = []
         self.app = FastAPI()
-        self.app.state.keys = store
-        self.app.state.rate = None
+        state = self.app.state
+        state.settings = Settings(**settings)
+        state.keys, state.callers, state.rate = store, Callers(state.settings), None
         self.app.add_exception_handler(Problem, _answer)
         for scope in get_args(Scope):
             self._add(scope)
@@ -54,7 +56,9 @@ class Site:
 
     def get(self, path: str, headers: Headers | list[tuple[bytes, bytes]] | None = None) -> httpx.Response:
         async def get() -> httpx.Response:
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://visavis") as client:
+            async with httpx.AsyncClient(
+                transport=httpx.ASGITransport(self.app), base_url="http://localhost"
+            ) as client:
                 return await client.get(path, headers=headers)
 
         return asyncio.run(get())
@@ -173,12 +177,86 @@ def test_both_headers_may_hold_the_same_key(site: Site) -> None:
     assert site.call("read", {"Authorization": f"Bearer {BOOTSTRAP}", "X-API-Key": BOOTSTRAP}) == (200, None)
 
 
-def test_where_keys_are_off_everybody_may(store: KeyStore) -> None:
-    site = Site(None)
-    _, secret = store.create("a", "read")
-    for headers in ({}, {"X-API-Key": "wrong"}, {"X-API-Key": "wrong", "Authorization": f"Bearer {secret}"}):
-        assert site.call("admin", headers) == (200, None)
-    assert site.done == [None] * 3
+@pytest.mark.parametrize("auth", ["auto", "off"])
+def test_where_no_key_is_needed_those_that_come_are_checked(tmp_path: Path, auth: str) -> None:
+    site = Site(KeyStore(tmp_path / "keys.sqlite"), auth=auth)
+    assert site.call("admin") == (200, None)
+    # People sign in by these to a proxy, which sends them on.
+    for scheme in ("Basic", "digest", "Negotiate"):
+        assert site.call("admin", {"Authorization": f"{scheme} dXNlcjpwYXNz"}) == (200, None)
+    wrong: list[Headers] = [
+        {"X-API-Key": "wrong"},
+        {"X-API-Key": ""},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "vv_0123456789ab_" + "0" * 64},
+        {"Authorization": "Token vv_0123456789ab"},
+        {"Authorization": "Basic dXNlcjpwYXNz", "X-API-Key": "wrong"},
+    ]
+    for headers in wrong:
+        assert site.call("admin", headers) == (401, "unauthorized"), headers
+    assert site.done == [None] * 4
+
+
+def test_with_keys_off_a_key_still_allows_no_more_than_it_says(store: KeyStore) -> None:
+    site = Site(store, auth="off")
+    assert site.call("admin") == (200, None)
+    record, secret = store.create("a", "read", ["team"])
+    assert site.call("admin", {"X-API-Key": secret}) == (403, "forbidden")
+    assert site.get("/galleries/other/subjects", {"X-API-Key": secret}).status_code == 403
+    store.revoke(record.id)
+    assert site.call("read", {"X-API-Key": secret}) == (401, "unauthorized")
+
+
+def test_a_key_that_is_made_closes_the_door_at_once_and_nothing_opens_it(tmp_path: Path) -> None:
+    path = tmp_path / "keys.sqlite"
+    store, elsewhere = KeyStore(path), KeyStore(path)  # another process
+    site = Site(store)
+    assert site.call("admin") == (200, None)
+    record, secret = elsewhere.create("a", "read")
+    assert site.call("admin") == (401, "unauthorized")
+    assert site.call("read", {"X-API-Key": secret}) == (200, None)
+    elsewhere.revoke(record.id)
+    assert site.call("admin") == (401, "unauthorized")
+    assert Site(KeyStore(path)).call("admin") == (401, "unauthorized")  # also of a server that knew none other
+    elsewhere.close()
+    path.unlink()
+    assert site.call("admin") == (401, "unauthorized")
+    assert site.done == [None, record]
+
+
+def test_a_key_of_the_environment_counts_as_one(site: Site) -> None:
+    assert site.call("read") == (401, "unauthorized")
+    assert site.call("admin", {"X-API-Key": BOOTSTRAP}) == (200, None)
+
+
+def test_a_file_of_keys_that_cannot_be_read_lets_nobody_in(tmp_path: Path) -> None:
+    (tmp_path / "keys.sqlite").write_text("nonsense" * 1000)
+    site = Site(KeyStore(tmp_path / "keys.sqlite"))
+    with pytest.raises(KeysUnusable):
+        site.call("read")
+    assert site.done == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("X-API-Key", BOOTSTRAP)] * 2,
+        [("X-API-Key", BOOTSTRAP), ("X-API-Key", "x" * 24)],
+        [("X-API-Key", "x" * 24), ("X-API-Key", BOOTSTRAP)],
+        [("X-API-Key", BOOTSTRAP), ("x-api-key", "")],
+        [("Authorization", f"Bearer {BOOTSTRAP}")] * 2,
+        [("Authorization", f"Bearer {BOOTSTRAP}"), ("Authorization", "Basic dXNlcjpwYXNz")],
+        [("Authorization", "Basic dXNlcjpwYXNz"), ("Authorization", f"Bearer {BOOTSTRAP}")],
+    ],
+)
+@pytest.mark.parametrize("auth", ["auto", "on", "off"])
+def test_a_header_that_comes_twice_is_refused(store: KeyStore, headers: list[tuple[str, str]], auth: str) -> None:
+    site = Site(store, auth=auth)
+    answer = site.get("/read", [(name.encode(), value.encode()) for name, value in headers])
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+    assert "send one key" in answer.json()["detail"]
+    assert site.done == []
 
 
 def test_when_the_keys_cannot_be_read_nobody_may(site: Site, store: KeyStore) -> None:
@@ -241,8 +319,8 @@ def test_guessing_keys_is_limited_by_address_and_disturbs_nobody_with_a_key(site
     assert site.call("read", {"X-API-Key": BOOTSTRAP}) == (200, None)
 
 
-def test_without_keys_calls_are_counted_by_address() -> None:
-    site = Site(None)
+def test_without_keys_calls_are_counted_by_address(tmp_path: Path) -> None:
+    site = Site(KeyStore(tmp_path / "keys.sqlite"))
     site.app.state.rate = RateLimiter(Rate(2, 60), clock=lambda: 0.0)
     assert [site.call("read")[0] for _ in range(3)] == [200, 200, 429]
 

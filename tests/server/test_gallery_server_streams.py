@@ -37,10 +37,10 @@ from visavis.server.api import bulk
 from visavis.server.listening import BodyLimits
 from visavis.service import audit
 
-NDJSON = {"Content-Type": "application/x-ndjson"}
+JSON, NDJSON = {"Content-Type": "application/json"}, {"Content-Type": "application/x-ndjson"}
 HEAD = """\
 POST /v1/galleries/team/import HTTP/1.1
-Host: a
+Host: localhost
 Content-Type: application/x-ndjson
 """
 CHUNKED = f"{HEAD}Transfer-Encoding: chunked\n\n"
@@ -280,7 +280,7 @@ def live(slow: SlowRecognizer, tmp_path: Path) -> Iterator[Listening]:
         store=sqlite_url(tmp_path / "galleries.db"),
     )
     with listening(settings, slow.as_recognizer()) as server:
-        assert server.call("POST", "/v1/galleries", b'{"name": "team"}').status == 201
+        assert server.call("POST", "/v1/galleries", b'{"name": "team"}', JSON).status == 201
         try:
             yield server
         finally:
@@ -324,7 +324,7 @@ GREY = {"image": {"base64": ""}}
 class TestLive:
     @pytest.mark.parametrize("head", ["", "Content-Length: 100\n\n", "Content-Length: 100\n\n{"])
     def test_a_body_that_does_not_come(self, live: Listening, head: str) -> None:
-        data = read_all(live.connect("POST /v1/galleries/team/import HTTP/1.1\nHost: a\n" + head))
+        data = read_all(live.connect(HEAD + head))
         assert b'"request_timeout"' in data if head else data == b""
 
     def test_a_body_that_drips_is_not_waited_for_nor_kept(self, live: Listening) -> None:
@@ -441,7 +441,7 @@ class TestExportLive:
         with socket.socket() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
             connection.connect(("127.0.0.1", live.port))
-            connection.sendall(b"GET /v1/galleries/team/export HTTP/1.1\r\nHost: a\r\n\r\n")
+            connection.sendall(b"GET /v1/galleries/team/export HTTP/1.1\r\nHost: localhost\r\n\r\n")
             eventually(lambda: full() > 0)
             before = -1
             while before != full():
@@ -469,7 +469,7 @@ class TestExportLive:
             return page_of(lines)
 
         monkeypatch.setattr(bulk, "page_of", fail)
-        answer = read_all(live.connect("GET /v1/galleries/team/export HTTP/1.1\nHost: a\n\n"))
+        answer = read_all(live.connect("GET /v1/galleries/team/export HTTP/1.1\nHost: localhost\n\n"))
         assert answer.startswith(b"HTTP/1.1 200")
         assert not answer.endswith(b"0\r\n\r\n")
 
@@ -513,7 +513,7 @@ def test_an_audit_keeps_nobody_from_anything_and_ends_with_its_client(
             ended.set()
 
     monkeypatch.setattr(audit, "audit", endless)
-    call = "GET /v1/galleries/team/audit HTTP/1.1\nHost: x\n\n"
+    call = "GET /v1/galleries/team/audit HTTP/1.1\nHost: localhost\n\n"
     first = live.connect(call)
     assert begun.wait(PATIENCE_S)
     waiting = [live.connect(call) for _ in range(2)]  # one waits for its turn, the other is refused

@@ -15,12 +15,20 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from unittest import mock
 
 import PIL.Image
 import pytest
 import serving as serving_module
+from certificates import make_certificate
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from serving import (
     PATIENCE_S,
     Listening,
@@ -33,14 +41,15 @@ from serving import (
     sqlite_url,
 )
 
-from visavis import Recognizer
+from visavis import Client, Recognizer, ServerUnreachable
+from visavis.cli import lazy
 from visavis.cli.main import main
 from visavis.config import Settings
 from visavis.server.listening import bind
 
 ONE_IMAGE = json.dumps({"images": [{"base64": ""}]}).encode()
 JSON = {"Content-Type": "application/json"}
-HEAD = "POST /v1/detect HTTP/1.1\nHost: a\nContent-Type: application/json\n"
+HEAD = "POST /v1/detect HTTP/1.1\nHost: localhost\nContent-Type: application/json\n"
 
 
 SUPPORT = Path(serving_module.__file__).parent
@@ -124,12 +133,12 @@ class TestSlowAndLarge:
         assert answer.startswith(b"HTTP/1.1 400")
 
     def test_what_follows_a_refused_body_does_not_keep_the_connection(self, server: Listening) -> None:
-        connection = server.connect("POST /nowhere HTTP/1.1\nHost: a\nContent-Length: 1000000\n\n")
+        connection = server.connect("POST /nowhere HTTP/1.1\nHost: localhost\nContent-Length: 1000000\n\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 404")
         read_all(connection)  # which ends though the body never does
 
     def test_several_requests_on_one_connection(self, server: Listening) -> None:
-        connection = server.connect("GET /healthz HTTP/1.1\nHost: a\n\n" * 2)
+        connection = server.connect("GET /healthz HTTP/1.1\nHost: localhost\n\n" * 2)
         data = b""
         while data.count(b'{"status":"ok"}') < 2:
             data += connection.recv(65536)
@@ -191,16 +200,18 @@ def serving(cache_dir: Path, *arguments: str, **environment: str) -> Iterator[tu
         env={**clean, "VISAVIS_CACHE_DIR": str(cache_dir), **environment},
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     assert process.stderr is not None
     with process, process.stderr:
         try:
-            said = (re.fullmatch(r"visavis listens on http://[^ ]+:(\d+)\n", line) for line in process.stderr)
+            said = (re.fullmatch(r"visavis listens on https?://[^ ]+:(\d+)\n", line) for line in process.stderr)
             port = next((int(found[1]) for found in said if found), None)
             assert port is not None, "it did not start"
             yield process, port
         finally:
-            process.kill()
+            if process.poll() is None:  # with those that it started
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def doctor(cache_dir: Path, *arguments: str) -> tuple[int, bool | None, list[str]]:
@@ -247,10 +258,66 @@ class TestRefusals:
             (("--fetch-allow", "10.0.0.0/99"), "10.0.0.0/99"),
             (("--pack", "nonsense"), "there is no pack 'nonsense'"),
             (("--host", "256.1.1.1", "--auth", "off"), "cannot listen on 256.1.1.1"),
+            (("--auth", "on", "--keys-file", "none.sqlite"), "needs keys"),
+            (("--trusted-proxies", "127.0.0.1", "--keys-file", "none.sqlite"), "needs keys"),
+            (("--trusted-proxies", "proxy.example", "--auth", "off"), "proxy.example"),
+            (("--trusted-proxies", "10.0.0.0/99", "--auth", "off", "--processes", "2"), "10.0.0.0/99"),
+            (("--hosts", "http://a/"), "http://a/"),
+            (("--tls-cert", "here.pem"), "--tls-cert: tls_cert and tls_key belong together"),
+            (("--tls-key", "here.pem"), "tls_cert and tls_key belong together"),
         ],
     )
     def test_what_cannot_be_served(self, refusal: Callable[..., str], arguments: tuple[str, ...], message: str) -> None:
         assert message in refusal("--port", "0", *arguments)
+
+    def test_a_certificate_that_cannot_be_used(self, refusal: Callable[..., str], tmp_path: Path) -> None:
+        one, other = tmp_path / "one.pem", tmp_path / "other.pem"
+        make_certificate(one)
+        make_certificate(other)
+        locked = tmp_path / "locked.key"
+        key = load_pem_private_key(one.with_suffix(".key").read_bytes(), None)
+        form = (Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"a password"))
+        locked.write_bytes(key.private_bytes(*form))
+        for cert, its_key, message in (
+            (tmp_path / "none.pem", one.with_suffix(".key"), "cannot be read: No such file or directory"),
+            (one, tmp_path / "none.key", "none.key cannot be read: No such file or directory"),
+            (tmp_path, tmp_path, "cannot be read: Is a directory"),
+            (one, other.with_suffix(".key"), "are no certificate and its key, in PEM"),
+            (one.with_suffix(".key"), one, "are no certificate and its key, in PEM"),
+            (one, locked, "without a password"),
+        ):
+            arguments = ("--port", "0", "--tls-cert", str(cert), "--tls-key", str(its_key))
+            for processes in ("1", "2"):
+                assert message in refusal(*arguments, "--processes", processes)
+
+    @pytest.mark.parametrize(
+        ("arguments", "keys", "said"),
+        [
+            ((), "", "visavis asks for no keys, there are none: every program here may do everything"),
+            (("--auth", "off"), "", "visavis asks for no keys, auth is off: whoever reaches it may do everything"),
+            ((), "admin:a-secret-of-24-characters", "visavis asks every call for a key"),
+        ],
+    )
+    def test_it_says_whether_it_asks_for_keys(
+        self,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        arguments: tuple[str, ...],
+        keys: str,
+        said: str,
+    ) -> None:
+        def serve(_app: object, listener: socket.socket, when_ready: Callable[[], None]) -> None:
+            when_ready()
+            listener.close()
+
+        monkeypatch.setattr(lazy.listening, "serve", serve, raising=False)
+        monkeypatch.setattr(lazy.app, "load_recognizer", lambda _settings: None, raising=False)
+        monkeypatch.setattr(lazy.observability, "configure_logging", lambda _form: None, raising=False)
+        with mock.patch.dict(os.environ, {"VISAVIS_KEYS": keys}), pytest.raises(SystemExit):
+            main(["serve", "--port", "0", *arguments])
+        first, second = capsys.readouterr().err.splitlines()
+        assert first == said
+        assert second.startswith("visavis listens on http://127.0.0.1:")
 
     def test_an_unknown_variable(self, refusal: Callable[..., str]) -> None:
         said = refusal(VISAVIS_MAX_BYTE="1")
@@ -400,6 +467,27 @@ class TestCommand:
             code, ready, remedies = doctor(cache_dir, url)
             assert (code, ready, remedies) == (1, True, ["name a key that it knows: --key"])
         assert doctor(cache_dir, url) == (1, None, ["check the address, and whether it runs"])
+
+    @pytest.mark.parametrize("processes", ["1", "2"])
+    def test_over_tls(self, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: str) -> None:
+        cert = tmp_path / "cert.pem"
+        make_certificate(cert)
+        files = ("--tls-cert", str(cert), "--tls-key", str(cert.with_suffix(".key")))
+        store = f"sqlite:///{tmp_path}/galleries.db"
+        with serving(cache_dir, "--processes", processes, "--store", store, *files) as (process, port):
+            url = f"https://127.0.0.1:{port}"
+            with Client(url) as stranger, pytest.raises(ServerUnreachable, match="certificate"):
+                stranger.models()
+            monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+            with Client(url) as client:
+                assert client.health()
+                assert client.models()
+                client.create_gallery("team")
+            assert doctor(cache_dir, url) == (0, True, [])
+            with pytest.raises((OSError, HTTPException)):
+                Listening(port, None).call("GET", "/healthz")  # type: ignore[arg-type]  # it is in another process
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 0
 
     def test_ctrl_c(self, cache_dir: Path) -> None:
         with serving(cache_dir) as (process, _port):

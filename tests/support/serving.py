@@ -34,10 +34,14 @@ PATIENCE_S = 30
 
 
 def apart(settings: Settings) -> Settings:
-    """Return settings whose galleries, unless a test says where they are, are nowhere: not those of whoever tests."""
-    if settings.store != Settings().store:
-        return settings
-    return replace(settings, store=sqlite_url(Path(tempfile.gettempdir(), secrets.token_hex(8), "galleries.db")))
+    """Return settings whose galleries and keys, unless a test says where, are nowhere: not those of whoever tests."""
+    nowhere = Path(tempfile.gettempdir(), secrets.token_hex(8))
+    given = settings.store != Settings().store
+    return replace(
+        settings,
+        store=settings.store if given else sqlite_url(nowhere / "galleries.db"),
+        keys_file=settings.keys_file or nowhere / "keys.sqlite",
+    )
 
 
 def vector(seed: int, dimension: int = 128) -> list[float]:
@@ -74,7 +78,7 @@ class Caller(AbstractContextManager["Caller"]):
         self._lifespan = self.app.router.lifespan_context(self.app)
         # An exception that reaches the server is a fault of the application.
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=True)
-        self._client = httpx.AsyncClient(transport=transport, base_url="http://server")
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
     def __enter__(self) -> "Caller":  # noqa: PYI034  # Self is for Python 3.11 and later
         self._loop.run_until_complete(self._lifespan.__aenter__())

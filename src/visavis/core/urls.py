@@ -89,15 +89,21 @@ def parse_url(url: str) -> Target:
         raise FetchRefused("scheme") from ValueError("neither http nor https")
     if "@" in parts.netloc:
         raise FetchRefused("credentials") from ValueError("a user name or password in the URL")
-    authority = _AUTHORITY.fullmatch(parts.netloc.lower()) if parts.netloc.isascii() else None
+    host, port = parse_authority(parts.netloc)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Target(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme], quote(path, safe=_LEFT_AS_IT_IS))
+
+
+def parse_authority(text: str) -> tuple[str, int | None]:
+    """Return the host of ``HOST`` or ``HOST:PORT`` in its one spelling, and the port; refuse as ``parse_url`` does."""
+    authority = _AUTHORITY.fullmatch(text.lower()) if text.isascii() else None
     if authority is None:
         raise FetchRefused("host") from ValueError("no host, or not in its usual spelling")
     literal, name, port = authority.groups()
-    host, number = _host(literal, name), int(port) if port else _DEFAULT_PORTS[parts.scheme]
-    if number > _LARGEST_PORT:
+    host, number = _host(literal, name), int(port) if port else None
+    if number and number > _LARGEST_PORT:
         raise FetchRefused("port") from ValueError(f"port {number}")
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Target(parts.scheme, host, number, quote(path, safe=_LEFT_AS_IT_IS))
+    return host, number
 
 
 def parse_redirect(target: Target, location: str) -> Target:

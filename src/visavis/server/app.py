@@ -34,6 +34,7 @@ from visavis.server.galleries import StoreCheck, served_galleries
 from visavis.server.keys import KeyStore, default_keys_file
 from visavis.server.listening import BodyLimits
 from visavis.server.observability import Metrics, Observed
+from visavis.server.origins import Callers
 from visavis.server.pool import ClientGone, WorkerPool
 from visavis.server.problems import Problem, from_library, invalid
 
@@ -90,7 +91,7 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
     )
     state = app.state
     state.settings, state.recognizer, state.metrics, state.ready = settings, recognizer, metrics, False
-    state.keys = key_store(settings) if settings.keys_required else None
+    state.keys, state.callers = key_store(settings), Callers(settings)
     state.rate = RateLimiter(Rate.parse(settings.rate)) if settings.rate else None
     state.search_rate = RateLimiter(Rate.parse(settings.search_rate)) if settings.search_rate else None
     state.fetch_policy = FetchPolicy(
@@ -142,8 +143,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state.fetch_pool = WorkerPool(_FETCHERS, _FETCHES_WAITING, "fetch")
     state.metrics.watch(state.recognizer, pool=state.pool, quick=state.quick, fetch=state.fetch_pool)
     async with served_galleries(settings, state.recognizer, state.metrics.expired.inc) as state.galleries:
-        state.ready = True
         state.store_check = StoreCheck(state.galleries.store.galleries)
+        state.ready = True
         try:
             yield
         finally:

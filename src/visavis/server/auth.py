@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import Depends, Request
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
-from starlette.datastructures import State
+from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.datastructures import Headers, State
 
 from visavis.config import Scope
 from visavis.errors import InvalidOption
 from visavis.server.keys import KeyRecord, KeyStore
+from visavis.server.origins import Callers
 from visavis.server.problems import Problem
 
 CALLER: ContextVar[str] = ContextVar("caller", default="nobody")
@@ -103,29 +104,39 @@ _header = APIKeyHeader(
 )
 
 
-def require(scope: Scope, *, everywhere: bool = False) -> Callable[..., Awaitable[KeyRecord | None]]:
+def require(
+    scope: Scope, *, everywhere: bool = False, any_origin: bool = False
+) -> Callable[..., Awaitable[KeyRecord | None]]:
     """Return a dependency that lets a call pass whose key allows the scope, or raises a ``Problem``.
 
     A key that is limited to galleries passes where the path names one of them, or none; what the route then shows of
     others is the route's affair. Whether a gallery exists makes no difference here. Calls are counted by key, and by
     the caller's address where there is no valid one: so guessing keys is limited too.
 
-    Where the route is about all galleries, ``everywhere``, a key limited to some will not do.
+    A key that is sent must be valid, also where none is needed.
+    What comes without one then is for ``Callers`` to check.
+
+    Where the route is about all galleries, ``everywhere``, a key limited to some will not do. Where it changes nothing
+    and keeps nothing, pages of ``any_origin`` may call it.
     """
 
-    async def check(
+    async def check(  # what is unused is for the OpenAPI document
         request: Request,
-        bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-        header: Annotated[str | None, Depends(_header)],
+        _in_bearer: Annotated[object, Depends(_bearer)],
+        _in_header: Annotated[object, Depends(_header)],
     ) -> KeyRecord | None:
-        keys: KeyStore | None = request.app.state.keys
-        secrets = {secret for secret in (bearer and bearer.credentials.strip(), header) if secret}
-        record = keys.find(*secrets) if keys is not None and len(secrets) == 1 else None
+        state = request.app.state
+        keys: KeyStore = state.keys
+        callers: Callers = state.callers
+        sent = _keys_sent(request.headers)
+        record = keys.find(*sent) if len(sent) == 1 else None
         _count(request, record)
-        if keys is None:
+        if record is None and not sent and not keys.needed(state.settings):
+            callers.check_keyless(request, any_origin=any_origin)
             return None
         if record is None:
-            raise Problem("unauthorized", _WHAT_IS_WRONG[len(secrets)], headers={"WWW-Authenticate": "Bearer"})
+            detail = _WHAT_IS_WRONG[min(len(sent), _SEVERAL)]
+            raise Problem("unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
         check_allows(record, scope)
         check_covers(record, request.path_params.get("gallery"))
         if everywhere and record.galleries:
@@ -140,13 +151,25 @@ def require(scope: Scope, *, everywhere: bool = False) -> Callable[..., Awaitabl
 _WHAT_IS_WRONG = (
     "an API key is needed: Authorization: Bearer KEY, or X-API-Key: KEY",
     "the API key is not valid",
-    "Authorization and X-API-Key hold different keys; send one of them",
+    "more than one key came, or one header twice; send one key",
 )
+_SEVERAL = len(_WHAT_IS_WRONG) - 1
+_OTHER_SCHEMES = ("basic", "digest", "negotiate")  # of Authorization: by these, people sign in to proxies
+
+
+def _keys_sent(headers: Headers) -> list[str]:
+    """Return the keys that came with a call, one that is in both headers once; an empty text is a malformed one."""
+    sent, authorizations = headers.getlist("x-api-key"), headers.getlist("authorization")
+    if max(len(sent), len(authorizations)) > 1:
+        return sent + authorizations
+    for scheme, _, credentials in (value.partition(" ") for value in authorizations):
+        if scheme.lower() not in _OTHER_SCHEMES:
+            sent.append(credentials.strip() if scheme.lower() == "bearer" else "")
+    return list(dict.fromkeys(sent))
 
 
 def _count(request: Request, record: KeyRecord | None) -> None:
-    address = request.client.host if request.client else "nobody"
-    CALLER.set(f"key {record.id}" if record else caller_at(address))
+    CALLER.set(f"key {record.id}" if record else caller_at(request.app.state.callers.address_of(request)))
     check_debt(request.app.state)
     _take(request.app.state.rate, 1, "too many calls")
 
@@ -195,4 +218,4 @@ async def _key_of(request: Request) -> KeyRecord | None:
 
 
 Key: TypeAlias = Annotated[KeyRecord | None, Depends(_key_of)]
-"""The key that a call came with, where keys are required."""
+"""The key that a call came with, if it came with one."""

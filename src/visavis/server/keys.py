@@ -18,7 +18,7 @@ from typing import Any, TypeAlias, cast, get_args
 
 import platformdirs
 
-from visavis.config import Scope
+from visavis.config import Scope, Settings
 from visavis.errors import InvalidOption, KeysUnusable, SetupError
 from visavis.files import create_private
 from visavis.galleries.records import check_gallery_name
@@ -109,6 +109,7 @@ class KeyStore:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
+        self._seen = bool(self._bootstrap)  # a key, ever
 
     def create(self, name: str, scope: Scope, galleries: Iterable[str] = ()) -> tuple[KeyRecord, str]:
         """Make a key, for these galleries only or for all; this is the only time that it is seen.
@@ -160,6 +161,15 @@ class KeyStore:
             return None
         rows = self._execute(_SELECT + " WHERE id = ? AND revoked_at IS NULL", id_)
         return _record(rows[0]) if rows and hmac.compare_digest(digest, rows[0][-1]) else None
+
+    def needed(self, settings: Settings) -> bool:
+        """Tell whether calls need a key: with ``auto``, also as soon as one was ever made.
+
+        To revoke the last one lets nobody in, nor does it that the file is gone.
+        """
+        if settings.auth == "auto" and not self._seen:
+            self._seen = bool(self._execute("SELECT 1 FROM keys LIMIT 1"))
+        return settings.keys_required or (settings.auth == "auto" and self._seen)
 
     def close(self) -> None:
         """Let go of the file; it is opened again when it is needed."""

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import struct
 import sys
 import time
@@ -187,10 +188,22 @@ def refuse_more(listener: socket.socket) -> None:
             listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
-def url_of(listener: socket.socket) -> str:
+def check_certificate(settings: Settings) -> None:
+    """Refuse, by an ``InvalidOption``, a certificate and its key that cannot be used."""
+    cert, key = settings.tls_cert, settings.tls_key
+    try:
+        if cert and key:  # and no password, which would be asked for at a terminal
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password=lambda: "")
+    except OSError as error:
+        what = "are no certificate and its key, in PEM and without a password"
+        reason = what if isinstance(error, ssl.SSLError) else f"cannot be read: {error.strerror or error}"
+        raise InvalidOption(f"{cert} and {key} {reason}") from error
+
+
+def url_of(listener: socket.socket, settings: Settings) -> str:
     """Return how to reach it."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http{'s' if settings.tls_cert else ''}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def serve(app: FastAPI, listener: socket.socket, when_ready: Callable[[], None]) -> None:
@@ -226,6 +239,8 @@ def _config(app: FastAPI | str, settings: Settings) -> TimedConfig:
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_S,
         h11_max_incomplete_event_size=_MOST_HEAD_BYTES,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
     )
     config.request_timeout_s, config.grace_s = settings.read_timeout_s, settings.grace_s
     return config

@@ -70,7 +70,7 @@ LIBRARY: Mapping[type[errors.VisavisError], Kind] = {
 HTTP: Mapping[str, Kind] = {
     "invalid_request": Kind(422, "The request is not valid"),
     "unauthorized": Kind(401, "A valid key is required"),
-    "forbidden": Kind(403, "The key does not allow this"),
+    "forbidden": Kind(403, "The call is not allowed"),
     "not_found": Kind(404, "There is nothing at this path"),
     "method_not_allowed": Kind(405, "The method is not allowed here"),
     "request_timeout": Kind(408, "The request took too long to arrive"),

@@ -30,7 +30,7 @@ MOST_IMAGES = "x-most-images"
 """Marks lists in a schema that may have as many items as the server takes images."""
 MAX_URL_LENGTH = 2048
 GALLERY_PATTERN = "^[a-z0-9][a-z0-9._-]{0,63}$"
-_JSON = ("", "application/json")
+_JSON = "application/json"
 # A list costs some twenty times its two brackets: with these, a JSON body costs some 250 MB at worst.
 _MOST_NUMBERS = 4_000_000
 _MOST_LISTS = 1_500_000
@@ -208,9 +208,9 @@ class Request(Strict):
         """Read a body; a ``Problem`` where it is not valid, of another content type, or has too many images."""
         if body.media_type == FORM and _files(cls):
             return check(cls, _read_form(cls, body, max_images))
-        if body.media_type not in _JSON:
+        if body.media_type != _JSON:
             also = f" or {FORM}" if _files(cls) else ""
-            raise Problem("unsupported_media_type", f"send application/json{also}")
+            raise Problem("unsupported_media_type", f"send {_JSON}{also}")
         value = read_json(body.data)
         images = value.get("images") if isinstance(value, dict) else None
         if isinstance(images, list) and len(images) > max_images:  # before each is looked at

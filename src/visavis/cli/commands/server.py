@@ -6,22 +6,25 @@ import json
 import logging
 import os
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
 import typer
 
 from visavis.cli.app import Group, command
-from visavis.cli.lazy import app, client, installation, keys, listening, observability, server_galleries
+from visavis.cli.lazy import app, installation, keys, listening, observability, server_galleries
 from visavis.cli.options import Json, KeysFile, ServerSettings, Verbose, flag_of
 from visavis.cli.terminal import printable, reporting, say, write
 from visavis.config import PREFIX, Scope, Settings
-from visavis.errors import InvalidOption, ServerError
+from visavis.errors import InvalidOption
 from visavis.options import Option
 
 if TYPE_CHECKING:
@@ -75,37 +78,48 @@ def app_from_environment() -> object:
 
 def _prepare(settings: Settings) -> Callable[[], None]:
     """Do all that may fail, and return what then serves until a signal comes."""
-    if settings.keys_required and not any(key.revoked_at is None for key in app.key_store(settings).list()):
-        raise InvalidOption(
-            f"listening on {settings.host} needs keys, and there is none: make one with visavis keys create, or set "
-            "VISAVIS_KEYS; or, where everybody may call, --auth off"
-        )
+    with closing(app.key_store(settings)) as store:
+        needed = store.needed(settings)
+        if needed and not any(key.revoked_at is None for key in store.list()):
+            raise InvalidOption(
+                f"listening on {settings.host} needs keys, and none is valid: make one with visavis keys create, or "
+                "set VISAVIS_KEYS; or, where everybody may call, --auth off"
+            )
+    listening.check_certificate(settings)
     # Further processes could only say in their log that the models are not there.
     folder = settings.models_dir or installation.default_models_dir()
     installation.check_installed(installation.as_installed(installation.find_pack(settings.pack), folder), folder)
     server_galleries.check_store(settings)
     listener = listening.bind(settings)
-    url = listening.url_of(listener)
+    url = listening.url_of(listener, settings)
+
+    def tell() -> None:
+        why = "auth is off: whoever reaches it" if settings.auth == "off" else "there are none: every program here"
+        say("visavis asks every call for a key" if needed else f"visavis asks for no keys, {why} may do everything")
+        say(f"visavis listens on {url}")
+
     if settings.processes > 1:
-        threading.Thread(target=_say_when_ready, args=(url,), daemon=True).start()
+        app.create_app(settings)  # which refuses settings that are out of their range
+        threading.Thread(target=_tell_when_ready, args=(url, tell), daemon=True).start()
         return partial(listening.serve_in_processes, _FACTORY, settings, listener)
     application = app.create_app(settings, app.load_recognizer(settings))
 
     def start() -> None:
         observability.configure_logging(settings.log_format)
-        listening.serve(application, listener, lambda: say(f"visavis listens on {url}"))
+        listening.serve(application, listener, tell)
 
     return start
 
 
-def _say_when_ready(url: str) -> None:
-    with client.Client(url, timeout_s=_ANSWER_WITHIN_S, retries=0) as server:
-        while True:
-            with suppress(ServerError):
-                if server.health():
-                    break
-            time.sleep(_POLL_S)
-    say(f"visavis listens on {url}")
+def _tell_when_ready(url: str, tell: Callable[[], None]) -> None:
+    anybody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # a certificate need not name the address, and this sends nothing
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    opener = build_opener(ProxyHandler({}), HTTPSHandler(context=anybody))
+    while True:
+        with suppress(OSError, HTTPException), opener.open(f"{url}/readyz", timeout=_ANSWER_WITHIN_S):
+            break
+        time.sleep(_POLL_S)
+    tell()
 
 
 KEYS = Group(

@@ -40,7 +40,7 @@ from visavis.service.results import Enrolled
 from visavis.service.transfer import enrolment_from_line, has_face, is_header, space_of_header
 
 _MEDIA_TYPE = "application/x-ndjson"
-_MEDIA_TYPES = ("", _MEDIA_TYPE, "application/jsonl", "application/x-jsonlines", "application/json-lines")
+_MEDIA_TYPES = (_MEDIA_TYPE, "application/jsonl", "application/x-jsonlines", "application/json-lines")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MOST_IMAGES, _MOST_LINES = 16, 500  # that are worked on at a time
 _PAGE_BYTES = 262_144

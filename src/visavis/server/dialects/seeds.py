@@ -243,7 +243,7 @@ def embed_array(recognizer: InUse, wanted: ArrayRequest) -> Answer[VectorRespons
     return Answer(VectorResponse(Vector(np.mean(vectors, axis=0))), counts)
 
 
-@router.post("/", **about([Depends(_answer_with_cors), *_READ]))
+@router.post("/", **about([Depends(_answer_with_cors), Depends(require("read", any_origin=True))]))
 @in_worker
 def match(recognizer: InUse, wanted: MatchRequest) -> Answer[MatchResponse]:
     """Answer Yes where the largest faces are nearer than the pack's threshold."""
