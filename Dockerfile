@@ -37,6 +37,8 @@ USER 10001
 EXPOSE 8000
 
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s \
-  CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]
+  CMD ["python", "-c", "import os, ssl, urllib.request as r; \
+       r.urlopen(f'http{\"s\" * bool(os.environ.get(\"VISAVIS_TLS_CERT\"))}://127.0.0.1:8000/readyz', timeout=2, \
+       context=ssl._create_unverified_context())"]
 
 CMD ["visavis", "serve"]
