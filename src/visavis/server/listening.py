@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import h11
 import uvicorn
@@ -28,6 +28,9 @@ from uvicorn.supervisors import Multiprocess, multiprocess
 from visavis.config import Settings
 from visavis.errors import InvalidOption
 from visavis.server.problems import Problem
+
+if sys.platform != "win32":
+    import resource
 
 _log = logging.getLogger("visavis.server")
 
@@ -89,15 +92,122 @@ class BodyLimits:
             raise Problem("body_too_large", detail, headers=_CLOSE)
 
 
+_MOST_HEAD_BYTES = 32_768
+_MOST_HEADERS = 128
+# A body comes in pieces: chunks, and what of one is read at a time. So many may be of any size, and the others must
+# have so many bytes on average: each costs the loop some 5 microseconds.
+_FREE_PIECES, _LEAST_PIECE_BYTES = 10_000, 32
+_MOST_READ_BYTES = 262_144
+_MOST_PARSED_BYTES = 16_384  # in a turn of the loop, where they may be many pieces or headers
+_LINGER_S = 2.0
+_USEFUL_FILES = 8192
+_TURNS = 5  # of the loop, from accepting a connection to having closed another one
+_TOLD_EVERY_S = 60.0
+_INCOMPLETE = (h11.IDLE, h11.SEND_BODY)
+
+
+class _Requests(h11.Connection):
+    """The requests of a connection, as h11 reads them, but for what only an attacker sends."""
+
+    is_chunked = False  # as the body is that comes now
+    _pieces = _bytes = 0
+
+    def next_event(self) -> Any:  # noqa: ANN401  # an event, or a mark in its place
+        """Read on; refuse too many headers, a body of two lengths, and one in crumbs."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            names = [name for name, _ in event.headers]
+            self.is_chunked = b"transfer-encoding" in names
+            self._pieces = self._bytes = 0
+            if self.is_chunked and (b"content-length" in names or event.http_version < b"1.1"):
+                raise h11.RemoteProtocolError("where the body ends is not sure")
+            if len(names) > _MOST_HEADERS:
+                raise h11.RemoteProtocolError("too many headers")
+        elif isinstance(event, h11.Data):
+            self._pieces += 1
+            self._bytes += len(event.data)
+            if self._pieces > _FREE_PIECES + self._bytes // _LEAST_PIECE_BYTES:
+                raise h11.RemoteProtocolError("too many small pieces")
+        return event
+
+    def send(self, event: Any) -> Any:  # noqa: ANN401  # likewise
+        """Return the bytes of an event; where an answer comes before the end of its request, it is the last one."""
+        last = (b"connection", b"close")
+        if isinstance(event, h11.Response) and self.their_state is h11.SEND_BODY and last not in event.headers:
+            headers = [*event.headers.raw_items(), last]
+            event = h11.Response(status_code=event.status_code, headers=headers, reason=event.reason)
+        return super().send(event)
+
+
+class _Room:
+    """Room for connections: for half as many as files may be open. Whose client is silent longest gives way."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[TimedProtocol, None] = {}  # for their clients, longest first
+        self.most = _allowed_files() // 2
+        self._quiet_until = 0.0
+
+    def make(self) -> None:
+        """Close a connection, and say so, but not every time."""
+        for longest in self.waiting:
+            longest.give_way()
+            break
+        if time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + _TOLD_EVERY_S
+            _log.warning("too many connections: for each new one, one is closed whose client is silent")
+
+    def on_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Make room where no more files may be open, which asyncio tells a hundred times at once."""
+        if str(context.get("message")).startswith("socket.accept()"):
+            self.make()
+        else:
+            loop.default_exception_handler(context)
+
+
+def _allowed_files() -> int:
+    """Return how many files may be open, up to what is of use, after raising the limit."""
+    if sys.platform == "win32":
+        return _USEFUL_FILES
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = (_USEFUL_FILES if each == resource.RLIM_INFINITY else each for each in limits)
+    if soft < min(hard, _USEFUL_FILES):
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, _USEFUL_FILES), limits[1]))
+            soft = hard
+    return min(soft, _USEFUL_FILES)
+
+
 class TimedConfig(uvicorn.Config):
-    """Uvicorn's settings and two more: the seconds within which a request must have arrived, and an end be made."""
+    """Uvicorn's settings, the seconds within which a request must have arrived and an end be made, and room."""
 
     request_timeout_s: float
     grace_s: float
+    room: _Room
+
+    def load(self) -> None:
+        """Load the application, and make room for connections, in the process that serves."""
+        super().load()
+        self.room = _Room()
+        self.backlog = self.room.most // _TURNS  # as many are accepted at once, before others have made room
+        asyncio.get_running_loop().set_exception_handler(self.room.on_fault)
 
 
-class TimedProtocol(H11Protocol):
-    """Closes a connection whose request, head or body, is not complete in time; also where its answer was sent."""
+class _Transport:
+    """A transport that its protocol closes; all else is as it is."""
+
+    def __init__(self, transport: asyncio.Transport, protocol: "TimedProtocol") -> None:
+        self._transport = transport
+        self.close, self.is_closing = protocol.close, protocol.is_closing
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever a transport has
+        return getattr(self._transport, name)
+
+
+class TimedProtocol(H11Protocol, asyncio.BufferedProtocol):
+    """Bounds what a connection may cost: the time until a request is complete, and the work of a turn of the loop.
+
+    A connection whose request, head or body, is not complete in time is closed; soon where its answer was sent.
+    """
 
     def __init__(
         self,
@@ -107,44 +217,98 @@ class TimedProtocol(H11Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.conn: _Requests = _Requests(h11.SERVER, _MOST_HEAD_BYTES)
+        self._room = config.room
         self._timeout_s = config.request_timeout_s + _GRACE_S
         self._timer: asyncio.TimerHandle | None = None
+        self._ended = False
+        self._buffer = memoryview(b"")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         """Begin to wait for the first request."""
-        super().connection_made(transport)
+        self._transport = transport
+        super().connection_made(cast("asyncio.Transport", _Transport(transport, self)))
         self._start()
+        if len(self.connections) > self._room.most:
+            self._room.make()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # as asyncio calls it
+        """Return where to put what comes: so small that reading it takes little time, whatever it is."""
+        plain = self._ended or (self.conn.their_state is h11.SEND_BODY and not self.conn.is_chunked)
+        self._buffer = memoryview(bytearray(_MOST_READ_BYTES if plain else _MOST_PARSED_BYTES))
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what came."""
+        self.data_received(bytes(self._buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """Take what came, and wait for the rest of the request, if there is more."""
+        if self._ended:
+            return
         super().data_received(data)
-        if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
-            self._start()
-        else:
-            self._stop()
+        if not self._ended:
+            (self._start if self.conn.their_state in _INCOMPLETE else self._stop)()
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request, if it is there; else the connection may give way to others."""
+        super().on_response_complete()
+        if not self._ended and self.cycle.response_complete:
+            self._room.waiting[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
         self._stop()
+        self._ended = True
         super().connection_lost(exc)
+
+    def close(self) -> None:
+        """Close the connection; where the client has more to send, read on for a while, and throw it away.
+
+        For what was sent and is not read resets a connection, and that may take the answer from the client.
+        """
+        if self._ended or self.conn.their_state not in (h11.SEND_BODY, h11.ERROR):
+            self._transport.close()
+            return
+        self._stop()
+        self._ended = True
+        if self.cycle and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._transport.resume_reading()
+        self._room.waiting[self] = None
+        self._timer = self.loop.call_later(_LINGER_S, self._transport.close)
+
+    def is_closing(self) -> bool:
+        """Whether nothing more is to be written."""
+        return self._ended or self._transport.is_closing()
+
+    def give_way(self) -> None:
+        """Close the connection at once."""
+        self._stop()
+        self._transport.abort()
 
     def _start(self) -> None:
         """Begin to wait, unless that has begun: more bytes do not buy more time."""
+        self._room.waiting.pop(self, None)
+        self._room.waiting[self] = None
         if self._timer is None:
-            self._timer = self.loop.call_later(self._timeout_s, self._close)
+            self._timer = self.loop.call_later(self._timeout_s, self._time_over)
 
     def _stop(self) -> None:
+        self._room.waiting.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _close(self) -> None:
+    def _time_over(self) -> None:
         self._timer = None
-        if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
-            self.transport.close()
+        if self.conn.their_state in _INCOMPLETE:
+            self._transport.close()
 
 
-_MOST_HEAD_BYTES = 32_768
 _KEEP_ALIVE_S = 5
 _BACKLOG = 2048
 _LAST_CONNECTIONS_S = 0.1  # those that were made before the end are taken within this time
@@ -236,9 +400,7 @@ def _config(app: FastAPI | str, settings: Settings) -> TimedConfig:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        h11_max_incomplete_event_size=_MOST_HEAD_BYTES,
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
