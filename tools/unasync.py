@@ -12,6 +12,7 @@ CHANGES = (
     (r"import random\n", "import random\nimport time\n"),
     (r"anyio\.to_thread\.run_sync\(([\w.]+), (\w+)\)", r"\1(\2)"),
     (r"anyio\.sleep", "time.sleep"),
+    (r"anyio\.current_time", "time.monotonic"),
     (r"\basync (?=def|for|with)", ""),
     (r"\bawait ", ""),
     (r"\baclosing\b", "closing"),

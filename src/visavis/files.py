@@ -1,6 +1,7 @@
-"""Files: made for their owner alone, replaced in one step, brought to the disk."""
+"""Files: made for their owner alone, replaced in one step, brought to the disk; and texts in cells of CSV."""
 
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -115,3 +116,27 @@ def identity(path: Path) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return status.st_dev, status.st_ino
+
+
+# What a terminal obeys, what turns text around or breaks lines, and what no encoding has.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_FORMULA = re.compile("'*[=+\\-@\uff1d\uff0b\uff0d\uff20]|'.*\\\\", re.DOTALL)
+_TO_ESCAPE = re.compile(rf"{_UNSAFE.pattern}|\\")
+_ESCAPED = re.compile(r"\\(?:[\\nrt]|x[0-9a-f]{2}|u[0-9a-f]{4})")
+
+
+def to_cell(text: str) -> str:
+    """Return a text as a cell of CSV that neither a spreadsheet nor a terminal takes for something to do.
+
+    Where one would, it is marked by an apostrophe, and then control characters and backslashes are escaped as in
+    Python. Every text comes back from ``from_cell``.
+    """
+    if not (_UNSAFE.search(text) or _FORMULA.match(text)):
+        return text
+    return "'" + _TO_ESCAPE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def from_cell(cell: str) -> str:
+    """Return the text that a cell of CSV stands for: itself, unless ``to_cell`` made it of another one."""
+    text = _ESCAPED.sub(lambda found: found[0].encode().decode("unicode_escape"), cell[1:])
+    return text if cell.startswith("'") and to_cell(text) == cell else cell

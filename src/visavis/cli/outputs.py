@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from visavis.cli.images import ImageFile
 from visavis.cli.terminal import counted, error_to_dict, printable, results_stream, say
 from visavis.errors import InvalidOption, VisavisError
-from visavis.files import replacing
+from visavis.files import replacing, to_cell
 from visavis.options import Attribute
 from visavis.service.results import Candidate, Identification
 from visavis.types import Face
@@ -101,15 +101,21 @@ def _write_json(results: Iterable[Result], stream: TextIO, _layout: Layout) -> N
     stream.write("\n]\n")
 
 
+def table_writer(stream: TextIO) -> Callable[[Iterable[object]], object]:
+    """Return what writes a row of CSV; numbers stay numbers, and texts are harmless."""
+    writer = csv.writer(stream, lineterminator="\n")
+    return lambda cells: writer.writerow([to_cell(cell) if isinstance(cell, str) else cell for cell in cells])
+
+
 def _write_csv(results: Iterable[Result], stream: TextIO, layout: Layout) -> None:
     columns = ["file", "error", "face", "left", "top", "right", "bottom", "score", *layout.columns]
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
+    write_row = table_writer(stream)
+    write_row(columns)
     for result in results:
         if result.error is not None:
-            writer.writerow([result.file, result.error.code, *[""] * (len(columns) - 2)])
+            write_row([result.file, result.error.code, *[""] * (len(columns) - 2)])
         for number, face in enumerate(result.faces):
-            writer.writerow([result.file, "", number, *layout.cells(face)])
+            write_row([result.file, "", number, *layout.cells(face)])
         stream.flush()
 
 

@@ -173,8 +173,12 @@ async def _loaded(image: ImageSource) -> Sent:
 async def _chunks(
     things: Iterable[_Thing], load: Callable[[_Thing], Sent | _Error], most: int, most_bytes: int
 ) -> AsyncGenerator[list[Sent | _Error], None]:
-    """Give what goes together in one call, with errors in the places of things that cannot be sent."""
+    """Give what goes together in one call, with errors in the places of things that cannot be sent.
+
+    What comes slowly does not wait long for more.
+    """
     chunk: list[Sent | _Error] = []
+    begun_s = 0.0
     images, size, links = 0, 0, False
     for thing in things:
         entry = await anyio.to_thread.run_sync(load, thing)
@@ -184,8 +188,10 @@ async def _chunks(
                 yield chunk
                 chunk, images, size = [], 0, 0
             images, size, links = images + entry.has_image, size + len(entry.data), bool(entry.url)
+        begun_s = begun_s if chunk else anyio.current_time()
         chunk.append(entry)
-        if len(chunk) >= most or images >= wire.MOST_IMAGES:
+        late = anyio.current_time() - begun_s > wire.LINGER_S
+        if late or len(chunk) >= most or images >= wire.MOST_IMAGES:
             yield chunk
             chunk, images, size = [], 0, 0
     if chunk:
@@ -439,8 +445,8 @@ class AsyncGalleryClient:
     ) -> AsyncIterator[Enrolled | VisavisError]:
         """Enrol many, and return for each, in order, what became of it, or the error that refused it.
 
-        They are taken from the iterable, sent and stored together: up to 16 with images, or 500 with embeddings. An
-        error in the place of an enrolment is handed on.
+        They are taken from the iterable, sent and stored together: up to 16 with images, 500 with embeddings, or what
+        comes within a second. An error in the place of an enrolment is handed on.
 
         Raises (the iterator):
             VisavisError: not an enrolment failed but a whole call. What came before is enrolled.

@@ -45,6 +45,7 @@ PASSING = (*UNSENT, httpx.NetworkError, httpx.RemoteProtocolError)
 NDJSON = "application/x-ndjson"
 MOST_IMAGES, MOST_LINES, MOST_PROBES = 16, 500, 100  # in one call
 MOST_BYTES, MOST_LINE_BYTES = 20_000_000, 8_000_000  # in one call, where it is of several images or of several lines
+LINGER_S = 1.0  # in which further things may join the first one of a call
 LONGEST_LINE = 100_000_000  # of an export: several times the largest picture
 _LONGEST_URL = 2048
 _LONGEST_DETAIL = 1000

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visavis.errors import InvalidOption
+from visavis.files import from_cell
 
 Indices = NDArray[np.int64]
 
@@ -90,7 +91,7 @@ def read_groups(path: Path, photos: Sequence[Photo]) -> Grouping:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             for cells in reader:
-                cleaned = [cell.strip() for cell in cells]
+                cleaned = [from_cell(cell.strip()) for cell in cells]
                 if not any(cleaned) or (reader.line_num == 1 and [c.lower() for c in cleaned] in _GROUP_HEADERS):
                     continue
                 line = f"{path}, line {reader.line_num}"
@@ -190,7 +191,7 @@ def _csv_lines(texts: Sequence[str], complain: Complain) -> Iterator[PairLine]:
                 continue
             if len(cells) != len(header):
                 raise complain(number, f"{len(cells)} cells where the header has {len(header)}")
-            row = dict(zip(header, (cell.strip() for cell in cells), strict=True))
+            row = dict(zip(header, (from_cell(cell.strip()) for cell in cells), strict=True))
             if row["same"].lower() not in _YES:
                 raise complain(number, f"same is 1 or 0, not {row['same'][:_SHOWN]!r}")
             if not (row["file_a"] and row["file_b"]):

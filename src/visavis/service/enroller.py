@@ -3,6 +3,7 @@
 import hashlib
 import io
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -38,6 +39,7 @@ from visavis.types import Face, FloatArray, ImageSource, Quality, UInt8Array
 
 IMAGES_AT_ONCE = 16
 _EMBEDDINGS_AT_ONCE = 500
+_LINGER_S = 1.0  # in which further ones may join the first of a batch
 
 
 class Observer(Protocol):
@@ -87,15 +89,17 @@ class Enrolment:
 
 
 def batches(enrolments: Iterable[Enrolment | VisavisError]) -> Iterator[list[Enrolment | VisavisError]]:
-    """Group enrolments into what is looked at, and stored, together."""
+    """Group enrolments into what is looked at, and stored, together; what comes slowly does not wait long for more."""
     batch: list[Enrolment | VisavisError] = []
-    images = 0
+    images, begun_s = 0, 0.0
     for each in enrolments:
         if not isinstance(each, Enrolment | VisavisError):
             raise InvalidOption(f"enrolments are wanted, or errors in their places, not {type(each).__name__}")
+        begun_s = begun_s if batch else time.monotonic()
         batch.append(each)
         images += isinstance(each, Enrolment) and each.image is not None
-        if images >= IMAGES_AT_ONCE or len(batch) >= _EMBEDDINGS_AT_ONCE:
+        late = time.monotonic() - begun_s > _LINGER_S
+        if late or images >= IMAGES_AT_ONCE or len(batch) >= _EMBEDDINGS_AT_ONCE:
             yield batch
             batch, images = [], 0
     if batch:

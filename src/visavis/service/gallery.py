@@ -134,9 +134,10 @@ class OpenGallery:
     ) -> Iterator[Enrolled | VisavisError]:
         """Return for each enrolment, in order, what became of it, or the error that refuses it.
 
-        Enrolments are taken from the iterable a batch at a time, 16 images or 500 embeddings, and stored together;
-        whatever is returned is stored for good. An error in the place of an enrolment is handed on. What other calls
-        enrol at the same moment is no conflict: ``audit`` finds who was enrolled twice in that way.
+        Enrolments are taken from the iterable a batch at a time, 16 images, 500 embeddings or what comes within a
+        second, and stored together; whatever is returned is stored for good. An error in the place of an enrolment is
+        handed on. What other calls enrol at the same moment is no conflict: ``audit`` finds who was enrolled twice in
+        that way.
         """
         for batch in batches(enrolments):
             gallery = self._bound()

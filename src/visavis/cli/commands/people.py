@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import logging
@@ -133,8 +132,8 @@ def enrol(
     with ExitStack() as stack:
         rows = None
         if report is not None:
-            rows = csv.writer(stack.enter_context(outputs.open_output(report)), lineterminator="\n")
-            rows.writerow(_COLUMNS)
+            rows = outputs.table_writer(stack.enter_context(outputs.open_output(report)))
+            rows(_COLUMNS)
         galleries = stack.enter_context(stores.open_galleries(store, models, images=len(portraits)))
         opened = _open_or_make(galleries, gallery, keep)
         stack.enter_context(counts.staying())
@@ -145,7 +144,7 @@ def enrol(
             if as_json:
                 write(json.dumps(result))
             if rows:
-                rows.writerow(_row(result))
+                rows(_row(result))
             advance()
     if as_json:
         _log.info("%s", counts)

@@ -1,6 +1,6 @@
 """Import and export of galleries as lines of JSON."""
 
-import io
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -43,6 +43,8 @@ _MEDIA_TYPE = "application/x-ndjson"
 _MEDIA_TYPES = (_MEDIA_TYPE, "application/jsonl", "application/x-jsonlines", "application/json-lines")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MOST_IMAGES, _MOST_LINES = 16, 500  # that are worked on at a time
+_MOST_LINES_IN_ALL = 100_000  # in one import
+_PIECE = re.compile(rb"\s{1,65536}|\S[^\n]*")  # the bound lets other threads go on between blank lines
 _PAGE_BYTES = 262_144
 _LINES_IN = """\
 {"subject": "ada", "name": "Ada Lovelace", "image": {"url": "https://example.com/ada.jpg"}}
@@ -83,7 +85,7 @@ class _Lines(StreamingResponse):
 async def import_lines(request: Request, gallery: InPath, options: Annotated[ImportOptions, Query()]) -> Response:
     """Enrol line by line: an export, or lines with an `image` in place of an `embedding`.
 
-    The body may be as large as others may be.
+    The body may be as large as others may be, and have 100,000 lines besides blank ones.
     A line that is refused has its `error` and stops no other. Where the rest could not be worked on, the last line has
     `"done": false` and the `error`. Larger exports are sent in several calls.
     """
@@ -146,7 +148,8 @@ class _Importer:
         self.end: Problem | None = None  # why no further line is read, if so
         self._gallery = gallery
         self._options = options
-        self._lines = enumerate(io.BytesIO(body.removeprefix(_BYTE_ORDER_MARK)), 1)
+        self._lines = _numbered(body.removeprefix(_BYTE_ORDER_MARK))
+        self._left = _MOST_LINES_IN_ALL
 
     def next(self) -> Fetch[_Results] | _Results:
         """Enrol the next lines, or say what must be fetched before; None where there are no more."""
@@ -155,7 +158,12 @@ class _Importer:
         images: list[Image] = []
         number = 0
         for number, line in islice(self._lines, _MOST_LINES if self.end is None else 0):
-            entry = self._read(number, line.strip(), gallery)
+            self._left -= 1
+            if self._left < 0:
+                detail = f"line {number}: an import may have {_MOST_LINES_IN_ALL:,} lines; send the rest in another one"
+                self.end = Problem("body_too_large", detail)
+                break
+            entry = self._read(number, line, gallery)
             entries += [entry] if entry else []
             images += [entry.image] if entry and entry.image else []
             if self.end or len(images) >= _MOST_IMAGES:
@@ -166,7 +174,7 @@ class _Importer:
 
     def _read(self, number: int, line: bytes, gallery: Gallery) -> _Entry | None:
         try:
-            value = read_json(line, "the line") if line else {"embedding": None}
+            value = read_json(line, "the line")
             if is_header(value):
                 try:
                     check_space(gallery, space_of_header(value))
@@ -204,6 +212,17 @@ class _Importer:
         problem = outcome if isinstance(outcome, Problem) else from_library(outcome)
         error = {"code": problem.code, "detail": problem.detail}
         return {"error": error if problem.field is None else {**error, "field": problem.field}}
+
+
+def _numbered(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield lines with their numbers; blank ones are counted only."""
+    number = 1
+    for found in _PIECE.finditer(body):
+        piece = found[0]
+        if piece.isspace():
+            number += piece.count(b"\n")
+        else:
+            yield number, piece.rstrip()
 
 
 def _with_image(line: Mapping[str, Any], image: Image) -> Enrolment | VisavisError:
