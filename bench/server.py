@@ -29,6 +29,10 @@ from portraits import hopper_path
 
 from visavis import Recognizer
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+
+from hostile import KINDS, hostile
+
 QUEUE = 16
 CLIENTS = 200
 SOAK_REQUESTS = 5000
@@ -176,6 +180,22 @@ def measure_old_design(image: bytes) -> None:
         files.shutdown()
 
 
+def measure_hostile_clients() -> None:
+    """Ask whether the server lives, each time over a new connection, while others send what costs it much."""
+    request = b"GET /healthz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
+    for kind in KINDS:
+        for count in (1, 4):
+            port = free_port()
+            with running(*visavis_server(port)), hostile(port, kind, count):
+                time.sleep(1)
+                result = load(port, request, 1, 15)
+            print(
+                f"GET /healthz beside {count} of {kind:24} p50 {result.percentile_ms(50):6.0f} ms, "
+                f"p99 {result.percentile_ms(99):6.0f} ms, {dict(result.statuses)}",
+                flush=True,
+            )
+
+
 class _QuietFiles(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_arguments: object) -> None:
         """Say nothing."""
@@ -190,6 +210,7 @@ def main() -> None:
     measure_overhead_and_throughput(image)
     measure_old_design(image)
     measure_overload(image, seconds)
+    measure_hostile_clients()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from visavis.files import from_cell, to_cell
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 DISTURBING = [*map(chr, range(32)), *map(chr, range(0x7F, 0xA0)), *"\u2028\u2029\u202a\u202e\u2066\u2069\u200f"]
 AWKWARD = [
-    '=HYPERLINK("http://evil.example","Ada")',
+    '=HYPERLINK("mailto:eve","Ada")',
     "-1.5",
     "@SUM(1)",
     "\x1b]0;title\x07.jpg",

@@ -67,7 +67,7 @@ def server(slow: SlowRecognizer, loop: Loop, tmp_path: Path) -> Iterator[Listeni
     _ = loop
     settings = Settings(
         port=0, workers=1, max_body_bytes=1_000_000, auth="on", keys=(("admin", SECRET),), keys_file=tmp_path / "k"
-    )  # type: ignore[arg-type]
+    )
     with listening(settings, slow.as_recognizer()) as server:
         try:
             yield server

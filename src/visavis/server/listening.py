@@ -188,7 +188,7 @@ class TimedConfig(uvicorn.Config):
         """Load the application, and make room for connections, in the process that serves."""
         super().load()
         self.room = _Room()
-        self.backlog = self.room.most // _TURNS  # as many are accepted at once, before others have made room
+        self.backlog = max(1, self.room.most // _TURNS)  # as many are accepted at once, before others have made room
         asyncio.get_running_loop().set_exception_handler(self.room.on_fault)
 
 
@@ -239,8 +239,9 @@ class TimedProtocol(H11Protocol, asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take what came."""
-        self.data_received(bytes(self._buffer[:nbytes]))
+        """Take what came, and keep no buffer until more comes."""
+        buffer, self._buffer = self._buffer, memoryview(b"")
+        self.data_received(bytes(buffer[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """Take what came, and wait for the rest of the request, if there is more."""
