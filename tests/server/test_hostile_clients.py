@@ -17,7 +17,7 @@ from typing import Any
 import h11
 import pytest
 from hostile import CHUNKED, KINDS, hostile
-from serving import PATIENCE_S, Listening, SlowRecognizer, eventually, from_ndjson, listening, read_all
+from serving import PATIENCE_S, Listening, SlowRecognizer, eventually, from_ndjson, listening, read_all, sqlite_url
 
 from visavis import Recognizer
 from visavis.config import Settings
@@ -66,7 +66,13 @@ def server(slow: SlowRecognizer, loop: Loop, tmp_path: Path) -> Iterator[Listeni
     """A server that asks for keys, but not on every path."""
     _ = loop
     settings = Settings(
-        port=0, workers=1, max_body_bytes=1_000_000, auth="on", keys=(("admin", SECRET),), keys_file=tmp_path / "k"
+        port=0,
+        workers=1,
+        max_body_bytes=1_000_000,
+        auth="on",
+        keys=(("admin", SECRET),),
+        keys_file=tmp_path / "keys",
+        store=sqlite_url(tmp_path / "galleries.db"),
     )
     with listening(settings, slow.as_recognizer()) as server:
         try:
@@ -198,6 +204,20 @@ class TestEarlyAnswers:
             start = time.monotonic()
         connection.close()
         assert time.monotonic() - start < PATIENCE_S / 2
+
+
+@pytest.mark.parametrize("end", [b"", b"none\r\n"])
+def test_a_body_that_ends_badly_is_no_fault_of_the_server(
+    server: Listening, caplog: pytest.LogCaptureFixture, end: bytes
+) -> None:
+    with caplog.at_level(logging.INFO):
+        connection = server.connect()
+        connection.sendall(with_key(CHUNKED) + b"1\r\n{\r\n")
+        eventually(lambda: server.app.state.pool.busy == 0)
+        connection.sendall(end)
+        connection.close()
+        eventually(lambda: any(record.message == "request" for record in caplog.records))
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 class TestConnections:
