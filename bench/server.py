@@ -31,7 +31,7 @@ from visavis import Recognizer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
-from hostile import KINDS, hostile
+from hostile_clients import KINDS, hostile
 
 QUEUE = 16
 CLIENTS = 200

@@ -16,7 +16,7 @@ from typing import Any
 
 import h11
 import pytest
-from hostile import CHUNKED, KINDS, hostile
+from hostile_clients import CHUNKED, KINDS, hostile
 from serving import PATIENCE_S, Listening, SlowRecognizer, eventually, from_ndjson, listening, read_all, sqlite_url
 
 from visavis import Recognizer
