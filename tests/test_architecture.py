@@ -29,7 +29,7 @@ HOME_OF_LIBRARY: dict[str, str | tuple[str, ...]] = {
     "onnxruntime": "models/runtime.py",
     "onnx": ("models/onnx_graphs.py", "models/runtime.py"),
     "h5py": "models/keras/reading.py",
-    "pillow_heif": "core/image.py",
+    "pillow_heif": "core/formats.py",
     "typer": "cli/",
     "rich": "cli/",
     "click": "cli/",

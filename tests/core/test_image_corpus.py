@@ -47,7 +47,8 @@ def test_every_odd_file_gives_a_picture_or_an_error_of_ours(test_data: Path) -> 
     assert max(seconds for _, _, seconds, _ in results) < 2
     assert max(megabytes for *_, megabytes in results) < 500  # the most so far, so that it bounds each file
     codes = Counter(code.split()[0] for _, code, _, _ in results)
-    assert set(codes) == {"picture", "image_corrupt", "unsupported_format"}
+    assert set(codes) == {"picture", "image_corrupt", "image_too_large", "unsupported_format"}
+    assert codes["image_too_large"] == 1  # whose damaged header says 2,554 x 18,803 pixels, in runs
     assert codes["picture"] > len(paths) / 2
 
 

@@ -3,12 +3,10 @@
 The header's size is compared with the limits of the very call before a pixel is decoded.
 """
 
-import io
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any, TypeAlias, cast
 
@@ -16,27 +14,11 @@ import cv2
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
-from PIL.AvifImagePlugin import AvifImageFile
-from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ExifTags import Base as ExifTag
-from PIL.GifImagePlugin import GifImageFile
-from PIL.ImageFile import ImageFile
-from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
-from visavis.errors import (
-    ImageCorrupt,
-    ImageNotFound,
-    ImageTooLarge,
-    ImageUnreadable,
-    InvalidImage,
-    InvalidOption,
-    UnsupportedFormat,
-    VisavisError,
-)
+from visavis.core import formats
+from visavis.core.formats import JpegDecoder, TiffDecoder, check_size, decoding
+from visavis.errors import ImageNotFound, ImageTooLarge, ImageUnreadable, InvalidImage, InvalidOption
 from visavis.types import ImageSource, SizeWH, UInt8Array
 
 _BAND_PIXELS = 24_000  # in 4 bytes each: below the 128 KiB from which malloc fetches, and clears, fresh pages
@@ -48,86 +30,6 @@ _TURNS = {  # what undoes an EXIF orientation, once it is not mirrored
     **dict.fromkeys((6, 7), cv2.ROTATE_90_CLOCKWISE),
     **dict.fromkeys((5, 8), cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
-_SUPPORTED = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000 and, with the extra visavis[heic], HEIC"
-
-
-class JpegDecoder(JpegImageFile):
-    """A JPEG or the first image of an MPO."""
-
-    def getexif(self) -> PIL.Image.Exif:
-        """Return nothing: Pillow looks here for the resolution on paper only, and warns where EXIF is malformed."""
-        return PIL.Image.Exif()
-
-
-_DECODERS: dict[str, type[ImageFile]] = {
-    r"\xff\xd8\xff": JpegDecoder,
-    r"\x89PNG\r\n\x1a\n": PngImageFile,
-    r"RIFF....WEBP": WebPImageFile,
-    r"GIF8[79]a": GifImageFile,
-    r"BM": BmpImageFile,
-    r"II[*+]\0|MM\0[*+]": TiffImageFile,
-    r"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51": Jpeg2KImageFile,
-    r"....ftyp(?:....){0,14}?avi[fs]": AvifImageFile,
-}
-# A marker of a JPEG that is followed by a segment: not a stuffed byte, a fill byte or a restart.
-_JPEG_SEGMENT = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")
-_SCAN, _END = b"\xff\xda", b"\xff\xd9"
-_MOST_SCANS = 64  # the most elaborate progressive JPEGs have some twenty
-_HEIC = r"....ftyp(?:....){0,14}?(?:hei[cxms]|hev[cxms]|mif1|msf1)"
-_FOREIGN = {
-    r"(?i)\s*<(?:!doctype )?html": "an HTML page",
-    r"(?i)\s*<.*svg": "an SVG drawing",
-    r"%PDF": "a PDF document",
-    r"PK\x03\x04": "a ZIP archive",
-    r"\xff\n|\0\0\0\x0cJXL ": "JPEG XL",
-    r"....ftyp": "a video",
-    r"data:|/9j/|iVBORw0KGgo": "base64 text, which has to be decoded first",
-}
-
-
-def find_decoder(data: bytes, name: str) -> type[ImageFile]:
-    """Choose by content, never by the file's name."""
-    if not data:
-        raise UnsupportedFormat(f"{name}: empty; a stream that was read before needs seek(0)")
-    head = data[:256].decode("latin-1")
-    for signature, decoder in _DECODERS.items():
-        if re.match(signature, head, re.DOTALL):
-            return decoder
-    if re.match(_HEIC, head, re.DOTALL):
-        try:
-            from pillow_heif import HeifImageFile  # noqa: PLC0415 -- an extra: its wheels bundle GPL code
-        except ImportError as error:
-            raise UnsupportedFormat(f"{name}: HEIC needs an extra: pip install visavis[heic]") from error
-        return cast("type[ImageFile]", HeifImageFile)
-    kind = next((f", but {kind}" for signature, kind in _FOREIGN.items() if re.match(signature, head, re.DOTALL)), "")
-    raise UnsupportedFormat(f"{name}: not an image that can be read{kind}; supported are {_SUPPORTED}")
-
-
-@contextmanager
-def decoding(name: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into an error of ours."""
-    try:
-        yield
-    except VisavisError:
-        raise
-    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
-        raise ImageTooLarge(f"{name}: more pixels than Pillow's own limit: {error}") from error
-    except Exception as error:
-        detail = str(error) or type(error).__name__
-        raise ImageCorrupt(f"{name}: damaged, cut off or of an unusual kind: {detail}") from error
-
-
-def check_scans(jpeg: bytes, name: str) -> None:
-    """Refuse a JPEG of very many scans: each takes 70 bytes of a file and a pass over all its pixels.
-
-    Source: ITU-T T.81, annex B: a marker's segment begins with its length.
-    """
-    at, scans = len(b"\xff\xd8"), 0
-    while (marker := _JPEG_SEGMENT.search(jpeg, at)) and marker[0] != _END:
-        scans += marker[0] == _SCAN
-        at = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2], "big")
-    if scans > _MOST_SCANS:
-        raise ImageCorrupt(f"{name}: a JPEG of {scans} scans, where {_MOST_SCANS} are plenty")
 
 
 def orientation_of(image: PIL.Image.Image) -> int:
@@ -135,6 +37,9 @@ def orientation_of(image: PIL.Image.Image) -> int:
 
     Source: Exif 2.3, 4.5.2 and 4.6.4: a TIFF structure, whose first directory may hold the tag.
     """
+    if isinstance(image, TiffDecoder):
+        turned: object = image.tag_v2.get(ExifTag.Orientation)
+        return turned if isinstance(turned, int) and turned in range(1, 9) else 1
     exif = image.info.get("exif")
     tiff = exif.removeprefix(b"Exif\0\0") if isinstance(exif, bytes) else b""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
@@ -385,32 +290,20 @@ def _check_bytes(count: int, limits: ImageLimits, name: str) -> None:
         raise ImageTooLarge(f"{name}: {count:,} bytes or more; the limit max_bytes is {limits.max_bytes:,}")
 
 
-def _check_size(size_wh: SizeWH, limits: ImageLimits, name: str) -> None:
-    width, height = size_wh
-    if width < 1 or height < 1:
-        raise InvalidImage(f"{name}: {width} x {height} pixels is no image")
-    if width * height > limits.max_pixels:
-        raise ImageTooLarge(
-            f"{name}: {width} x {height} = {width * height:,} pixels; the limit max_pixels is {limits.max_pixels:,}"
-        )
-
-
 def _decoded(data: bytes, name: str, limits: ImageLimits, reduction: Reduction) -> Picture:
-    decoder = find_decoder(data, name)
-    with decoding(name):
-        image = decoder(io.BytesIO(data))
+    image = formats.open_image(data, name, limits.max_pixels)
     original_wh = image.size
-    _check_size(original_wh, limits, name)
+    check_size(original_wh, limits.max_pixels, name)
     if isinstance(image, JpegDecoder):
-        check_scans(data, name)
         allowed = reduction(upright_wh(image.size, orientation_of(image)))
         scale = max((scale for scale in (2, 4, 8) if scale <= allowed), default=1)
         image.draft(None, (max(1, image.width // scale), max(1, image.height // scale)))
+    formats.spend(image, data, original_wh, limits.max_pixels, name)
     with decoding(name):
         image.load()
         if not isinstance(image, JpegDecoder):
             original_wh = image.size  # HEIF learns its true size, TIFF turns itself upright
-            _check_size(original_wh, limits, name)
+            check_size(original_wh, limits.max_pixels, name)
         pixels = rgb_pixels(image)
     orientation = orientation_of(image)
     image.close()  # so that its memory is free when the pixels are turned
@@ -419,7 +312,7 @@ def _decoded(data: bytes, name: str, limits: ImageLimits, reduction: Reduction) 
 
 def _from_pillow(image: PIL.Image.Image, limits: ImageLimits) -> Picture:
     name = name_of(image)
-    _check_size(image.size, limits, name)
+    check_size(image.size, limits.max_pixels, name)
     with decoding(name):
         image.load()
         pixels = rgb_pixels(image)
@@ -437,7 +330,7 @@ def _from_array(array: NDArray[Any], limits: ImageLimits) -> Picture:
     if array.dtype.kind != "f" and array.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
         raise InvalidImage(f"<array>: expected uint8, uint16 or floats from 0 to 1, got {array.dtype}")
     size_wh = (grid.shape[1], grid.shape[0])
-    _check_size(size_wh, limits, "<array>")
+    check_size(size_wh, limits.max_pixels, "<array>")
     if grid.dtype == np.uint8 and grid.shape[2] == len("RGB"):
         return Picture(np.ascontiguousarray(grid), size_wh)
     return Picture(in_bands(size_wh, lambda band: _array_colours(grid[band])), size_wh)
