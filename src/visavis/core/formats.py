@@ -147,7 +147,7 @@ _SCAN, _END = b"\xff\xda", b"\xff\xd9"
 _JPEG_PARTS = re.compile(rb"\xff(?:[\xc0-\xcf\xdb\xdd]|\xe0..JFIF\0|\xee..Adobe)", re.DOTALL)
 _JPEG_EXIF = re.compile(rb"\xff\xe1..Exif\0\0", re.DOTALL)
 _PNG_PARTS = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")
-_MOST_NUMBERS = 400_000  # in the directory of a TIFF
+_MOST_NUMBERS, _PIXELS_A_NUMBER = 400_000, 8  # in the directory of a TIFF
 _TEXTS = (1, 2, 6, 7)  # types of what stays bytes there
 # Where a JPEG 2000 says its size; and how it is cut into code-blocks (for all components, or one).
 _J2K_SIZE = re.compile(rb"\xff\x4f\xff\x51\x00(?=.{40})", re.DOTALL)
@@ -267,6 +267,7 @@ def _check_directory(tiff: bytes, name: str) -> None:
     numbers = sum(count for _, kind, count in iter_unpack(entry, entries) if kind not in _TEXTS)
     if numbers > _MOST_NUMBERS:
         raise ImageCorrupt(f"{name}: a TIFF of {numbers:,} strips, tiles or other numbers")
+    work.spend(_PIXELS_A_NUMBER * numbers)
 
 
 def _check_codestream(j2k: bytes, name: str, most_pixels: int) -> None:
@@ -300,7 +301,7 @@ def _check_codestream(j2k: bytes, name: str, most_pixels: int) -> None:
 class _Cost(NamedTuple):
     """What decoding takes: searched pixels for each pixel and for each encoded byte; bytes of memory for each pixel.
 
-    A searched pixel stands for a third of a microsecond of one core, measured with the dearest content of each format.
+    A searched pixel stands for a quarter of a microsecond of a core, measured with the dearest content of a format.
     """
 
     pixel: float
@@ -309,15 +310,15 @@ class _Cost(NamedTuple):
 
 
 _COSTS = {
-    "JPEG": _Cost(0.02, 0.03, 7),
-    "PNG": _Cost(0.04, 0.03, 7),
-    "GIF": _Cost(0.03, 0.03, 5),
+    "JPEG": _Cost(0.025, 0.03, 7),
+    "PNG": _Cost(0.055, 0.03, 7),
+    "GIF": _Cost(0.045, 0.03, 5),
     "BMP": _Cost(0.04, 0.03, 7),
-    "TIFF": _Cost(0.06, 0.15, 7),
+    "TIFF": _Cost(0.07, 0.15, 7),
     "WEBP": _Cost(0.06, 0.04, 12),
-    "AVIF": _Cost(0.05, 0.15, 12),
-    "JPEG2000": _Cost(0.12, 0.36, 20),
-    "HEIF": _Cost(0.05, 0.25, 8),
+    "AVIF": _Cost(0.06, 0.22, 12),
+    "JPEG2000": _Cost(0.15, 0.36, 20),
+    "HEIF": _Cost(0.05, 0.25, 7.6),
 }
 _MOST_BYTES = 375_000_000  # of memory for one image; or so many for each pixel that one may have, if that is more:
 _MOST_BYTES_A_PIXEL = 7.5  # what the usual formats take
@@ -335,7 +336,8 @@ def spend(image: ImageFile, data: bytes, original_wh: SizeWH, most_pixels: int, 
         TooMuchWork, Stopped: as ``work.spend`` says.
     """
     pixels, original, cost = image.width * image.height, original_wh[0] * original_wh[1], _COSTS[str(image.format)]
-    units, memory = cost.pixel * pixels + cost.byte * len(data), cost.memory * pixels
+    memory = cost.memory * pixels
+    units = (cost.pixel * pixels + cost.byte * len(data)) * max(1.0, len(image.getbands()) / len("RGB"))
     match image:
         case JpegDecoder():
             units += _PIXEL_OF_JPEG * original
@@ -352,8 +354,10 @@ def spend(image: ImageFile, data: bytes, original_wh: SizeWH, most_pixels: int, 
             units += _PIXEL_OF_RUN * pixels
             if pixels > _MOST_RUN_PIXELS:
                 raise ImageTooLarge(f"{name}: a BMP of runs may have {_MOST_RUN_PIXELS:,} pixels")
-        case _ if len(image.getbands()) == len("RGBA") and not isinstance(image, PngImageFile):
-            units, memory = units * 4 / 3, memory * 4 / 3
+        case WebPDecoder() | AvifDecoder() | Jpeg2KImageFile() if len(image.getbands()) > len("RGB"):
+            memory *= 4 / 3
+        case _ if image.info.get("chroma", 420) != 420 or image.info.get("bit_depth", 8) > 8:  # noqa: PLR2004  # HEIC
+            units, memory = 2 * units, 2 * memory
     most_bytes = max(_MOST_BYTES, _MOST_BYTES_A_PIXEL * most_pixels)
     if memory > most_bytes:
         raise ImageTooLarge(
