@@ -4,13 +4,14 @@ Each URL, redirects included, is parsed once, its host resolved once, and every 
 to; TLS and ``Host`` name the host. No proxy, cookie, password or referrer is used. Bytes and time are always bounded.
 """
 
+import io
 import logging
 import math
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -72,9 +73,10 @@ class FetchPolicy:
 DEFAULT_POLICY = FetchPolicy()
 
 
-def fetch(url: str, policy: FetchPolicy = DEFAULT_POLICY) -> bytes:
+def fetch(url: str, policy: FetchPolicy = DEFAULT_POLICY, take: Callable[[int], None] = lambda _count: None) -> bytes:
     """Download what a URL names; may run in any number of threads.
 
+    ``take`` is told how many bytes have come, each time before they are kept, and may raise what ends it.
     Hosts and addresses are in ``__cause__`` and in the log ``visavis.fetch`` only; paths, queries, content in neither.
 
     Raises:
@@ -83,18 +85,18 @@ def fetch(url: str, policy: FetchPolicy = DEFAULT_POLICY) -> bytes:
     """
     visited: list[str] = []
     try:
-        return _follow(url, policy, visited)
+        return _follow(url, policy, take, visited)
     except (FetchRefused, FetchFailed) as error:
         _log.info("%s %s [%s]: %s", error.code, error.reason, " -> ".join(visited), error.__cause__)
         raise
 
 
-def _follow(url: str, policy: FetchPolicy, visited: list[str]) -> bytes:
+def _follow(url: str, policy: FetchPolicy, take: Callable[[int], None], visited: list[str]) -> bytes:
     deadline = _Deadline(policy.total_timeout_s)
     target = urls.parse_url(url)
     for _ in range(policy.max_redirects + 1):
         visited.append(target.origin)
-        answer = _visit(target, policy, deadline)
+        answer = _visit(target, policy, take, deadline)
         if isinstance(answer, bytes):
             return answer
         target = urls.parse_redirect(target, answer)
@@ -116,7 +118,7 @@ def _foreign_errors_translated() -> Iterator[None]:
 
 
 @_foreign_errors_translated()
-def _visit(target: Target, policy: FetchPolicy, deadline: "_Deadline") -> bytes | str:
+def _visit(target: Target, policy: FetchPolicy, take: Callable[[int], None], deadline: "_Deadline") -> bytes | str:
     """Return what one URL names, or where it redirects to; all connections begin here."""
     urls.check_port(target, policy.allowed)
     addresses = _resolve(target.host, deadline.left(policy.connect_timeout_s))
@@ -129,13 +131,14 @@ def _visit(target: Target, policy: FetchPolicy, deadline: "_Deadline") -> bytes 
         if (location := _location(response, policy)) is not None:
             return location
         stream.bytes_left = 2 * policy.max_bytes + _HEAD_BYTES  # for the body, even in very small chunks
-        body = bytearray()
+        body = io.BytesIO()  # whose bytes are handed out without a copy
         for chunk in response.iter_stream():
             deadline.left()
-            if len(body) + len(chunk) > policy.max_bytes:
+            if body.tell() + len(chunk) > policy.max_bytes:
                 raise FetchFailed("too_large") from ValueError(f"more than {policy.max_bytes:,} bytes")
-            body += chunk
-        return bytes(body)
+            take(len(chunk))
+            body.write(chunk)
+        return body.getvalue()
 
 
 class _Deadline:

@@ -34,7 +34,6 @@ from visavis.config import Settings
 from visavis.core import work
 from visavis.fetch import FetchPolicy
 from visavis.server.api import bulk
-from visavis.server.listening import BodyLimits
 from visavis.service import audit
 
 JSON, NDJSON = {"Content-Type": "application/json"}, {"Content-Type": "application/x-ndjson"}
@@ -110,7 +109,7 @@ class TestImport:
     def test_images_in_every_form(
         self, server: Caller, gallery: str, astronaut: Path, hopper: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def fetch(url: str, _policy: FetchPolicy) -> bytes:
+        def fetch(url: str, _policy: FetchPolicy, _take: object) -> bytes:
             if "hopper" in url:
                 return hopper.read_bytes()
             raise FetchFailed("unreachable")
@@ -289,10 +288,8 @@ def live(slow: SlowRecognizer, tmp_path: Path) -> Iterator[Listening]:
 
 def held_by(server: Listening) -> int:
     """Return how many bytes of requests the server has in memory."""
-    part: Any = server.app.middleware_stack
-    while not isinstance(part, BodyLimits):
-        part = getattr(part, "app", None) or part._app  # noqa: SLF001  # there is no other way in
-    return part.held
+    held: int = server.app.state.account.held
+    return held
 
 
 def samples_of(server: Listening, name: str = "team") -> int:

@@ -16,7 +16,7 @@ from serving import Caller, in_base64, problem
 
 from visavis import Recognizer
 from visavis.config import Settings
-from visavis.errors import VisavisError
+from visavis.errors import InvalidImage, VisavisError
 from visavis.server.problems import HTTP, LIBRARY
 from visavis.server.reading import check_array
 
@@ -317,9 +317,15 @@ def test_every_leaf_of_the_librarys_errors_has_a_status() -> None:
     assert all(400 <= kind.status < 600 for kind in [*LIBRARY.values(), *HTTP.values()])
 
 
-@pytest.mark.parametrize("value", [[[1]], [[0.5, 1]], [[[1]]], [[[1, 2, 3]], [[4, 5]]], [[1, [2]]]])
-def test_arrays_of_the_right_kind(value: object) -> None:
-    assert check_array(value) is value
+@pytest.mark.parametrize("value", [[[1]], [[0.5, 1]], [[[1]]], [[[1, 2, 3]]]])
+def test_arrays_of_the_right_kind(value: list[Any]) -> None:
+    expected = np.rint(np.array(value)).astype(np.uint8)
+    np.testing.assert_array_equal(np.asarray(check_array(value)), expected, strict=True)
+
+
+@pytest.mark.parametrize("value", [[[[1, 2, 3]], [[4, 5]]], [[1, [2]]], [[256]], [[-1]], [[1e400]]])
+def test_arrays_that_make_no_image(value: object) -> None:
+    assert isinstance(check_array(value), InvalidImage)
 
 
 class TestKeys:

@@ -136,7 +136,7 @@ def check_size(size_wh: SizeWH, most_pixels: int, name: str) -> None:
 # --- before the header is read
 
 _MOST_READS = 100_000  # such as strips of a TIFF; the dearest take some 10 us of Python
-_READS, _PIXELS_A_READ = 1000, 30  # are counted as work so many at a time
+_READS, _PIXELS_A_READ = 1000, 60  # are counted as work so many at a time
 _MOST_TIMES = 4  # that the bytes of a file may be read on average
 _MOST_PARTS = 50_000  # segments of a JPEG, chunks of a PNG
 _MOST_SCANS = 64  # the most elaborate progressive JPEGs have some twenty
@@ -147,7 +147,7 @@ _SCAN, _END = b"\xff\xda", b"\xff\xd9"
 _JPEG_PARTS = re.compile(rb"\xff(?:[\xc0-\xcf\xdb\xdd]|\xe0..JFIF\0|\xee..Adobe)", re.DOTALL)
 _JPEG_EXIF = re.compile(rb"\xff\xe1..Exif\0\0", re.DOTALL)
 _PNG_PARTS = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")
-_MOST_NUMBERS, _PIXELS_A_NUMBER = 400_000, 8  # in the directory of a TIFF
+_MOST_NUMBERS, _PIXELS_A_NUMBER = 400_000, 16  # in the directory of a TIFF
 _TEXTS = (1, 2, 6, 7)  # types of what stays bytes there
 # Where a JPEG 2000 says its size; and how it is cut into code-blocks (for all components, or one).
 _J2K_SIZE = re.compile(rb"\xff\x4f\xff\x51\x00(?=.{40})", re.DOTALL)
@@ -301,7 +301,7 @@ def _check_codestream(j2k: bytes, name: str, most_pixels: int) -> None:
 class _Cost(NamedTuple):
     """What decoding takes: searched pixels for each pixel and for each encoded byte; bytes of memory for each pixel.
 
-    A searched pixel stands for a quarter of a microsecond of a core, measured with the dearest content of a format.
+    A searched pixel stands for an eighth of a microsecond of a core, measured with the dearest content of a format.
     """
 
     pixel: float
@@ -310,21 +310,21 @@ class _Cost(NamedTuple):
 
 
 _COSTS = {
-    "JPEG": _Cost(0.025, 0.03, 7),
-    "PNG": _Cost(0.055, 0.03, 7),
-    "GIF": _Cost(0.045, 0.03, 5),
-    "BMP": _Cost(0.04, 0.03, 7),
-    "TIFF": _Cost(0.07, 0.15, 7),
-    "WEBP": _Cost(0.06, 0.04, 12),
-    "AVIF": _Cost(0.06, 0.22, 12),
-    "JPEG2000": _Cost(0.15, 0.36, 20),
-    "HEIF": _Cost(0.05, 0.25, 7.6),
+    "JPEG": _Cost(0.05, 0.06, 7),
+    "PNG": _Cost(0.11, 0.06, 7),
+    "GIF": _Cost(0.09, 0.06, 5),
+    "BMP": _Cost(0.08, 0.06, 7),
+    "TIFF": _Cost(0.14, 0.3, 7),
+    "WEBP": _Cost(0.12, 0.08, 12),
+    "AVIF": _Cost(0.12, 0.44, 12),
+    "JPEG2000": _Cost(0.3, 0.72, 20),
+    "HEIF": _Cost(0.1, 0.5, 7.6),
 }
 _MOST_BYTES = 375_000_000  # of memory for one image; or so many for each pixel that one may have, if that is more:
 _MOST_BYTES_A_PIXEL = 7.5  # what the usual formats take
-_PIXEL_OF_JPEG, _PIXEL_OF_SCAN = 0.003, 0.006  # searched pixels for one of the original, however small it is decoded
+_PIXEL_OF_JPEG, _PIXEL_OF_SCAN = 0.006, 0.012  # searched pixels for one of the original, however small it is decoded
 _MOST_RUN_PIXELS = 4_000_000  # of a BMP of runs, which Pillow decodes in Python
-_PIXEL_OF_RUN = 0.5
+_PIXEL_OF_RUN = 1.0
 _SCANS_IN_TIFF = 100  # the most that libtiff decodes of a JPEG
 
 

@@ -32,7 +32,7 @@ from visavis.server.api import bulk, faces, galleries, operations, recognition, 
 from visavis.server.auth import Rate, RateLimiter
 from visavis.server.galleries import StoreCheck, served_galleries
 from visavis.server.keys import KeyStore, default_keys_file
-from visavis.server.listening import BodyLimits
+from visavis.server.listening import Account, BodyLimits
 from visavis.server.observability import Metrics, Observed
 from visavis.server.origins import Callers
 from visavis.server.pool import ClientGone, WorkerPool
@@ -41,6 +41,7 @@ from visavis.server.problems import Problem, from_library, invalid
 _FETCHERS, _FETCHES_WAITING = 8, 64
 _AUDITS_WAITING = 1
 _QUICK, _QUICK_WAITING = 4, 64
+_BODIES_IN_MEMORY = 16  # as large as one may be: what all requests together may hold
 _SHARE = 2  # of the workers, one in so many may be busy with imports, and as many with exports
 _CLIENT_GONE = 499  # for the log: nobody reads it
 
@@ -71,7 +72,7 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
     Raises:
         InvalidOption: a setting is out of its range.
     """
-    metrics = Metrics()
+    metrics, account = Metrics(), Account(_BODIES_IN_MEMORY * settings.max_body_bytes)
     app = FastAPI(
         title="visavis",
         version=__version__,
@@ -86,12 +87,13 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
         middleware=[  # outermost first
             Middleware(Observed, metrics=metrics),
             *([Middleware(_NativeCors, origins=settings.cors)] if settings.cors else []),
-            Middleware(BodyLimits, settings.max_body_bytes, settings.read_timeout_s),
+            Middleware(BodyLimits, account, settings.max_body_bytes, settings.read_timeout_s),
         ],
     )
     state = app.state
     state.settings, state.recognizer, state.metrics, state.ready = settings, recognizer, metrics, False
     state.keys, state.callers = key_store(settings), Callers(settings)
+    state.account = account
     state.rate = RateLimiter(Rate.parse(settings.rate)) if settings.rate else None
     state.search_rate = RateLimiter(Rate.parse(settings.search_rate)) if settings.search_rate else None
     state.fetch_policy = FetchPolicy(

@@ -10,9 +10,10 @@ import socket
 import ssl
 import struct
 import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, cast
 
@@ -26,7 +27,7 @@ from uvicorn.server import ServerState
 from uvicorn.supervisors import Multiprocess, multiprocess
 
 from visavis.config import Settings
-from visavis.errors import InvalidOption
+from visavis.errors import FetchFailed, InvalidOption
 from visavis.server.problems import Problem
 
 if sys.platform != "win32":
@@ -35,19 +36,50 @@ if sys.platform != "win32":
 _log = logging.getLogger("visavis.server")
 
 _CLOSE = {"Connection": "close"}  # the rest of the request is not worth reading
-_BODIES_IN_MEMORY = 8
 _GRACE_S = 1.0  # first the application may say that the time is over
 
 
-class BodyLimits:
-    """ASGI middleware: a request that is too large or too slow ends in a ``Problem`` where its body is read.
+class Account:
+    """The bytes that all requests together hold in memory, of bodies and of what was fetched; any thread may count."""
 
-    What all requests together hold in memory, ``held`` in bytes, is limited too: to eight times what one may hold.
-    """
-
-    def __init__(self, app: ASGIApp, max_body_bytes: int, read_timeout_s: float) -> None:
+    def __init__(self, most: int) -> None:
         self.held = 0
+        self._most = most
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def share(self, most: float = math.inf) -> Iterator[Callable[[int], None]]:
+        """Yield what takes bytes for one request, all of which are given back at the end.
+
+        It raises a ``Problem`` where there is no room for them, and ``FetchFailed`` beyond the most of one request.
+        """
+        taken: float = 0
+
+        def take(count: int) -> None:
+            nonlocal taken
+            with self._lock:
+                if taken + count > most:
+                    raise FetchFailed("too_large") from ValueError("together with others of the request")
+                if self.held + count > self._most:
+                    headers = {"Retry-After": "1", **_CLOSE}
+                    raise Problem("overloaded", "too many large requests at once", headers=headers)
+                taken += count
+                self.held += count
+
+        try:
+            yield take
+        finally:
+            with self._lock:
+                self.held -= int(taken)
+                taken = math.inf  # who still fetches finds no room
+
+
+class BodyLimits:
+    """ASGI middleware: a request that is too large or too slow ends in a ``Problem`` where its body is read."""
+
+    def __init__(self, app: ASGIApp, account: Account, max_body_bytes: int, read_timeout_s: float) -> None:
         self._app = app
+        self._account = account
         self._max_body_bytes = max_body_bytes
         self._read_timeout_s = read_timeout_s
 
@@ -73,18 +105,13 @@ class BodyLimits:
                 raise Problem("request_timeout", detail, headers=_CLOSE) from None
             count = len(message.get("body", b""))
             received += count
-            self.held += count
             complete = not message.get("more_body", False)
             self._check(received)
-            if self.held > self._max_body_bytes * _BODIES_IN_MEMORY:
-                headers = {"Retry-After": "1", **_CLOSE}
-                raise Problem("overloaded", "too many large requests at once", headers=headers)
+            take(count)
             return message
 
-        try:
+        with self._account.share() as take:
             await self._app(scope, limited, send)
-        finally:
-            self.held -= received
 
     def _check(self, count: int) -> None:
         if count > self._max_body_bytes:

@@ -36,6 +36,8 @@ _FIRST_GUESS_S = 0.1  # what a job takes, before one was seen
 _MEMORY = 0.2  # weight of the latest job in the average
 _LONGEST_WAIT_S = 600
 _CALLERS = 2  # who may fill a pool at the same time
+_FETCHES_AT_A_TIME = 4  # for one request
+_FETCHED_IMAGES = 4  # as large as one may be: so many bytes may be fetched for one request
 
 
 @dataclass(slots=True, eq=False)
@@ -163,21 +165,30 @@ async def perform(
     WORK.set(work)
     try:
         outcome: Fetch[_Result] | _Result = await while_here(gone, run(getattr(state, pool), job))
-        if not isinstance(outcome, Fetch):
-            return outcome
-        fetches = [run(state.fetch_pool, partial(image.fetch, state.fetch_policy)) for image in outcome.images]
-        fetching = list(map(asyncio.ensure_future, fetches))
+        return await _completed(state, outcome, gone, run) if isinstance(outcome, Fetch) else outcome
+    finally:
+        work.stop()
+        if state.search_rate is not None:
+            state.search_rate.charge(CALLER.get(), work.spent / 1e6)
+
+
+async def _completed(state: State, wanted: Fetch[_Result], gone: Gone, run: Run) -> _Result:
+    """Fetch images, a few at a time, and go on in a worker; all that comes counts until that is done."""
+    turns = asyncio.Semaphore(_FETCHES_AT_A_TIME)
+    with state.account.share(_FETCHED_IMAGES * state.settings.max_bytes) as take:
+
+        async def fetch(image: Image) -> None:
+            async with turns:
+                await run(state.fetch_pool, partial(image.fetch, state.fetch_policy, take))
+
+        fetching = [asyncio.ensure_future(fetch(image)) for image in wanted.images]
         try:
             await while_here(gone, asyncio.gather(*fetching))
         finally:
             for each in fetching:
                 each.cancel()
-        result: _Result = await while_here(gone, run(state.pool, outcome.then))
+        result: _Result = await while_here(gone, run(state.pool, wanted.then))
         return result
-    finally:
-        work.stop()
-        if state.search_rate is not None:
-            state.search_rate.charge(CALLER.get(), work.spent / 1e6)
 
 
 async def while_here(gone: Gone, result: Awaitable[_Result]) -> _Result:
@@ -242,7 +253,9 @@ def in_worker(function: Callable[..., Any], pool: str = "pool") -> Callable[...,
     body = next(filter(_is_body, signature.parameters.values()), None)
 
     async def route(request: Request, **known: object) -> Response:
-        sent = Body(request.headers.get("content-type", ""), await request.body())
+        data = b"".join([part async for part in request.stream()])
+        sent = [Body(request.headers.get("content-type", ""), data)]
+        del data  # so that nobody has the body any more once it is read: what it says is never larger
         state = request.app.state
 
         def job() -> Fetch[Response] | Response:
@@ -251,7 +264,7 @@ def in_worker(function: Callable[..., Any], pool: str = "pool") -> Callable[...,
                 return _respond(request, call())
             if "gallery" in known:  # before anything is read, or fetched, for one that is not there
                 _ = cast("OpenGallery", known["gallery"]).record
-            wanted = body.annotation.read(sent, state.settings.max_images)
+            wanted = body.annotation.read(sent.pop(), state.settings.max_images)
 
             def then() -> Response:
                 return _respond(request, call(**{body.name: wanted}))

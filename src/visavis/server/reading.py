@@ -2,12 +2,13 @@
 
 import binascii
 import re
+import string
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,7 @@ _MOST_LISTS = 1_500_000
 _MOST_PARTS_BESIDES_IMAGES = 16
 _MOST_CHANNELS = 4
 _FULL = 255
+_SPACES = string.whitespace.encode()
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 
 
@@ -82,10 +84,10 @@ ARRAY_SCHEMA: Mapping[str, Any] = {
 }
 
 
-def check_array(value: object) -> list[Any]:
-    """Return rows of numbers or of pixels, if it is such; whether they make an image is for later."""
+def check_array(value: object) -> NDArray[np.uint8] | InvalidImage:
+    """Return the array that rows of numbers or of pixels are, or why they make none; raise where they are no such."""
     if isinstance(value, list) and value and all(map(_is_row, value)):
-        return value
+        return _from_rows(value)
     raise ValueError(f"must be rows of numbers, or of pixels of 1 to {_MOST_CHANNELS} numbers")
 
 
@@ -99,6 +101,28 @@ def _is_row(row: object) -> bool:
     return kinds <= {int, float, list} and all(
         1 <= len(pixel) <= _MOST_CHANNELS and list not in map(type, pixel) for pixel in pixels
     )
+
+
+def _from_rows(rows: list[Any]) -> NDArray[np.uint8] | InvalidImage:
+    try:
+        array = np.array(rows, np.float64)
+    except (ValueError, OverflowError, TypeError):
+        return InvalidImage("the rows of an array must all be equally long, as must the pixels")
+    if array.size and not (array.min() >= 0 and array.max() <= _FULL):  # so written that NaN fails
+        return InvalidImage(f"the numbers of an array must lie from 0 to {_FULL}")
+    return np.rint(array).astype(np.uint8)
+
+
+def _from_base64(text: str) -> bytes | InvalidImage:
+    if text[:5].lower() == "data:":
+        prefix = _DATA_URI.match(text)
+        if not prefix:
+            return InvalidImage("a data URI must say ;base64, before its data")
+        text = text[prefix.end() :]
+    try:
+        return b64decode(text.encode("ascii").translate(None, _SPACES), validate=True)
+    except (binascii.Error, ValueError):
+        return InvalidImage("this is not base64: A-Z, a-z, 0-9, + and /, padded by = to a multiple of four")
 
 
 class Strict(BaseModel):
@@ -123,7 +147,7 @@ class Image(Strict):
 
     model_config = ConfigDict(json_schema_extra=_one_of)
 
-    base64: Annotated[str, Option("An encoded image in base64, or a data URI.")] = ""
+    base64: Annotated[str, Option("An encoded image in base64, or a data URI."), AfterValidator(_from_base64)] = ""
     url: Annotated[
         str, Option("Where to fetch an encoded image, by http or https.", at_most=MAX_URL_LENGTH), Field(min_length=1)
     ] = ""
@@ -146,20 +170,20 @@ class Image(Strict):
         """Whether it must be fetched before it can be loaded."""
         return bool(self.url) and self._data is None
 
-    def fetch(self, policy: FetchPolicy) -> None:
+    def fetch(self, policy: FetchPolicy, take: Callable[[int], None]) -> None:
         """Fetch it; ``load`` tells what went wrong, if anything did."""
         try:
-            self._data = fetch(self.url, policy)
+            self._data = fetch(self.url, policy, take)
         except InputError as error:
             self._data = error
 
     def load(self) -> bytes | NDArray[np.uint8]:
-        """Return what the library reads; an ``InputError`` where it is no image, or could not be fetched."""
-        if isinstance(self._data, InputError):
-            raise self._data
-        if self._data is not None:
-            return self._data
-        return _from_base64(self.base64) if self.array is None else _from_rows(self.array)
+        """Return what the library reads, once; an ``InputError`` where it is no image, or could not be fetched."""
+        data, self._data = self._data, None  # which is free when the caller is done with it
+        read: Any = data or (self.base64 if self.array is None else self.array)
+        if isinstance(read, InputError):
+            raise read
+        return cast("bytes | NDArray[np.uint8]", read)
 
 
 def loaded(image: Image) -> Any:  # noqa: ANN401  # what the library reads
@@ -168,28 +192,6 @@ def loaded(image: Image) -> Any:  # noqa: ANN401  # what the library reads
         return image.load()
     except InputError as error:
         return error
-
-
-def _from_base64(text: str) -> bytes:
-    if text[:5].lower() == "data:":
-        prefix = _DATA_URI.match(text)
-        if not prefix:
-            raise InvalidImage("a data URI must say ;base64, before its data")
-        text = text[prefix.end() :]
-    try:
-        return b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidImage("this is not base64: A-Z, a-z, 0-9, + and /, padded by = to a multiple of four") from None
-
-
-def _from_rows(rows: list[Any]) -> NDArray[np.uint8]:
-    try:
-        array = np.array(rows, np.float64)
-    except (ValueError, OverflowError, TypeError):
-        raise InvalidImage("the rows of an array must all be equally long, as must the pixels") from None
-    if array.size and not (array.min() >= 0 and array.max() <= _FULL):  # so written that NaN fails
-        raise InvalidImage(f"the numbers of an array must lie from 0 to {_FULL}")
-    return np.rint(array).astype(np.uint8)
 
 
 class Request(Strict):

@@ -50,14 +50,14 @@ _ARRAYS = (dict(ARRAY_SCHEMA), _BATCH)
 
 
 def _pixels(value: object) -> Image:
-    """Return rows of pixels, without a leading axis of 1."""
+    """Return the image that rows of pixels are, with or without a leading axis of 1."""
     try:
-        rows = check_array(value)
+        array = check_array(value)
     except ValueError:
         if not (isinstance(value, list) and len(value) == 1):
             raise
-        rows = check_array(value[0])
-    return Image.model_construct(array=rows)
+        array = check_array(value[0])
+    return Image.model_construct(array=array)
 
 
 def _image(value: object) -> Image:
