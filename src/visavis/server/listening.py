@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import faulthandler
 import logging
+import math
 import os
 import signal
 import socket
