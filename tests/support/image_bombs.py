@@ -94,16 +94,16 @@ def _with_chunks(chunks: bytes) -> bytes:
     return png[:33] + chunks + png[33:]
 
 
-_BOMB = zlib.compress(bytes(1 << 20), 9)
+BOMB = zlib.compress(bytes(1 << 20), 9)
 
 
 def png_of_profiles(count: int) -> bytes:
-    return _with_chunks(count * chunk(b"iCCP", b"a\0\0" + _BOMB))
+    return _with_chunks(count * chunk(b"iCCP", b"a\0\0" + BOMB))
 
 
 def png_of_texts(count: int) -> bytes:
     """Compressed texts without a keyword, which nobody counts."""
-    return _with_chunks(count * chunk(b"zTXt", b"\0\0" + _BOMB))
+    return _with_chunks(count * chunk(b"zTXt", b"\0\0" + BOMB))
 
 
 def png_of_chunks(count: int) -> bytes:

@@ -155,7 +155,7 @@ _J2K_BLOCKS = re.compile(
     rb"\xff(?:\x52\x00[\x0c-\x2d](.)....|\x53\x00[\x09-\x2b].(.))([\x00-\x20])([\x00-\x08])([\x00-\x08])..(.{,33})",
     re.DOTALL,
 )
-_LEAST_BLOCK = 8  # binary logarithm of the least pixels of a code-block, and of a precinct
+_LEAST_BLOCK = 8  # binary logarithm of the least pixels of a code-block, and of a quarter of a precinct
 _MOST_TILES = 8192
 _MOST_COMPONENTS = 4
 _MOST_BOX_BYTES = 1 << 18  # of a JPEG 2000's head, which Pillow reads at once
@@ -285,10 +285,10 @@ def _check_codestream(j2k: bytes, name: str, most_pixels: int) -> None:
         if tiles > _MOST_TILES or parts > _MOST_COMPONENTS:
             raise ImageCorrupt(f"{name}: a JPEG 2000 of {tiles:,} tiles and {parts:,} components")
     for found in _J2K_BLOCKS.finditer(j2k):
-        has_precincts = (found[1] or found[2])[0] & 1
-        precincts = found[6][: found[3][0] + 1] if has_precincts else b""
-        least = min([found[4][0] + found[5][0] + 4, *(size % 16 + size // 16 for size in precincts)])
-        if least < _LEAST_BLOCK:
+        levels, wide, high = found[3][0], found[4][0], found[5][0]
+        precincts = found[6][levels::-1] if (found[1] or found[2])[0] & 1 else b""  # of the finest first
+        areas = (size % 16 + size // 16 + 2 * level - 2 for level, size in enumerate(precincts))  # in finest pixels
+        if min([wide + high + 4, *areas]) < _LEAST_BLOCK:
             raise ImageCorrupt(f"{name}: a JPEG 2000 of very small code-blocks or precincts")
     boxes = [int.from_bytes(j2k[found.start() - 4 : found.start()], "big") for found in re.finditer(b"jp2h", j2k)]
     if any(size > _MOST_BOX_BYTES or size == 1 for size in boxes):
