@@ -4,6 +4,8 @@ Each leaf has a stable ``code``, which programs may rely on; messages are for pe
 A message never holds image content or embeddings.
 """
 
+import traceback
+
 
 class VisavisError(Exception):
     """Root of the tree: catch it to catch everything that visavis raises on purpose.
@@ -20,6 +22,14 @@ class VisavisError(Exception):
         super().__init_subclass__()
         if code is not None:
             cls.code = code
+
+    def without_frames(self) -> "VisavisError":
+        """Let go of all that was in memory where this arose, as is wanted of an error that stands for a result."""
+        part: BaseException | None = self
+        while part is not None:
+            traceback.clear_frames(part.__traceback__)
+            part = part.__cause__ or part.__context__
+        return self.with_traceback(None)
 
 
 class InputError(VisavisError):

@@ -16,6 +16,7 @@ import PIL.ImageOps
 import pytest
 from image_bombs import encoded, noise, plain
 
+from visavis import Recognizer
 from visavis.core import formats, work
 from visavis.core.image import ImageLimits, read_image
 from visavis.errors import ImageCorrupt, ImageTooLarge, InputError, TooMuchWork
@@ -247,3 +248,19 @@ def test_an_overlay_of_images_is_refused() -> None:
 def test_a_directory_beyond_the_end_is_an_error_of_ours() -> None:
     with pytest.raises(ImageCorrupt, match="damaged, cut off"):
         read_image(b"II*\0" + struct.pack("<I", 1_000_000))
+
+
+def test_an_error_that_stands_for_a_result_holds_nothing(recognizer: Recognizer) -> None:
+    strips, dear = bombs.tiff_of_strips(90_000), encoded(plain(2000), "PNG")
+    tracemalloc.start()
+    try:
+        with budget(1000):
+            results = list(recognizer.detect_many([strips, dear] * 4))
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert [type(each) for each in results] == [TooMuchWork, TooMuchWork] * 4
+    with budget(BUDGET):
+        (corrupt,) = recognizer.detect_many([strips])
+    assert isinstance(corrupt, ImageCorrupt)
+    assert held < 1_000_000

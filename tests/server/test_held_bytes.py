@@ -44,7 +44,7 @@ def test_an_array_that_waits_is_no_larger_than_its_text() -> None:
     _, held, wanted = peak_of(_read(text))
     assert held < len(text)
     assert isinstance(wanted, ImagesRequest)
-    np.testing.assert_array_equal(wanted.images[0].load(), np.tile(np.uint8([1, 2, 255]), (400, 500, 1)))
+    np.testing.assert_array_equal(wanted.images[0].load(), np.tile(np.array([1, 2, 255], np.uint8), (400, 500, 1)))
 
 
 @pytest.mark.parametrize("piece", ["AA ", "AAAA", "AAA\U0001f600"])
@@ -182,7 +182,7 @@ def test_bodies_and_what_is_fetched_are_in_one_account() -> None:
     async def receive() -> dict[str, object]:
         return {"type": "http.request", "body": bytes(60), "more_body": False}
 
-    limits = BodyLimits(app, account, 1000, 5)  # type: ignore[arg-type]
+    limits = BodyLimits(app, account, 1000, 5)
     with account.share() as take:
         take(50)
         asyncio.run(limits({"type": "http", "headers": []}, receive, app))  # type: ignore[arg-type]

@@ -276,7 +276,7 @@ class Recognizer:
                 picture = read_image(image, limits=self.limits, reduction=reduction)
                 found = self._found(picture, least, search, chips=chips)
             except VisavisError as error:
-                return error
+                return error.without_frames()
             count = len(found.faces)
             if search["faces"] != "only" or count == 1:
                 return found
