@@ -177,6 +177,9 @@ def text_cases() -> Iterator[Case]:
     yield plain_json("floats", repeated('{"images":[', "1e-9,", "1]}", 19_000_000))
     yield plain_json("short texts", repeated('{"images":[', '"ab",', '""]}', 19_900_000))
     yield plain_json("members", ("{" + ",".join(f'"{n:x}":1' for n in range(1_900_000)) + "}").encode())
+    yield plain_json(
+        "attributes", repeated('{"images":[{"base64":"AAAA"}],"attributes":[', '"a",', '"a"]}', 15_000_000)
+    )
     yield plain_json("wide text", repeated('{"images":[{"base64":"', "A", '\U0001f600"}]}'))
     yield plain_json("spaced base64", repeated('{"images":[{"base64":"', "AA ", '"}]}'))
     yield plain_json("spaces", repeated("{", " ", "}"))

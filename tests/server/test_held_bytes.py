@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import numpy as np
 import pytest
 from serving import Caller, problem
@@ -60,6 +61,19 @@ def test_base64_that_waits_is_no_larger_than_its_text(piece: str) -> None:
     else:
         with pytest.raises(InputError, match="this is not base64"):
             wanted.images[0].load()
+
+
+def test_members_that_nobody_knows_are_few(server: Caller) -> None:
+    body = "{" + ",".join(f'"{number}":1' for number in range(100_000)) + "}"
+    peak, _, answer = peak_of(lambda: server.request("POST", "/v1/detect", content=body.encode()))
+    assert isinstance(answer, httpx.Response)
+    assert problem(answer)["code"] == "body_too_large"
+    assert peak < 12 * len(body)
+
+
+def test_an_empty_file_of_a_form_is_no_path(server: Caller) -> None:
+    answer = server.request("POST", "/v1/detect", files=[("images", ("a", b""))])
+    assert [each["error"]["code"] for each in answer.json()["results"]] == ["unsupported_format"]
 
 
 def test_an_account_gives_back_what_was_taken() -> None:

@@ -35,6 +35,7 @@ _JSON = "application/json"
 # A list costs some twenty times its two brackets: with these, a JSON body costs some 250 MB at worst.
 _MOST_NUMBERS = 4_000_000
 _MOST_LISTS = 1_500_000
+_MOST_MEMBERS = 20_000  # of all objects: each that nobody knows is an error, of a kilobyte
 _MOST_PARTS_BESIDES_IMAGES = 16
 _MOST_CHANNELS = 4
 _FULL = 255
@@ -60,6 +61,8 @@ def read_json(data: bytes, what: str = "the body") -> Any:  # noqa: ANN401  # JS
     if data.count(b",") >= _MOST_NUMBERS or data.count(b"[") + data.count(b"{") > _MOST_LISTS:
         detail = "too many numbers or lists; larger images fit when they are encoded, as files or in base64"
         raise Problem("body_too_large", detail)
+    if data.count(b":") > _MOST_MEMBERS:
+        raise Problem("body_too_large", "too many members, or colons")
     try:
         return from_json(data, allow_inf_nan=False)
     except ValueError as error:
@@ -179,11 +182,13 @@ class Image(Strict):
 
     def load(self) -> bytes | NDArray[np.uint8]:
         """Return what the library reads, once; an ``InputError`` where it is no image, or could not be fetched."""
-        data, self._data = self._data, None  # which is free when the caller is done with it
-        read: Any = data or (self.base64 if self.array is None else self.array)
-        if isinstance(read, InputError):
-            raise read
-        return cast("bytes | NDArray[np.uint8]", read)
+        data: Any = self._data  # which is free when the caller is done with it
+        self._data = None
+        if data is None:
+            data = self.array if self.array is not None else (self.base64 or b"")
+        if isinstance(data, InputError):
+            raise data
+        return cast("bytes | NDArray[np.uint8]", data)
 
 
 def loaded(image: Image) -> Any:  # noqa: ANN401  # what the library reads
