@@ -203,11 +203,7 @@ class IdentifyEmbeddings(Threshold, total=False):
     limit: Annotated[
         int,
         Option(
-            "How many candidates to return for each face, of those that the policy allows.",
-            default=5,
-            metavar="N",
-            at_least=1,
-            at_most=MOST_CANDIDATES,
+            "How many candidates to return for each face.", default=5, metavar="N", at_least=1, at_most=MOST_CANDIDATES
         ),
     ]
 
@@ -294,7 +290,7 @@ class Policy(Record):
         ),
     ] = None
     most_candidates: Annotated[
-        int, Option("Most candidates that are told of a face.", at_least=1, at_most=MOST_CANDIDATES)
+        int, Option("Most candidates of a face, whatever a call's limit.", at_least=1, at_most=MOST_CANDIDATES)
     ] = 10
     min_face_px: Annotated[
         float | None, Option("Fewest pixels of a face that is enrolled.", unset=_PACK, at_least=0)

@@ -285,14 +285,7 @@ class IdentifyRequest(_Either):
 
     images: _OptionalImages
     embeddings: _Embeddings
-    limit: Annotated[
-        int,
-        Option(
-            "How many candidates to tell of, of those that the policy allows.",
-            at_least=1,
-            at_most=_MOST_CANDIDATES,
-        ),
-    ] = 5
+    limit: Annotated[int, Option("How many candidates to tell of.", at_least=1, at_most=_MOST_CANDIDATES)] = 5
 
 
 @with_options(Verify)

@@ -102,14 +102,7 @@ def limits_of(policy: Policy, pack: Pack) -> QualityLimits:
 
 
 def candidate_of(match: Match, following: Match | None, rules: Rules, threshold: float) -> Candidate:
-    """Return what is told of a match.
-
-    Args:
-        match: with its exact distance.
-        following: the next one that is told of, if there is.
-        rules: of the gallery.
-        threshold: that the distance was held against.
-    """
+    """Return what is told of a match, whose distance was held against a threshold, before the next that is told of."""
     distance = _rounded(match.distance, threshold)
     return Candidate(
         **{**match.to_dict(), "distance": distance},
@@ -119,14 +112,7 @@ def candidate_of(match: Match, following: Match | None, rules: Rules, threshold:
 
 
 def identify(matches: Sequence[Match], rules: Rules, face: Face | None, limit: int) -> Identification:
-    """Decide who a face is, or an embedding without one, by the nearest subjects, of whom some are told of.
-
-    Args:
-        matches: two or more where there are as many, nearest first.
-        rules: of the gallery.
-        face: that the embedding is of, if any was seen.
-        limit: of the candidates that are wanted.
-    """
+    """Decide who a face is, or an embedding without one, by the nearest subjects: 2 at least, if there are as many."""
     unknown = _why_unknown(matches, rules, face)
     near = [each for each in matches[: rules.most_candidates] if each.distance < rules.candidate_threshold]
     told = near or list(matches[: 0 if unknown else 1])

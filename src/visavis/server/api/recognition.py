@@ -114,12 +114,11 @@ def identify(gallery: InPath, recognizer: InUse, key: Key, wanted: IdentifyReque
 
     Embeddings need the scope `probe`.
     """
-    if not wanted.images:
-        check_allows(key, "probe")
     found: list[tuple[Identification, ...] | VisavisError]
     if wanted.images:
         field, found = "images", list(gallery.identify_many(map(loaded, wanted.images), **wanted.options(Identify)))
     else:
+        check_allows(key, "probe")
         field = "embeddings"
         checked = [_checked(vector, recognizer.pack.dimension) for vector in wanted.embeddings]
         good = [each for each in checked if not isinstance(each, VisavisError)]
@@ -145,12 +144,11 @@ def verify(
     An embedding needs the scope `probe`.
     """
     image = wanted.pictures[0] if wanted.pictures else None
-    if image is None:
-        check_allows(key, "probe")
     try:
         if image:
             verification = gallery.verify(image.load(), subject, **wanted.options(Verify))
         else:
+            check_allows(key, "probe")
             verification = gallery.verify_embedding(wanted.embedding, subject, **wanted.options(Threshold))
     except (SubjectNotFound, SampleNotFound):
         raise
