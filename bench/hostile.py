@@ -2,6 +2,7 @@
 
 python bench/hostile.py                 twenty seconds
 python bench/hostile.py --seconds 60    longer
+python bench/hostile.py --dripping 0    costly callers alone
 """
 
 import argparse
@@ -16,7 +17,7 @@ import PIL.Image
 from http_load import Load, http_request, run_clients
 from server import free_port, running, visavis_server
 
-COSTLY, DRIPPING = 20, 4
+COSTLY = 20
 STRIP_WH = (32, 64_031)
 DRIP = b"1\r\n \r\n" * 10_000
 
@@ -44,9 +45,9 @@ async def drip(port: int) -> None:
                 writer.close()
 
 
-async def measure(port: int, seconds: float) -> tuple[Load, Load, Load]:
+async def measure(port: int, seconds: float, dripping: int) -> tuple[Load, Load, Load]:
     """Return what a client sees of health and of galleries, and what the costly ones see."""
-    hostile = [asyncio.ensure_future(drip(port)) for _ in range(DRIPPING)]
+    hostile = [asyncio.ensure_future(drip(port)) for _ in range(dripping)]
     quick = [f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode() for path in ("/healthz", "/v1/galleries")]
     costly = run_clients(port, costly_request(), clients=COSTLY, seconds=seconds)
     loads = (run_clients(port, request, clients=1, seconds=seconds) for request in quick)
@@ -63,13 +64,14 @@ def main() -> None:
     """Measure, and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20)
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--dripping", type=int, default=4, help="connections that send chunks of one byte")
+    options = parser.parse_args()
     port = free_port()
     with (
         tempfile.TemporaryDirectory() as folder,
         running(*visavis_server(port, workers=2, threads=1, store=f"sqlite:///{folder}/galleries.db", grace_s=5)),
     ):
-        results = asyncio.run(measure(port, seconds))
+        results = asyncio.run(measure(port, options.seconds, options.dripping))
     for name, load in zip(("/healthz", "/v1/galleries", f"{COSTLY} costly clients"), results, strict=True):
         print(
             f"{name:20} {len(load.accepted_s):6} answered, p50 {load.percentile_ms(50):8.1f} ms, "

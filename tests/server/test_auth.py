@@ -34,7 +34,7 @@ class Site:
         self.app = FastAPI()
         state = self.app.state
         state.settings = Settings(**settings)
-        state.keys, state.callers, state.rate = store, Callers(state.settings), None
+        state.keys, state.callers, state.rate, state.search_rate = store, Callers(state.settings), None, None
         self.app.add_exception_handler(Problem, _answer)
         for scope in get_args(Scope):
             self._add(scope)
