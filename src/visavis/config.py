@@ -105,12 +105,19 @@ class Settings:
         field(default="sqlite:///visavis.db", repr=False)
     )  # it may hold a password
     gallery_key: Annotated[
-        str | None, Option("Key of encrypted galleries: 64 hex digits, or base64 of 32 bytes.", unset="none")
+        str | None,
+        Option(
+            "Key of encrypted galleries: 64 hex digits, or base64 of 32 bytes; while it changes two, the new first.",
+            unset="none",
+        ),
     ] = field(default=None, repr=False)
     gallery_key_file: Annotated[
         Path | None,
         Option(
-            "Holds the key of encrypted galleries, as openssl rand -hex 32 makes one.", unset="none", metavar="FILE"
+            "Holds the key of encrypted galleries, as openssl rand -hex 32 makes one; while it changes two lines, the "
+            "new one first.",
+            unset="none",
+            metavar="FILE",
         ),
     ] = None
     keys: Annotated[Keys, Option("Keys besides those in the file: SCOPE:SECRET,SCOPE:SECRET.", unset="none")] = field(

@@ -1,19 +1,28 @@
 """Stores of the version before policies could leave limits to the pack, and before yaw and pitch were told."""
 
+import hmac
 import json
+import shutil
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from service_kinds import NOON as NOW
 from service_kinds import PACK, Clock, FakeEyes, at
-from store_kinds import GALLERY, REAL_KINDS, Place, enrol, make, new_samples, origin, place_of, vectors
+from store_kinds import GALLERY, KEY, REAL_KINDS, Place, content, enrol, origin, place_of
 
-from visavis.errors import ExtremePose, LowScore
-from visavis.galleries.records import NewSample
+from visavis.errors import ExtremePose, GalleryLocked, LowScore, StoreDamaged
+from visavis.galleries.records import Gallery, NewSample, Stored
+from visavis.galleries.sealing import GalleryKeys, Sealer
 from visavis.galleries.sqlite.schema import SCHEMA
+from visavis.galleries.sqlite.store import SqliteStore
+from visavis.galleries.store import Store
 from visavis.options import Policy
 from visavis.service.decisions import limits_of
 from visavis.service.gallery import Galleries
@@ -63,13 +72,34 @@ def make_old(place: Place) -> None:
         return
     with closing(sqlite3.connect(place.path)) as connection:
         connection.execute("UPDATE galleries SET policy = ?", (policy,))
-        if place.kind == "sqlite":  # else it is encrypted, and may stay as it is
-            ((about,),) = connection.execute("SELECT about FROM samples").fetchall()
-            assert json.loads(about)["quality"] == [120.0, 0.25, 1.0, None, None]
-            about = json.dumps({**json.loads(about), "quality": [120.0, 0.25, 1.0]})
-            connection.execute("UPDATE samples SET about = ?", (about,))
+        if place.kind == "sqlite":
+            unseal(connection)
+        else:
+            unwrap(connection)
+        connection.execute("ALTER TABLE galleries DROP COLUMN seal")
+        connection.execute("DROP TABLE new_keys")
         connection.execute("PRAGMA user_version = 1")
         connection.commit()
+
+
+def unseal(connection: sqlite3.Connection) -> None:
+    """Take checksums from a plain store, and angles."""
+    ((embedding, about),) = connection.execute("SELECT embedding, about FROM samples").fetchall()
+    plain = json.loads(about[:-4])
+    assert plain["quality"] == [120.0, 0.25, 1.0, None, None]
+    old = json.dumps({**plain, "quality": [120.0, 0.25, 1.0]})
+    connection.execute("UPDATE samples SET embedding = ?, about = ?", (embedding[:12], old))
+    ((content,),) = connection.execute("SELECT content FROM details").fetchall()
+    connection.execute("UPDATE details SET content = ?", (content[:-4].decode(),))
+
+
+def unwrap(connection: sqlite3.Connection) -> None:
+    """Wrap the key of the encrypted gallery as it was, and hash its ID with no key but the file's."""
+    ((hash_key,),) = connection.execute("SELECT hash_key FROM store").fetchall()
+    connection.execute("UPDATE subjects SET id_hash = ?", (hmac.digest(hash_key, b"id in 1:ada", "sha256")[:16],))
+    ((wrapped,),) = connection.execute("SELECT wrapped FROM keys").fetchall()
+    again = Sealer(KEY).seal(GalleryKeys(KEY).unwrap(1, wrapped), "key of gallery 1")
+    connection.execute("UPDATE keys SET wrapped = ?", (again,))
 
 
 def test_policies_mean_what_they_meant(old_place: Place) -> None:
@@ -107,14 +137,131 @@ def test_the_gallery_goes_on_working(old_place: Place) -> None:
     assert old_place.reopen().gallery(GALLERY).policy == Policy()
 
 
-def test_an_older_file_is_brought_up_to_date_once(tmp_path: Path) -> None:
-    with closing(Place("sqlite", f"sqlite:///{tmp_path}/galleries.db")) as place:
-        make(place.open())
-        enrol(place.open(), new_samples(["anna"], vectors(1)))
-        place.close()
-        with closing(sqlite3.connect(place.path)) as connection:
-            connection.execute("PRAGMA user_version = 1")
-        assert place.open().gallery(GALLERY).samples == 1
-        place.close()
-        with closing(sqlite3.connect(place.path)) as connection:
-            assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA.version,) == (2,)
+# --- a file that version 2 wrote: one gallery in plain, one encrypted, each of two people with pictures
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "faces.db"
+    script = Path(__file__).parents[1] / "support" / "store_of_version_2.sql"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(script.read_text(encoding="utf-8"))
+    return path
+
+
+def run(path: Path, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        return connection.execute(statement, values).fetchall()
+
+
+def check_content(store: Store, name: str) -> None:
+    """Insist on what was enrolled, and that it is found."""
+    gallery, subjects, samples, pictures = content(store, name)
+    assert isinstance(gallery, Gallery)
+    assert (gallery.encrypted, gallery.policy.threshold, gallery.samples) == (name == "sealed", 0.5, 2)
+    assert [(subject.id, subject.name, subject.metadata) for subject in subjects] == [  # type: ignore[attr-defined]  # subjects
+        ("anna", "Anna", {"n": 0}),
+        ("ben", "Ben", {"n": 1}),
+    ]
+    assert [sample["embedding"] for sample in samples] == [[1, 0, 0], [0, 1, 0]]  # type: ignore[attr-defined]  # samples
+    assert [sample["source"] for sample in samples] == ["anna.jpg", "ben.jpg"]  # type: ignore[attr-defined]  # see above
+    assert pictures == [b"\x89PNG" + 9 * id_ for id_ in (b"anna", b"ben")]
+    assert [store.subject(name, id_).id for id_ in ("anna", "ben")] == ["anna", "ben"]  # type: ignore[union-attr]  # they are there
+    (match,) = store.search(name, np.array([[0, 1, 0]], np.float32), 1)[0]
+    assert (match.subject, match.distance) == ("ben", 0)
+    again = NewSample(subject="ben", embedding=np.ones(3, np.float32), key="key 1", fingerprint="1")
+    (outcome,) = store.enrol(name, [again, replace(again, fingerprint="2")], origin())[:1]
+    assert isinstance(outcome, Stored)
+    assert outcome.repeated
+    assert store.check(name).damaged == ()
+
+
+@pytest.mark.parametrize("name", ["plain", "sealed"])
+def test_a_file_of_version_2_becomes_one_of_today(path: Path, name: str) -> None:
+    with closing(SqliteStore(path, key=KEY)) as store:
+        for each in (store, SqliteStore(path, key=KEY)):
+            check_content(each, name)
+    assert run(path, "PRAGMA user_version") == [(SCHEMA.version,)] == [(3,)]
+    script = (Path(__file__).parents[1] / "support" / "store_of_version_2.sql").read_text(encoding="utf-8")
+    hashes = run(
+        path, "SELECT id_hash FROM subjects WHERE gallery = (SELECT number FROM galleries WHERE name = ?)", name
+    )
+    assert {value.hex().upper() in script for (value,) in hashes} == {name == "plain"}
+
+
+def test_hashes_that_can_be_tried_leave_the_file(path: Path) -> None:
+    hashes = {value for (value,) in run(path, "SELECT id_hash FROM subjects WHERE gallery = 2")}
+    with closing(SqliteStore(path, key=KEY)) as store:
+        check_content(store, "sealed")
+        data = b"".join(file.read_bytes() for file in path.parent.iterdir())
+        assert not [value for value in hashes if value in data]
+
+
+def test_copies_leave_the_file_with_the_next_forgetting(path: Path) -> None:
+    with closing(SqliteStore(path)) as store:
+        check_content(store, "plain")
+        assert store.forget_subjects("plain", ["anna"], origin()).overwritten
+        data = b"".join(file.read_bytes() for file in path.parent.iterdir())
+        assert b"anna.jpg" not in data
+        assert data.count(b"ben.jpg") == 1
+    assert run(path, "SELECT stubs FROM store") == [(0,)]
+
+
+def test_what_was_damaged_before_is_told(path: Path) -> None:
+    run(path, "UPDATE samples SET embedding = x'00', about = NULL WHERE id = 1")
+    run(path, "UPDATE samples SET embedding = x'0000c07f0000c07f0000c07f' WHERE id = 2")
+    run(path, "UPDATE details SET content = ? WHERE number = 4", '{"id": "anna", "name": "Chief"}')
+    with closing(SqliteStore(path, key=KEY)) as store:
+        assert {(one.sample, one.what) for one in store.check("plain").damaged} == {
+            (1, "embedding"),
+            (1, "about"),
+            (2, "embedding"),
+        }
+        assert [subject.id for subject in store.subjects("sealed")] == ["ben"]
+
+
+def test_who_has_no_key_leaves_a_sealed_gallery_as_it_is(path: Path) -> None:
+    with closing(SqliteStore(path)) as stranger, closing(SqliteStore(path, key=bytes(32))) as other:
+        for each in (stranger, other, stranger):
+            with pytest.raises(GalleryLocked):
+                each.samples("sealed")
+        assert stranger.gallery("sealed").encrypted
+        check_content(stranger, "plain")
+    with closing(SqliteStore(path, key=KEY)) as store:
+        check_content(store, "sealed")
+        with pytest.raises(GalleryLocked):
+            SqliteStore(path).set_policy("sealed", Policy(), origin())
+
+
+def test_no_sealed_gallery_passes_for_an_older_one(path: Path) -> None:
+    with closing(SqliteStore(path, key=KEY)) as store:
+        check_content(store, "sealed")
+        run(path, """UPDATE galleries SET seal = NULL, policy = '{"threshold": 5.0}' WHERE name = 'sealed'""")
+        for each in (store, SqliteStore(path, key=KEY)):
+            with pytest.raises(GalleryLocked):
+                each.gallery("sealed")
+        assert run(path, "SELECT seal FROM galleries WHERE name = 'sealed'") == [(None,)]
+
+
+def test_a_gallery_that_was_made_plain_before_is_not_taken_for_one(path: Path) -> None:
+    run(path, "UPDATE galleries SET encrypted = 0 WHERE name = 'sealed'")
+    with closing(SqliteStore(path, key=KEY)) as store, pytest.raises(StoreDamaged):
+        store.enrol("sealed", [NewSample(subject="new", embedding=np.ones(3, np.float32))], origin())
+
+
+def test_a_backup_of_version_2_may_take_the_place_of_a_newer_file(path: Path, tmp_path: Path) -> None:
+    shutil.copy(path, tmp_path / "older")
+    with closing(SqliteStore(path, key=KEY)) as store:
+        check_content(store, "sealed")
+        store.rekey("sealed", origin())
+        (tmp_path / "older").replace(path)
+        check_content(store, "sealed")
+        check_content(store, "plain")
+
+
+def test_the_first_of_many_brings_it_up_to_date(path: Path) -> None:
+    stores = [SqliteStore(path, key=KEY) for _ in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        assert len(list(pool.map(lambda store: check_content(store, "sealed"), stores))) == 6
+    for store in stores:
+        store.close()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from visavis.errors import InvalidOption, VisavisError
 from visavis.galleries.sqlite.store import SqliteStore
-from visavis.galleries.store import open_store, read_key
+from visavis.galleries.store import open_store, read_keys
 
 KEY = bytes(range(32))
 
@@ -79,7 +79,7 @@ def test_a_key_where_nothing_is_encrypted_is_refused() -> None:
     base64.b64encode(KEY).decode(), f"{base64.b64encode(KEY).decode()}\r\n",
 ])  # fmt: skip
 def test_a_key_is_read(text: str) -> None:
-    assert read_key(text) == KEY
+    assert read_keys(text) == (KEY,)
 
 
 @pytest.mark.parametrize("text", [
@@ -88,7 +88,7 @@ def test_a_key_is_read(text: str) -> None:
 ])  # fmt: skip
 def test_what_is_no_key_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(InvalidOption, match="openssl rand") as caught:
-        read_key(text)
+        read_keys(text)
     told = "".join(traceback.format_exception_only(caught.value)) + repr(caught.value.__cause__)
     assert not text or text not in told
 
@@ -96,11 +96,17 @@ def test_what_is_no_key_is_refused_and_not_repeated(text: str) -> None:
 @given(st.text(max_size=90))
 def test_any_text_is_a_key_or_refused(text: str) -> None:
     try:
-        assert len(read_key(text)) == 32
+        assert {len(key) for key in read_keys(text)} == {32}
     except InvalidOption as error:
         assert len(text) < 8 or text not in str(error)  # noqa: PT017  # either is fine
 
 
 @given(st.binary(min_size=32, max_size=32))
 def test_any_key_is_read_both_ways(key: bytes) -> None:
-    assert read_key(key.hex()) == read_key(base64.b64encode(key).decode()) == key
+    assert read_keys(key.hex()) == read_keys(base64.b64encode(key).decode()) == (key,)
+
+
+def test_two_keys_are_read_in_their_order() -> None:
+    assert read_keys(f"{bytes(32).hex()}\n{base64.b64encode(KEY).decode()}\n") == (bytes(32), KEY)
+    with pytest.raises(InvalidOption, match="openssl rand"):
+        read_keys(f"{KEY.hex()}\nnone")

@@ -30,6 +30,7 @@ from visavis.errors import (
     InvalidEmbedding,
     InvalidOption,
     KeyReused,
+    SampleNotFound,
     SubjectNotFound,
     VersionMismatch,
     VisavisError,
@@ -1018,3 +1019,65 @@ def test_a_backup_is_a_store(place: Place, tmp_path: Path) -> None:
     with pytest.raises(InvalidOption, match=r"backup\.db"):
         store.backup(target, origin(2))
     assert target.read_bytes() == before
+
+
+# --- what is damaged
+
+
+def test_a_sample_is_forgotten_as_that_of_a_subject(store: Store) -> None:
+    make(store)
+    anna, ben = enrol(store, new_samples(["anna", "ben"], vectors(2)))
+    before = content(store), store.entries(limit=1000)
+    with pytest.raises(SampleNotFound):
+        store.forget_samples(GALLERY, [ben.sample], origin(1), subject="anna")
+    with pytest.raises(SampleNotFound):
+        store.forget_samples(GALLERY, [anna.sample, ben.sample], origin(1), subject="anna")
+    with pytest.raises(SubjectNotFound):
+        store.forget_samples(GALLERY, [ben.sample], origin(1), subject="cleo")
+    assert store.forget_samples(GALLERY, [999], origin(1), subject="anna").samples == 0
+    assert (content(store), store.entries(limit=1000)) == before
+    assert store.forget_samples(GALLERY, [anna.sample], origin(1), subject="anna").subjects == (anna.subject.number,)
+
+
+def test_subjects_are_forgotten_by_number(store: Store) -> None:
+    make(store)
+    make(store, "other")
+    anna, ben, cleo = enrol(store, new_samples(["anna", "ben", "cleo"], vectors(3)))
+    (dan,) = enrol(store, new_samples(["dan"], vectors(1)), gallery="other")
+    numbers = [anna.subject.number, dan.subject.number, 0, -5, 10**6]
+    with pytest.raises(VersionMismatch):
+        store.forget_subjects(GALLERY, numbers, origin(1), version=7)
+    erased = store.forget_subjects(GALLERY, [*numbers, "cleo", "nobody", anna.subject.number], origin(1))
+    assert erased.subjects == (anna.subject.number, cleo.subject.number)
+    assert [subject.id for subject in store.subjects(GALLERY)] == ["ben"]
+    assert [subject.id for subject in store.subjects("other")] == ["dan"]
+    assert store.gallery(GALLERY).samples == 1
+    assert ben.subject.number not in erased.subjects
+
+
+def test_nothing_is_damaged(store: Store) -> None:
+    make(store)
+    enrol(store, [replace(one, picture=b"png") for one in new_samples(["anna", "ben", "anna"], vectors(3))])
+    store.forget_samples(GALLERY, [1], origin(1))
+    for quick in (False, True):
+        report = store.check(GALLERY, quick=quick)
+        assert (report.gallery, report.subjects, report.samples, report.damaged) == (
+            GALLERY,
+            2,
+            store.gallery(GALLERY).samples,
+            (),
+        )
+    with pytest.raises(GalleryNotFound):
+        store.check("nobody")
+
+
+def test_what_is_not_encrypted_gets_no_key(store: Store, place: Place) -> None:
+    made = make(store)
+    if made.encrypted:
+        assert store.rekey(GALLERY, origin(1)) == store.gallery(GALLERY)
+        assert store.rewrap(origin(1)) == ()
+        return
+    with pytest.raises(InvalidOption, match="not encrypted"):
+        store.rekey(GALLERY, origin(1))
+    with pytest.raises(GalleryLocked if place.kind == "sqlite" else InvalidOption):
+        store.rewrap(origin(1))

@@ -699,11 +699,11 @@ def test_a_load_that_fails_leaves_what_was_loaded(world: World, monkeypatch: pyt
     with monkeypatch.context() as broken:
         calls: list[int] = []
 
-        def fail_later(*arguments: object) -> None:
+        def fail_later(*arguments: object) -> int:
             calls.append(1)
             if len(calls) > 2:
                 raise MemoryError
-            add(*arguments)  # type: ignore[arg-type]  # as they come
+            return add(*arguments)  # type: ignore[arg-type]  # as they come
 
         add = memory._add  # noqa: SLF001  # as above
         broken.setattr(memory, "_add", fail_later)

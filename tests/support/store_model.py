@@ -17,6 +17,7 @@ from visavis.errors import (
     GalleryNotFound,
     InvalidOption,
     KeyReused,
+    SampleNotFound,
     SubjectNotFound,
     VersionMismatch,
     VisavisError,
@@ -27,6 +28,7 @@ from visavis.galleries.records import (
     Details,
     Erased,
     Gallery,
+    GalleryCheck,
     LogEntry,
     Match,
     NewSample,
@@ -150,9 +152,15 @@ class StoreModel:
         self.log("update", gallery, origin, subjects=[shelf.subjects[subject].number])
         return shelf.subjects[subject]
 
-    def forget_samples(self, gallery: str, samples: Iterable[int], origin: Origin) -> Erased:
+    def forget_samples(
+        self, gallery: str, samples: Iterable[int], origin: Origin, *, subject: str | None = None
+    ) -> Erased:
         shelf = self._shelf(gallery)
         there = sorted(set(samples) & set(shelf.held))
+        if subject is not None and subject not in shelf.subjects:
+            raise SubjectNotFound(subject)
+        if subject is not None and {shelf.held[sample].sample.subject for sample in there} - {subject}:
+            raise SampleNotFound(subject)
         touched = set()
         for sample in there:
             subject = shelf.held.pop(sample).sample.subject
@@ -163,12 +171,25 @@ class StoreModel:
         return Erased(subjects=tuple(sorted(touched)), samples=len(there), overwritten=True)
 
     def forget_subjects(
-        self, gallery: str, subjects: Iterable[str], origin: Origin, *, version: int | None = None
+        self, gallery: str, subjects: Iterable[str | int], origin: Origin, *, version: int | None = None
     ) -> Erased:
         shelf = self._shelf(gallery)
-        there = [subject for subject in dict.fromkeys(subjects) if subject in shelf.subjects]
+        ids: dict[str | int, str] = {subject.number: id_ for id_, subject in shelf.subjects.items()}
+        wanted = dict.fromkeys(ids.get(subject, subject) for subject in subjects)
+        there = [subject for subject in wanted if isinstance(subject, str) and subject in shelf.subjects]
         self._check_versions(shelf, there, version)
         return self._forget(shelf, there, "forget", origin)
+
+    def check(self, gallery: str, *, quick: bool = False) -> GalleryCheck:
+        found = self.gallery(gallery)
+        _ = quick
+        return GalleryCheck(gallery=found.name, subjects=found.subjects, samples=found.samples, damaged=())
+
+    def rekey(self, gallery: str, origin: Origin) -> Gallery:
+        raise InvalidOption(f"{gallery} is not encrypted, says {origin.actor}")
+
+    def rewrap(self, origin: Origin) -> tuple[str, ...]:
+        raise InvalidOption(f"the model has no key, says {origin.actor}")
 
     def expire(self, gallery: str, origin: Origin) -> Erased:
         shelf = self._shelf(gallery)

@@ -28,7 +28,7 @@ from visavis.errors import (
     VisavisError,
 )
 from visavis.galleries.records import Gallery
-from visavis.galleries.store import open_store, read_key
+from visavis.galleries.store import open_store, read_keys
 from visavis.models.catalogue import PACKS
 from visavis.models.installation import as_installed, as_pinned, find_pack
 from visavis.models.packs import Pack
@@ -168,16 +168,16 @@ def make_gallery(galleries: Galleries, name: str, policy: Policy) -> OpenGallery
     return galleries.open(name)
 
 
-def _read_key(key_file: Path | None) -> bytes | None:
+def _read_key(key_file: Path | None) -> tuple[bytes, ...] | None:
     for name in (_KEY_VARIABLE, f"{_KEY_VARIABLE}_FILE"):
         if os.environ.get(name) == "":  # nothing must remain plain because a secret could not be read
             raise InvalidOption(f"{name} is set, and empty; unset it where nothing is encrypted")
     text = os.environ.get(_KEY_VARIABLE)
     if key_file is None:
-        return read_key(text) if text else None
+        return read_keys(text) if text else None
     if text:
         raise InvalidOption(f"{_KEY_VARIABLE} and a key file are two ways to give one key; use one of them")
-    return read_key(key_file.read_bytes().decode("ascii", "replace"))
+    return read_keys(key_file.read_bytes().decode("ascii", "replace"))
 
 
 @dataclass(slots=True)

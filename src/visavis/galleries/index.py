@@ -111,7 +111,14 @@ class ExactIndex:
         """Whether so many rows are free that the index is better made anew."""
         return len(self._free) > max(_FIRST_ROWS, self._used // 2)
 
-    def change(self, removed: Sequence[int], samples: IntArray, subjects: IntArray, vectors: FloatArray) -> None:
+    def change(
+        self,
+        removed: Sequence[int],
+        samples: IntArray,
+        subjects: IntArray,
+        vectors: FloatArray,
+        squares: FloatArray | None = None,
+    ) -> None:
         """Remove and add samples, as one change.
 
         Args:
@@ -119,15 +126,18 @@ class ExactIndex:
             samples: (N,) ascending, above all that were ever added.
             subjects: (N,) to which they belong.
             vectors: (N, D).
+            squares: (N,) of their lengths, where these are known.
         """
         if self._metric == "cosine":
-            vectors = _of_length_one(vectors)
+            vectors, squares = _of_length_one(vectors), None
+        if squares is None:
+            squares = np.einsum("nd,nd->n", vectors, vectors)
         with self._lock.writing():
             for sample in removed:
                 self._remove(sample)
             start = 0
             while start < len(samples):
-                start += self._place(samples[start:], subjects[start:], vectors[start:])
+                start += self._place(samples[start:], subjects[start:], vectors[start:], squares[start:])
 
     def search(self, probes: FloatArray, limit: int) -> list[list[Hit]]:
         """Return for each probe (P, D) the nearest subjects, nearest first, each with its nearest sample.
@@ -148,7 +158,7 @@ class ExactIndex:
         numbers = (np.empty(rows, np.int64) for _ in ("samples", "subjects", "placed"))
         return _Segment(first, np.empty((rows, self._dimension), np.float32), np.empty(rows, np.float32), *numbers)
 
-    def _place(self, samples: IntArray, subjects: IntArray, vectors: FloatArray) -> int:
+    def _place(self, samples: IntArray, subjects: IntArray, vectors: FloatArray, squares: FloatArray) -> int:
         """Put some of the samples in their rows, and return how many."""
         if self._free:
             row = self._free.pop()
@@ -168,9 +178,8 @@ class ExactIndex:
             here = slice(begin, begin + count)
             segment.placed[here] = samples[:count]
             self._used += count
-        chosen = vectors[:count]
-        segment.vectors[here] = chosen
-        half_squares = np.einsum("nd,nd->n", chosen, chosen) / 2
+        segment.vectors[here] = vectors[:count]
+        half_squares = squares[:count] / 2
         self._longest_half_square = max(self._longest_half_square, float(half_squares.max()))
         segment.half_squares[here] = half_squares
         segment.samples[here] = samples[:count]

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
@@ -247,6 +247,32 @@ class Erased(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Damage(Record):
+    """What is not as it was written, and is left out wherever it can be."""
+
+    subject: int | None
+    """The number of the subject that it is of, or None where that is not known."""
+    sample: int | None
+    """The ID of the sample that it is of, or None."""
+    what: str
+    """details of a subject; embedding, about, picture, subject or created_at of a sample; or of the file, what is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GalleryCheck(Record):
+    """What is damaged in a gallery."""
+
+    gallery: str
+    """Its name."""
+    subjects: int
+    """How many were looked at."""
+    samples: int
+    """How many were looked at."""
+    damaged: tuple[Damage, ...]
+    """What is damaged of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogEntry(Record):
     """One line of the log, which only ever grows. It holds neither faces nor names."""
 
@@ -257,7 +283,7 @@ class LogEntry(Record):
     actor: str
     """Who did it."""
     action: str
-    """create, enrol, update, identify, verify, export, picture, audit, forget, expire, policy, backup."""
+    """create, enrol, update, identify, verify, export, picture, audit, forget, expire, policy, backup, rekey."""
     gallery: str
     """The gallery's name."""
     subjects: tuple[int, ...]
@@ -269,11 +295,13 @@ class LogEntry(Record):
 _GALLERY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 KEY_BYTES = 32
 """The length of the key that protects those of encrypted galleries."""
+StoreKeys: TypeAlias = bytes | Sequence[bytes] | None
+"""That key; or several, of which the first protects what is new, and each opens what it protects."""
 LONGEST_ID = 200
 _LONGEST_KEY = 200
-_SMALLEST = 1e-12  # whose square a float32 still holds
+SMALLEST = 1e-12  # of the largest number of an embedding; a float32 still holds its square
 _LARGEST_INTEGER = 2**63 - 1
-_LARGEST = 1e6  # far beyond any model's, and small enough to be squared
+LARGEST = 1e6  # far beyond any model's, and small enough to be squared
 
 
 def may_be_gallery(name: str) -> bool:
@@ -338,8 +366,8 @@ def check_embedding(embedding: object, dimension: int) -> FloatArray:
         raise InvalidEmbedding(f"an embedding of this gallery has the shape ({dimension},), not {vector.shape}")
     if not np.isfinite(vector).all():
         raise InvalidEmbedding("the numbers of an embedding are finite")
-    if not _SMALLEST <= np.abs(vector).max() <= _LARGEST:
-        raise InvalidEmbedding(f"the largest number of an embedding is from {_SMALLEST:g} to {_LARGEST:g} in size")
+    if not SMALLEST <= np.abs(vector).max() <= LARGEST:
+        raise InvalidEmbedding(f"the largest number of an embedding is from {SMALLEST:g} to {LARGEST:g} in size")
     return vector
 
 

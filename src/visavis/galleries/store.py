@@ -17,19 +17,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from visavis.errors import InvalidOption, KeyReused, SubjectNotFound, VersionMismatch, VisavisError
+from visavis.errors import InvalidOption, KeyReused, SampleNotFound, SubjectNotFound, VersionMismatch, VisavisError
 from visavis.galleries.records import (
     KEY_BYTES,
     NEVER,
     Details,
     Erased,
     Gallery,
+    GalleryCheck,
     LogEntry,
     Match,
     NewSample,
     Origin,
     Sample,
     Stored,
+    StoreKeys,
     Subject,
     check_limit,
     check_samples,
@@ -86,6 +88,14 @@ class Transaction(ABC):
     @abstractmethod
     def find(self, subjects: Iterable[str]) -> dict[str, Subject]:
         """Return by ID those subjects that are there."""
+
+    def numbers(self, subjects: Iterable[str | int]) -> dict[int, int]:
+        """Return by number the versions of subjects that are there, by their IDs or numbers, also of damaged ones."""
+        found: dict[int, int] = {}
+        for subject in subjects:
+            by_number = self.subjects(subject - 1, 1) if isinstance(subject, int) else self.find([subject]).values()
+            found |= {one.number: one.version for one in by_number if subject in {one.id, one.number}}
+        return found
 
     @abstractmethod
     def subjects(self, after: int, limit: int) -> tuple[Subject, ...]:
@@ -171,7 +181,7 @@ class Store(ABC):
 
     @classmethod
     @abstractmethod
-    def from_url(cls, url: str, key: bytes | None) -> "Store":
+    def from_url(cls, url: str, key: StoreKeys) -> "Store":
         """Return the store at a URL of this kind; see ``visavis.open_store``."""
 
     @property
@@ -238,6 +248,36 @@ class Store(ABC):
         Raises:
             InvalidOption: the file exists, or this kind of store is backed up by other means; the message says which.
         """
+
+    def check(self, gallery: str, *, quick: bool = False) -> GalleryCheck:
+        """Look for what is damaged: in all that is stored, or quickly.
+
+        Of PostgreSQL, which has checksums of its own, it tells nothing.
+        """
+        _ = quick
+        found = self.gallery(gallery)
+        return GalleryCheck(gallery=found.name, subjects=found.subjects, samples=found.samples, damaged=())
+
+    def rekey(self, gallery: str, origin: Origin) -> Gallery:
+        """Give an encrypted gallery a new key, and seal all of it anew, while others go on.
+
+        Where it was interrupted, another call goes on with it.
+
+        Raises:
+            InvalidOption: it is not encrypted.
+        """
+        _ = origin
+        raise InvalidOption(f"gallery {gallery!r} is not encrypted: it has no key")
+
+    def rewrap(self, origin: Origin) -> tuple[str, ...]:
+        """Protect the keys of galleries with the first of the store's keys; return those that none of them opens.
+
+        Raises:
+            InvalidOption: this kind of store cannot encrypt.
+            GalleryLocked: the store has no key.
+        """
+        _ = origin
+        raise InvalidOption("this kind of store encrypts nothing, and has no key")
 
     @abstractmethod
     def _overwrite(self, gallery: Gallery, *, forgotten: bool) -> bool:
@@ -312,18 +352,30 @@ class Store(ABC):
             before = transaction.find([subject]).get(subject)
             if before is None:
                 raise SubjectNotFound(f"gallery {gallery!r} has no subject {subject!r}")
-            _check_version(before, version)
+            _check_version(before.version, version)
             after = _changed(before, details, in_utc(origin.at))
             transaction.put_subjects([(before, after)])
             transaction.log(origin, "update", [after.number])
         return after
 
-    def forget_samples(self, gallery: str, samples: Iterable[int], origin: Origin) -> Erased:
-        """Forget samples; those that are not there are passed over. A subject stays, also without any."""
+    def forget_samples(
+        self, gallery: str, samples: Iterable[int], origin: Origin, *, subject: str | None = None
+    ) -> Erased:
+        """Forget samples; those that are not there are passed over. A subject stays, also without any.
+
+        Raises:
+            SubjectNotFound: there is no subject of the ID that was given.
+            SampleNotFound: a sample is that of another one.
+        """
         with self._writing(gallery) as transaction:
+            owner = None if subject is None else transaction.numbers([subject])
+            if owner == {}:
+                raise SubjectNotFound(f"gallery {gallery!r} has no subject {subject!r}")
             wanted = [sample for sample in dict.fromkeys(samples) if sample == within_integers(sample)]
             lost = transaction.erase_samples(wanted, in_utc(origin.at))
-            subjects, count = tuple(sorted(lost)), sum(lost.values())
+            if owner is not None and lost.keys() - owner:
+                raise SampleNotFound(f"subject {subject!r} has no such sample")
+            subjects, count = tuple(sorted(filter(None, lost))), sum(lost.values())
             if count:
                 transaction.count(samples=-count)
                 transaction.log(origin, "forget", subjects, count)
@@ -331,18 +383,18 @@ class Store(ABC):
         return Erased(subjects=subjects, samples=count, overwritten=overwritten)
 
     def forget_subjects(
-        self, gallery: str, subjects: Iterable[str], origin: Origin, *, version: int | None = None
+        self, gallery: str, subjects: Iterable[str | int], origin: Origin, *, version: int | None = None
     ) -> Erased:
-        """Forget subjects with all their samples; those that are not there are passed over.
+        """Forget subjects, by their IDs or numbers, with all their samples; those that are not there are passed over.
 
         Raises:
             VersionMismatch: one has another version than the one given.
         """
         with self._writing(gallery) as transaction:
-            found = transaction.find(dict.fromkeys(subjects)).values()
-            for subject in found:
-                _check_version(subject, version)
-            numbers = tuple(sorted(subject.number for subject in found))
+            found = transaction.numbers(dict.fromkeys(subjects))
+            for its_version in found.values():
+                _check_version(its_version, version)
+            numbers = tuple(sorted(found))
             count = _forget(transaction, numbers, origin, "forget")
         overwritten = self._overwrite(transaction.gallery, forgotten=bool(numbers))
         return Erased(subjects=numbers, samples=count, overwritten=overwritten)
@@ -451,9 +503,9 @@ class _Batch:
         )
 
 
-def _check_version(subject: Subject, version: int | None) -> None:
-    if version is not None and subject.version != version:
-        raise VersionMismatch(f"the subject has changed: its version is {subject.version}, not {version}; read it anew")
+def _check_version(present: int, version: int | None) -> None:
+    if version is not None and present != version:
+        raise VersionMismatch(f"the subject has changed: its version is {present}, not {version}; read it anew")
 
 
 def _changed(subject: Subject, details: Details, at: datetime, *, samples: int = 0) -> Subject:
@@ -484,13 +536,14 @@ def _forget(transaction: Transaction, subjects: tuple[int, ...], origin: Origin,
 _ALIASES = {"postgresql": "postgres"}
 
 
-def open_store(url: str, *, key: bytes | None = None) -> Store:
+def open_store(url: str, *, key: StoreKeys = None) -> Store:
     """Return the store at a URL; nothing is read or made before it is needed, but for indexes.
 
     Args:
         url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, or ``postgresql://...`` as psycopg reads it, to
             which ``?search=hnsw`` may be added for approximate search: indexes that are missing are then made here.
         key: 32 bytes that protect the keys of encrypted galleries; new galleries are encrypted where it is given.
+            Several while the key changes: the first protects what is new, and each opens what it protects.
 
     Raises:
         InvalidOption: the URL is none of these, the key is none, or this kind of store cannot encrypt.
@@ -504,13 +557,16 @@ def open_store(url: str, *, key: bytes | None = None) -> Store:
     return kind.from_url(url, key)
 
 
-def read_key(text: str) -> bytes:
-    """Return the key that a text spells: 64 hexadecimal digits, or 32 bytes in base64.
+def read_keys(text: str) -> tuple[bytes, ...]:
+    """Return the keys that a text spells, a line for each: 64 hexadecimal digits, or 32 bytes in base64.
 
     Raises:
-        InvalidOption: it is neither.
+        InvalidOption: there is none, or one is none of these.
     """
-    text = text.strip()
+    return tuple(_read_key(line) for line in text.split() or [""])
+
+
+def _read_key(text: str) -> bytes:
     if re.fullmatch(r"[0-9a-fA-F]{64}", text):
         return bytes.fromhex(text)
     try:

@@ -9,7 +9,7 @@ import anyio.to_thread
 
 from visavis.config import PREFIX, Settings
 from visavis.errors import InvalidOption, VisavisError
-from visavis.galleries.store import Store, open_store, read_key
+from visavis.galleries.store import Store, open_store, read_keys
 from visavis.service.enroller import Observer
 from visavis.service.gallery import Galleries
 
@@ -110,14 +110,14 @@ async def keep_expiring(galleries: Galleries, count: Callable[[int], None], ever
         await asyncio.sleep(every_s)
 
 
-def _key(settings: Settings) -> bytes | None:
+def _key(settings: Settings) -> tuple[bytes, ...] | None:
     name, text, path = "GALLERY_KEY", settings.gallery_key, settings.gallery_key_file
     try:
         if path is not None:
             name = "GALLERY_KEY_FILE"
             with path.open("rb") as file:
                 text = file.read(_MOST_KEY_BYTES).decode("ascii", "replace")
-        return None if text is None else read_key(text)
+        return None if text is None else read_keys(text)
     except InvalidOption as error:
         raise InvalidOption(f"{PREFIX}{name}: {error}") from None
     except OSError as error:

@@ -16,6 +16,7 @@ from visavis.galleries.records import (
     Details,
     Erased,
     Gallery,
+    GalleryCheck,
     LogEntry,
     Origin,
     Sample,
@@ -324,16 +325,14 @@ class OpenGallery:
         return self.subject(into)
 
     def forget_sample(self, subject: str, sample: int) -> Receipt:
-        """Forget a sample; its subject stays.
+        """Forget a sample, also a damaged one; its subject stays.
 
         Raises:
             SampleNotFound: it has no such sample.
         """
-        gallery = self.record
-        self._sample_of(subject, sample)
-        origin = self._origin()
-        erased = self._store.forget_samples(self.name, [sample], origin)
-        if not erased.samples:  # somebody else was faster
+        gallery, origin = self.record, self._origin()
+        erased = self._store.forget_samples(self.name, [sample], origin, subject=subject)
+        if not erased.samples:
             raise SampleNotFound(f"subject {subject!r} has no sample {sample}")
         return _receipt(gallery, subject, erased, origin)
 
@@ -355,8 +354,42 @@ class OpenGallery:
 
     def forget(self) -> Receipt:
         """Forget the gallery with everybody in it; where it is encrypted, destroy its key."""
-        gallery, origin = self.record, self._origin()
+        origin = self._origin()
+        found = [each for each in self._store.galleries() if each.name == self.name]  # also a locked or damaged one
+        gallery = found[0] if found else self.record
         return _receipt(gallery, None, self._store.drop(self.name, origin), origin)
+
+    def check(self, *, quick: bool = False) -> GalleryCheck:
+        """Look for what is damaged, which every other method leaves out where it can; large galleries take long.
+
+        Args:
+            quick: whether to look only at some of it.
+        """
+        return self._store.check(self.name, quick=quick)
+
+    def forget_damaged(self) -> Receipt:
+        """Forget the samples and the subjects that ``check`` finds to be damaged."""
+        gallery, origin, damaged = self.record, self._origin(), self.check().damaged
+        samples = {each.sample for each in damaged if each.sample is not None}
+        subjects = {each.subject for each in damaged if each.sample is None and each.subject is not None}
+        some = self._store.forget_samples(self.name, samples, origin)
+        others = self._store.forget_subjects(self.name, subjects, origin)
+        erased = Erased(
+            subjects=tuple(sorted({*some.subjects, *others.subjects})),
+            samples=some.samples + others.samples,
+            overwritten=some.overwritten and others.overwritten,
+        )
+        return _receipt(gallery, None, erased, origin)
+
+    def rekey(self) -> Gallery:
+        """Give an encrypted gallery a new key, and encrypt all of it anew, while others go on.
+
+        Interrupted, it can be called again.
+
+        Raises:
+            InvalidOption: it is not encrypted.
+        """
+        return self._store.rekey(self.name, self._origin())
 
     def export(self, *, pictures: bool = False) -> Iterator[dict[str, Any]]:
         """Return a header and a line for each sample, ready for JSON; ``import_lines`` takes them.
@@ -531,7 +564,19 @@ class Galleries:
         Raises:
             GalleryNotFound: there is none of that name.
         """
-        return self.open(name).forget()
+        return self.named(name).forget()
+
+    def rekey(self) -> tuple[str, ...]:
+        """Protect the keys of all encrypted galleries with the first of the store's keys, and no more with the others.
+
+        Returns:
+            The names of those that none of the store's keys opens, which stay as they are.
+
+        Raises:
+            InvalidOption: this kind of store cannot encrypt.
+            GalleryLocked: the store has no key.
+        """
+        return self.store.rewrap(self._origin())
 
     def expire(self) -> int:
         """Forget every subject whose time is over, and return how many there were."""

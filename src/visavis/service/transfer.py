@@ -3,11 +3,12 @@
 import base64
 import binascii
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, asdict, fields
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
-from visavis.errors import InvalidOption, VisavisError
+from visavis.errors import InvalidOption, StoreDamaged, VisavisError
 from visavis.galleries.records import Details, Gallery, Sample, Subject
 from visavis.galleries.store import Store
 from visavis.record import plain
@@ -159,7 +160,9 @@ def details_from_line(line: Mapping[str, Any]) -> Details:
 
 
 def _picture(store: Store, gallery: str, sample: Sample) -> str | None:
-    data = None if sample.picture == "nothing" else store.picture(gallery, sample.id)
+    data = None
+    with suppress(StoreDamaged):  # the face is still of use
+        data = None if sample.picture == "nothing" else store.picture(gallery, sample.id)
     return None if data is None else base64.b64encode(data).decode("ascii")
 
 

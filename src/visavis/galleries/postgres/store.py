@@ -40,6 +40,7 @@ from visavis.galleries.records import (
     NewSample,
     Origin,
     Sample,
+    StoreKeys,
     Subject,
     check_gallery_name,
     check_limit,
@@ -108,7 +109,7 @@ class PostgresStore(Store):
                 make_missing_indexes(connection, self.url, galleries)
 
     @classmethod
-    def from_url(cls, url: str, key: bytes | None) -> "PostgresStore":
+    def from_url(cls, url: str, key: StoreKeys) -> "PostgresStore":
         """Return the store at ``postgresql://...`` as libpq reads it, or with ``search=hnsw`` among its options."""
         if key is not None:
             raise InvalidOption("a store in PostgreSQL encrypts nothing: leave the key of the galleries out")

@@ -5,7 +5,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +74,7 @@ class Schema:
 
     migrations: tuple[str, ...]
     application_id: int = 0  # by which a file is known as of this kind; 0 for any
+    functions: tuple[tuple[str, int, Callable[..., bytes | str | None]], ...] = ()  # that migrations call
 
     @property
     def version(self) -> int:
@@ -156,6 +157,8 @@ def _switch_log_on(connection: sqlite3.Connection, patience_s: float) -> None:
 
 def _migrate(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
     """Bring a file to today's tables, as one transaction."""
+    for function in schema.functions:
+        connection.create_function(*function)
     connection.execute("BEGIN IMMEDIATE")
     try:
         if not _is_current(connection, path, schema):  # another process may have been faster

@@ -1,53 +1,28 @@
 """Galleries of a SQLite file in memory, kept in step with it: what others have changed since costs what changed."""
 
+import logging
 import sqlite3
 import threading
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from visavis.errors import GalleryNotFound
+from visavis.errors import GalleryLocked, GalleryNotFound, StoreDamaged
 from visavis.galleries.index import ExactIndex, Hit
 from visavis.galleries.records import Gallery
-from visavis.galleries.sealing import GalleryKeys, Sealer
+from visavis.galleries.sealing import GalleryKeys
+from visavis.galleries.sqlite.cells import Embeddings, to_vectors
 from visavis.galleries.sqlite.file import SqliteFile
+from visavis.galleries.sqlite.keys import open_gallery
 from visavis.types import FloatArray
 
 _ROWS_AT_ONCE = 8192
 _SAMPLES = "SELECT id, subject, embedding FROM samples WHERE gallery = ? AND id > ? ORDER BY id"
+_EXPECTED = "SELECT max(0, min(samples, (SELECT coalesce(max(id), 0) FROM samples))) FROM galleries WHERE number = ?"
 _LAST_REMOVAL = "SELECT coalesce(max(number), 0) FROM removals"  # of any gallery: they are pruned together
 _REMOVALS = "SELECT number, sample FROM removals WHERE gallery = ? AND number > ? ORDER BY number"
-
-
-_LITTLE_ENDIAN = "<f4"
-
-
-def sealer_of(connection: sqlite3.Connection, keys: GalleryKeys, gallery: Gallery) -> Sealer | None:
-    """Return what opens an encrypted gallery; None for one that is not.
-
-    Raises:
-        GalleryLocked: its key is missing or another one.
-    """
-    if not gallery.encrypted:
-        return None
-    (wrapped,) = connection.execute("SELECT wrapped FROM keys WHERE number = ?", (gallery.number,)).fetchone()
-    return keys.open(gallery.number, wrapped)
-
-
-def from_vector(vector: FloatArray, sealer: Sealer | None, subject: int) -> bytes:
-    """Return an embedding as it is stored."""
-    data = vector.astype(_LITTLE_ENDIAN).tobytes()
-    return sealer.seal(data, f"embedding of subject {subject}") if sealer else data
-
-
-def to_vectors(stored: Sequence[bytes], subjects: Sequence[int], sealer: Sealer | None, dimension: int) -> FloatArray:
-    """Return embeddings (N, D) from how they are stored."""
-    if sealer:
-        pairs = zip(stored, subjects, strict=True)
-        stored = [sealer.open(data, f"embedding of subject {subject}") for data, subject in pairs]
-    return np.frombuffer(b"".join(stored), _LITTLE_ENDIAN).reshape(len(stored), dimension)
+_log = logging.getLogger("visavis.galleries")
 
 
 @dataclass(slots=True, eq=False)
@@ -83,8 +58,10 @@ class Memory:
         with self._lock:
             present = gallery.number in self._loaded
         if present:
-            with suppress(GalleryNotFound):  # then it is not there any more either
+            try:
                 self._current(gallery)
+            except (GalleryNotFound, GalleryLocked, StoreDamaged):  # then it is of no use here either
+                self.release(gallery.number)
 
     def release(self, number: int) -> None:
         """Let go of a gallery."""
@@ -118,13 +95,14 @@ class Memory:
                 raise self._gone(gallery)
             pruned = self._pruned(connection, gallery)
             if pruned <= loaded.last_removal:
-                sealer = sealer_of(connection, self._keys, gallery)
+                sealer = open_gallery(connection, self._keys, gallery.number).sealer
                 removals = connection.execute(_REMOVALS, (gallery.number, loaded.last_removal)).fetchall()
                 rows = connection.execute(_SAMPLES, (gallery.number, loaded.last_sample))
                 removed = [sample for _, sample in removals]
                 while True:
                     some = rows.fetchmany(_ROWS_AT_ONCE)
-                    _add(index, removed, some, sealer, gallery.space.dimension)
+                    whole = to_vectors(some, sealer, gallery.space.dimension)
+                    _tell(gallery, len(some) - _add(index, removed, loaded.last_sample, whole))
                     if not some:
                         break
                     removed, loaded.last_sample = [], some[-1][0]
@@ -137,17 +115,17 @@ class Memory:
         with self._file.snapshot() as connection:
             connection.execute("BEGIN")
             pruned = self._pruned(connection, gallery)
-            sealer = sealer_of(connection, self._keys, gallery)
+            sealer = open_gallery(connection, self._keys, gallery.number).sealer
             (last_removal,) = connection.execute(_LAST_REMOVAL).fetchone()
-            (expected,) = connection.execute(
-                "SELECT samples FROM galleries WHERE number = ?", (gallery.number,)
-            ).fetchone()
+            (expected,) = connection.execute(_EXPECTED, (gallery.number,)).fetchone()
             index = ExactIndex(gallery.space.dimension, gallery.space.metric, expected)
-            last_sample = 0
+            last_sample = damaged = 0
             rows = connection.execute(_SAMPLES, (gallery.number, 0))
             while some := rows.fetchmany(_ROWS_AT_ONCE):
-                _add(index, [], some, sealer, gallery.space.dimension)
+                whole = to_vectors(some, sealer, gallery.space.dimension)
+                damaged += len(some) - _add(index, [], last_sample, whole)
                 last_sample = some[-1][0]
+            _tell(gallery, damaged)
         # Together, and last: what was loaded before goes on to be followed where this one failed.
         loaded.index, loaded.last_sample, loaded.last_removal = index, last_sample, max(last_removal, pruned)
         return index
@@ -164,9 +142,17 @@ class Memory:
         return GalleryNotFound(f"there is no gallery {gallery.name!r} any more")
 
 
-def _add(
-    index: ExactIndex, removed: list[int], rows: list[tuple[int, int, bytes]], sealer: Sealer | None, dimension: int
-) -> None:
-    samples, subjects, embeddings = zip(*rows, strict=True) if rows else ((), (), ())
-    vectors = to_vectors(embeddings, subjects, sealer, dimension)
-    index.change(removed, np.array(samples, np.int64), np.array(subjects, np.int64), vectors)
+def _add(index: ExactIndex, removed: list[int], last: int, new: Embeddings) -> int:
+    """Add samples that come in order after the last; return how many these are."""
+    if np.any(np.diff(new.samples, prepend=last) <= 0):  # the file's own index is damaged
+        in_order = new.samples > np.maximum.accumulate(np.append(last, new.samples))[:-1]
+        new = Embeddings._make(column[in_order] for column in new)
+    index.change(removed, *new)
+    return len(new.samples)
+
+
+def _tell(gallery: Gallery, damaged: int) -> None:
+    if damaged:
+        _log.warning(
+            "gallery %s: damaged samples are left out: %d; visavis gallery check tells which", gallery.name, damaged
+        )

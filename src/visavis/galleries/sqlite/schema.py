@@ -11,6 +11,7 @@ import logging
 import sqlite3
 from contextlib import suppress
 
+from visavis.galleries.sqlite.cells import embedding_with_checksum, place_of_gallery, with_checksum
 from visavis.galleries.sqlite.file import Schema, SqliteFile
 
 SCHEMA = Schema(
@@ -100,11 +101,43 @@ SCHEMA = Schema(
     -- Policies leave limits to the pack, and samples know yaw and pitch. No table changes for that, only the version:
     -- an older visavis cannot read it, and shall say so.
     """,
+        """
+    -- What is stored in plain gets a checksum. That makes rows longer where they lie, which leaves copies: the next
+    -- forgetting writes the file anew. What is encrypted is left to who has the key.
+    ALTER TABLE galleries ADD COLUMN seal BLOB; -- of the columns before subjects; NULL where the key is awaited
+    CREATE TABLE new_keys (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        gallery INTEGER,
+        wrapped BLOB
+    );
+    UPDATE galleries SET seal = checked(x'', place_of_gallery(
+        number, name, space, dimension, metric, policy, encrypted, created_at
+    )) WHERE NOT encrypted AND number NOT IN (SELECT number FROM keys);
+    UPDATE details SET content = checked(content, 'details of subject ' || subjects.number) FROM subjects
+    WHERE subjects.details = details.number
+        AND subjects.gallery IN (SELECT number FROM galleries WHERE seal IS NOT NULL);
+    UPDATE pictures SET data = checked(data, 'picture of sample ' || sample)
+    WHERE sample IN (
+        SELECT id FROM samples WHERE gallery IN (SELECT number FROM galleries WHERE seal IS NOT NULL)
+    );
+    UPDATE samples SET
+        embedding = checked_embedding(embedding, id, subject),
+        about = checked(about, 'about a sample of subject ' || subject)
+    WHERE gallery IN (SELECT number FROM galleries WHERE seal IS NOT NULL);
+    UPDATE store SET stubs = stubs + (1 << 40);
+    """,
     ),
     application_id=0x76697376,
+    functions=(
+        ("checked", 2, with_checksum),
+        ("checked_embedding", 3, embedding_with_checksum),
+        ("place_of_gallery", 8, place_of_gallery),
+    ),
 )  # "visv"
 
 
+DUE_COMPACTION = "UPDATE store SET stubs = stubs + (1 << 40)"
+"""Lets the next forgetting write the file anew, whatever it holds."""
 _log = logging.getLogger("visavis.galleries")
 _STUBS_KEPT = 10_000
 _STUBS = (

@@ -3,27 +3,33 @@
 import hashlib
 import hmac
 import json
+import logging
 import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from functools import cached_property, lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from visavis.errors import GalleryExists, GalleryNotFound, InvalidOption
+import numpy as np
+
+from visavis.errors import GalleryExists, GalleryLocked, GalleryNotFound, InvalidOption, StoreDamaged
 from visavis.galleries.index import Hit
 from visavis.galleries.records import (
     Gallery,
+    GalleryCheck,
     LogEntry,
     Match,
     NewSample,
     Origin,
     Sample,
+    StoreKeys,
     Subject,
     check_gallery_name,
     check_limit,
@@ -31,9 +37,33 @@ from visavis.galleries.records import (
     may_be_gallery,
     within_integers,
 )
-from visavis.galleries.sealing import GalleryKeys, Sealer
+from visavis.galleries.sealing import Checker, GalleryKeys, Sealer
+from visavis.galleries.sqlite.cells import (
+    ABOUT,
+    DAMAGE,
+    DETAILS,
+    PICTURE,
+    Row,
+    named,
+    timed,
+    to_integer,
+    to_stored,
+    to_vectors,
+    whole,
+)
+from visavis.galleries.sqlite.check import check_gallery
 from visavis.galleries.sqlite.file import SqliteFile
-from visavis.galleries.sqlite.memory import Memory, from_vector, sealer_of, to_vectors
+from visavis.galleries.sqlite.keys import (
+    Opened,
+    hashed,
+    new_gallery,
+    open_gallery,
+    rekey,
+    seal_gallery,
+    seal_older,
+    wrap_anew,
+)
+from visavis.galleries.sqlite.memory import Memory
 from visavis.galleries.sqlite.schema import SCHEMA, compact
 from visavis.galleries.store import URL_EXAMPLES, SampleRow, Store, Transaction, Use, log_entry
 from visavis.options import Policy
@@ -49,20 +79,23 @@ class SqliteStore(Store):
     The file is made, for its owner's eyes only, by the first gallery.
     """
 
-    def __init__(self, path: Path, *, key: bytes | None = None, patience_s: float = 10.0) -> None:
+    def __init__(self, path: Path, *, key: StoreKeys = None, patience_s: float = 10.0) -> None:
         """Describe a store; nothing is opened before it is needed.
 
         Args:
             path: the file, which need not exist.
             key: 32 bytes that protect the keys of encrypted galleries; new galleries are encrypted where it is given.
+                Several where the key changes, the new one first.
             patience_s: how long to wait for other processes that write.
         """
         self._file = SqliteFile(path, SCHEMA, patience_s)
         self._keys = GalleryKeys(key)
         self._memory = Memory(self._file, self._keys)
+        self._tried: set[tuple[int, int]] = set()  # to seal: the file's generation, the gallery's number
+        self._told: set[int] = set()  # galleries whose being in plain was told
 
     @classmethod
-    def from_url(cls, url: str, key: bytes | None) -> "SqliteStore":
+    def from_url(cls, url: str, key: StoreKeys) -> "SqliteStore":
         """Return the store at ``sqlite:///relative.db`` or ``sqlite:////absolute.db``."""
         match = re.fullmatch(r"sqlite:///([^?#]+)", url, re.IGNORECASE)
         path = unquote(match.group(1)) if match else ""
@@ -79,25 +112,29 @@ class SqliteStore(Store):
         self, name: str, space: EmbeddingSpace, policy: Policy, origin: Origin, *, encrypted: bool | None = None
     ) -> Gallery:
         check_gallery_name(name)
-        encrypted = self._keys.store_key is not None if encrypted is None else encrypted
+        encrypted = bool(self._keys) if encrypted is None else encrypted
         values = (name, space.id, space.dimension, space.metric, json.dumps(policy.to_dict()), encrypted)
         with self._file.writing() as connection:
             if _find_gallery(connection, name):
                 raise GalleryExists(f"there is a gallery {name!r} already")
-            number = connection.execute(_NEW_GALLERY, (*values, _integer(origin.at))).lastrowid or 0
-            if encrypted:
-                new_key = (number, self._keys.new(number))
-                connection.execute("INSERT INTO keys (number, wrapped) VALUES (?, ?)", new_key)
+            number = connection.execute(_NEW_GALLERY, (*values, to_integer(origin.at))).lastrowid or 0
+            new_gallery(connection, self._keys, number, encrypted=encrypted)
             _add_to_log(connection, log_entry("create", name, origin))
             created = _find_gallery(connection, name)
         return created or self.gallery(name)
 
     def galleries(self) -> tuple[Gallery, ...]:
         with self._file.reading() as connection:
-            rows = [] if connection is None else _named(connection.execute(f"{_GALLERIES} ORDER BY name"))
+            rows = [] if connection is None else named(connection.execute(f"{_GALLERIES} ORDER BY name"))
             found = tuple(map(_gallery_of, rows))
         self._memory.release_others([gallery.number for gallery in found])
         return found
+
+    def gallery(self, name: str) -> Gallery:
+        with self._reading(name) as transaction:
+            if self._keys or not transaction.gallery.encrypted:  # else nobody can tell, nor do anything but forget
+                transaction.unlock()
+            return transaction.gallery
 
     def search(self, gallery: str, probes: FloatArray, limit: int) -> tuple[tuple[Match, ...], ...]:
         check_limit(limit)
@@ -118,11 +155,40 @@ class SqliteStore(Store):
                 return ()
             of, values = ("", page) if gallery is None else ("gallery = ? AND ", (gallery, *page))
             rows = connection.execute(f"{_LOG} WHERE {of}number > ? ORDER BY number LIMIT ?", values)
-            return tuple(LogEntry(**row | {"subjects": tuple(json.loads(row["subjects"]))}) for row in _named(rows))
+            return tuple(
+                LogEntry(**timed(row) | {"subjects": tuple(json.loads(row["subjects"]))}) for row in named(rows)
+            )
 
     def backup(self, target: Path, origin: Origin) -> None:
         self._file.copy(target)
         self.log("backup", "", origin)
+
+    def check(self, gallery: str, *, quick: bool = False) -> GalleryCheck:
+        with self._reading(gallery):  # before another connection is opened for nothing
+            pass
+        with self._file.snapshot() as connection:  # for long, perhaps: others read and write meanwhile
+            connection.execute("BEGIN")
+            return self._transaction(connection, gallery).check(quick=quick)
+
+    def rekey(self, gallery: str, origin: Origin) -> Gallery:
+        found = self.gallery(gallery)
+        entry = log_entry("rekey", gallery, origin, count=found.samples)
+        rekey(self._file, self._keys, found.number, lambda connection: _add_to_log(connection, entry))
+        self._file.overwrite()
+        return self.gallery(gallery)
+
+    def rewrap(self, origin: Origin) -> tuple[str, ...]:
+        if not self._keys:
+            raise GalleryLocked("set VISAVIS_GALLERY_KEY or VISAVIS_GALLERY_KEY_FILE to the new key and the old one")
+        galleries = [gallery for gallery in self.galleries() if gallery.encrypted]
+        for gallery in galleries:
+            with self._reading(gallery.name):  # which seals it where an older version made it
+                pass
+        with self._file.writing() as connection:
+            locked = wrap_anew(connection, self._keys)
+            _add_to_log(connection, log_entry("rekey", "", origin))
+        self._file.overwrite()
+        return tuple(gallery.name for gallery in galleries if gallery.number in locked)
 
     def close(self) -> None:
         """Let go of the file and the memory; both come back when they are needed."""
@@ -132,13 +198,36 @@ class SqliteStore(Store):
     @contextmanager
     def _reading(self, gallery: str) -> Iterator["SqliteTransaction"]:
         with self._file.reading() as connection:
+            transaction = self._transaction(connection, gallery)
+            version = self._file.version() if transaction.is_older else None
+            older = None if version is None else (version[0], transaction.gallery.number)
+            if older is None or older in self._tried:
+                yield transaction
+                return
+        self._tried.add(older)
+        self._seal(transaction.gallery.number)
+        with self._file.reading() as connection:
             yield self._transaction(connection, gallery)
 
     @contextmanager
     def _writing(self, gallery: str) -> Iterator["SqliteTransaction"]:
-        self.gallery(gallery)  # before a file is made for nothing
+        with self._reading(gallery):  # before a file is made for nothing
+            pass
         with self._file.writing() as connection:
-            yield self._transaction(connection, gallery)
+            transaction = self._transaction(connection, gallery)
+            number = transaction.gallery.number
+            if self._keys and not transaction.gallery.encrypted and number not in self._told:
+                _logger.warning("gallery %s is not encrypted, though there is a key for galleries that are", gallery)
+                self._told.add(number)
+            yield transaction
+
+    def _seal(self, number: int) -> None:
+        """Seal a gallery that an older version made, and let the file forget how it was before."""
+        with suppress(GalleryLocked):  # who needs its key is told
+            with self._file.writing() as connection:
+                seal_older(connection, self._keys, number)
+            compact(self._file)
+            self._file.overwrite()
 
     def _transaction(self, connection: sqlite3.Connection | None, name: str) -> "SqliteTransaction":
         gallery = None if connection is None else _find_gallery(connection, name)
@@ -156,21 +245,26 @@ class SqliteStore(Store):
         return self._file.overwrite() and compacted
 
     def _search(self, gallery: Gallery, probes: FloatArray, limit: int) -> tuple[tuple[Match, ...], ...]:
+        spare = 0  # more hits than are wanted, in the place of subjects that are damaged
         for _ in range(_LOOKS):
-            hits = self._memory.search(gallery, probes, limit)
+            hits = self._memory.search(gallery, probes, limit + spare)
             with self._reading(gallery.name) as transaction:
                 gallery, matches = transaction.gallery, transaction.matches(hits)
-            if matches is not None:
-                return matches
+            if matches is None:
+                continue
+            lost = max(len(found) - len(known) for found, known in zip(hits, matches, strict=True))
+            if lost <= spare:
+                return tuple(known[:limit] for known in matches)
+            spare = 2 * lost
         with self._file.writing():  # nothing changes meanwhile
-            hits = self._memory.search(self.gallery(gallery.name), probes, limit)
+            hits = self._memory.search(self.gallery(gallery.name), probes, limit + spare)
             with self._reading(gallery.name) as transaction:
-                return transaction.matches(hits) or ((),) * len(probes)
+                matches = transaction.matches(hits, settled=True) or ()
+        return tuple(known[:limit] for known in matches)
 
 
-Row = dict[str, Any]  # by the names of the columns
 Value = str | bytes | int | None
-
+_logger = logging.getLogger("visavis.galleries")
 _NEW_GALLERY = (
     "INSERT INTO galleries (name, space, dimension, metric, policy, encrypted, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
@@ -179,14 +273,18 @@ _GALLERIES = (
 )
 _SUBJECTS = (
     "SELECT subjects.number, content, created_at, updated_at, expires_at, version, samples "
-    "FROM subjects JOIN details ON details.number = subjects.details"
+    "FROM subjects LEFT JOIN details ON details.number = subjects.details"
 )
-_OWNERS = "JOIN subjects ON subjects.number = samples.subject JOIN details ON details.number = subjects.details"
+# What should be joined and is not there is damaged.
+_OWNERS = (
+    "LEFT JOIN subjects ON subjects.number = samples.subject LEFT JOIN details ON details.number = subjects.details"
+)
 _SAMPLES = f"SELECT id, subject, content, embedding, about, picture, samples.created_at FROM samples {_OWNERS}"
 _USE = (
     "SELECT id, fingerprint, subjects.number, content, subjects.created_at, updated_at, expires_at, version, "
     f"subjects.samples FROM samples {_OWNERS} WHERE samples.gallery = ? AND key_hash = ?"
 )
+_NUMBERS = "SELECT number, version FROM subjects WHERE gallery = ? AND {} = ?"
 _HIT = f"SELECT subject, content FROM samples {_OWNERS} WHERE samples.id = ? AND samples.gallery = ?"
 _GET_PICTURE = "SELECT data FROM pictures JOIN samples ON samples.id = pictures.sample WHERE sample = ? AND gallery = ?"
 _LOG = "SELECT number, at, actor, action, gallery, subjects, count FROM log"
@@ -222,55 +320,91 @@ class SqliteTransaction(Transaction):
         self._execute = connection.execute
         self._keys = keys
 
+    @cached_property
+    def _opened(self) -> Opened:
+        """What opens the gallery, whose row is authentic then; who only forgets does without."""
+        return open_gallery(self._connection, self._keys, self.gallery.number)
+
     @property
-    def _sealer(self) -> Sealer | None:
-        """What opens the gallery, where it is encrypted; who only forgets does without."""
-        return sealer_of(self._connection, self._keys, self.gallery) if self.gallery.encrypted else None
+    def _sealer(self) -> Sealer | Checker:
+        return self._opened.sealer
+
+    @property
+    def is_older(self) -> bool:
+        """Whether an older version made the gallery, and nobody has sealed it who has a key."""
+        lacking = "SELECT 1 FROM galleries WHERE number = ? AND encrypted AND seal IS NULL"
+        encrypted = self._keys and self.gallery.encrypted
+        return bool(encrypted and self._execute(lacking, (self.gallery.number,)).fetchone())
+
+    def unlock(self) -> None:
+        """Insist that the gallery's row is as it was written, and that there is what opens the gallery."""
+        _ = self._opened
 
     def find(self, subjects: Iterable[str]) -> dict[str, Subject]:
-        sealer, statement = self._sealer, f"{_SUBJECTS} WHERE gallery = ? AND id_hash = ?"
-        rows = [row for id_ in subjects for row in self._rows(statement, self.gallery.number, self._id_hash(id_))]
-        return {subject.id: subject for subject in (_subject_of(row, sealer) for row in rows)}
+        self.unlock()
+        statement = f"{_SUBJECTS} WHERE gallery = ? AND id_hash = ?"
+        of = self.gallery.number
+        found = ((id_, self._rows(statement, of, self._id_hash(id_))) for id_ in subjects)
+        return {id_: self._certain(row, id_) for id_, rows in found for row in rows}
+
+    def numbers(self, subjects: Iterable[str | int]) -> dict[int, int]:
+        found: dict[int, int] = {}
+        for subject in subjects:
+            column, value = ("id_hash", self._id_hash(subject)) if isinstance(subject, str) else ("number", subject)
+            rows = self._execute(_NUMBERS.format(column), (self.gallery.number, value))
+            found.update(rows.fetchall())
+        return found
 
     def subjects(self, after: int, limit: int) -> tuple[Subject, ...]:
-        sealer = self._sealer
-        where = "WHERE gallery = ? AND subjects.number > ? ORDER BY subjects.number LIMIT ?"
-        rows = self._rows(f"{_SUBJECTS} {where}", self.gallery.number, after, limit)
-        return tuple(_subject_of(row, sealer) for row in rows)
+        self.unlock()
+        where = "WHERE gallery = ? AND subjects.number > ? ORDER BY subjects.number"
+        rows = self._rows(f"{_SUBJECTS} {where}", self.gallery.number, after)
+        return tuple(islice(whole(rows, self._subject_of), limit))
 
     def due(self, at: datetime, limit: int | None) -> tuple[int, ...]:
         statement = "SELECT number FROM subjects WHERE gallery = ? AND expires_at <= ? ORDER BY number LIMIT ?"
-        rows = self._execute(statement, (self.gallery.number, _integer(at), -1 if limit is None else limit))
+        rows = self._execute(statement, (self.gallery.number, to_integer(at), -1 if limit is None else limit))
         return tuple(number for (number,) in rows.fetchall())
 
     def samples(self, subject: int | None, after: int, limit: int) -> tuple[Sample, ...]:
-        sealer = self._sealer
+        self.unlock()
         where, of = ("samples.gallery", self.gallery.number) if subject is None else ("samples.subject", subject)
-        rows = self._rows(f"{_SAMPLES} WHERE {where} = ? AND id > ? ORDER BY id LIMIT ?", of, after, limit)
-        stored, subjects = [row["embedding"] for row in rows], [row["subject"] for row in rows]
-        embeddings = to_vectors(stored, subjects, sealer, self.gallery.space.dimension)
-        return tuple(_sample_of(row, vector, sealer) for row, vector in zip(rows, embeddings, strict=True))
+        rows = self._rows(f"{_SAMPLES} WHERE {where} = ? AND id > ? ORDER BY id", of, after)
+        return tuple(islice(whole(rows, self._sample_of), limit))
 
     def picture(self, sample: int) -> bytes | None:
-        sealer = self._sealer
+        self.unlock()
         row = self._execute(_GET_PICTURE, (sample, self.gallery.number)).fetchone()
-        if row is None:
-            return None
-        return sealer.open(row[0], _PICTURE.format(sample)) if sealer else bytes(row[0])
+        try:
+            return None if row is None else self._sealer.open(row[0], f"{PICTURE}{sample}")
+        except DAMAGE:
+            raise StoreDamaged(f"what is stored of the image of sample {sample} is damaged") from None
 
     def uses(self, keys: Iterable[str]) -> dict[str, Use]:
-        sealer, of = self._sealer, self.gallery.number
+        self.unlock()
+        of = self.gallery.number
         rows = {key: row for key in keys for row in self._rows(_USE, of, self._hash("key", key))}
         known = {key: (row.pop("id"), row.pop("fingerprint")) for key, row in rows.items()}
-        return {key: Use(_subject_of(row, sealer), *known[key]) for key, row in rows.items()}
+        return {key: Use(self._certain(row), *known[key]) for key, row in rows.items()}
 
-    def matches(self, hits: Sequence[Sequence[Hit]]) -> tuple[tuple[Match, ...], ...] | None:
-        """Return hits with what is known of their subjects; None where one has gone since."""
-        sealer = self._sealer
-        try:
-            return tuple(tuple(self._match(hit, sealer) for hit in several) for several in hits)
-        except LookupError:
+    def matches(self, hits: Sequence[Sequence[Hit]], *, settled: bool = False) -> tuple[tuple[Match, ...], ...] | None:
+        """Return hits with what is known of their subjects, but for those that are damaged.
+
+        None where one has gone since, unless it is settled that none has.
+        """
+        self.unlock()
+        of = self.gallery.number
+        rows = [
+            [(hit, *(self._execute(_HIT, (hit.sample, of)).fetchone() or (None, None))) for hit in several]
+            for several in hits
+        ]
+        if not settled and any(hit.subject != subject for each in rows for hit, subject, _ in each):
             return None
+        return tuple(tuple(whole(each, self._match)) for each in rows)
+
+    def check(self, *, quick: bool) -> GalleryCheck:
+        """Look at what is stored: all of it, or the first rows and no pictures."""
+        return check_gallery(self._connection, self.gallery, self._sealer, self._id_hash, quick=quick)
 
     def fingerprint(self, sample: NewSample) -> bytes:
         return self._hash("fingerprint", f"{len(sample.subject)}:{sample.subject}{sample.fingerprint}")
@@ -281,8 +415,10 @@ class SqliteTransaction(Transaction):
         return iter(range(samples, samples + count)), iter(range(subjects, subjects + count))
 
     def set_policy(self, policy: Policy) -> None:
+        self.unlock()
         setting = (json.dumps(policy.to_dict()), self.gallery.number)
         self._execute("UPDATE galleries SET policy = ? WHERE number = ?", setting)
+        seal_gallery(self._connection, self.gallery.number, self._opened)
 
     def put_subjects(self, changes: Sequence[tuple[Subject | None, Subject]]) -> None:
         sealer = self._sealer
@@ -296,31 +432,31 @@ class SqliteTransaction(Transaction):
                     self._execute(_ADD_STUBS, (1,))
                     details = None
             if details is None:
-                stored = _sealed(content, sealer, _DETAILS, number)
+                stored = sealer.seal(content.encode(), f"{DETAILS}{number}")
                 details = self._execute("INSERT INTO details (content) VALUES (?)", (stored,)).lastrowid
-            expires_at = None if after.expires_at is None else _integer(after.expires_at)
-            values = (details, _integer(after.updated_at), expires_at, after.version, after.samples, number)
+            expires_at = None if after.expires_at is None else to_integer(after.expires_at)
+            values = (details, to_integer(after.updated_at), expires_at, after.version, after.samples, number)
             if before is None:
-                owner = (self.gallery.number, self._id_hash(after.id), _integer(after.created_at))
+                owner = (self.gallery.number, self._id_hash(after.id), to_integer(after.created_at))
                 self._execute(_NEW_SUBJECT, (*values, *owner))
             else:
                 self._execute(_SET_SUBJECT, values)
 
     def put_samples(self, rows: Sequence[SampleRow]) -> None:
-        sealer = self._sealer
-        self._connection.executemany(_NEW_SAMPLE, (self._sample_values(row, sealer) for row in rows))
-        pictures = [(row.id, row.picture) for row in rows if row.picture is not None]
-        if sealer:
-            pictures = [(id_, sealer.seal(picture, _PICTURE.format(id_))) for id_, picture in pictures]
+        numbers = [row.id for row in rows], [row.subject for row in rows]
+        embeddings = to_stored(*numbers, np.stack([row.embedding for row in rows]), self._sealer)
+        self._connection.executemany(_NEW_SAMPLE, map(self._sample_values, rows, embeddings))
+        kept = ((row.id, row.picture) for row in rows if row.picture is not None)
+        pictures = [(id_, self._sealer.seal(picture, f"{PICTURE}{id_}")) for id_, picture in kept]
         self._connection.executemany("INSERT INTO pictures (sample, data) VALUES (?, ?)", pictures)
 
     def erase_samples(self, samples: Sequence[int], at: datetime) -> dict[int, int]:
         owner, of = "SELECT subject FROM samples WHERE id = ? AND gallery = ?", self.gallery.number
         rows = {sample: self._execute(owner, (sample, of)).fetchone() for sample in samples}
-        found: dict[int, int] = {sample: row[0] for sample, row in rows.items() if row is not None}
+        found = {sample: row[0] for sample, row in rows.items() if row is not None}
         self._erase(found)
-        lost = Counter(found.values())
-        changes = [(count, count, _integer(at), subject) for subject, count in lost.items()]
+        lost = Counter(owner if isinstance(owner, int) else 0 for owner in found.values())  # or it is damaged
+        changes = [(count, count, to_integer(at), subject) for subject, count in lost.items()]
         self._connection.executemany(_LOSE_SAMPLES, changes)
         return lost
 
@@ -338,10 +474,11 @@ class SqliteTransaction(Transaction):
     def drop(self) -> tuple[int, ...]:
         of = (self.gallery.number,)
         # Its key goes first: nothing of it can be read any more.
-        key = self._execute("SELECT wrapped FROM keys WHERE number = ?", of).fetchone()
-        if key is not None:
-            self._execute("UPDATE keys SET wrapped = NULL WHERE number = ?", of)
-            self._keys.forget(key[0])
+        wrapped = "SELECT wrapped FROM keys WHERE number = ? UNION SELECT wrapped FROM new_keys WHERE gallery = ?"
+        for (key,) in self._execute(wrapped, of * 2).fetchall():
+            self._keys.forget(key)
+        self._execute("UPDATE keys SET wrapped = NULL WHERE number = ?", of)
+        self._execute("UPDATE new_keys SET gallery = NULL, wrapped = NULL WHERE gallery = ?", of)
         rows = self._execute("SELECT number FROM subjects WHERE gallery = ? ORDER BY number", of).fetchall()
         subjects = tuple(number for (number,) in rows)
         self.erase_subjects(subjects)
@@ -356,23 +493,54 @@ class SqliteTransaction(Transaction):
     def add_to_log(self, entry: LogEntry) -> None:
         _add_to_log(self._connection, entry)
 
-    def _rows(self, statement: str, *values: Value) -> list[Row]:
-        return _named(self._execute(statement, values))
+    def _rows(self, statement: str, *values: Value) -> Iterator[Row]:
+        return named(self._execute(statement, values))
 
-    def _match(self, hit: Hit, sealer: Sealer | None) -> Match:
-        row = self._execute(_HIT, (hit.sample, self.gallery.number)).fetchone()
-        if row is None or row[0] != hit.subject:
-            raise LookupError
-        known = _opened(row[1], sealer, _DETAILS, hit.subject)
+    def _certain(self, row: Row, id_: str | None = None) -> Subject:
+        """Return a subject that is asked for by its ID, or its key; it cannot be left out."""
+        number = row["number"]
+        with suppress(*DAMAGE):
+            subject = self._subject_of(row)
+            if id_ is None or subject.id == id_:
+                return subject
+        raise StoreDamaged(
+            f"subject number {number} of gallery {self.gallery.name!r} is damaged; forget it, or restore a backup"
+        )
+
+    def _subject_of(self, row: Row) -> Subject:
+        known = self._known(row.pop("content"), DETAILS, row["number"])
+        return Subject(**timed(row), **known)
+
+    def _sample_of(self, row: Row) -> Sample:
+        subject, dimension = row["subject"], self.gallery.space.dimension
+        (embedding,) = to_vectors([(row["id"], subject, row["embedding"])], self._sealer, dimension).vectors
+        about = self._known(row["about"], ABOUT, subject)
+        return Sample(
+            id=row["id"],
+            subject=self._known(row["content"], DETAILS, subject)["id"],
+            embedding=embedding,
+            quality=None if about["quality"] is None else Quality(*about["quality"]),
+            source=about["source"],
+            picture=row["picture"],
+            created_at=timed(row)["created_at"],
+        )
+
+    def _match(self, found: tuple[Hit, int, bytes]) -> Match:
+        hit, _, content = found
+        known = self._known(content, DETAILS, hit.subject)
         of = {"subject": known["id"], "subject_number": hit.subject, "name": known["name"]}
         return Match(**of, sample=hit.sample, distance=hit.distance)
 
-    def _sample_values(self, row: SampleRow, sealer: Sealer | None) -> tuple[Value, ...]:
+    def _known(self, stored: bytes, place: str, number: int) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(self._sealer.open(stored, f"{place}{number}"))
+        return content
+
+    def _sample_values(self, row: SampleRow, embedding: bytes) -> tuple[Value, ...]:
         new = row.new
         known = {"quality": None if new.quality is None else astuple(new.quality), "source": new.source}
+        about = self._sealer.seal(_json(known).encode(), f"{ABOUT}{row.subject}")
         return (
-            *(row.id, self.gallery.number, row.subject, from_vector(row.embedding, sealer, row.subject)),
-            *(_sealed(_json(known), sealer, _ABOUT, row.subject), row.kept, _integer(row.created_at)),
+            *(row.id, self.gallery.number, row.subject, embedding, about, row.kept, to_integer(row.created_at)),
             *(None if new.key is None else self._hash("key", new.key), row.fingerprint),
         )
 
@@ -396,7 +564,9 @@ class SqliteTransaction(Transaction):
 
     def _hash(self, kind: str, text: str) -> bytes:
         """Return by what an ID or a key is found, and from which it cannot be read."""
-        return hmac.digest(self._hash_key, f"{kind}:{text}".encode("utf-8", "surrogatepass"), hashlib.sha256)[:16]
+        digest = hmac.digest(self._hash_key, f"{kind}:{text}".encode("utf-8", "surrogatepass"), hashlib.sha256)[:16]
+        key = self._opened.hash_key  # without which anybody could try IDs who has the file
+        return hashed(key, digest) if key else digest
 
     @cached_property
     def _hash_key(self) -> bytes:
@@ -405,58 +575,31 @@ class SqliteTransaction(Transaction):
 
 
 def _find_gallery(connection: sqlite3.Connection, name: str) -> Gallery | None:
-    rows = _named(connection.execute(f"{_GALLERIES} WHERE name = ?", (name,))) if may_be_gallery(name) else ()
+    rows = named(connection.execute(f"{_GALLERIES} WHERE name = ?", (name if may_be_gallery(name) else None,)))
     return next(map(_gallery_of, rows), None)
 
 
 def _add_to_log(connection: sqlite3.Connection, entry: LogEntry) -> None:
     subjects = json.dumps(entry.subjects)
-    values = (_integer(entry.at), entry.actor, entry.action, entry.gallery, subjects, entry.count)
+    values = (to_integer(entry.at), entry.actor, entry.action, entry.gallery, subjects, entry.count)
     connection.execute(_ADD_TO_LOG, values)
 
 
 # Between rows and records.
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MICROSECOND = timedelta(microseconds=1)
-_MOMENTS = {"at", "created_at", "updated_at", "expires_at"}
-_DETAILS, _ABOUT, _PICTURE = "details of subject {}", "about a sample of subject {}", "picture of sample {}"
-
-
-def _integer(moment: datetime) -> int:
-    """Return a moment as microseconds since 1970."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def _named(cursor: sqlite3.Cursor) -> list[Row]:
-    """Return all rows by the names of their columns, with moments as such."""
-    found = cursor.fetchall()
-    names = [column[0] for column in cursor.description] if found else []
-    rows = [dict(zip(names, values, strict=True)) for values in found]
-    for name in _MOMENTS.intersection(names):
-        for row in rows:
-            if row[name] is not None:
-                row[name] = _EPOCH + row[name] * _MICROSECOND
-    return rows
-
 
 def _gallery_of(row: Row) -> Gallery:
     row["space"] = EmbeddingSpace(row["space"], row.pop("dimension"), row.pop("metric"))
     row["policy"], row["encrypted"] = _policy_of(row["policy"]), bool(row["encrypted"])
-    return Gallery(**row)
+    return Gallery(**timed(row))
 
 
 @lru_cache
 def _policy_of(stored: str) -> Policy:
     try:
         return Policy(**json.loads(stored))
-    except InvalidOption as error:
-        raise ValueError("this is no policy") from error
-
-
-def _subject_of(row: Row, sealer: Sealer | None) -> Subject:
-    row.update(_opened(row.pop("content"), sealer, _DETAILS, row["number"]))
-    return Subject(**row)
+    except (TypeError, ValueError):  # damaged, which who uses the gallery is told; others may list it, or forget it
+        return Policy()
 
 
 def _content(subject: Subject) -> str:
@@ -464,31 +607,8 @@ def _content(subject: Subject) -> str:
     return _json({name: getattr(subject, name) for name in ("id", "name", "metadata", "consent")})
 
 
-def _sample_of(row: Row, embedding: FloatArray, sealer: Sealer | None) -> Sample:
-    about = _opened(row["about"], sealer, _ABOUT, row["subject"])
-    return Sample(
-        id=row["id"],
-        subject=_opened(row["content"], sealer, _DETAILS, row["subject"])["id"],
-        embedding=embedding,
-        quality=None if about["quality"] is None else Quality(*about["quality"]),
-        source=about["source"],
-        picture=row["picture"],
-        created_at=row["created_at"],
-    )
-
-
 def _json(content: Mapping[str, Any]) -> str:
     return json.dumps(content, separators=(",", ":"))
-
-
-def _sealed(text: str, sealer: Sealer | None, place: str, number: int) -> str | bytes:
-    return sealer.seal(text.encode(), place.format(number)) if sealer else text
-
-
-def _opened(stored: str | bytes, sealer: Sealer | None, place: str, number: int) -> dict[str, Any]:
-    text = sealer.open(stored, place.format(number)) if sealer and isinstance(stored, bytes) else stored
-    content: dict[str, Any] = json.loads(text)
-    return content
 
 
 STORE = SqliteStore

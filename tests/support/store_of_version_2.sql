@@ -1,0 +1,125 @@
+-- A store as visavis wrote it before galleries were sealed: one in plain, one encrypted with the KEY of store_kinds.
+PRAGMA application_id = 1986622326;
+PRAGMA user_version = 2;
+BEGIN TRANSACTION;
+CREATE TABLE details (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        content TEXT
+    );
+INSERT INTO "details" VALUES(1,'{"id":"anna","name":"Anna","metadata":{"n":0},"consent":"form 7"}');
+INSERT INTO "details" VALUES(2,'{"id":"ben","name":"Ben","metadata":{"n":1},"consent":"form 7"}');
+INSERT INTO "details" VALUES(3,NULL);
+INSERT INTO "details" VALUES(4,X'30AFA6B9927B4E6AAFD3507C8CDF04578ABFC81540987897AEB81FF2AFA37702C2812035F0DC9B7F002FC46E0B9D2058C4A6C1C503576F6C76BDBD4CB31AD56D5DBA62EF1B416463D3142CF4AD5EA77FB16DCCF6878706DDB8DCAD1C95');
+INSERT INTO "details" VALUES(5,X'F1A3EEE50D532603A626395C7DA93DE43E650EA3F8A7D5556914FA5449D478DA7A5622B19C08C8B5BD0B9FE0268F653884992AB3D68206BEB55DB9DE212578F80E7451FF831C9CC640416F1E6C352C9DADBDCC7E2406CF3D9D6C9B');
+INSERT INTO "details" VALUES(6,NULL);
+CREATE TABLE galleries (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        space TEXT NOT NULL,
+        dimension INTEGER NOT NULL,
+        metric TEXT NOT NULL,
+        policy TEXT NOT NULL,
+        encrypted INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        subjects INTEGER NOT NULL DEFAULT 0,
+        samples INTEGER NOT NULL DEFAULT 0,
+        pruned INTEGER NOT NULL DEFAULT 0 -- removals up to this one are no longer told
+    );
+INSERT INTO "galleries" VALUES(1,'plain','space-1',3,'euclidean','{"threshold": 0.5, "margin": null, "conflict_threshold": null, "min_face_px": null, "min_sharpness": null, "min_score": null, "max_yaw": null, "max_pitch": null, "probe_min_face_px": null, "probe_min_sharpness": null, "probe_min_score": null, "require_live": false, "keep": "images", "retention_days": null, "consent_required": false, "log_searches": true}',0,1715947200000000,2,2,0);
+INSERT INTO "galleries" VALUES(2,'sealed','space-1',3,'euclidean','{"threshold": 0.5, "margin": null, "conflict_threshold": null, "min_face_px": null, "min_sharpness": null, "min_score": null, "max_yaw": null, "max_pitch": null, "probe_min_face_px": null, "probe_min_sharpness": null, "probe_min_score": null, "require_live": false, "keep": "images", "retention_days": null, "consent_required": false, "log_searches": true}',1,1715947200000000,2,2,0);
+CREATE TABLE keys (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, -- as the gallery has it
+        wrapped BLOB
+    );
+INSERT INTO "keys" VALUES(2,X'5D48FB8BA7BB0254FDBF444C012A7D1B2160754193924A656462F5AFC720E216A474FF26DEECD3706F22D5557F8BCE9501A9F483DBDEEF6B1B7774E6');
+CREATE TABLE log (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL,
+        actor TEXT NOT NULL,
+        action TEXT NOT NULL,
+        gallery TEXT NOT NULL,
+        subjects TEXT NOT NULL,
+        count INTEGER NOT NULL
+    );
+INSERT INTO "log" VALUES(1,1715947200000000,'tests','create','plain','[]',0);
+INSERT INTO "log" VALUES(2,1715947200000000,'tests','enrol','plain','[1]',1);
+INSERT INTO "log" VALUES(3,1715947200000000,'tests','enrol','plain','[2]',1);
+INSERT INTO "log" VALUES(4,1715947200000000,'tests','enrol','plain','[3]',1);
+INSERT INTO "log" VALUES(5,1715947200000000,'tests','forget','plain','[3]',1);
+INSERT INTO "log" VALUES(6,1715947200000000,'tests','create','sealed','[]',0);
+INSERT INTO "log" VALUES(7,1715947200000000,'tests','enrol','sealed','[4]',1);
+INSERT INTO "log" VALUES(8,1715947200000000,'tests','enrol','sealed','[5]',1);
+INSERT INTO "log" VALUES(9,1715947200000000,'tests','enrol','sealed','[6]',1);
+INSERT INTO "log" VALUES(10,1715947200000000,'tests','forget','sealed','[6]',1);
+CREATE TABLE pictures (
+        sample INTEGER PRIMARY KEY AUTOINCREMENT,
+        data BLOB
+    );
+INSERT INTO "pictures" VALUES(1,X'89504E47616E6E61616E6E61616E6E61616E6E61616E6E61616E6E61616E6E61616E6E61616E6E61');
+INSERT INTO "pictures" VALUES(2,X'89504E4762656E62656E62656E62656E62656E62656E62656E62656E62656E');
+INSERT INTO "pictures" VALUES(4,X'D5D55D5E6EC1632510C9B06017DD51A775380348BFDDC0436C4A9D2A8D36FAB8EA5F629A5E1E4BC6BEAAA9D86D83B360CCC0F19E8ED8ACDE76F1DE2F1B24E8C8A908C681');
+INSERT INTO "pictures" VALUES(5,X'9A25B3991DC2A1518D30BBB7795AD807DF1B74D3F8CD1BA59E1BCD03FF442EA44CE8F0E5036F3381F1A891BC774CD04E33A2067491CA0ABF7AF3EE');
+CREATE TABLE removals (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        gallery INTEGER NOT NULL,
+        sample INTEGER NOT NULL
+    );
+INSERT INTO "removals" VALUES(1,1,3);
+INSERT INTO "removals" VALUES(2,2,6);
+CREATE TABLE samples (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        gallery INTEGER,
+        subject INTEGER,
+        embedding BLOB,
+        about TEXT,
+        picture TEXT,
+        created_at INTEGER,
+        key_hash BLOB,
+        fingerprint BLOB
+    );
+INSERT INTO "samples" VALUES(1,1,1,X'0000803F0000000000000000','{"quality":[120.0,0.25,1.0,null,null],"source":"anna.jpg"}','images',1715947200000000,X'5DCD1B7560A74FA388B0B7F77034C377',X'C381E744CBB89FD5873464CF86328B58');
+INSERT INTO "samples" VALUES(2,1,2,X'000000000000803F00000000','{"quality":[120.0,0.25,1.0,null,null],"source":"ben.jpg"}','images',1715947200000000,X'07297570BCCF5711D87119E7435D83F8',X'2145DDEE81D3EFDE1739DA5441285629');
+INSERT INTO "samples" VALUES(3,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "samples" VALUES(4,2,4,X'003F451DF4EF7CFEB1655474F48A37FAFFD065615545A1634869AC716062C1A59A81ADC01859B117',X'AFB97188263866474B03F9E5864B7E77BA1091DE000B6041F890317F7DC1F886D1F5BC76AE12B3889F17901DA5F0E1C14690A389ADFA831BDB4CAECE5EF178077786D189487CDE9EAF3C85017380E941593844294BE2','images',1715947200000000,X'5DCD1B7560A74FA388B0B7F77034C377',X'C381E744CBB89FD5873464CF86328B58');
+INSERT INTO "samples" VALUES(5,2,5,X'794D305EB663440532FC0536157D4C782500ED1933A757357C13F5F845DD5D6BDF25B33D7A6D6C51',X'E7A19C15ADA5FC974165021C41EFE2590DA1A183B8E180AC2A1A19A5042F6DC5587DF8030120F24EB009403B785AB878DCE1598738604B4317AD347B62D750F2BD3BFE7441EC04304091B4DE7C54AF820A7149E053','images',1715947200000000,X'07297570BCCF5711D87119E7435D83F8',X'2145DDEE81D3EFDE1739DA5441285629');
+INSERT INTO "samples" VALUES(6,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+CREATE TABLE store (
+        hash_key BLOB NOT NULL, -- of the keyed hashes by which IDs and keys are found
+        stubs INTEGER NOT NULL DEFAULT 0 -- rows that were forgotten since the last compaction
+    );
+INSERT INTO "store" VALUES(X'9592FDB192F8E1BA058B4E03BB13A0F05A72695BB1C72ABDDE6A41179D53B196',4);
+CREATE TABLE subjects (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        gallery INTEGER NOT NULL,
+        id_hash BLOB NOT NULL,
+        details INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL,
+        expires_at INTEGER,
+        version INTEGER NOT NULL,
+        samples INTEGER NOT NULL
+    );
+INSERT INTO "subjects" VALUES(1,1,X'06295A6D63D5AAF70E7ECB162A502779',1,1715947200000000,1715947200000000,NULL,1,1);
+INSERT INTO "subjects" VALUES(2,1,X'B930DA7F7CC5B488AD5A6DB64A033EC1',2,1715947200000000,1715947200000000,NULL,1,1);
+INSERT INTO "subjects" VALUES(4,2,X'69004F338D6076FEDA06F5F1D95EABC9',4,1715947200000000,1715947200000000,NULL,1,1);
+INSERT INTO "subjects" VALUES(5,2,X'C939BE2C285C78721C6770909F01E0AD',5,1715947200000000,1715947200000000,NULL,1,1);
+CREATE UNIQUE INDEX subjects_by_id ON subjects (gallery, id_hash);
+CREATE INDEX subjects_by_gallery ON subjects (gallery);
+CREATE INDEX subjects_by_expiry ON subjects (gallery, expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX removals_by_gallery ON removals (gallery);
+CREATE INDEX samples_by_gallery ON samples (gallery) WHERE gallery IS NOT NULL;
+CREATE INDEX samples_by_subject ON samples (subject) WHERE subject IS NOT NULL;
+CREATE UNIQUE INDEX samples_by_key ON samples (gallery, key_hash) WHERE key_hash IS NOT NULL;
+CREATE INDEX log_by_gallery ON log (gallery);
+CREATE TRIGGER log_is_not_changed BEFORE UPDATE ON log BEGIN SELECT RAISE(ABORT, 'the log only grows'); END;
+CREATE TRIGGER log_is_not_shortened BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'the log only grows'); END;
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('galleries',2);
+INSERT INTO "sqlite_sequence" VALUES('log',10);
+INSERT INTO "sqlite_sequence" VALUES('details',6);
+INSERT INTO "sqlite_sequence" VALUES('subjects',6);
+INSERT INTO "sqlite_sequence" VALUES('samples',6);
+INSERT INTO "sqlite_sequence" VALUES('pictures',5);
+INSERT INTO "sqlite_sequence" VALUES('removals',2);
+INSERT INTO "sqlite_sequence" VALUES('keys',2);
+COMMIT;
