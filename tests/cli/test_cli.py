@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -361,6 +362,27 @@ def test_doctor_finds_nothing_wrong(cli: Shell, cache_dir: Path, recognizer: Rec
     assert report["runtime"]["name"] == recognizer.runtime.runtime
     assert report["models"]["SHA-256 as published"] is True
     assert report["self_test"]["faces"] == 0
+
+
+@pytest.mark.usefixtures("recognizer")
+def test_doctor_looks_at_galleries(cli: Shell) -> None:
+    assert json.loads(cli("doctor", "--json").out)["galleries"] == {"store": "sqlite:///visavis.db"}
+    assert not Path("visavis.db").exists()
+    cli("gallery", "create", "staff")
+    cli("gallery", "create", "guests")
+    report = json.loads(cli("doctor", "--json").out)
+    assert (report["problems"], report["galleries"]["staff"]) == ([], "looked at 0 samples of 0")
+    with sqlite3.connect("visavis.db") as connection:
+        connection.execute("UPDATE galleries SET dimension = 3 WHERE name = 'guests'")
+        connection.execute("INSERT INTO samples (gallery, subject, embedding) VALUES (1, 1, x'00')")
+    outcome = cli("doctor", "--json")
+    report = json.loads(outcome.out)
+    assert outcome.code == 1
+    assert [problem["problem"].partition(":")[0] for problem in report["problems"]] == [
+        "gallery guests",
+        "gallery staff",
+    ]
+    assert report["problems"][1]["remedy"] == "visavis gallery check staff"
 
 
 def test_doctor_tells_of_every_extra_for_users_and_where_models_are(cli: Shell, tmp_path: Path) -> None:

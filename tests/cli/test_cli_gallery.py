@@ -240,6 +240,71 @@ def test_encryption(shell: Shell) -> None:
     assert "ffff" not in outcome.err
 
 
+def test_check_and_forget_what_is_damaged(shell: Shell) -> None:
+    shell("gallery", "create", "staff")
+    staff = open_galleries().open("staff")
+    for who in range(4):
+        staff.enrol_embedding(at(1.0, 3.0 * who), f"s{who}")
+    outcome = shell("gallery", "check", "staff")
+    assert (outcome.code, outcome.out) == (0, "gallery staff: 4 samples of 4 subjects, nothing is damaged\n")
+    with sqlite3.connect("visavis.db") as connection:
+        connection.execute("UPDATE samples SET embedding = x'00' WHERE id = 2")
+        connection.execute("UPDATE details SET content = x'00' WHERE number = 3")
+    outcome = shell("gallery", "check", "staff")
+    assert outcome.code == 1
+    assert outcome.out.splitlines() == [
+        "gallery staff: 4 samples of 4 subjects, 2 faults",
+        "  subject number 3: details",
+        "  subject number 2, sample 2: embedding",
+    ]
+    assert json.loads(shell("gallery", "check", "staff", "--json").out)["damaged"][1] == {
+        "subject": 2,
+        "sample": 2,
+        "what": "embedding",
+    }
+    assert "--yes" in shell("gallery", "check", "staff", "--forget").err
+    assert "damaged samples are left out: 1" in shell("gallery", "audit", "staff").err
+    outcome = shell("gallery", "forget", "staff", "s2", "--yes")
+    assert outcome.code == 0
+    outcome = shell("gallery", "check", "staff", "--forget", "--yes")
+    assert outcome.code == 0
+    assert [line.split() for line in outcome.out.splitlines() if "samples" in line][-1] == ["samples", "1"]
+    assert shell("gallery", "check", "staff").code == 0
+    assert [subject.id for subject in open_galleries().open("staff").subjects()] == ["s0", "s1", "s3"]
+
+
+def test_a_gallery_whose_row_was_changed_is_refused_and_forgotten(shell: Shell) -> None:
+    shell("gallery", "create", "staff")
+    with sqlite3.connect("visavis.db") as connection:
+        connection.execute("UPDATE galleries SET policy = '{}'")
+    outcome = shell("gallery", "show", "staff")
+    assert (outcome.code, "restore a backup" in outcome.err) == (2, True)
+    assert "staff" in shell("gallery", "list").out
+    assert shell("gallery", "forget", "staff", "--yes").code == 0
+    assert shell("gallery", "list").out == ""
+
+
+def test_keys_are_changed(shell: Shell) -> None:
+    new = "ab" * 32
+    for name, text in {"old.key": KEY, "new.key": new, "both.key": f"{new}\n{KEY}\n"}.items():
+        Path(name).write_text(text)
+    shell("gallery", "create", "secret", "--key-file", "old.key")
+    shell("gallery", "create", "open", "--no-encrypt", "--key-file", "old.key")
+    open_galleries(key=KEY).open("secret").enrol_embedding(at(1), "ada")
+    outcome = shell("gallery", "rekey", "secret", "--key-file", "old.key")
+    assert (outcome.code, outcome.err) == (0, "the gallery secret has a new key\n")
+    outcome = shell("gallery", "rekey", "open", "--key-file", "old.key")
+    assert (outcome.code, "not encrypted" in outcome.err) == (2, True)
+    assert "another key" in shell("gallery", "show", "secret", "--key-file", "new.key").err
+    outcome = shell("gallery", "rekey", "--key-file", "new.key")
+    assert (outcome.code, "none of the keys opens the gallery secret" in outcome.err) == (1, True)
+    outcome = shell("gallery", "rekey", "--key-file", "both.key")
+    assert (outcome.code, outcome.err) == (0, "the first key protects all encrypted galleries\n")
+    assert "  ada    1 sample\n" in shell("gallery", "show", "secret", "--key-file", "new.key").out
+    assert "another key" in shell("gallery", "show", "secret", "--key-file", "old.key").err
+    assert "VISAVIS_GALLERY_KEY" in shell("gallery", "rekey").err
+
+
 # --- audit and merge ------------------------------------------------------------------------------------------------
 
 

@@ -16,8 +16,8 @@ import typer
 
 from visavis import __version__
 from visavis.cli.app import command
-from visavis.cli.lazy import client, heads, installation, np, runtime
-from visavis.cli.options import JsonObject, ModelOptions, PackName
+from visavis.cli.lazy import client, heads, installation, np, runtime, stores
+from visavis.cli.options import JsonObject, ModelOptions, PackName, StoreOptions
 from visavis.cli.terminal import Facts, FactValue, counted, printable, readable, write
 from visavis.errors import (
     InvalidOption,
@@ -59,6 +59,8 @@ _REMEDIES = {
 }
 _KEY_CODES = ("unauthorized", "forbidden")
 _ANSWER_WITHIN_S = 10.0
+_GALLERIES = 50  # that are looked at
+_OF_STORE = "name the store with --store and its key with --key-file, or do what the message says"
 EXAMPLES = """\b
 Exit codes:
   0  no problems
@@ -71,7 +73,7 @@ _Found: TypeAlias = tuple[Facts, Sequence[_Problem]]
 
 @command(EXAMPLES)
 def doctor(
-    url: Annotated[
+    server: Annotated[
         str | None,
         typer.Argument(metavar="[URL]", help="Check a server that runs there, in place of this installation."),
     ] = None,
@@ -80,14 +82,17 @@ def doctor(
     as_json: JsonObject = False,
     pack: PackName = DEFAULT_PACK,
     how: Loading,
+    store: StoreOptions,
 ) -> int:
-    """Check the installation: runtime, models, cache and a real inference; list problems and their remedies.
+    """Check the installation: runtime, models, cache, galleries and an inference; list problems and their remedies.
 
     With a URL, check the server there instead: whether it answers, takes calls, and what it works with.
     """
     report: dict[str, object] = {}
     problems: list[_Problem] = []
-    for title, (facts, wrong) in _check_server(url, key) if url else _check_all(ModelOptions(pack, loading=how)):
+    for title, (facts, wrong) in (
+        _check_server(server, key) if server else _check_all(ModelOptions(pack, loading=how), store)
+    ):
         report[title.replace("-", "_")] = facts
         problems += wrong
         if not as_json:
@@ -101,7 +106,7 @@ def doctor(
     return int(bool(problems))
 
 
-def _check_all(models: ModelOptions) -> Iterator[tuple[str, _Found]]:
+def _check_all(models: ModelOptions, store: StoreOptions) -> Iterator[tuple[str, _Found]]:
     checks: dict[str, Callable[[ModelOptions], _Found]] = {
         "installation": _check_installation,
         "extras": _check_extras,
@@ -109,6 +114,7 @@ def _check_all(models: ModelOptions) -> Iterator[tuple[str, _Found]]:
         "runtime": _check_runtime,
         "models": _check_models,
         "cache": _check_cache,
+        "galleries": lambda _models: _check_galleries(store),
         "self-test": _check_inference,
     }
     return ((title, _checked(title, check, models)) for title, check in checks.items())
@@ -244,6 +250,25 @@ def _check_cache(models: ModelOptions) -> _Found:
         "mend its permissions, or name another folder with --cache-dir or VISAVIS_CACHE_DIR",
     )
     return facts, [problem]
+
+
+def _check_galleries(store: StoreOptions) -> _Found:
+    facts: dict[str, FactValue] = {}
+    problems: list[_Problem] = []
+    with stores.open_galleries(store) as galleries:
+        facts["store"] = galleries.store.url
+        for gallery in galleries.all()[:_GALLERIES]:
+            try:
+                found = galleries.named(gallery.name).check(quick=True)
+            except VisavisError as error:
+                facts[gallery.name] = "cannot be checked"
+                problems.append((f"gallery {gallery.name}: {error}", _OF_STORE))
+                continue
+            facts[gallery.name] = f"looked at {counted(found.samples, 'sample')} of {gallery.samples:,}"
+            if found.damaged:
+                told = f"gallery {gallery.name}: {counted(len(found.damaged), 'fault')} in {facts[gallery.name]}"
+                problems.append((told, f"visavis gallery check {gallery.name}"))
+    return facts, problems
 
 
 def _check_inference(models: ModelOptions) -> _Found:

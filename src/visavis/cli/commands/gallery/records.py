@@ -1,4 +1,4 @@
-"""``visavis gallery list``, ``show``, ``log``, ``create``, ``policy``, ``merge`` and ``forget``."""
+"""``visavis gallery list``, ``show``, ``log``, ``create``, ``policy``, ``check``, ``rekey``, ``merge``, ``forget``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
@@ -31,12 +32,12 @@ from visavis.cli.options import (
     flag_of,
 )
 from visavis.cli.terminal import Facts, counted, printable, readable, say, spans, write
-from visavis.errors import InvalidOption
+from visavis.errors import InvalidOption, StoreDamaged
 from visavis.options import DEFAULT_PACK, Option, Policy, options_of
 
 if TYPE_CHECKING:
     from visavis import Galleries, OpenGallery
-    from visavis.galleries.records import Gallery, LogEntry, Sample, Subject
+    from visavis.galleries.records import Gallery, GalleryCheck, LogEntry, Sample, Subject
     from visavis.models.packs import Pack
     from visavis.service.results import Receipt
 
@@ -73,6 +74,41 @@ Examples:
   visavis gallery forget staff                         the whole gallery
   visavis gallery forget staff ada-lovelace            one subject with all its samples
   visavis gallery forget staff ada-lovelace 17 --yes   one sample, without being asked
+"""
+CHECK_EXAMPLES = """\b
+What is damaged is left out by every other command. It is told by the numbers of subjects and samples, for their names
+may be what cannot be read. Restore a backup; or forget it with --forget, and enrol it again.
+
+\b
+Exit codes:
+  0  nothing is damaged, or it was forgotten
+  1  something is damaged; or not confirmed, and nothing was done
+  2  it could not be done: no such gallery, no key for it, wrong usage or set-up
+
+\b
+Examples:
+  visavis gallery check staff
+  visavis gallery check staff --forget
+"""
+REKEY_EXAMPLES = """\b
+A new key for one gallery encrypts all of it anew, while servers go on. Interrupted, the command can be run again.
+
+\b
+A new key for the store, from openssl rand -hex 32 > new.key:
+  1. cat new.key old.key > both.key, name both.key in VISAVIS_GALLERY_KEY_FILE, and restart servers one by one
+  2. visavis gallery rekey --key-file both.key
+  3. name new.key, restart servers one by one, and destroy old.key, which opens the backups that were made before
+
+\b
+Exit codes:
+  0  done
+  1  some galleries are of another key, and stay as they are
+  2  it could not be done: no such gallery, no key for it, wrong usage or set-up
+
+\b
+Examples:
+  visavis gallery rekey staff
+  visavis gallery rekey --key-file both.key
 """
 _PAGE = 1000
 _SHOWN = 20
@@ -308,13 +344,15 @@ def forget(
     nor the photos that were enrolled. The log keeps that it was forgotten, by number and without the name.
     """
     with stores.open_galleries(store) as galleries:
-        opened = stores.open_gallery(galleries, gallery)
+        found = [each for each in galleries.all() if each.name == gallery]  # which may be locked, or damaged
+        opened = galleries.named(gallery) if found else stores.open_gallery(galleries, gallery)
         if subject is None:
-            record = opened.record
-            held = f"{counted(record.subjects, 'subject')} and {counted(record.samples, 'sample')}"
+            held = f"{counted(found[0].subjects, 'subject')} and {counted(found[0].samples, 'sample')}"
             question = f"Forget the gallery {gallery} with {held}?"
         else:
-            samples = counted(opened.subject(subject).samples, "sample")
+            samples = "damaged details"
+            with suppress(StoreDamaged):
+                samples = counted(opened.subject(subject).samples, "sample")
             question = f"Forget {printable(subject)} of the gallery {gallery} with {samples}?"
             if sample is not None:
                 question = f"Forget sample {sample} of {printable(subject)}, who has {samples}?"
@@ -324,6 +362,49 @@ def forget(
         else:
             receipt = opened.forget_subject(subject) if sample is None else opened.forget_sample(subject, sample)
         write(json.dumps(receipt.to_dict()) if as_json else _receipt_words(receipt))
+
+
+@command(CHECK_EXAMPLES)
+def check(
+    gallery: GalleryName,
+    *,
+    forget_: Annotated[bool, Option("Forget what is damaged, and print a receipt.")] = False,
+    yes: Yes = False,
+    as_json: Json = False,
+    store: StoreOptions,
+) -> int:
+    """Look for what is damaged in a gallery: everything is read, so a large one takes long."""
+    with stores.open_galleries(store) as galleries:
+        opened = stores.open_gallery(galleries, gallery)
+        report = opened.check()
+        forgets = forget_ and report.damaged
+        if not (as_json and forgets):
+            write(json.dumps(report.to_dict(), indent=2) if as_json else _check_words(report))
+        if not forgets:
+            return int(bool(report.damaged))
+        _confirm("Forget these?", yes=yes)
+        receipt = opened.forget_damaged()
+        write(json.dumps(receipt.to_dict()) if as_json else _receipt_words(receipt))
+        return 0
+
+
+@command(REKEY_EXAMPLES)
+def rekey(
+    gallery: Annotated[str | None, typer.Argument(metavar="[GALLERY]", help="The one that gets a new key.")] = None,
+    *,
+    store: StoreOptions,
+) -> int:
+    """Change the key of a gallery; or the key that protects those of all galleries, to the first of the key file."""
+    with stores.open_galleries(store) as galleries:
+        if gallery is not None:
+            stores.open_gallery(galleries, gallery).rekey()
+            _log.info("the gallery %s has a new key", gallery)
+            return 0
+        locked = galleries.rekey()
+        for name in locked:
+            say(f"visavis: none of the keys opens the gallery {name}, which stays as it is")
+        _log.info("the first key protects all %s galleries", "other" if locked else "encrypted")
+        return int(bool(locked))
 
 
 @command(MERGE_EXAMPLES)
@@ -363,6 +444,17 @@ def _confirm(question: str, *, yes: bool) -> None:
     if sys.stdin.readline().strip().casefold() not in {"y", "yes"}:
         say("visavis: nothing was done")
         raise typer.Exit(1)
+
+
+def _check_words(report: GalleryCheck) -> str:
+    looked_at = f"{counted(report.samples, 'sample')} of {counted(report.subjects, 'subject')}"
+    found = counted(len(report.damaged), "fault") if report.damaged else "nothing is damaged"
+    words = [f"gallery {report.gallery}: {looked_at}, {found}"]
+    for each in report.damaged:
+        places = {"subject number": each.subject, "sample": each.sample}
+        where = ", ".join(f"{name} {number}" for name, number in places.items() if number is not None)
+        words.append(printable(f"  {where or 'file'}: {each.what}"))
+    return "\n".join(words)
 
 
 def _receipt_words(receipt: Receipt) -> str:
