@@ -4,7 +4,7 @@ Each leaf has a stable ``code``, which programs may rely on; messages are for pe
 A message never holds image content or embeddings.
 """
 
-import traceback
+from traceback import clear_frames as _clear_frames
 
 
 class VisavisError(Exception):
@@ -27,7 +27,7 @@ class VisavisError(Exception):
         """Let go of all that was in memory where this arose, as is wanted of an error that stands for a result."""
         part: BaseException | None = self
         while part is not None:
-            traceback.clear_frames(part.__traceback__)
+            _clear_frames(part.__traceback__)
             part = part.__cause__ or part.__context__
         return self.with_traceback(None)
 
