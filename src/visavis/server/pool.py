@@ -121,13 +121,13 @@ class WorkerPool:
     def _end(self, job: _Job, future: "Future[Any]") -> None:
         self._running.remove(job)
         self._average_s += _MEMORY * (time.monotonic() - job.begun - self._average_s)
-        self._begin()
         if job.result.cancelled():
-            return
-        if error := future.exception():
+            pass  # it is wanted no more
+        elif error := future.exception():
             job.result.set_exception(error)
         else:
             job.result.set_result(future.result())
+        self._begin()
 
     def _wait_s(self) -> float:
         """Return after how many seconds all may be done that is there, if what runs takes no longer than it has."""
