@@ -19,7 +19,7 @@ from PIL.ImageFile import ImageFile
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLESPERPIXEL, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from visavis.core import work
@@ -347,7 +347,8 @@ def spend(image: ImageFile, data: bytes, original_wh: SizeWH, most_pixels: int, 
                 units += _PIXEL_OF_SCAN * original * image.scans
         case TiffDecoder():
             bits = image.tag_v2.get(BITSPERSAMPLE, (8,))
-            memory = max(memory, (4 + sum(bits) / 8) * pixels)
+            samples = image.tag_v2.get(SAMPLESPERPIXEL, 1) if len(bits) == 1 else 1
+            memory = max(memory, (4 + sum(bits) * samples / 8) * pixels)  # with a strip that is the whole image
             if "jpeg" in image.info["compression"]:
                 units += _PIXEL_OF_SCAN * original * _SCANS_IN_TIFF
         case BmpImageFile() if image.tile[0][0] == "bmp_rle":
