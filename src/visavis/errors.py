@@ -230,7 +230,13 @@ class StoreReadOnly(SetupError, PermissionError, code="store_read_only"):
 
 
 class StoreFull(SetupError, OSError, code="store_full"):
-    """The disk has no room left for what was to be stored; nothing of it was."""
+    """The disk has no room left for what was to be done.
+
+    Attributes:
+        undone: what was not done for that reason.
+    """
+
+    undone: str = "nothing was changed"
 
 
 class GalleryLocked(SetupError, PermissionError, code="gallery_locked"):

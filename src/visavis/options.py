@@ -343,6 +343,12 @@ class Policy(Record):
     ] = None
     consent_required: Annotated[bool, Option("Whether to enrol nobody without a note of consent.")] = False
     log_searches: Annotated[bool, Option("Whether the log tells of every identification and verification.")] = True
+    search_unlogged: Annotated[
+        bool,
+        Option(
+            "Whether searches are answered also where the log cannot be written, as on a full disk; else they fail."
+        ),
+    ] = False
 
     def __post_init__(self) -> None:
         for name, (kind, option) in options_of(Policy).items():

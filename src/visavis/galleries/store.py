@@ -10,14 +10,22 @@ import importlib
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from visavis.errors import InvalidOption, KeyReused, SampleNotFound, SubjectNotFound, VersionMismatch, VisavisError
+from visavis.errors import (
+    InvalidOption,
+    KeyReused,
+    SampleNotFound,
+    StoreFull,
+    SubjectNotFound,
+    VersionMismatch,
+    VisavisError,
+)
 from visavis.galleries.records import (
     KEY_BYTES,
     NEVER,
@@ -41,6 +49,7 @@ from visavis.galleries.records import (
 from visavis.options import Keep, Policy
 from visavis.types import EmbeddingSpace, FloatArray
 
+_AT_ONCE = 500  # subjects whose time is over, in one transaction; and samples of a subject for which there is no room
 URL_EXAMPLES = "sqlite:///faces.db (in this folder), sqlite:////var/lib/faces.db, postgresql://user@host/database"
 
 
@@ -64,6 +73,19 @@ class SampleRow:
     picture: bytes | None = field(repr=False)
     fingerprint: str | bytes  # as ``Transaction.fingerprint`` returned it
     created_at: datetime  # in UTC
+
+
+@contextmanager
+def undone(words: str) -> Iterator[None]:
+    """Say in the error of a full disk what was not done, unless that is said already; it may decorate a function."""
+    try:
+        yield
+    except StoreFull as error:
+        if "undone" in vars(error):
+            raise
+        told = StoreFull(f"{words}: {error}")
+        told.undone = words
+        raise told from error.__cause__
 
 
 def log_entry(action: str, gallery: str, origin: Origin, subjects: Sequence[int] = (), count: int = 0) -> LogEntry:
@@ -291,6 +313,10 @@ class Store(ABC):
             Whether no file holds any of its bytes.
         """
 
+    def _make_room(self) -> bool:
+        """Make room on a full disk for forgetting; False where nothing can be done."""
+        return False
+
     @abstractmethod
     def close(self) -> None:
         """Let go of files and connections; they are opened again when they are needed."""
@@ -299,13 +325,15 @@ class Store(ABC):
 
     def log(self, action: str, gallery: str, origin: Origin, *, subjects: Sequence[int] = (), count: int = 0) -> None:
         """Add an entry to the log: for what is no change, such as a search."""
-        self.add_to_log(log_entry(action, gallery, origin, subjects, count))
+        with undone(f"{action} could not be logged, and has no answer for that reason"):
+            self.add_to_log(log_entry(action, gallery, origin, subjects, count))
 
     def gallery(self, name: str) -> Gallery:
         """Return one gallery."""
         with self._reading(name) as transaction:
             return transaction.gallery
 
+    @undone("the policy was not changed")
     def set_policy(self, name: str, policy: Policy, origin: Origin) -> Gallery:
         """Replace a gallery's policy."""
         with self._writing(name) as transaction:
@@ -315,12 +343,14 @@ class Store(ABC):
 
     def drop(self, name: str, origin: Origin) -> Erased:
         """Forget a gallery with all that it holds, and its key; its log stays."""
-        with self._writing(name) as transaction:
-            subjects, samples = transaction.drop(), transaction.gallery.samples
-            transaction.log(origin, "forget", count=samples)
-        overwritten = self._overwrite(transaction.gallery, forgotten=True)
-        return Erased(subjects=subjects, samples=samples, overwritten=overwritten)
 
+        def erase(transaction: Transaction) -> tuple[tuple[int, ...], int]:
+            transaction.log(origin, "forget", count=transaction.gallery.samples)
+            return transaction.drop(), transaction.gallery.samples
+
+        return self._forget(name, erase, whole=True)
+
+    @undone("nothing was stored")
     def enrol(self, gallery: str, samples: Sequence[NewSample], origin: Origin) -> tuple[Stored | VisavisError, ...]:
         """Store samples, all in one transaction.
 
@@ -339,6 +369,7 @@ class Store(ABC):
             batch.write(origin)
         return outcomes
 
+    @undone("the subject was not changed")
     def update(
         self, gallery: str, subject: str, details: Details, origin: Origin, *, version: int | None = None
     ) -> Subject:
@@ -367,11 +398,12 @@ class Store(ABC):
             SubjectNotFound: there is no subject of the ID that was given.
             SampleNotFound: a sample is that of another one.
         """
-        with self._writing(gallery) as transaction:
+        wanted = [sample for sample in dict.fromkeys(samples) if sample == within_integers(sample)]
+
+        def erase(transaction: Transaction) -> tuple[tuple[int, ...], int]:
             owner = None if subject is None else transaction.numbers([subject])
             if owner == {}:
                 raise SubjectNotFound(f"gallery {gallery!r} has no subject {subject!r}")
-            wanted = [sample for sample in dict.fromkeys(samples) if sample == within_integers(sample)]
             lost = transaction.erase_samples(wanted, in_utc(origin.at))
             if owner is not None and lost.keys() - owner:
                 raise SampleNotFound(f"subject {subject!r} has no such sample")
@@ -379,8 +411,9 @@ class Store(ABC):
             if count:
                 transaction.count(samples=-count)
                 transaction.log(origin, "forget", subjects, count)
-        overwritten = self._overwrite(transaction.gallery, forgotten=bool(count))
-        return Erased(subjects=subjects, samples=count, overwritten=overwritten)
+            return subjects, count
+
+        return self._forget(gallery, erase)
 
     def forget_subjects(
         self, gallery: str, subjects: Iterable[str | int], origin: Origin, *, version: int | None = None
@@ -390,26 +423,44 @@ class Store(ABC):
         Raises:
             VersionMismatch: one has another version than the one given.
         """
-        with self._writing(gallery) as transaction:
-            found = transaction.numbers(dict.fromkeys(subjects))
+        wanted = tuple(dict.fromkeys(subjects))
+
+        def find(transaction: Transaction, version: int | None = None) -> tuple[int, ...]:
+            found = transaction.numbers(wanted)
             for its_version in found.values():
                 _check_version(its_version, version)
-            numbers = tuple(sorted(found))
-            count = _forget(transaction, numbers, origin, "forget")
-        overwritten = self._overwrite(transaction.gallery, forgotten=bool(numbers))
-        return Erased(subjects=numbers, samples=count, overwritten=overwritten)
+            return tuple(sorted(found))
+
+        try:
+            return self._forget(gallery, lambda transaction: _erase(transaction, find(transaction, version), origin))
+        except StoreFull:  # one by one, the samples may have room enough
+            lost = self._forget_samples_of(gallery, find, origin)
+            if not lost:
+                raise
+        erased = self.forget_subjects(gallery, wanted, origin)
+        return replace(erased, samples=erased.samples + lost)
 
     def expire(self, gallery: str, origin: Origin) -> Erased:
         """Forget the subjects whose time is over at ``origin.at``; fast where there is none."""
-        at, count = in_utc(origin.at), 0
+        at, samples = in_utc(origin.at), 0
+        subjects: tuple[int, ...] = ()
         with self._reading(gallery) as transaction:
             numbers = transaction.due(at, 1)
-        if numbers:
-            with self._writing(gallery) as transaction:
-                numbers = transaction.due(at, None)
-                count = _forget(transaction, numbers, origin, "expire")
-        overwritten = self._overwrite(transaction.gallery, forgotten=bool(numbers))
-        return Erased(subjects=numbers, samples=count, overwritten=overwritten)
+        overwritten = True if numbers else self._overwrite(transaction.gallery, forgotten=False)
+        while numbers:
+            try:
+                erased = self._forget(
+                    gallery, lambda transaction: _erase(transaction, transaction.due(at, _AT_ONCE), origin, "expire")
+                )
+            except StoreFull:
+                lost = self._forget_samples_of(gallery, lambda transaction: transaction.due(at, _AT_ONCE), origin)
+                if not lost:
+                    raise
+                samples += lost
+                continue
+            numbers, overwritten = erased.subjects, overwritten and erased.overwritten
+            subjects, samples = subjects + numbers, samples + erased.samples
+        return Erased(subjects=subjects, samples=samples, overwritten=overwritten)
 
     def subject(self, gallery: str, subject: str) -> Subject | None:
         """Return a subject, or None."""
@@ -442,6 +493,32 @@ class Store(ABC):
         with self._reading(gallery) as transaction:
             uses = transaction.uses(keys)
         return {key: Stored(subject=use.subject, sample=use.sample, repeated=True) for key, use in uses.items()}
+
+    def _forget(self, gallery: str, erase: "Erasing", *, whole: bool = False) -> Erased:
+        """Erase something in one transaction, also where the disk is full, and overwrite it."""
+        with undone("nothing was forgotten, or not all of it"):
+            while True:
+                try:
+                    with self._writing(gallery) as transaction:
+                        subjects, samples = erase(transaction)
+                    break
+                except StoreFull:
+                    if not self._make_room():
+                        raise
+            overwritten = self._overwrite(transaction.gallery, forgotten=whole or bool(subjects))
+        return Erased(subjects=subjects, samples=samples, overwritten=overwritten)
+
+    def _forget_samples_of(self, gallery: str, find: Callable[[Transaction], tuple[int, ...]], origin: Origin) -> int:
+        """Forget samples of subjects, each in a transaction of its own; return how many."""
+        with self._reading(gallery) as transaction:
+            samples = [
+                sample.id for subject in find(transaction) for sample in transaction.samples(subject, 0, _AT_ONCE)
+            ]
+        return sum(self.forget_samples(gallery, [sample], origin).samples for sample in samples)
+
+
+Erasing = Callable[[Transaction], tuple[tuple[int, ...], int]]
+"""Erases something, and returns the numbers of the subjects that it was of, and how many samples."""
 
 
 class _Batch:
@@ -523,14 +600,16 @@ def _changed(subject: Subject, details: Details, at: datetime, *, samples: int =
     )
 
 
-def _forget(transaction: Transaction, subjects: tuple[int, ...], origin: Origin, action: str) -> int:
-    """Forget subjects by their numbers; return how many samples they had."""
+def _erase(
+    transaction: Transaction, subjects: tuple[int, ...], origin: Origin, action: str = "forget"
+) -> tuple[tuple[int, ...], int]:
+    """Erase subjects by their numbers; return these, and how many samples they had."""
     if not subjects:
-        return 0
+        return (), 0
     count = transaction.erase_subjects(subjects)
     transaction.count(subjects=-len(subjects), samples=-count)
     transaction.log(origin, action, subjects, count)
-    return count
+    return subjects, count
 
 
 _ALIASES = {"postgresql": "postgres"}

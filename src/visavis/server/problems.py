@@ -90,7 +90,7 @@ INTERNAL_DETAIL = "the server's log has the cause, under this request id"
 # What clients may know of a fault that is not theirs, and what to do then.
 _SAYABLE: Mapping[type[errors.VisavisError], tuple[str, Mapping[str, str]]] = {
     errors.StoreUnavailable: ("it does not answer, or is too busy; try again later", {"Retry-After": "5"}),
-    errors.StoreFull: ("there is no room left; nothing was stored", {}),
+    errors.StoreFull: ("its disk has no room left", {}),
 }
 # What is missing from a server that runs can only be an optional part: without the others it does not start.
 _PART_MISSING = (
@@ -217,6 +217,8 @@ def from_library(error: errors.VisavisError, field: str | None = None) -> Proble
         detail = "the image is damaged, cut off or of an unusual kind" if damaged else _SOURCE.sub("", str(error))
         return Problem(error.code, detail, field=field)
     detail, headers = _SAYABLE.get(type(error), (INTERNAL_DETAIL, {}))
+    if isinstance(error, errors.StoreFull):
+        detail = f"{error.undone}: {detail}"
     return Problem(error.code, detail, field=field, headers=headers)
 
 

@@ -1,5 +1,6 @@
 """Galleries of a store, and one of them: enrol, identify, verify, merge, forget, and its records."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
@@ -10,7 +11,16 @@ from typing import Any
 import numpy as np
 from typing_extensions import Unpack
 
-from visavis.errors import GalleryNotFound, InvalidOption, NoFace, SampleNotFound, SubjectNotFound, VisavisError
+from visavis.errors import (
+    GalleryNotFound,
+    InvalidOption,
+    NoFace,
+    SampleNotFound,
+    StoreFull,
+    StoreReadOnly,
+    SubjectNotFound,
+    VisavisError,
+)
 from visavis.galleries.records import (
     NO_DETAILS,
     Details,
@@ -42,6 +52,8 @@ from visavis.service.decisions import (
 from visavis.service.enroller import Enroller, Enrolment, Observer, batches
 from visavis.service.results import AuditReport, Enrolled, Identification, Receipt, SubjectVerification
 from visavis.types import Face, FloatArray, ImageSource, Quality
+
+_log = logging.getLogger("visavis.galleries")
 
 
 class OpenGallery:
@@ -457,9 +469,8 @@ class OpenGallery:
         identifications = tuple(
             identify(matches, rules, face, limit) for matches, face in zip(found, faces, strict=True)
         )
-        if gallery.policy.log_searches:
-            matched = dict.fromkeys(each.match.subject_number for each in identifications if each.match)
-            self._store.log("identify", self.name, self._origin(), subjects=tuple(matched), count=len(probes))
+        matched = dict.fromkeys(each.match.subject_number for each in identifications if each.match)
+        self._log_search("identify", gallery.policy, tuple(matched), len(probes))
         return identifications
 
     def _verify(self, probe: FloatArray, face: Face | None, subject: str, options: Threshold) -> SubjectVerification:
@@ -470,13 +481,23 @@ class OpenGallery:
         if not samples:
             raise SampleNotFound(f"subject {subject!r} has no samples; enrol one")
         verification = verify(probe, face, samples, rules)
-        if gallery.policy.log_searches:
-            self._store.log("verify", self.name, self._origin(), subjects=(number,), count=1)
+        self._log_search("verify", gallery.policy, (number,), 1)
         return verification
 
     def _verify_rules(self, gallery: Gallery, asked: Threshold) -> Rules:
         pack = self._eyes.pack
         return rules_of(gallery.policy, pack, asked, threshold=pack.threshold)
+
+    def _log_search(self, action: str, policy: Policy, subjects: Sequence[int], count: int) -> None:
+        """Log a search, where the policy wants that; its answer is given only then."""
+        if not policy.log_searches:
+            return
+        try:
+            self._store.log(action, self.name, self._origin(), subjects=subjects, count=count)
+        except (StoreFull, StoreReadOnly) as error:
+            if not policy.search_unlogged:
+                raise
+            _log.warning("gallery %s: %s was not logged (%s)", self.name, action, error.code)
 
 
 def _receipt(gallery: Gallery, subject: str | None, erased: Erased, origin: Origin) -> Receipt:

@@ -40,7 +40,7 @@ _BUSY = "is too busy, or others hold what is needed; try again"
 _STOPPED = "stops, starts or does not answer; try again"
 _TEXT = "cannot hold this text: NUL characters and lone surrogates have no place in PostgreSQL"
 _FOREIGN = "has other tables than visavis makes; restore a backup, or name another database"
-_FULL = "has no room left: nothing was stored; make room and try again"
+_FULL = "has no room left on its disk; make room and try again"
 
 # By SQLSTATE, or else by its class, which is its first two characters.
 # Source: PostgreSQL documentation, appendix A, "PostgreSQL Error Codes".

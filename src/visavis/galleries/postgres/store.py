@@ -49,7 +49,7 @@ from visavis.galleries.records import (
     may_be_gallery,
     within_integers,
 )
-from visavis.galleries.store import SampleRow, Store, Transaction, Use, log_entry
+from visavis.galleries.store import SampleRow, Store, Transaction, Use, log_entry, undone
 from visavis.options import Policy
 from visavis.types import EmbeddingSpace, FloatArray, Quality
 
@@ -126,6 +126,7 @@ class PostgresStore(Store):
         """Where it is, without any password."""
         return self._connections.url
 
+    @undone("no gallery was made")
     def create(
         self, name: str, space: EmbeddingSpace, policy: Policy, origin: Origin, *, encrypted: bool | None = None
     ) -> Gallery:

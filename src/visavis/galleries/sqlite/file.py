@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import sqlite3
 import threading
 import time
@@ -24,6 +25,11 @@ from visavis.files import create_private, identity, rename_new, sync_file
 
 _POLL_S = 0.02
 _EMPTY_WAL = "PRAGMA wal_checkpoint(TRUNCATE)"
+_NO_ROOM = "has no room left on its disk; make room and try again"
+_LEAST_ROOM = 1 << 16  # bytes, without which SQLite cannot even open a file
+_LARGEST_RESERVE = 1 << 25  # bytes: enough to forget a sample with the largest image that a server takes
+_RESERVE_STEP = 1 << 18
+_BLOCK = 4096  # more at once is refused where there is less
 
 # How SQLite says what went wrong, which Python 3.10 does not tell by number.
 _KINDS: tuple[tuple[str, type[VisavisError], str], ...] = (
@@ -31,8 +37,8 @@ _KINDS: tuple[tuple[str, type[VisavisError], str], ...] = (
     ("locked", StoreUnavailable, "was kept busy by another process for too long; try again"),
     ("readonly", StoreReadOnly, "cannot be written; check its permissions, and its folder's"),
     ("unable to open", StoreReadOnly, "cannot be opened; check its permissions, and its folder's"),
-    ("full", StoreFull, "did not fit on its disk: nothing was stored; make room and try again"),
-    ("too big", StoreFull, "did not fit on its disk: nothing was stored; make room and try again"),
+    ("full", StoreFull, _NO_ROOM),
+    ("too big", StoreFull, _NO_ROOM),
     ("disk i/o error", StoreUnavailable, "could not be read or written; check its disk and its room, and try again"),
 )
 
@@ -58,6 +64,8 @@ def _translation(path: Path, message: str) -> VisavisError:
     if "not a database" in message:
         # Which of the two only a look into the file would tell, and closing it would undo the locks of this process.
         return StoreForeign(f"{path} is no SQLite file, or its head is damaged; name another file, or restore a backup")
+    if "disk i/o error" in message and shutil.disk_usage(path.parent).free < _LEAST_ROOM:
+        message = "full"
     for words, kind, advice in _KINDS:
         if words in message:
             return kind(f"{path} {advice}")
@@ -185,6 +193,38 @@ def _statements(script: str) -> Iterator[str]:
             statement = ""
 
 
+class Reserve:
+    """A file that keeps room on the disk for what has to be done also where others have filled it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.is_lent = False
+
+    def lend(self, size: int = _LARGEST_RESERVE) -> bool:
+        """Give the disk so many bytes of the room, or all; False where there is none to give."""
+        with suppress(OSError):
+            if kept := self._path.stat().st_size:
+                os.truncate(self._path, max(0, kept - size))
+                self.is_lent = True
+                return True
+        return False
+
+    def keep(self, size: int) -> None:
+        """Keep so many bytes, or as many as there is room for. It has no zeros: file systems may not store those."""
+        size = min(_LARGEST_RESERVE, -(-size // _RESERVE_STEP) * _RESERVE_STEP)
+        with suppress(OSError):
+            missing = size - (self._path.stat().st_size if self._path.exists() else 0)
+            if missing > 0:
+                with os.fdopen(os.open(self._path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), "wb", 0) as file:
+                    if self.is_lent:
+                        os.fsync(file.fileno())  # some file systems give blocks back no sooner
+                    while missing > 0:
+                        missing -= file.write(os.urandom(min(missing, _BLOCK)))
+            elif missing < 0:
+                os.truncate(self._path, size)
+        self.is_lent = False
+
+
 class SqliteFile:
     """The connections to one file, for any number of threads. The file is made by the first that writes.
 
@@ -203,7 +243,8 @@ class SqliteFile:
         self._identity: tuple[int, int] | None = None  # of the file that they are to
         self._beside: dict[Path, tuple[int, int] | None] = {}  # what SQLite has beside it, likewise
         self._process: int | None = None  # which opened the first connection
-        self.owes_overwriting = False  # because a reader was in the way
+        self.owes_overwriting = False  # because a reader was in the way, or the disk was full
+        self.reserve = Reserve(Path(f"{path}-reserve"))
         self._generation = 0  # one more whenever reading begins anew, perhaps of another file
 
     @contextmanager
@@ -215,7 +256,10 @@ class SqliteFile:
                     with suppress(FileExistsError):  # somebody was faster
                         create_private(self.path)
                 self._writer = self._open()
-                self._writer.execute(_EMPTY_WAL)  # which somebody who was killed may have left full
+                try:
+                    self._writer.execute(_EMPTY_WAL)  # which somebody who was killed may have left full
+                except sqlite3.OperationalError:  # the disk is full
+                    self.owes_overwriting = True
             yield self._writer
 
     @contextmanager
@@ -230,6 +274,8 @@ class SqliteFile:
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
                 raise
+            if not self.reserve.is_lent:
+                self._keep_reserve(connection)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
@@ -347,12 +393,24 @@ class SqliteFile:
             connection.execute("PRAGMA busy_timeout = 0")
             try:
                 busy, _, _ = connection.execute(_EMPTY_WAL).fetchone()
-            except sqlite3.OperationalError:  # another process writes, or does the same
+            except sqlite3.OperationalError as error:  # another process writes, or does the same; or the disk is full
                 busy = 1
+                if "full" in str(error):
+                    self.reserve.lend()
             finally:
                 connection.execute(f"PRAGMA busy_timeout = {self._patience_s * 1000:.0f}")
             self.owes_overwriting = bool(busy)
+            if not busy:
+                self._keep_reserve(connection)
             return not busy
+
+    def _keep_reserve(self, connection: sqlite3.Connection) -> None:
+        """Keep room for changing every page: once in the log, and once in the file, which may not hold it yet."""
+        with suppress(sqlite3.Error):  # what was to be done is done
+            (size,) = connection.execute(
+                "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+            ).fetchone()
+            self.reserve.keep(2 * size + _LEAST_ROOM)
 
     def _open_reader(self) -> sqlite3.Connection | None:
         if self._reader is None:
@@ -364,7 +422,15 @@ class SqliteFile:
 
     def _open(self) -> sqlite3.Connection:
         before = self._identity or identity(self.path)
-        connection = self._connect()
+        try:
+            connection = self._connect()
+        except sqlite3.OperationalError as error:  # perhaps for want of room for what SQLite has beside it
+            if not isinstance(_translation(self.path, str(error).lower()), StoreFull) or not self.reserve.lend(
+                _LEAST_ROOM
+            ):
+                raise
+            connection = self._connect()
+            self._keep_reserve(connection)
         self._beside = {path: identity(path) for path in (Path(f"{self.path}-wal"), Path(f"{self.path}-shm"))}
         self._process, self._identity = os.getpid(), before
         return connection

@@ -8,6 +8,7 @@ hashes. The stubs that remain are removed by a compaction, which writes the whol
 """
 
 import logging
+import shutil
 import sqlite3
 from contextlib import suppress
 
@@ -145,6 +146,7 @@ _STUBS = (
     "DELETE FROM details WHERE content IS NULL",
     "DELETE FROM pictures WHERE data IS NULL",
 )
+_MOVED = 1 << 60  # so many "stubs" mean that there are copies of rows, until the file is written anew
 _LARGEST_IN_MEMORY = 256_000_000  # bytes; a larger file is written anew by way of a temporary one
 
 
@@ -152,31 +154,37 @@ def compact(file: SqliteFile) -> bool:
     """Write the file anew where it has more stubs of what was forgotten than rows that live.
 
     Its cost is that of the file, and that of each row that was forgotten since the last time is the same share of
-    it. Removing the stubs moves rows, and copies of them stay behind until the file is written anew: where that
-    fails, or the process is killed, the count of stubs still stands, and the next forgetting tries again.
+    it. Where the disk has no room for it, it waits. But removing the stubs moves rows, and copies of them stay behind
+    until the file is written anew: where that fails, or the process is killed, the count of stubs says so, and the next
+    forgetting tries again.
 
     Returns:
-        False where it failed, and nothing that is forgotten is surely overwritten before it has succeeded.
+        False where there are such copies, and nothing that is forgotten is surely overwritten.
     """
     with file.maintaining() as connection:
+        stubs: int
         (stubs,) = connection.execute("SELECT stubs FROM store").fetchone()
         (alive,) = connection.execute("SELECT coalesce(sum(samples), 0) FROM galleries").fetchone()
         if stubs <= max(_STUBS_KEPT, alive):
             return True
-        large = file.path.stat().st_size > _LARGEST_IN_MEMORY
+        moved, size = stubs >= _MOVED, file.path.stat().st_size
+        if shutil.disk_usage(file.path.parent).free < 2 * size:
+            return not moved  # it can wait
         try:
             connection.execute("BEGIN IMMEDIATE")
             for stub in _STUBS:
                 connection.execute(stub)
+            connection.execute("UPDATE store SET stubs = ?", (_MOVED,))
             connection.execute("COMMIT")
-            connection.execute(f"PRAGMA temp_store = {'FILE' if large else 'MEMORY'}")
+            moved = True
+            connection.execute(f"PRAGMA temp_store = {'FILE' if size > _LARGEST_IN_MEMORY else 'MEMORY'}")
             connection.execute("VACUUM")
             connection.execute("UPDATE store SET stubs = 0")
         except sqlite3.OperationalError as error:  # no room, or others are reading
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             _log.warning("%s was not compacted: %s", file.path.name, error)
-            return False
+            return not moved
         finally:
             connection.execute("PRAGMA temp_store = MEMORY")
         return True

@@ -19,7 +19,16 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from visavis.errors import GalleryExists, GalleryLocked, GalleryNotFound, InvalidOption, StoreDamaged
+from visavis.errors import (
+    GalleryExists,
+    GalleryLocked,
+    GalleryNotFound,
+    InvalidOption,
+    StoreDamaged,
+    StoreFull,
+    StoreReadOnly,
+    StoreUnavailable,
+)
 from visavis.galleries.index import Hit
 from visavis.galleries.records import (
     Gallery,
@@ -65,7 +74,7 @@ from visavis.galleries.sqlite.keys import (
 )
 from visavis.galleries.sqlite.memory import Memory
 from visavis.galleries.sqlite.schema import SCHEMA, compact
-from visavis.galleries.store import URL_EXAMPLES, SampleRow, Store, Transaction, Use, log_entry
+from visavis.galleries.store import URL_EXAMPLES, SampleRow, Store, Transaction, Use, log_entry, undone
 from visavis.options import Policy
 from visavis.types import EmbeddingSpace, FloatArray, Quality
 
@@ -91,6 +100,7 @@ class SqliteStore(Store):
         self._file = SqliteFile(path, SCHEMA, patience_s)
         self._keys = GalleryKeys(key)
         self._memory = Memory(self._file, self._keys)
+        self._is_purged = False  # as far as is known
         self._tried: set[tuple[int, int]] = set()  # to seal: the file's generation, the gallery's number
         self._told: set[int] = set()  # galleries whose being in plain was told
 
@@ -108,6 +118,7 @@ class SqliteStore(Store):
         """Where it is."""
         return f"sqlite:///{self._file.path}"
 
+    @undone("no gallery was made")
     def create(
         self, name: str, space: EmbeddingSpace, policy: Policy, origin: Origin, *, encrypted: bool | None = None
     ) -> Gallery:
@@ -160,6 +171,7 @@ class SqliteStore(Store):
             )
 
     def backup(self, target: Path, origin: Origin) -> None:
+        self._purge()
         self._file.copy(target)
         self.log("backup", "", origin)
 
@@ -237,12 +249,44 @@ class SqliteStore(Store):
 
     def _overwrite(self, gallery: Gallery, *, forgotten: bool) -> bool:
         self._memory.follow(gallery)  # whom others forgot is to leave this memory too
+        if forgotten or not self._is_purged:
+            self._is_purged = False
+            with suppress(StoreFull, StoreReadOnly, StoreUnavailable):
+                self._purge()
         if not forgotten:
-            if self._file.owes_overwriting:
-                self._file.overwrite(wait=False)
+            if self._file.owes_overwriting or self._file.reserve.is_lent:
+                with suppress(StoreFull, StoreReadOnly, StoreUnavailable):
+                    self._file.overwrite(wait=False)
             return True
         compacted = compact(self._file)
-        return self._file.overwrite() and compacted
+        return self._file.overwrite() and compacted and self._is_purged
+
+    def _make_room(self) -> bool:
+        return self._file.reserve.lend()
+
+    def _purge(self) -> None:
+        """Erase what is left of galleries that were forgotten, a part at a time: each leaves room for the next.
+
+        Raises:
+            StoreFull, StoreReadOnly, StoreUnavailable: something is left.
+        """
+        rows, erased = _PURGED_AT_ONCE, None
+        with self._file.reading() as connection:
+            left = connection and connection.execute(_LEFT_OVER).fetchone()
+        while left:
+            try:
+                with self._file.writing() as connection:
+                    left = connection.execute(_LEFT_OVER).fetchone()
+                    some = left and _erase_some(connection, left[0], rows)
+                    if some and (not some[1] or some == erased):  # an index of the file is damaged
+                        raise StoreDamaged(f"{self._file.path} is damaged; restore a backup")
+                    erased = some
+            except StoreFull:  # noqa: PERF203  # each on its own
+                if not self._make_room():
+                    if rows == 1:
+                        raise
+                    rows //= 10
+        self._is_purged = True
 
     def _search(self, gallery: Gallery, probes: FloatArray, limit: int) -> tuple[tuple[Match, ...], ...]:
         spare = 0  # more hits than are wanted, in the place of subjects that are damaged
@@ -307,6 +351,15 @@ _ERASE_SAMPLE = (
 )
 _ERASE_DETAILS = "UPDATE details SET content = NULL WHERE number = (SELECT details FROM subjects WHERE number = ?)"
 _ADD_STUBS = "UPDATE store SET stubs = stubs + ?"  # rows of nulls, which a compaction removes
+# Galleries that are gone, but for their rows; however many there are, this looks once for each gallery.
+_LEFT_OVER = """
+WITH RECURSIVE owners (gallery) AS (
+    SELECT min(gallery) FROM subjects
+    UNION ALL
+    SELECT (SELECT min(gallery) FROM subjects WHERE gallery > owners.gallery) FROM owners WHERE gallery NOT NULL
+)
+SELECT gallery FROM owners WHERE gallery NOT NULL AND gallery NOT IN (SELECT number FROM galleries)"""
+_PURGED_AT_ONCE = 10_000  # rows
 _REMOVALS_TOLD = 100_000
 _PRUNED_EVERY = 1000
 
@@ -466,12 +519,11 @@ class SqliteTransaction(Transaction):
             rows = self._execute("SELECT id FROM samples WHERE subject = ?", (subject,)).fetchall()
             self._erase([sample for (sample,) in rows])
             count += len(rows)
-            self._execute(_ERASE_DETAILS, (subject,))
-            self._execute("DELETE FROM subjects WHERE number = ?", (subject,))
-        self._execute(_ADD_STUBS, (len(subjects),))
+        _erase_subjects(self._connection, subjects)
         return count
 
     def drop(self) -> tuple[int, ...]:
+        """Forget the gallery; its rows, which nothing leads to any more, are purged after the transaction."""
         of = (self.gallery.number,)
         # Its key goes first: nothing of it can be read any more.
         wrapped = "SELECT wrapped FROM keys WHERE number = ? UNION SELECT wrapped FROM new_keys WHERE gallery = ?"
@@ -480,11 +532,8 @@ class SqliteTransaction(Transaction):
         self._execute("UPDATE keys SET wrapped = NULL WHERE number = ?", of)
         self._execute("UPDATE new_keys SET gallery = NULL, wrapped = NULL WHERE gallery = ?", of)
         rows = self._execute("SELECT number FROM subjects WHERE gallery = ? ORDER BY number", of).fetchall()
-        subjects = tuple(number for (number,) in rows)
-        self.erase_subjects(subjects)
-        self._execute("DELETE FROM removals WHERE gallery = ?", of)
         self._execute("DELETE FROM galleries WHERE number = ?", of)
-        return subjects
+        return tuple(number for (number,) in rows)
 
     def count(self, *, subjects: int = 0, samples: int = 0) -> None:
         change = "UPDATE galleries SET subjects = subjects + ?, samples = samples + ? WHERE number = ?"
@@ -546,12 +595,10 @@ class SqliteTransaction(Transaction):
 
     def _erase(self, samples: Iterable[int]) -> None:
         """Overwrite the rows of samples, and tell those who have them in memory."""
-        ids = [(sample,) for sample in samples]
-        self._connection.executemany(_ERASE_SAMPLE, ids)
-        self._connection.executemany("UPDATE pictures SET data = NULL WHERE sample = ?", ids)
+        ids = list(samples)
+        _erase_samples(self._connection, ids)
         tell = "INSERT INTO removals (gallery, sample) VALUES (?, ?)"
-        self._connection.executemany(tell, [(self.gallery.number, sample) for (sample,) in ids])
-        self._execute(_ADD_STUBS, (len(ids),))
+        self._connection.executemany(tell, [(self.gallery.number, sample) for sample in ids])
         # Now and then, forget what was removed long ago; who was away for so long reads everything anew.
         (last,) = self._execute("SELECT coalesce(max(number), 0) FROM removals").fetchone()
         until = last - _REMOVALS_TOLD
@@ -577,6 +624,35 @@ class SqliteTransaction(Transaction):
 def _find_gallery(connection: sqlite3.Connection, name: str) -> Gallery | None:
     rows = named(connection.execute(f"{_GALLERIES} WHERE name = ?", (name if may_be_gallery(name) else None,)))
     return next(map(_gallery_of, rows), None)
+
+
+def _erase_samples(connection: sqlite3.Connection, samples: Sequence[int]) -> None:
+    """Overwrite the rows of samples."""
+    ids = [(sample,) for sample in samples]
+    connection.executemany(_ERASE_SAMPLE, ids)
+    connection.executemany("UPDATE pictures SET data = NULL WHERE sample = ?", ids)
+    connection.execute(_ADD_STUBS, (len(ids),))
+
+
+def _erase_subjects(connection: sqlite3.Connection, subjects: Sequence[int]) -> None:
+    """Overwrite the rows of subjects without samples."""
+    numbers = [(subject,) for subject in subjects]
+    connection.executemany(_ERASE_DETAILS, numbers)
+    connection.executemany("DELETE FROM subjects WHERE number = ?", numbers)
+    connection.execute(_ADD_STUBS, (len(numbers),))
+
+
+def _erase_some(connection: sqlite3.Connection, gallery: int, rows: int) -> tuple[str, list[int]]:
+    """Overwrite some rows of a gallery that is gone: its samples, and then its subjects."""
+    connection.execute("DELETE FROM removals WHERE gallery = ?", (gallery,))
+    for select, erase in (
+        ("SELECT id FROM samples WHERE gallery = ? LIMIT ?", _erase_samples),
+        ("SELECT number FROM subjects WHERE gallery = ? LIMIT ?", _erase_subjects),
+    ):
+        if some := [number for (number,) in connection.execute(select, (gallery, rows))]:
+            erase(connection, some)
+            return select, some
+    return "", []
 
 
 def _add_to_log(connection: sqlite3.Connection, entry: LogEntry) -> None:
