@@ -154,6 +154,14 @@ class ExactIndex:
                 hits.extend(self._nearest(probe, row, limit) for probe, row in zip(several, scores, strict=True))
         return hits
 
+    def clear(self) -> None:
+        """Overwrite every row: the gallery is forgotten."""
+        with self._lock.writing():
+            for segment in self._segments:
+                here = slice(self._used_of(segment))
+                segment.vectors[here] = 0
+                segment.half_squares[here] = np.inf
+
     def _new_segment(self, first: int, rows: int) -> _Segment:
         numbers = (np.empty(rows, np.int64) for _ in ("samples", "subjects", "placed"))
         return _Segment(first, np.empty((rows, self._dimension), np.float32), np.empty(rows, np.float32), *numbers)

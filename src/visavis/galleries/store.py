@@ -6,12 +6,13 @@ A kind of store is a folder, called as the scheme of its URL, whose ``store.py``
 
 import base64
 import binascii
+import ctypes
 import importlib
 import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -506,6 +507,8 @@ class Store(ABC):
                     if not self._make_room():
                         raise
             overwritten = self._overwrite(transaction.gallery, forgotten=whole or bool(subjects))
+        if whole or subjects:
+            _give_memory_back()
         return Erased(subjects=subjects, samples=samples, overwritten=overwritten)
 
     def _forget_samples_of(self, gallery: str, find: Callable[[Transaction], tuple[int, ...]], origin: Origin) -> int:
@@ -610,6 +613,12 @@ def _erase(
     transaction.count(subjects=-len(subjects), samples=-count)
     transaction.log(origin, action, subjects, count)
     return subjects, count
+
+
+def _give_memory_back() -> None:
+    """Give whole pages of memory that was freed back to the system, which empties them, where the C library can."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 _ALIASES = {"postgresql": "postgres"}

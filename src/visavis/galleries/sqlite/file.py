@@ -319,6 +319,13 @@ class SqliteFile:
             time.sleep(_POLL_S)  # and let others write meanwhile
         return True
 
+    def drop_caches(self) -> None:
+        """Let go of the pages that SQLite keeps in memory, which may hold what was forgotten."""
+        with self._write_lock, self._read_lock:
+            for connection in (self._writer, self._reader):
+                if connection is not None:
+                    connection.execute("PRAGMA shrink_memory")
+
     def copy(self, target: Path) -> None:
         """Write a copy of the file's present state, free of what was forgotten, which appears when it is whole.
 

@@ -64,9 +64,11 @@ class Memory:
                 self.release(gallery.number)
 
     def release(self, number: int) -> None:
-        """Let go of a gallery."""
+        """Let go of a gallery that is forgotten."""
         with self._lock:
-            self._loaded.pop(number, None)
+            loaded = self._loaded.pop(number, None)
+        if loaded is not None and loaded.index is not None:
+            loaded.index.clear()
 
     def release_others(self, numbers: Collection[int]) -> None:
         """Let go of all galleries but those of these numbers: somebody else may have forgotten them."""

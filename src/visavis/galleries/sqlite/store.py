@@ -259,7 +259,9 @@ class SqliteStore(Store):
                     self._file.overwrite(wait=False)
             return True
         compacted = compact(self._file)
-        return self._file.overwrite() and compacted and self._is_purged
+        overwritten = self._file.overwrite()
+        self._file.drop_caches()
+        return overwritten and compacted and self._is_purged
 
     def _make_room(self) -> bool:
         return self._file.reserve.lend()
@@ -270,7 +272,7 @@ class SqliteStore(Store):
         Raises:
             StoreFull, StoreReadOnly, StoreUnavailable: something is left.
         """
-        rows, erased = _PURGED_AT_ONCE, None
+        rows, went, erased = _PURGED_AT_ONCE, True, None
         with self._file.reading() as connection:
             left = connection and connection.execute(_LEFT_OVER).fetchone()
         while left:
@@ -281,11 +283,16 @@ class SqliteStore(Store):
                     if some and (not some[1] or some == erased):  # an index of the file is damaged
                         raise StoreDamaged(f"{self._file.path} is damaged; restore a backup")
                     erased = some
+                went = self._file.owes_overwriting = True
             except StoreFull:  # noqa: PERF203  # each on its own
-                if not self._make_room():
+                self._make_room()
+                self._file.overwrite(wait=False)  # which keeps the reserve again
+                self._make_room()
+                if not went:
                     if rows == 1:
                         raise
                     rows //= 10
+                went = False
         self._is_purged = True
 
     def _search(self, gallery: Gallery, probes: FloatArray, limit: int) -> tuple[tuple[Match, ...], ...]:
