@@ -160,7 +160,7 @@ def test_a_drop_that_was_killed_is_finished(
     enrol(store, faces)
     make(store, "other", dimension=DIMENSION)
     erase_some = sqlite_store._erase_some  # noqa: SLF001
-    erased: list[None] = []
+    erased: list[object] = []
 
     def killed(connection: sqlite3.Connection, gallery: int, rows: int) -> None:
         erased.append(erase_some(connection, gallery, rows))

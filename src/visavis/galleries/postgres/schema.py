@@ -108,7 +108,11 @@ _MIGRATIONS = (
     -- Older versions cannot read that policies leave limits to the pack either.
     ALTER TABLE visavis.samples ADD COLUMN yaw double precision, ADD COLUMN pitch double precision;
     """,
+    """
+    -- Older versions cannot read what policies tell of candidates, and of searches that cannot be logged.
+    """,
 )
+
 VERSION = len(_MIGRATIONS)
 
 
