@@ -94,7 +94,7 @@ def _jpeg_of_a_camera() -> bytes:
     jpeg = encoded(
         PIL.Image.fromarray(_photo(), "RGB"), "JPEG", exif=exif, icc_profile=bytes(500_000), progressive=True
     )
-    more = [bombs.segment(0xE2, b"MPF\0" + bytes(100)), bombs.segment(0xED, b"Photoshop 3.0\0" + bytes(60_000))]
+    more = [bombs.segment(0xE2, b"maker\0" + bytes(60_000)), bombs.segment(0xED, b"Photoshop 3.0\0" + bytes(60_000))]
     more += [bombs.segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + bytes(60_000)) for _ in range(15)]
     return jpeg[:2] + b"".join(more) + jpeg[2:]
 

@@ -1,6 +1,7 @@
 """What requests hold in memory: bodies and fetched bytes in one account, and of what waits no more than it says."""
 
 import asyncio
+import gc
 import json
 import threading
 import tracemalloc
@@ -71,6 +72,22 @@ def test_members_that_nobody_knows_are_few(server: Caller) -> None:
     assert peak < 12 * len(body)
 
 
+def test_a_form_leaves_nothing_behind(recognizer: Recognizer) -> None:
+    form = [("images", ("a", 500_000 * b"\r\n"))]
+
+    def held_after(count: int, server: Caller) -> int:
+        return peak_of(lambda: [server.request("POST", "/v1/detect", files=form).status_code for _ in range(count)])[1]
+
+    with Caller(Settings(), recognizer) as server:
+        held_after(1, server)
+        gc.collect()
+        gc.disable()
+        try:
+            assert held_after(6, server) - held_after(2, server) < 4 * 500_000
+        finally:
+            gc.enable()
+
+
 def test_an_empty_file_of_a_form_is_no_path(server: Caller) -> None:
     answer = server.request("POST", "/v1/detect", files=[("images", ("a", b""))])
     assert [each["error"]["code"] for each in answer.json()["results"]] == ["unsupported_format"]
@@ -136,7 +153,7 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Web:
 
 @pytest.fixture
 def server(recognizer: Recognizer, web: Web) -> Iterator[Caller]:
-    settings = Settings(max_bytes=1000, max_body_bytes=4000, fetch_allow=("127.0.0.1",))
+    settings = Settings(max_bytes=1000, max_body_bytes=10_000, fetch_allow=("127.0.0.1",))
     with Caller(settings, recognizer) as server:
         web.account = server.app.state.account
         yield server
@@ -165,7 +182,7 @@ def test_what_the_urls_of_a_request_bring_is_limited(server: Caller, web: Web) -
 def test_fetched_bytes_that_find_no_room_are_a_503(server: Caller, web: Web) -> None:
     assert web.account is not None
     with web.account.share() as take:
-        take(16 * 4000 - 1000)
+        take(16 * 10_000 - 1000)
         answer = server.post("/v1/detect", _urls(400, 400, 400))
         assert (answer.status_code, problem(answer)["code"]) == (503, "overloaded")
         assert int(answer.headers["retry-after"]) >= 1

@@ -347,6 +347,7 @@ def _content(part: FormField | File) -> tuple[str, bytes]:
         name, data = part.field_name, part.value or b""
     else:
         part.file_object.seek(0)
-        # It is not closed: it lies in memory, and some versions of the parser flush it once more at the end.
         name, data = part.field_name, part.file_object.read()
+        # It lies in memory, in a cycle. It is not closed: some versions of the parser flush it once more at the end.
+        part.file_object.truncate(0)
     return (name or b"").decode("utf-8", "replace"), data
