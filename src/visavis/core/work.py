@@ -4,7 +4,9 @@ The unit is the searched pixel: one of an image at the size at which a detector 
 one. Where nobody has set ``WORK``, as in the library, nothing is counted.
 """
 
+import ctypes
 import threading
+from contextlib import suppress
 from contextvars import ContextVar
 
 from visavis.errors import TooMuchWork
@@ -63,3 +65,9 @@ def spend(pixels: float) -> None:
     work = WORK.get()
     if work is not None:
         work.spend(pixels)
+
+
+def give_memory_back() -> None:
+    """Give whole pages of memory that was freed back to the system, which empties them, where the C library can."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

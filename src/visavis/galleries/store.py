@@ -6,18 +6,18 @@ A kind of store is a folder, called as the scheme of its URL, whose ``store.py``
 
 import base64
 import binascii
-import ctypes
 import importlib
 import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from visavis.core import work
 from visavis.errors import (
     InvalidOption,
     KeyReused,
@@ -508,7 +508,7 @@ class Store(ABC):
                         raise
             overwritten = self._overwrite(transaction.gallery, forgotten=whole or bool(subjects))
         if whole or subjects:
-            _give_memory_back()
+            work.give_memory_back()
         return Erased(subjects=subjects, samples=samples, overwritten=overwritten)
 
     def _forget_samples_of(self, gallery: str, find: Callable[[Transaction], tuple[int, ...]], origin: Origin) -> int:
@@ -613,12 +613,6 @@ def _erase(
     transaction.count(subjects=-len(subjects), samples=-count)
     transaction.log(origin, action, subjects, count)
     return subjects, count
-
-
-def _give_memory_back() -> None:
-    """Give whole pages of memory that was freed back to the system, which empties them, where the C library can."""
-    with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 _ALIASES = {"postgresql": "postgres"}
