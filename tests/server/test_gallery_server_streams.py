@@ -157,7 +157,7 @@ class TestImport:
             (b'{"subject": "\\ud800", "embedding": [1]}\n', "invalid_request"),
             (b'{"subject": "a", "subject": \n', "invalid_request"),
             (b"[" * 100_000 + b"\n", "invalid_request"),
-            (b'{"a":' * 100_000 + b"\n", "invalid_request"),
+            (b'{"a":' * 100_000 + b"\n", "body_too_large"),
             (b"[" * 1_600_000 + b"\n", "body_too_large"),
             (b"[]\n", "invalid_option"),
             (b'"text"\n', "invalid_option"),

@@ -26,8 +26,8 @@ from visavis.server.api import bulk
 from visavis.server.listening import TimedProtocol
 
 SECRET = "a-secret-that-is-long-enough"  # noqa: S105  # of nobody
-HEAD = "GET /healthz HTTP/1.1\nHost: a\n"
-NDJSON = {"Content-Type": "application/x-ndjson"}
+HEAD = "GET /healthz HTTP/1.1\nHost: localhost\n"
+JSON, NDJSON = {"Content-Type": "application/json"}, {"Content-Type": "application/x-ndjson"}
 
 
 class Loop:
@@ -139,14 +139,14 @@ class TestWork:
 @pytest.mark.parametrize(
     "shape",
     [
-        "POST / HTTP/1.1\nHost: a\nContent-Length: 6\nTransfer-Encoding: chunked\n\n0\n\nX",
-        "POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\nContent-Length: 6\n\n0\n\nX",
-        "POST / HTTP/1.0\nHost: a\nTransfer-Encoding: chunked\n\n0\n\n",
-        "POST / HTTP/1.1\nHost: a\nContent-Length: 1\nContent-Length: 2\n\nab",
-        "POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\nTransfer-Encoding: chunked\n\n0\n\n",
-        "POST / HTTP/1.1\nHost: a\nTransfer-Encoding: gzip, chunked\n\n0\n\n",
-        "POST / HTTP/1.1\nHost: a\nTransfer-Encoding : chunked\n\n0\n\n",
-        "GET / HTTP/1.1\nHost: a\nHost: b\n\n",
+        "POST / HTTP/1.1\nHost: localhost\nContent-Length: 6\nTransfer-Encoding: chunked\n\n0\n\nX",
+        "POST / HTTP/1.1\nHost: localhost\nTransfer-Encoding: chunked\nContent-Length: 6\n\n0\n\nX",
+        "POST / HTTP/1.0\nHost: localhost\nTransfer-Encoding: chunked\n\n0\n\n",
+        "POST / HTTP/1.1\nHost: localhost\nContent-Length: 1\nContent-Length: 2\n\nab",
+        "POST / HTTP/1.1\nHost: localhost\nTransfer-Encoding: chunked\nTransfer-Encoding: chunked\n\n0\n\n",
+        "POST / HTTP/1.1\nHost: localhost\nTransfer-Encoding: gzip, chunked\n\n0\n\n",
+        "POST / HTTP/1.1\nHost: localhost\nTransfer-Encoding : chunked\n\n0\n\n",
+        "GET / HTTP/1.1\nHost: localhost\nHost: b\n\n",
         "GET / HTTP/1.1\n\n",
     ],
 )
@@ -161,7 +161,7 @@ class TestEarlyAnswers:
     def test_the_connection_ends_soon_and_nothing_more_is_parsed(
         self, server: Listening, loop: Loop, framing: str
     ) -> None:
-        connection = server.connect(f"POST /v1/detect HTTP/1.1\nHost: a\n{framing}\n\n")
+        connection = server.connect(f"POST /v1/detect HTTP/1.1\nHost: localhost\n{framing}\n\n")
         answer = connection.recv(65536)
         assert answer.startswith(b"HTTP/1.1 401")
         assert b"connection: close" in answer.lower()
@@ -191,7 +191,7 @@ class TestEarlyAnswers:
             assert read_all(connection).startswith(b"HTTP/1.1 " + status)
 
     def test_a_whole_request_keeps_its_connection(self, server: Listening) -> None:
-        connection = server.connect("POST /v1/detect HTTP/1.1\nHost: a\nContent-Length: 2\n\n{}" * 2)
+        connection = server.connect("POST /v1/detect HTTP/1.1\nHost: localhost\nContent-Length: 2\n\n{}" * 2)
         data = b""
         while data.count(b"HTTP/1.1 401") < 2:
             data += connection.recv(65536)
@@ -199,7 +199,7 @@ class TestEarlyAnswers:
 
     def test_what_lingers_keeps_nobody_from_stopping(self, slow: SlowRecognizer) -> None:
         with listening(Settings(port=0, max_body_bytes=1000), slow.as_recognizer()) as server:
-            connection = server.connect("POST /v1/detect HTTP/1.1\nHost: a\nContent-Length: 5000\n\n")
+            connection = server.connect("POST /v1/detect HTTP/1.1\nHost: localhost\nContent-Length: 5000\n\n")
             assert connection.recv(12) == b"HTTP/1.1 413"
             start = time.monotonic()
         connection.close()
@@ -260,7 +260,7 @@ class TestConnections:
     def test_one_that_waits_for_its_answer_stays(self, few: Listening, slow: SlowRecognizer) -> None:
         body = b'{"images": [{"base64": ""}]}'
         waiting = few.connect(
-            "POST /v1/detect HTTP/1.1\nHost: a\nContent-Type: application/json\nConnection: close\n"
+            "POST /v1/detect HTTP/1.1\nHost: localhost\nContent-Type: application/json\nConnection: close\n"
             f"Content-Length: {len(body)}\n\n"
         )
         waiting.sendall(body)
@@ -275,7 +275,7 @@ class TestConnections:
     def test_where_nobody_is_silent_the_new_one_is_closed(self, few: Listening, slow: SlowRecognizer) -> None:
         _ = slow
         body = b'{"images": [{"base64": ""}]}'
-        head = f"POST /v1/detect HTTP/1.1\nHost: a\nContent-Type: application/json\nContent-Length: {len(body)}\n\n"
+        head = f"POST /v1/detect HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: {len(body)}\n\n"
         busy = []
         for _ in range(8):
             busy.append(few.connect(head))
@@ -296,7 +296,7 @@ class TestBlankLines:
             return next_(importer)
 
         monkeypatch.setattr(bulk._Importer, "next", counted)  # noqa: SLF001  # likewise
-        server.call("POST", "/v1/galleries", b'{"name": "team"}', {"X-API-Key": SECRET})
+        server.call("POST", "/v1/galleries", b'{"name": "team"}', {**JSON, "X-API-Key": SECRET})
         for blank in (b"\n", b" \n", b"\r\n", b"\t", b" "):
             answer = server.call(
                 "POST", "/v1/galleries/team/import", blank * (900_000 // len(blank)), {**NDJSON, "X-API-Key": SECRET}
@@ -305,7 +305,7 @@ class TestBlankLines:
         assert len(turns) <= 10
 
     def test_they_are_counted(self, server: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
-        server.call("POST", "/v1/galleries", b'{"name": "team"}', {"X-API-Key": SECRET})
+        server.call("POST", "/v1/galleries", b'{"name": "team"}', {**JSON, "X-API-Key": SECRET})
         body = b"\xef\xbb\xbf\n  \nnone\r\n\t\n\n" + b"\n" * 70_000 + b"  none  \nnone"
 
         def numbers() -> list[int | str]:
