@@ -67,6 +67,20 @@ def spend(pixels: float) -> None:
         work.spend(pixels)
 
 
+_M_MMAP_THRESHOLD, _LARGE_BYTES = -3, 8 << 20
+
+
+def give_large_blocks_back() -> None:
+    """Let large blocks of memory go back to the system as soon as they are freed, where the C library can.
+
+    Else it keeps them for the thread that had them: what decoders and downloads need would be there many times over.
+
+    Source: mallopt(3); the GNU C library raises the size of blocks that it keeps as it meets larger ones.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+
+
 def give_memory_back() -> None:
     """Give whole pages of memory that was freed back to the system, which empties them, where the C library can."""
     with suppress(AttributeError, OSError, TypeError):

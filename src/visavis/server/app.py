@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from visavis import __version__
 from visavis.config import Settings
 from visavis.core.image import ImageLimits
+from visavis.core.work import give_large_blocks_back
 from visavis.errors import VisavisError
 from visavis.fetch import FetchPolicy
 from visavis.models.recognizer import Recognizer
@@ -133,6 +134,7 @@ def load_recognizer(settings: Settings) -> Recognizer:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state, settings = app.state, app.state.settings
     cv2.setNumThreads(1)  # the workers are the threads
+    give_large_blocks_back()
     if state.recognizer is None:
         state.recognizer = await anyio.to_thread.run_sync(load_recognizer, settings)
     workers = settings.workers or usable_cores()
