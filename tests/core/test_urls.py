@@ -72,6 +72,14 @@ def test_nothing_is_public_that_python_calls_otherwise(address: ipaddress.IPv4Ad
         ("http://[::FFFF:8.8.8.8]/", Target("http", "::ffff:808:808", 80, "/")),
         ("http://example.com/@:8080//evil.example/", Target("http", "example.com", 80, "/@:8080//evil.example/")),
         ("http://example.com/münchen/{1}|^`<>\"[]'", None),
+        ("http://example.com/my photo.jpg", Target("http", "example.com", 80, "/my%20photo.jpg")),
+        (
+            "http://example.com/a  b/Grüße 1.jpg?q=ä ö",
+            Target("http", "example.com", 80, "/a%20%20b/Gr%C3%BC%C3%9Fe%201.jpg?q=%C3%A4%20%C3%B6"),
+        ),
+        ("http://example.com?a b", Target("http", "example.com", 80, "/?a%20b")),
+        ("http://example.com/100% sure.jpg#a b", Target("http", "example.com", 80, "/100%%20sure.jpg")),
+        ("http://example.com/a//b c", Target("http", "example.com", 80, "/a//b%20c")),
         ("http://example.com/../../etc/passwd", Target("http", "example.com", 80, "/../../etc/passwd")),
         ("http://example.com/?u=http://127.0.0.1/@", Target("http", "example.com", 80, "/?u=http://127.0.0.1/@")),
     ],
@@ -127,6 +135,9 @@ def test_any_text_is_parsed_or_refused(url: str) -> None:
         ("//other.example/b", "https://other.example/b"),
         ("https://other.example:443/b#c", "https://other.example/b"),
         ("/münchen", "https://example.com/m%C3%BCnchen"),
+        ("/my photo ü.jpg", "https://example.com/my%20photo%20%C3%BC.jpg"),
+        ("my photo.jpg?a b", "https://example.com/a/my%20photo.jpg?a%20b"),
+        ("//other.example/a b", "https://other.example/a%20b"),
         ("", "https://example.com/a/x"),
     ],
 )
@@ -148,6 +159,10 @@ def test_redirects(location: str, expected: str) -> None:
         ("https://127.1/", "host"),
         ("https://[::1/", "url"),
         ("//[/", "url"),
+        ("//other .example/", "url"),
+        ("https: //other.example/", "url"),
+        ("https://other.example /b", "url"),
+        (" /b", "url"),
     ],
 )
 def test_redirects_refused(location: str, reason: str) -> None:

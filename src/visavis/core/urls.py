@@ -24,6 +24,7 @@ _HOST_LENGTH = 253
 _LEFT_AS_IT_IS = "%/?:@!$&'()*+,;=-._~"  # in paths and queries; the rest is percent-encoded
 
 _AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::([1-9][0-9]{0,4}))?", re.ASCII)
+_BEFORE_PATH = re.compile(r"[^/?#]*//[^/?#]*")
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)", re.ASCII)  # what some resolvers read as an IPv4 address
@@ -76,13 +77,13 @@ class AllowList:
 def parse_url(url: str) -> Target:
     """Take an http or https URL apart.
 
-    Refused is whatever two parsers might understand differently: backslashes, white space, control and format
-    characters, names and passwords, hosts that are not plain ASCII (internationalised names come as xn--), a dot at a
-    host's end, IPv4 addresses other than four decimal numbers, IPv6 zones.
+    Paths and queries are percent-encoded where they are not, as browsers do it. Refused is whatever two parsers might
+    understand differently: backslashes, blanks elsewhere, control and format characters, names and passwords, hosts
+    that are not plain ASCII (internationalised names come as xn--), a dot at a host's end, IPv4 addresses other than
+    four decimal numbers, IPv6 zones.
     """
-    _check_characters(url)
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(_without_blanks(url))
     except ValueError:  # whose message holds the URL
         raise FetchRefused("url") from ValueError("malformed")
     if parts.scheme not in _DEFAULT_PORTS:
@@ -108,9 +109,8 @@ def parse_authority(text: str) -> tuple[str, int | None]:
 
 def parse_redirect(target: Target, location: str) -> Target:
     """Return where a redirect leads; refuse what ``parse_url`` refuses, and the way from https to http."""
-    _check_characters(location)  # urljoin would drop some of them
     try:
-        url = urljoin(f"{target.origin}{target.path}", location)
+        url = urljoin(f"{target.origin}{target.path}", _without_blanks(location))
     except ValueError:
         raise FetchRefused("url") from ValueError("malformed")
     following = parse_url(url)
@@ -171,11 +171,14 @@ def is_public(address: Address) -> bool:
     return address.is_global and not any(address in network for network in _NOT_PUBLIC)
 
 
-def _check_characters(url: str) -> None:
+def _without_blanks(url: str) -> str:
+    """Encode blanks within what follows the host, and refuse what parsers would drop or take for something else."""
     if len(url) > _URL_LENGTH:
         raise FetchRefused("url") from ValueError(f"{len(url):,} characters")
-    if not url.isprintable() or " " in url or "\\" in url:
-        raise FetchRefused("url") from ValueError("a backslash, white space or control characters")
+    before_path = _BEFORE_PATH.match(url)
+    if not url.isprintable() or "\\" in url or url != url.strip() or (before_path and " " in before_path[0]):
+        raise FetchRefused("url") from ValueError("a backslash, control characters, or blanks beside the path")
+    return url.replace(" ", "%20")
 
 
 def _host(literal: str | None, name: str) -> str:
