@@ -521,6 +521,7 @@ print(sorted(heavy & sys.modules.keys() - before))
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("options_", [["-o", "faces.npz"], pytest.param(["--json"], marks=pytest.mark.thorough)])
 def test_ctrl_c_is_clean(many: Path, environment: dict[str, str], tmp_path: Path, options_: list[str]) -> None:
     arguments = command("detect", "nowhere.jpg", many, *options_)

@@ -492,6 +492,7 @@ class TestCommand:
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE_S) == 0
 
+    @pytest.mark.usefixtures("interruptible")
     def test_ctrl_c(self, cache_dir: Path) -> None:
         with serving(cache_dir) as (process, _port):
             process.send_signal(signal.SIGINT)
