@@ -46,6 +46,7 @@ def test_every_setting_has_its_variable() -> None:
         "MAX_SEARCHED_PIXELS": "9",
         "READ_TIMEOUT_S": "0.5",
         "GRACE_S": "2.5",
+        "KEEP_ALIVE_S": "90",
         "FETCH_ALLOW": "a, 10.0.0.0/8,",
         "FETCH_TIMEOUT_S": "9",
         "AUTH": "on",
@@ -88,6 +89,7 @@ def test_every_setting_has_its_variable() -> None:
         max_searched_pixels=9,
         read_timeout_s=0.5,
         grace_s=2.5,
+        keep_alive_s=90.0,
         fetch_allow=("a", "10.0.0.0/8"),
         fetch_timeout_s=9.0,
         auth="on",
@@ -117,6 +119,7 @@ def test_every_setting_has_its_variable() -> None:
     [
         *(("PORT", "x"), ("PORT", "-1"), ("PORT", "65536"), ("QUEUE", "-1"), ("QUEUE", "1.5"), ("THREADS", "0")),
         *(("WORKERS", "0"), ("PROCESSES", "0"), ("MAX_BODY_BYTES", "0"), ("MAX_IMAGES", "0"), ("READ_TIMEOUT_S", "0")),
+        ("KEEP_ALIVE_S", "0"),
         *(("READ_TIMEOUT_S", "nan"), ("FETCH_TIMEOUT_S", "inf"), ("AUTH", "maybe"), ("LOG_FORMAT", "xml")),
         *(("RUNTIME", "torch"), ("PRECISION", "f64"), ("MIN_FACE", "small"), ("NONSENSE", "1"), ("MAX_PIXEL", "1")),
     ],

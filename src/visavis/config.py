@@ -74,6 +74,9 @@ class Settings:
         Option("Refuse what would make a call search more pixels, at the scale of min_face.", metavar="N", at_least=1),
     ] = 64_000_000
     read_timeout_s: Annotated[float, Option("Within which a request must have arrived.", metavar="N", above=0)] = 30.0
+    keep_alive_s: Annotated[
+        float, Option("How long a connection stays open without a call; proxies wait up to 60.", metavar="N", above=0)
+    ] = 75.0
     grace_s: Annotated[
         float, Option("Within which what was accepted is finished when a signal ends the server.", metavar="N", above=0)
     ] = 20.0

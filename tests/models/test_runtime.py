@@ -151,3 +151,58 @@ def test_threads_that_are_first_do_not_wait_for_each_other() -> None:
     """OpenVINO's tables of types are made in time; without, this hung in three of four tries."""
     for _ in range(3):
         subprocess.run([sys.executable, "-c", FIRST_TYPES], check=True, timeout=120)
+
+
+FORKS = """
+import os, sys, threading, time
+import numpy as np
+from visavis import Recognizer, VisavisError
+
+kind, cache_dir = sys.argv[1:]
+image = np.random.default_rng(0).integers(0, 255, (200, 300, 3), dtype=np.uint8)
+streams = 2 if kind == "streams" else 1
+recognizer = Recognizer(cache_dir=cache_dir, threads=1, streams=streams)
+if kind == "working":
+    started = threading.Event()
+    def work():
+        while True:
+            recognizer.detect(image)
+            started.set()
+    threading.Thread(target=work, daemon=True).start()
+    started.wait()
+elif kind != "streams":
+    recognizer.detect(image)
+for _ in range(5 if kind == "working" else 1):  # one of them comes in the midst of an inference
+    child = os.fork()
+    if child == 0:
+        try:
+            if kind == "of its own":
+                recognizer = Recognizer(cache_dir=cache_dir, threads=1)
+            recognizer.detect(image)
+        except VisavisError as error:
+            print(error, flush=True)
+        os._exit(0)
+    deadline = time.monotonic() + 30
+    while os.waitpid(child, os.WNOHANG)[0] == 0:
+        if time.monotonic() > deadline:
+            os.kill(child, 9)
+            sys.exit("the child hangs")
+        time.sleep(0.01)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize(
+    ("kind", "told"), [("working", True), ("streams", True), ("idle", False), ("of its own", False)]
+)
+def test_a_forked_process_says_at_once_what_to_do(kind: str, cache_dir: Path, *, told: bool) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKS, kind, str(cache_dir)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ('start processes with "spawn"' in ended.stdout) == told

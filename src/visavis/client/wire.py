@@ -61,6 +61,10 @@ _LEAVES = {
 } | {"body_too_large": errors.ImageTooLarge, "invalid_request": InvalidOption}
 
 
+# Connections are given up before proxies and servers close them, who wait 60 s or longer.
+_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=50)
+
+
 def settings_of(base_url: str, key: str | None, timeout_s: float, retries: int) -> dict[str, Any]:
     """Check what a client is made with, and return the arguments of httpx's client."""
     example = "such as http://localhost:8000"
@@ -77,7 +81,7 @@ def settings_of(base_url: str, key: str | None, timeout_s: float, retries: int) 
     if key is not None and not re.fullmatch("[!-~]+", key):
         raise InvalidOption("an API key is one or more printable ASCII characters without spaces")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return {"base_url": base_url, "headers": headers, "timeout": float(timeout_s)}
+    return {"base_url": base_url, "headers": headers, "timeout": float(timeout_s), "limits": _LIMITS}
 
 
 def retry_after_s(value: str) -> float:

@@ -1,11 +1,14 @@
 """Inference runtimes: a spec and an ONNX graph in, a callable out. The only module that imports one."""
 
+import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from queue import Empty, SimpleQueue
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any, TypeAlias, get_args
 
 import numpy as np
@@ -161,8 +164,15 @@ def _compile_openvino(graph: Graph, spec: RuntimeSpec) -> Infer:
         raise RuntimeFailed(f"OpenVINO cannot load the network: {error}") from error
     # A request holds one inference's buffers and serves one thread at a time; as many exist as ran at the same time.
     idle: SimpleQueue[Any] = SimpleQueue()
+    process, working = os.getpid(), set[int]()  # threads
 
     def infer(images: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
+        if os.getpid() != process and (working or spec.streams > 1):
+            raise RuntimeFailed(
+                "this process was forked from one whose threads run the network, and would wait for them for ever: "
+                'start processes with "spawn", or load the models in each of them'
+            )
+        working.add(get_ident())
         try:
             request = idle.get_nowait()
         except Empty:
@@ -174,6 +184,7 @@ def _compile_openvino(graph: Graph, spec: RuntimeSpec) -> Infer:
         except RuntimeError as error:
             raise RuntimeFailed(f"OpenVINO failed on an input of shape {images.shape}: {error}") from error
         finally:
+            working.discard(get_ident())
             idle.put(request)
 
     return infer
@@ -223,7 +234,28 @@ def _compile_onnxruntime(graph: Graph, spec: RuntimeSpec) -> Infer:
     return infer
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
+def usable_cores(root: Path = Path("/")) -> int:
+    """Return how many cores this process may use, by its affinity and by its control groups; part of one counts as one.
+
+    Source: the kernel's documentation, cgroup-v2 and sched-bwc. ``root`` is where its files are.
+    """
     affinity = getattr(os, "sched_getaffinity", None)  # not everywhere
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return min([cores, *(max(1, math.ceil(quota)) for quota in _quotas(root))])
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Yield how many cores each control group of this process, and each that it is in, may use together."""
+    groups = ["0::/", "1:cpu:/"]  # as a container sees its own
+    with suppress(OSError):
+        groups += (root / "proc/self/cgroup").read_text().splitlines()
+    for _, controllers, path in (group.split(":", 2) for group in groups):
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        files = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if controllers else ("cpu.max",)
+        for parent in (path, *map(str, PurePosixPath(path).parents)):
+            folder = root / "sys/fs/cgroup" / controllers / parent.lstrip("/")
+            with suppress(OSError, ValueError):  # not there, or "max"
+                quota, period = map(int, " ".join((folder / file).read_text() for file in files).split())
+                if quota > 0:  # -1 is no limit
+                    yield quota / period

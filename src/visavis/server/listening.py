@@ -338,7 +338,6 @@ class TimedProtocol(H11Protocol, asyncio.BufferedProtocol):
             self._transport.close()
 
 
-_KEEP_ALIVE_S = 5
 _BACKLOG = 2048
 _LAST_CONNECTIONS_S = 0.1  # those that were made before the end are taken within this time
 _LOOKS, _LOOK_S = 10, 0.05  # so often, and with such pauses: whether a request has begun on each of them
@@ -429,7 +428,7 @@ def _config(app: FastAPI | str, settings: Settings) -> TimedConfig:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]  # a number
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
