@@ -1,4 +1,4 @@
-"""Files: made for their owner alone, replaced in one step, brought to the disk; and texts in cells of CSV."""
+"""Files: made for their owner alone, replaced in one step, brought to the disk; names to pass over; cells of CSV."""
 
 import os
 import re
@@ -11,6 +11,21 @@ from typing import BinaryIO
 
 _OWNER_ONLY = 0o600
 _UMASK_DECIDES = 0o666
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".jpe", ".jfif", ".mpo", ".gif", ".tif", ".tiff"),
+    *(".avif", ".heic", ".heif", ".jp2", ".j2k", ".jpf", ".jpx"),
+)
+# Source: what Synology, QNAP, Samba, Buffalo, NetApp, Windows, macOS and Linux leave among people's own files.
+_HIDDEN = re.compile(
+    r"(?i)\..*|@eadir|@tmp|@transcode|@sharebin|@recycle|@recently-snapshot|@gmt-[\d.-]+|#recycle|[#~]snapshot|"
+    r"\$recycle\.bin|recycle[rd]|trashbox|found\.\d{3}|system volume information|lost\+found|__macosx|"
+    r"network trash folder|temporary items|thumbs|thumbnails|syno(photo|file)_thumb.*"
+)
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a file or folder of this name is hidden, or a system's own: trash, snapshots, thumbnails."""
+    return _HIDDEN.fullmatch(name) is not None
 
 
 def create_private(path: Path) -> None:

@@ -97,6 +97,7 @@ def test_a_folder_per_person(cli: Shell, people: Path) -> None:
         "  refused        0",
     ]
     assert outcome.err.splitlines() == [
+        "passed over: 1 folder hidden or of a system (.hidden); --all takes what is hidden",
         "2 people, named by folder: Eileen Collins (2 images), grace-hopper (1 image)",
         "made the gallery default in sqlite:///visavis.db; it keeps embeddings and no images",
     ]

@@ -1,6 +1,7 @@
 """Images among the paths of a command, and the people that they show, as their paths name them."""
 
 import io
+import logging
 import os
 import re
 import sys
@@ -8,19 +9,22 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Literal
 
-from visavis.cli.lazy import records
+from visavis.cli.lazy import formats, records
 from visavis.cli.options import Naming
 from visavis.cli.terminal import counted
 from visavis.errors import InvalidOption
+from visavis.files import IMAGE_SUFFIXES, is_hidden
 
 STANDARD_INPUT = "-"
-_SUFFIXES = {
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
-    *(".avif", ".heic", ".heif", ".jp2", ".j2k", ".jpf", ".jpx"),
+# Raw photos begin as a TIFF does, and as such hold a thumbnail.
+_RAW = {
+    *(".3fr", ".arw", ".cr2", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc", ".mef", ".mos", ".nef", ".nrw", ".orf"),
+    *(".pef", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw"),
 }
+_NOMEDIA = ".nomedia"  # in a folder that galleries of photos shall pass over
 # A number at the end, or several: "ada_2", "ada-03", "Ada (2)", "ada 2024-05-01".
 _NUMBER_AT_END = re.compile(r"[\s._()\-]*\d[\d\s._()\-]*$")
 # What cameras, phones and programs call every picture.
@@ -28,6 +32,8 @@ _NOBODY = re.compile(
     r"(?i)img|dsc[nf]?|pxl|mvi|vid|gopr|p|image|photo|picture|pic|foto|bild|scan|capture|screen ?shot.*|whatsapp.*|"
     r"signal.*|download|untitled|unnamed|face|portrait|selfie"
 )
+_SHOWN = 3
+_log = logging.getLogger("visavis.cli")
 
 
 class NamedBytes(io.BytesIO):
@@ -79,45 +85,109 @@ def open_image(path: str, max_bytes: int) -> str | IO[bytes]:
     return NamedBytes(sys.stdin.buffer.read(max_bytes + 1), "<stdin>") if path == STANDARD_INPUT else path
 
 
-def find_sources(paths: Sequence[str], max_bytes: int, *, except_in: Path | None = None) -> list[ImageFile]:
+def find_sources(
+    paths: Sequence[str], max_bytes: int, *, all_: bool = False, except_in: Path | None = None
+) -> list[ImageFile]:
     """Return the files named, and the images in the folders named: in order, those of a folder sorted.
 
-    Of standard input, "-", a byte more than allowed is read. The folder that drawings go to, ``except_in``, is passed
-    over where it lies in another.
+    What of the folders is passed over is told. Of standard input, "-", a byte more than allowed is read.
+
+    Args:
+        paths: of files and folders. One that is hidden is meant where it is named; a system's own among others is
+            named by "*".
+        max_bytes: of standard input.
+        all_: whether what is hidden is taken too.
+        except_in: the folder that drawings go to, which is passed over where it lies in another.
     """
     check_paths(paths)
     sources: list[ImageFile] = []
+    search = _Search(except_in, all_=all_)
     for path in paths:
         if path == STANDARD_INPUT:
             sources.append(ImageFile(path, Path("stdin"), open_image(path, max_bytes)))
         elif Path(path).is_dir():
-            found = _walk(Path(path), except_in)
+            found = search.images_in(Path(path), is_meant=len(paths) == 1 or Path(path).name.startswith("."))
             sources.extend(ImageFile(str(file), file.relative_to(path), str(file)) for file in found)
         else:
             sources.append(ImageFile(path, Path(Path(path).name), path))
+    if told := search.passed_over():
+        _log.info("%s", told)
     if not sources:
-        raise InvalidOption(f"no image found in {', '.join(paths)}; files with other suffixes can be named one by one")
+        raise InvalidOption(f"no image found in {', '.join(paths)}")
     return sources
 
 
-def _walk(root: Path, except_in: Path | None) -> Iterator[Path]:
-    """Yield the images below a folder; what is hidden is passed over, and no folder is entered twice."""
-    entered = {os.path.realpath(folder) for folder in (root, except_in) if folder is not None}
-    unreadable: list[OSError] = []
+class _Search:
+    """A search of folders for images; it notes what it passes over."""
 
-    def is_new(folder: Path) -> bool:
-        known = len(entered)
-        entered.add(os.path.realpath(folder))
-        return not folder.name.startswith(".") and len(entered) > known
+    def __init__(self, except_in: Path | None, *, all_: bool) -> None:
+        self._except_in, self._all = except_in, all_
+        self._passed: dict[tuple[str, str], list[str]] = {}  # by what it is, and why
 
-    for parent, folders, files in os.walk(root, onerror=unreadable.append, followlinks=True):
-        folders[:] = [name for name in sorted(folders) if is_new(Path(parent, name))]
-        for path in (Path(parent, name) for name in sorted(files)):
+    def images_in(self, root: Path, *, is_meant: bool) -> Iterator[Path]:
+        """Yield the images below a folder, sorted; no folder is entered twice."""
+        entered = {os.path.realpath(folder) for folder in (root, self._except_in) if folder is not None}
+        unreadable: list[OSError] = []
+
+        def is_new(folder: Path) -> bool:
+            known = len(entered)
+            entered.add(os.path.realpath(folder))
+            return len(entered) > known and not self._passes(folder)
+
+        if not is_meant and self._passes(root):
+            return
+        for parent, folders, files in os.walk(root, onerror=unreadable.append, followlinks=True):
+            folders[:] = [name for name in sorted(folders) if is_new(Path(parent, name))]
+            yield from (path for path in (Path(parent, name) for name in sorted(files)) if self._is_image(path))
+        # Such a folder is handed on as if it were an image: to open it fails, with the reason.
+        yield from (Path(error.filename) for error in unreadable)
+
+    def passed_over(self) -> str:
+        """Return a line on what was passed over, and why; empty where nothing was."""
+        told = []
+        for (kind, reason), names in self._passed.items():
+            shown = sorted(set(names))
+            more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+            told.append(f"{counted(len(names), kind)} {reason} ({', '.join(shown[:_SHOWN])}{more})")
+        way = (
+            "; --all takes what is hidden"
+            if {"hidden or a thumbnail", "hidden or of a system"} & {why for _, why in self._passed}
+            else ""
+        )
+        return f"passed over: {', '.join(told)}{way}" if told else ""
+
+    def _passes(self, folder: Path) -> bool:
+        passes = not self._all and (is_hidden(folder.name) or os.path.lexists(folder / _NOMEDIA))
+        if passes:
+            self._note("folder", "hidden or of a system", folder.name)
+        return passes
+
+    def _is_image(self, path: Path) -> bool:
+        suffix = path.suffix.lower()
+        if is_hidden(path.name) and not self._all:
+            self._note("file", "hidden or a thumbnail", path.name)
+            return False
+        if suffix in IMAGE_SUFFIXES:
             # A link that leads nowhere counts and fails later, a pipe would block and does not count.
-            if path.suffix.lower() in _SUFFIXES and not path.name.startswith("."):
-                yield from [path] if path.is_file() or not path.exists() else []
-    # Such a folder is handed on as if it were an image: to open it fails, with the reason.
-    yield from (Path(error.filename) for error in unreadable)
+            return path.is_file() or not path.exists()
+        reason = "of a raw photo" if suffix in _RAW else _why_no_image(path)
+        if reason:
+            self._note("file", reason, suffix or path.name)
+        return not reason
+
+    def _note(self, kind: str, reason: str, name: str) -> None:
+        self._passed.setdefault((kind, reason), []).append(name)
+
+
+def _why_no_image(path: Path) -> str:
+    """Return why a file of no usual suffix is not an image, or nothing: its first bytes tell."""
+    if not path.is_file():
+        return "of no content"
+    try:
+        with path.open("rb") as file:
+            return "" if formats.is_image(file.read(formats.HEAD_BYTES)) else "without an image"
+    except OSError:
+        return "that cannot be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +251,8 @@ def _folder_name(source: ImageFile, *, is_nested: bool) -> str:
 
 
 def _file_name(stem: str) -> str:
+    while PurePath(stem).suffix.lower() in IMAGE_SUFFIXES:  # of a copy: "ada.jpg.orig"
+        stem = PurePath(stem).stem
     name = _NUMBER_AT_END.sub("", stem)
     if not name.strip() or _NOBODY.fullmatch(name.strip()):
         raise InvalidOption("the file's name names nobody; --by folder takes its folder's, --subject says who it is")

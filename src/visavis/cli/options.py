@@ -63,10 +63,10 @@ Paths: TypeAlias = Annotated[
     list[str],
     typer.Argument(
         metavar="PATH",
-        help="Image files; folders, searched with all they contain for files with the suffix of an image; "
-        "or - for an image from standard input.",
+        help="Image files; folders, searched with all they contain; or - for an image from standard input.",
     ),
 ]
+All: TypeAlias = Annotated[bool, Option("Take what is hidden in folders too, such as trash, snapshots and thumbnails.")]
 Json: TypeAlias = Annotated[bool, Option("Print JSON.")]
 JsonObject: TypeAlias = Annotated[bool, Option("Print one JSON object.")]
 JsonArray: TypeAlias = Annotated[bool, Option("Print a JSON array.")]
@@ -174,6 +174,7 @@ class ModelOptions:
 class PhotoOptions:
     """Which photos of people whom one knows are compared, and how."""
 
+    all_: All = False
     images: Annotated[Path | None, Option("Where its images are.", metavar="DIR", unset="the pairs file's folder")] = (
         None
     )

@@ -73,7 +73,7 @@ _DECODERS: dict[str, type[ImageFile]] = {
     r"\x89PNG\r\n\x1a\n": PngImageFile,
     r"RIFF....WEBP": WebPDecoder,
     r"GIF8[79]a": GifImageFile,
-    r"BM": BmpImageFile,
+    r"BM.{12}[\x0c-\x7c]\0\0\0": BmpImageFile,  # whose header has such a size
     r"II[*+]\0|MM\0\*": TiffDecoder,
     r"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51": Jpeg2KImageFile,
     r"....ftyp(?:....){0,14}?avi[fs]": AvifDecoder,
@@ -90,11 +90,20 @@ _FOREIGN = {
 }
 
 
+HEAD_BYTES = 256  # that tell a format
+
+
+def is_image(head: bytes) -> bool:
+    """Tell whether a file that begins so is of a format that is read, with an extra or without."""
+    text = head[:HEAD_BYTES].decode("latin-1")
+    return any(re.match(signature, text, re.DOTALL) for signature in (*_DECODERS, _HEIC))
+
+
 def find_decoder(data: bytes, name: str) -> type[ImageFile]:
     """Choose by content, never by the file's name."""
     if not data:
         raise UnsupportedFormat(f"{name}: empty; a stream that was read before needs seek(0)")
-    head = data[:256].decode("latin-1")
+    head = data[:HEAD_BYTES].decode("latin-1")
     for signature, decoder in _DECODERS.items():
         if re.match(signature, head, re.DOTALL):
             return decoder

@@ -20,6 +20,7 @@ from visavis.downloads.folder import (
 from visavis.downloads.licences import Accept, Restriction, is_accepted, refuse, require, restriction_of
 from visavis.downloads.pull import take_members
 from visavis.errors import InvalidOption, VisavisError
+from visavis.files import is_hidden
 from visavis.models.installation import packs_with
 from visavis.models.packs import Archive, ModelFile
 
@@ -40,7 +41,7 @@ def import_files(
 
     Args:
         paths: of files, zip archives as their publishers offer them, and folders: of these, all files below that are
-            recognised, and nothing is said of others.
+            recognised; hidden files and folders, such as trash, are passed over, and nothing is said of others.
         folder: where models are kept.
         name: as which file of the catalogue the one path is to be taken, in place of recognising it.
         accept: as in ``pull``.
@@ -69,11 +70,11 @@ def _imported(path: Path, folder: ModelsFolder, as_file: ModelFile | None, accep
 
 
 def _files_below(path: Path) -> list[Path]:
-    """Return the files of a folder that may be models; those whose names begin with a dot, as in caches, are not."""
+    """Return the files of a folder that may be models; what is hidden, as in caches and trash, is not."""
     found = []
     for folder, folders, names in os.walk(path):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        inside = (Path(folder, name) for name in names if not name.startswith("."))
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        inside = (Path(folder, name) for name in names if not is_hidden(name))
         found += [each for each in inside if each.is_file() and 0 < each.stat().st_size <= LARGEST]
     return sorted(found)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visavis.errors import InvalidOption
-from visavis.files import from_cell
+from visavis.files import IMAGE_SUFFIXES, from_cell
 
 Indices = NDArray[np.int64]
 
@@ -22,7 +22,7 @@ _COLUMNS = ("file_a", "file_b", "same")  # of the CSV form; a further one, "fold
 _CELLS = 2  # of a file of groups
 _GROUP_HEADERS = (["person", "group"], ["file", "group"])
 _YES = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # as the images of such protocols are passed on
+_SUFFIXES = (*IMAGE_SUFFIXES, *map(str.upper, IMAGE_SUFFIXES))
 _DIGITS = 9  # of a number: no protocol has a billion images
 _SHOWN = 60  # characters of a line in a message
 

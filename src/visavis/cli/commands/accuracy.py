@@ -312,7 +312,7 @@ def _of_people(path: str, options: PhotoOptions, make: Callable[..., _Protocol])
         raise InvalidOption(f"{path}: a folder of people is wanted here, with a folder of images for each")
     if options.images is not None:
         raise InvalidOption("--images says where the images of a pairs file are; a folder of people has its own")
-    portraits = name_people(find_sources([path], max_bytes=0), "auto")
+    portraits = name_people(find_sources([path], max_bytes=0, all_=options.all_), "auto")
     left_out = tuple(f"{portrait.source.name}: {portrait.problem}" for portrait in portraits if portrait.problem)
     for line in left_out:
         _log.warning("visavis: %s", line)

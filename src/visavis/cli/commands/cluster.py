@@ -14,7 +14,7 @@ import typer
 from visavis.cli.app import command
 from visavis.cli.images import ImageFile, find_sources
 from visavis.cli.lazy import clusters, decide, decisions, drawing, np, outputs, stores
-from visavis.cli.options import ModelOptions, Paths
+from visavis.cli.options import All, ModelOptions, Paths
 from visavis.cli.terminal import counted, progress_bar, results_stream
 from visavis.errors import InvalidOption, VisavisError
 from visavis.options import Option
@@ -47,6 +47,7 @@ _log = logging.getLogger("visavis.cli")
 def cluster(
     paths: Paths,
     *,
+    all_: All = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE.html", help="Write a page that shows the faces of each group."),
@@ -73,7 +74,7 @@ def cluster(
     """
     if output is not None and output.suffix.lower() not in _PAGE_SUFFIXES:
         raise InvalidOption(f"--output {output}: a page is written, and its suffix is .html")
-    sources = find_sources(paths, models.max_bytes)
+    sources = find_sources(paths, models.max_bytes, all_=all_)
     seen: list[tuple[int, GroupedFace]] = []
     failed: list[tuple[str, VisavisError]] = []
     with outputs.open_output(output) if output else nullcontext() as page:

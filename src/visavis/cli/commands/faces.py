@@ -15,7 +15,7 @@ import typer
 from visavis.cli.app import command
 from visavis.cli.images import check_paths, find_sources, open_image
 from visavis.cli.lazy import drawing, outputs
-from visavis.cli.options import JsonObject, ModelOptions, OutputOptions, Paths, rate_of
+from visavis.cli.options import All, JsonObject, ModelOptions, OutputOptions, Paths, rate_of
 from visavis.cli.terminal import error_to_dict, progress_bar, write
 from visavis.errors import VisavisError
 from visavis.options import Describe, Option, Verify
@@ -107,6 +107,7 @@ def verify(
 def detect(
     paths: Paths,
     *,
+    all_: All = False,
     how: Describe,
     output: OutputOptions,
     draw: Annotated[
@@ -119,16 +120,16 @@ def detect(
     Prints for each image how many faces it shows, and for each face, largest first, its box (left, top, right and
     bottom in pixels) and the detector's score.
     """
-    return _process(paths, how, output, models, draw=draw)
+    return _process(paths, how, output, models, all_=all_, draw=draw)
 
 
 @command(EMBED_EXAMPLES)
-def embed(paths: Paths, *, how: Describe, output: OutputOptions, models: ModelOptions) -> int:
+def embed(paths: Paths, *, all_: All = False, how: Describe, output: OutputOptions, models: ModelOptions) -> int:
     """Find faces in images and turn each into an embedding: numbers whose distance tells persons apart.
 
     An embedding is personal data: whoever has it can recognise the person.
     """
-    code = _process(paths, how, output, models, embeds=True)
+    code = _process(paths, how, output, models, all_=all_, embeds=True)
     if not (output.as_json or output.as_csv or output.file):
         _log.info("(for whole embeddings: --json, --csv or -o faces.npz)")
     return code
@@ -140,12 +141,13 @@ def _process(
     output: OutputOptions,
     models: ModelOptions,
     *,
+    all_: bool,
     embeds: bool = False,
     draw: Path | None = None,
 ) -> int:
     """Take every image from its path to its place in the results; only an .npz is gathered in memory."""
     write_all = outputs.choose_format(as_json=output.as_json, as_csv=output.as_csv, file=output.file)
-    sources = find_sources(paths, models.max_bytes, except_in=draw)
+    sources = find_sources(paths, models.max_bytes, all_=all_, except_in=draw)
     drawn = drawing.drawer(sources, draw, models.limits()) if draw else iter
     counts: Counter[str] = Counter()
     beside = output.file is None and sys.stdout.isatty()

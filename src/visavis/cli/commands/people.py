@@ -26,6 +26,7 @@ from visavis.cli.images import (
 from visavis.cli.lazy import enroller, outputs, records, stores
 from visavis.cli.options import (
     DEFAULT_GALLERY,
+    All,
     Csv,
     GalleryOption,
     JsonLines,
@@ -94,6 +95,7 @@ _log = logging.getLogger("visavis.cli")
 def enrol(
     paths: Paths,
     *,
+    all_: All = False,
     gallery: GalleryOption = DEFAULT_GALLERY,
     store: StoreOptions,
     by: Annotated[Naming, Option("What names people; see below.")] = "auto",
@@ -119,7 +121,7 @@ def enrol(
     if name is not None and subject is None:
         raise InvalidOption("--name is the name of one person: say whose with --subject")
     check_existence(paths)
-    sources = find_sources(paths, models.max_bytes)
+    sources = find_sources(paths, models.max_bytes, all_=all_)
     portraits = name_people(sources, by) if subject is None else one_person(sources, subject)
     _announce(portraits)
     if dry_run:
@@ -228,6 +230,7 @@ def _row(result: Mapping[str, Any]) -> tuple[object, ...]:
 def identify(
     paths: Paths,
     *,
+    all_: All = False,
     gallery: GalleryOption = DEFAULT_GALLERY,
     store: StoreOptions,
     how: Identify,
@@ -245,7 +248,7 @@ def identify(
     somebody.
     """
     write_all = outputs.choose_format(as_json=as_json, as_csv=as_csv)
-    sources = find_sources(paths, models.max_bytes)
+    sources = find_sources(paths, models.max_bytes, all_=all_)
     if not as_json:
         how["limit"] = 2  # in words and as CSV there is the nearest subject and the next one
     counts: Counter[str] = Counter()
