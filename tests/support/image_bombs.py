@@ -55,6 +55,15 @@ def jpeg_of_resources(count: int) -> bytes:
     return _with_head(count // 5400 * segment(0xED, b"Photoshop 3.0\0" + 5400 * block))
 
 
+def _orientations(size: int) -> bytes:
+    """Many beginnings of what XMP says of an orientation."""
+    return b"tiff:Orientation " * (size // 17)
+
+
+def jpeg_of_xmp(count: int) -> bytes:
+    return _with_head(count * segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + _orientations(65_000)))
+
+
 def jpeg_of_tables(count: int) -> bytes:
     return _with_head(count // 1000 * segment(0xDB, 1000 * (b"\0" + 64 * b"\1")))
 
@@ -104,6 +113,12 @@ def png_of_profiles(count: int) -> bytes:
 def png_of_texts(count: int) -> bytes:
     """Compressed texts without a keyword, which nobody counts."""
     return _with_chunks(count * chunk(b"zTXt", b"\0\0" + BOMB))
+
+
+def png_of_turns(count: int) -> bytes:
+    """Texts that are looked at, as they may hold an orientation: each becomes large."""
+    kinds = ("XML:com.adobe.xmp", *(f"Raw profile type {kind}" for kind in ("exif", "APP1", "xmp")))
+    return _with_chunks(count // 4 * b"".join(chunk(b"zTXt", kind.encode() + b"\0\0" + BOMB) for kind in kinds))
 
 
 def png_of_chunks(count: int) -> bytes:
@@ -298,10 +313,13 @@ FLOODS: Mapping[str, Callable[[int], bytes]] = {
     "JPEG of image resources": lambda size: jpeg_of_resources(size // 12),
     "JPEG of tables": lambda size: jpeg_of_tables(size // 65),
     "JPEG of EXIF": jpeg_of_exif,
+    "JPEG of XMP": lambda size: jpeg_of_xmp(size // 65_000),
     "PNG of profiles": lambda size: png_of_profiles(size // 1060),
     "PNG of texts": lambda size: png_of_texts(size // 1060),
+    "PNG of texts that may turn it": lambda size: png_of_turns(size // 1080),
     "PNG of empty chunks": lambda size: png_of_chunks(size // 12),
     "PNG of empty data": lambda size: png_of_short_data(size // 12),
+    "WebP of XMP": lambda size: encoded(plain(16), "WEBP", xmp=_orientations(size)),
     "GIF of comments": lambda size: gif_of_comments(size // 2),
     "TIFF of strips": lambda size: tiff_of_strips(size // 4),
     "TIFF of strips, big": lambda size: tiff_of_strips(size // 4, big=True),

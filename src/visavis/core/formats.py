@@ -1,11 +1,13 @@
 """Formats of encoded images: which decoder reads a file, and what the file may ask of it.
 
 What a decoder does in Python, step by step, is bounded by how often it may read; of JPEG and PNG it is given no more
-than makes the picture. What it does in C is counted as work before it begins, and its memory has a limit.
+than makes the picture or says which way up it is. What it does in C is counted as work before it begins, and its
+memory has a limit.
 """
 
 import io
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from struct import calcsize, iter_unpack, unpack_from
@@ -154,8 +156,12 @@ _MOST_TABLE_BYTES = 1 << 17  # in the head of a JPEG
 _JPEG_SEGMENT = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")
 _SCAN, _END = b"\xff\xda", b"\xff\xd9"
 _JPEG_PARTS = re.compile(rb"\xff(?:[\xc0-\xcf\xdb\xdd]|\xe0..JFIF\0|\xee..Adobe)", re.DOTALL)
-_JPEG_EXIF = re.compile(rb"\xff\xe1..Exif\0\0", re.DOTALL)
+# What may say which way up an image is: EXIF and XMP of a JPEG; XMP, and profiles of ImageMagick, in texts of a PNG.
+_JPEG_METADATA = re.compile(rb"\xff\xe1..(?:Exif\0|http://ns\.adobe\.com/xap/1\.0/\0)", re.DOTALL)
+_MOST_METADATA = 8  # of these segments are kept
 _PNG_PARTS = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND")
+_PNG_METADATA = re.compile(rb"(?:tEXt|zTXt|iTXt)(XML:com\.adobe\.xmp|Raw profile type (?:exif|APP1|xmp))\0")
+_MOST_TEXT_BYTES = 1 << 20  # of each of these texts are looked at
 _MOST_NUMBERS, _PIXELS_A_NUMBER = 400_000, 16  # in the directory of a TIFF
 _TEXTS = (1, 2, 6, 7)  # types of what stays bytes there
 # Where a JPEG 2000 says its size; and how it is cut into code-blocks (for all components, or one).
@@ -195,11 +201,12 @@ def open_image(data: bytes, name: str, most_pixels: int) -> ImageFile:
     """Read the header of an image, and nothing of what does not make the picture."""
     decoder = find_decoder(data, name)
     scans = 1
+    texts: dict[str, str] = {}
     with decoding(name):
         if decoder is JpegDecoder:
             data, scans = _bare_jpeg(data, name)
         elif decoder is PngImageFile:
-            data = _bare_png(data, name)
+            data, texts = _bare_png(data, name)
         elif decoder is TiffDecoder:
             _check_directory(data, name)
         elif decoder is Jpeg2KImageFile:
@@ -207,6 +214,7 @@ def open_image(data: bytes, name: str, most_pixels: int) -> ImageFile:
         elif _OVERLAY.search(data):
             raise ImageCorrupt(f"{name}: an overlay of several images is not read")
         image = decoder(_Reader(data, name))
+    image.info.update(texts)
     if isinstance(image, JpegDecoder):
         image.scans = scans
     return image
@@ -219,7 +227,8 @@ def _bare_jpeg(jpeg: bytes, name: str) -> tuple[bytes, int]:
 
     Source: ITU-T T.81, annex B: a marker's segment begins with its length.
     """
-    view, kept, exif, rest = memoryview(jpeg), [memoryview(b"\xff\xd8")], memoryview(b""), memoryview(b"")
+    view, kept, rest = memoryview(jpeg), [memoryview(b"\xff\xd8")], memoryview(b"")
+    metadata: list[memoryview] = []
     at, scans = len(b"\xff\xd8"), 0
     for _ in range(_MOST_PARTS):
         marker = _JPEG_SEGMENT.search(jpeg, at)
@@ -231,33 +240,53 @@ def _bare_jpeg(jpeg: bytes, name: str) -> tuple[bytes, int]:
             rest, scans = rest or view[marker.start() :], scans + 1
         elif not scans and _JPEG_PARTS.match(segment):
             kept.append(segment)
-        elif not scans and not exif and _JPEG_EXIF.match(segment):
-            exif = segment
+        elif not scans and len(metadata) < _MOST_METADATA and _JPEG_METADATA.match(segment):
+            metadata.append(segment)
     else:
         raise ImageCorrupt(f"{name}: a JPEG of more than {_MOST_PARTS:,} segments")
     if scans > _MOST_SCANS:
         raise ImageCorrupt(f"{name}: a JPEG of {scans} scans, where {_MOST_SCANS} are plenty")
     if sum(map(len, kept)) > _MOST_TABLE_BYTES:
         raise ImageCorrupt(f"{name}: a JPEG of more than {_MOST_TABLE_BYTES:,} bytes of tables")
-    return b"".join([*kept, exif, rest]), scans
+    return b"".join([*kept, *metadata, rest]), scans
 
 
-def _bare_png(png: bytes, name: str) -> bytes:
-    """Return a PNG without the chunks that do not make its picture: texts, profiles, frames of an animation.
+def _bare_png(png: bytes, name: str) -> tuple[bytes, dict[str, str]]:
+    """Return a PNG without the chunks that do not make its picture, and of its texts those that may turn it.
+
+    Left out are other texts, profiles and frames of an animation.
 
     Source: the PNG specification, 5.3: a chunk is its length, type, data and checksum.
     """
     view = memoryview(png)
     at = 8
     kept = [view[:at]]
+    texts: dict[str, str] = {}
     for _ in range(_MOST_PARTS):
         length, kind = int.from_bytes(view[at : at + 4], "big"), png[at + 4 : at + 8]
         if kind in _PNG_PARTS:
             kept.append(view[at : at + length + 12])
+        elif (text := _PNG_METADATA.match(png, at + 4)) and text[1].decode() not in texts:
+            end = min(at + length + 8, text.end() + _MOST_TEXT_BYTES)
+            texts[text[1].decode()] = _text_of(kind, png[text.end() : end])
         at += length + 12
         if kind == b"IEND" or at >= len(png):
-            return b"".join(kept)
+            return b"".join(kept), texts
     raise ImageCorrupt(f"{name}: a PNG of more than {_MOST_PARTS:,} chunks")
+
+
+def _text_of(kind: bytes, content: bytes) -> str:
+    """Return the beginning of the text of a PNG's chunk, whose keyword comes before this content.
+
+    Source: the PNG specification, 11.3.4: zTXt has a method first; iTXt a flag, a method and two names.
+    """
+    text = {b"zTXt": content[1:], b"iTXt": content[2:].split(b"\0", 2)[-1]}.get(kind, content)
+    if kind == b"zTXt" or (kind == b"iTXt" and content[:1] == b"\1"):
+        try:
+            text = zlib.decompressobj().decompress(text, _MOST_TEXT_BYTES)
+        except zlib.error:
+            return ""
+    return text.decode("latin-1")
 
 
 def _check_directory(tiff: bytes, name: str) -> None:

@@ -6,8 +6,10 @@ The header's size is compared with the limits of the very call before a pixel is
 import os
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import IO, Any, TypeAlias, cast
 
 import cv2
@@ -15,6 +17,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 from PIL.ExifTags import Base as ExifTag
+from PIL.ImageFile import ImageFile
 
 from visavis.core import formats
 from visavis.core.formats import JpegDecoder, TiffDecoder, check_size, decoding
@@ -32,27 +35,61 @@ _TURNS = {  # what undoes an EXIF orientation, once it is not mirrored
 }
 
 
-def orientation_of(image: PIL.Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 where EXIF is absent or malformed.
+# What holds EXIF or XMP: of Pillow's `info`, as JPEG, PNG and WebP have them, and as ImageMagick writes them into PNG.
+_METADATA = ("exif", "xmp", "XML:com.adobe.xmp")
+_PROFILES = ("Raw profile type exif", "Raw profile type APP1", "Raw profile type xmp")
+_XMP_ORIENTATION = re.compile(rb"""tiff:Orientation(?:\s{,9}=\s{,9}["']|(?:\s[^<>]{,99})?>)\s{,9}([1-8])\s{,9}["'<]""")
+_EXIF_PREFIXES = re.compile(rb"(?:Exif\0.){,4}", re.DOTALL)
+_TIFF_INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i"}  # by the numbers of their types
 
-    Source: Exif 2.3, 4.5.2 and 4.6.4: a TIFF structure, whose first directory may hold the tag.
+
+def orientation_of(image: PIL.Image.Image) -> int:
+    """Return the orientation of an image's EXIF, or else of its XMP, 1 to 8; 1 where there is none that makes sense.
+
+    A TIFF's own directory has what EXIF has. Pillow finds the metadata; its own reader of EXIF warns of every odd
+    entry, of which a file may have thousands.
     """
-    if isinstance(image, TiffDecoder):
-        turned: object = image.tag_v2.get(ExifTag.Orientation)
-        return turned if isinstance(turned, int) and turned in range(1, 9) else 1
-    exif = image.info.get("exif")
-    tiff = exif.removeprefix(b"Exif\0\0") if isinstance(exif, bytes) else b""
+    own = image.tag_v2.get(ExifTag.Orientation) if isinstance(image, TiffDecoder) else None
+    blocks = list(_metadata(image))
+    in_xmp = (int(found[1]) for found in map(_XMP_ORIENTATION.search, blocks) if found)
+    found = chain([own if isinstance(own, int) else 0], map(_exif_orientation, blocks), in_xmp)
+    return next((orientation for orientation in found if orientation in range(1, 9)), 1)
+
+
+def _metadata(image: PIL.Image.Image) -> Iterator[bytes]:
+    """Yield what may be EXIF or XMP, as bytes.
+
+    Source: ImageMagick's profiles in PNG: a name and a length, then hexadecimal digits.
+    """
+    for name in (*_METADATA, *_PROFILES):
+        block = image.info.get(name)
+        with suppress(ValueError):
+            if isinstance(block, str):
+                yield bytes.fromhex("".join(block.split(maxsplit=2)[2:])) if name in _PROFILES else block.encode()
+            elif isinstance(block, bytes):
+                yield block
+    yield from (body for name, body in getattr(image, "applist", ()) if name == "APP1")  # of a JPEG, even if it is odd
+
+
+def _exif_orientation(block: bytes) -> int:
+    """Return the orientation that EXIF has; 0 where there is none.
+
+    Source: Exif 2.3, 4.5.2 and 4.6.4: a TIFF structure, whose first directory may hold the tag. Its prefix is met
+    twice, and padded otherwise.
+    """
+    prefixes = _EXIF_PREFIXES.match(block)
+    tiff = block[prefixes.end() :] if prefixes else block
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:
-        return 1
-    try:
+        return 0
+    with suppress(struct.error):
         (start,) = struct.unpack_from(order + "I", tiff, 4)
         (count,) = struct.unpack_from(order + "H", tiff, start)
-        entries = (struct.unpack_from(order + "HHIH", tiff, start + 2 + 12 * index) for index in range(count))
-        orientation = next((int(value) for tag, _, _, value in entries if tag == ExifTag.Orientation), 1)
-    except struct.error:
-        return 1
-    return orientation if orientation in range(1, 9) else 1
+        entries = tiff[start + 2 : start + 2 + 12 * count]
+        for tag, kind, value in struct.iter_unpack(order + "HH4x4s", entries[: len(entries) // 12 * 12]):
+            if tag == ExifTag.Orientation and kind in _TIFF_INTEGERS:
+                return int(struct.unpack_from(order + _TIFF_INTEGERS[kind], value)[0])
+    return 0
 
 
 def upright_wh(size_wh: SizeWH, orientation: int) -> SizeWH:
@@ -191,6 +228,9 @@ def read_image(
 ) -> Picture:
     """Read an image, upright and in RGB; transparency becomes white, animations their first frame.
 
+    A Pillow image that was made of another one keeps that one's EXIF, whatever was done to its pixels: it is upright
+    where EXIF says that it lies and it is higher than wide, and turned as EXIF says in all other cases.
+
     Args:
         source: a path; encoded bytes; a binary file, read from where it stands; a Pillow image; or an array (H, W) or
             (H, W, 1 | 3 | 4), RGB or RGBA, uint8, uint16 or floats from 0 to 1. It is never modified.
@@ -317,6 +357,9 @@ def _from_pillow(image: PIL.Image.Image, limits: ImageLimits) -> Picture:
         image.load()
         pixels = rgb_pixels(image)
     orientation = orientation_of(image)
+    # Cameras are wider than high. What is high, and made of an image instead of read, was turned without a word.
+    if orientation in _SIDEWAYS and image.height > image.width and not isinstance(image, ImageFile):
+        orientation = 1
     return Picture(upright(pixels, orientation), upright_wh(image.size, orientation))
 
 
