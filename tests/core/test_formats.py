@@ -210,17 +210,45 @@ def test_memory_is_limited_by_format(
         read_image(data, limits=few)
 
 
-def test_a_reduced_jpeg_costs_less_and_more_scans_more() -> None:
-    def spent(data: bytes, reduction: float = 1.0) -> float:
-        with budget(BUDGET) as given:
-            read_image(data, reduction=lambda _size_wh: reduction)
-        return given.spent
+def spent(data: bytes, reduction: float = 1.0) -> float:
+    with budget(BUDGET) as given:
+        read_image(data, reduction=lambda _size_wh: reduction)
+    return given.spent
 
+
+def test_a_reduced_jpeg_costs_less_and_more_scans_more() -> None:
     jpeg = encoded(plain(512), "JPEG")
     assert spent(jpeg, 4) < spent(jpeg) / 3
     assert spent(bombs.jpeg_of_scans(512, 40)) > 1.5 * spent(bombs.jpeg_of_scans(512, 10))
     for format_ in ("PNG", "WEBP", "AVIF", "JPEG2000", "TIFF", "BMP"):
         assert spent(encoded(plain(512), format_)) > 0.05 * 512 * 512
+
+
+def peak_of(data: bytes) -> int:
+    """Return the most bytes that are held of pixels, besides Pillow's own, while an image is read."""
+    tracemalloc.start()
+    try:
+        read_image(data)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_jpeg_without_an_end_is_decoded_twice_and_counts_so_but_takes_no_more_memory() -> None:
+    jpeg = encoded(plain(1024), "JPEG")
+    assert spent(jpeg[:-2]) == pytest.approx(2 * spent(jpeg), rel=0.01)
+    assert peak_of(jpeg[:-2]) < 1.2 * peak_of(jpeg)
+    with budget(1.5 * spent(jpeg)), pytest.raises(TooMuchWork):
+        read_image(jpeg[:-2])
+    segments = bombs.jpeg_of_segments(49_000)
+    assert calls_of(segments[:-2]) < 1.1 * calls_of(segments)
+
+
+def test_alpha_that_is_dropped_takes_no_more_memory() -> None:
+    image = noise(1024, "RGBA")
+    usual = encoded(image, "PNG", compress_level=0)
+    image.putalpha(0)
+    assert peak_of(encoded(image, "PNG", compress_level=0)) < 1.2 * peak_of(usual)
 
 
 @pytest.mark.thorough

@@ -8,8 +8,9 @@ memory has a limit.
 import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from struct import calcsize, iter_unpack, unpack_from
 from typing import NamedTuple, cast
 
@@ -155,6 +156,9 @@ _MOST_TABLE_BYTES = 1 << 17  # in the head of a JPEG
 # A marker of a JPEG that is followed by a segment: not a stuffed byte, a fill byte or a restart.
 _JPEG_SEGMENT = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")
 _SCAN, _END = b"\xff\xda", b"\xff\xd9"
+# A byte order mark, line ends, or the head of a part, as cameras send them.
+_BEFORE_JPEG = re.compile(rb"(?:\xef\xbb\xbf|\s{1,9}|--[^\xff]{,999}?\r\n\r\n)(?=\xff\xd8\xff)|")
+_FILLING = bytes(range(255))  # without a marker
 _JPEG_PARTS = re.compile(rb"\xff(?:[\xc0-\xcf\xdb\xdd]|\xe0..JFIF\0|\xee..Adobe)", re.DOTALL)
 # What may say which way up an image is: EXIF and XMP of a JPEG; XMP, and profiles of ImageMagick, in texts of a PNG.
 _JPEG_METADATA = re.compile(rb"\xff\xe1..(?:Exif\0|http://ns\.adobe\.com/xap/1\.0/\0)", re.DOTALL)
@@ -197,27 +201,63 @@ class _Reader(io.BytesIO):
         return data
 
 
-def open_image(data: bytes, name: str, most_pixels: int) -> ImageFile:
-    """Read the header of an image, and nothing of what does not make the picture."""
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An image as its decoder is given it, with nothing of what does not make the picture, or turn it.
+
+    Attributes:
+        decoder: of its format.
+        data: what it is given.
+        size: in bytes, of the file.
+        scans: of a JPEG.
+        texts: of a PNG, what may turn it.
+    """
+
+    decoder: type[ImageFile]
+    data: bytes
+    size: int
+    scans: int = 1
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+def look_at(data: bytes, name: str, most_pixels: int) -> list[Encoded]:
+    """Return what is to be decoded of a file: itself, or of a JPEG without an end two versions that end differently.
+
+    Where no pixels are missing, none depends on what follows the last of them.
+    """
+    data = data[_BEFORE_JPEG.match(data).end() :]  # type: ignore[union-attr]  # it always matches
     decoder = find_decoder(data, name)
-    scans = 1
-    texts: dict[str, str] = {}
     with decoding(name):
         if decoder is JpegDecoder:
-            data, scans = _bare_jpeg(data, name)
-        elif decoder is PngImageFile:
-            data, texts = _bare_png(data, name)
-        elif decoder is TiffDecoder:
+            bare, scans = _bare_jpeg(data, name)
+            return [Encoded(decoder, version, len(data), scans) for version in _with_end(bare)]
+        if decoder is PngImageFile:
+            bare, texts = _bare_png(data, name)
+            return [Encoded(decoder, bare, len(data), texts=texts)]
+        if decoder is TiffDecoder:
             _check_directory(data, name)
         elif decoder is Jpeg2KImageFile:
             _check_codestream(data, name, most_pixels)
         elif _OVERLAY.search(data):
             raise ImageCorrupt(f"{name}: an overlay of several images is not read")
-        image = decoder(_Reader(data, name))
-    image.info.update(texts)
+    return [Encoded(decoder, data, len(data))]
+
+
+def open_image(encoded: Encoded, name: str) -> ImageFile:
+    """Read the header of an image."""
+    with decoding(name):
+        image = encoded.decoder(_Reader(encoded.data, name))
+    image.info.update(encoded.texts)
     if isinstance(image, JpegDecoder):
-        image.scans = scans
+        image.scans = encoded.scans
     return image
+
+
+def _with_end(jpeg: bytes) -> list[bytes]:
+    body = jpeg.rstrip(b"\0")
+    if body.endswith(_END) or jpeg.rfind(_END) > jpeg.rfind(_SCAN):
+        return [jpeg]
+    return [body + _FILLING + _END, jpeg + _END]
 
 
 def _bare_jpeg(jpeg: bytes, name: str) -> tuple[bytes, int]:
@@ -366,8 +406,10 @@ _PIXEL_OF_RUN = 1.0
 _SCANS_IN_TIFF = 100  # the most that libtiff decodes of a JPEG
 
 
-def spend(image: ImageFile, data: bytes, original_wh: SizeWH, most_pixels: int, name: str) -> None:
-    """Count what decoding an image takes as work, before it is done; its size may be a reduced one.
+def spend(image: ImageFile, size: int, original_wh: SizeWH, most_pixels: int, name: str) -> None:
+    """Count what decoding an image, of a file of ``size`` bytes, takes as work, before it is done.
+
+    The image may be a reduced one.
 
     Raises:
         ImageTooLarge: it would take more memory than any image of ``most_pixels`` in the usual formats.
@@ -375,7 +417,7 @@ def spend(image: ImageFile, data: bytes, original_wh: SizeWH, most_pixels: int, 
     """
     pixels, original, cost = image.width * image.height, original_wh[0] * original_wh[1], _COSTS[str(image.format)]
     memory = cost.memory * pixels
-    units = (cost.pixel * pixels + cost.byte * len(data)) * max(1.0, len(image.getbands()) / len("RGB"))
+    units = (cost.pixel * pixels + cost.byte * size) * max(1.0, len(image.getbands()) / len("RGB"))
     match image:
         case JpegDecoder():
             units += _PIXEL_OF_JPEG * original

@@ -6,7 +6,8 @@ The header's size is compared with the limits of the very call before a pixel is
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -20,11 +21,12 @@ from PIL.ExifTags import Base as ExifTag
 from PIL.ImageFile import ImageFile
 
 from visavis.core import formats
-from visavis.core.formats import JpegDecoder, TiffDecoder, check_size, decoding
+from visavis.core.formats import Encoded, JpegDecoder, TiffDecoder, check_size, decoding
 from visavis.errors import ImageNotFound, ImageTooLarge, ImageUnreadable, InvalidImage, InvalidOption
 from visavis.types import ImageSource, SizeWH, UInt8Array
 
 _BAND_PIXELS = 24_000  # in 4 bytes each: below the 128 KiB from which malloc fetches, and clears, fresh pages
+_WHITES = (1.0, *(2.0**bits - 1 for bits in (8, 9, 10, 11, 12, 16)))
 _NEARLY_INFINITE = 1e15  # float32 could not scale much more without overflow
 _SIDEWAYS = (5, 6, 7, 8)  # the EXIF orientations that swap width and height
 _MIRRORED = (2, 4, 5, 7)
@@ -126,8 +128,10 @@ def in_bands(size_wh: SizeWH, rgb: Callable[[slice], UInt8Array]) -> UInt8Array:
 def rgb_pixels(image: PIL.Image.Image) -> UInt8Array:
     """Return the pixels of a loaded Pillow image of any mode."""
     if not image.mode.startswith(("I", "F")):
-        return in_bands(image.size, lambda band: colours(_rows(image, band)))
-    black, white = (0.0, 65535.0) if image.mode.startswith("I;16") else _levels(image)
+        bands = (np.asarray(_rgba(_rows(image, band))) for band in _bands(image.size))
+        counts = image.has_transparency_data and _alpha_counts(bands)
+        return in_bands(image.size, lambda band: colours(_rows(image, band), alpha_counts=counts))
+    black, white = _levels(_numbers(image, band) for band in _bands(image.size))
     return in_bands(image.size, lambda band: scaled(_numbers(image, band), black, white))
 
 
@@ -136,12 +140,29 @@ def _rows(image: PIL.Image.Image, band: slice) -> PIL.Image.Image:
     return image if whole else image.crop((0, band.start, image.width, band.stop))
 
 
-def colours(image: PIL.Image.Image) -> UInt8Array:
-    """Return (H, W, 3) RGB of an image of 8 bits, over white where it is transparent."""
+def _rgba(image: PIL.Image.Image) -> PIL.Image.Image:
+    return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+
+
+def _alpha_counts(bands: Iterable[UInt8Array]) -> bool:
+    """Tell whether alpha of RGBA counts: programs that never set it let it show next to nothing of a picture."""
+    first, is_picture = None, False
+    for band in bands:
+        pixels = np.ascontiguousarray(band).view("<u4")  # of which alpha is the highest byte
+        if pixels.max() >= 2 << 24:
+            return True
+        first = pixels[0, 0, 0] if first is None else first
+        is_picture = is_picture or bool(((pixels ^ first) & 0xFFFFFF).any())
+    return not is_picture
+
+
+def colours(image: PIL.Image.Image, *, alpha_counts: bool) -> UInt8Array:
+    """Return (H, W, 3) RGB of an image of 8 bits, over white where it is transparent, if that counts."""
     if image.has_transparency_data:
-        rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-        image = PIL.Image.new("RGB", image.size, "white")
-        image.paste(rgba, mask=rgba)
+        rgba = _rgba(image)
+        image = PIL.Image.new("RGB", image.size, "white") if alpha_counts else rgba.convert("RGB")
+        if alpha_counts:
+            image.paste(rgba, mask=rgba)
     elif image.mode == "LAB":  # which Pillow converts with colour profiles only, and hands out with signed a and b
         return cast(
             "UInt8Array", cv2.cvtColor(np.asarray(image) ^ np.array([0, 128, 128], np.uint8), cv2.COLOR_LAB2RGB)
@@ -152,14 +173,17 @@ def colours(image: PIL.Image.Image) -> UInt8Array:
 def _numbers(image: PIL.Image.Image, band: slice) -> NDArray[Any]:
     """Return (rows, W, 1) values of an image of numbers; NaN, infinity and what is nearly so become 0."""
     values = np.asarray(_rows(image, band))[..., np.newaxis]
-    return np.where(np.abs(values) < _NEARLY_INFINITE, values, 0)
+    return np.where(np.abs(values) < _NEARLY_INFINITE, values, 0) if values.dtype.kind == "f" else values
 
 
-def _levels(image: PIL.Image.Image) -> tuple[float, float]:
-    """Guess black and white of numbers that declare neither: a usual range if it holds them all, else their own."""
-    ranges = [(float(values.min()), float(values.max())) for values in (_numbers(image, b) for b in _bands(image.size))]
+def _levels(bands: Iterable[NDArray[Any]]) -> tuple[float, float]:
+    """Guess black and white of numbers that declare neither: a usual range if it holds them all, else their own.
+
+    The usual ranges are those from 0 to 1, or to what 8 to 12 bits hold, as cameras write them into 16, or 16 bits.
+    """
+    ranges = [(float(values.min()), float(values.max())) for values in bands]
     low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
-    usual = [(0.0, white) for white in (1.0, 255.0, 65535.0) if low >= 0 and high <= white]
+    usual = [(0.0, white) for white in _WHITES if low >= 0 and high <= white]
     return usual[0] if usual else (low, max(high, low + 1))
 
 
@@ -250,7 +274,7 @@ def read_image(
         return _from_array(np.asarray(source), limits)
     if isinstance(source, PIL.Image.Image):
         return _from_pillow(source, limits)
-    return _decoded(read_encoded(source, limits), name_of(source), limits, reduction)
+    return _from_encoded(read_encoded(source, limits), name_of(source), limits, reduction)
 
 
 def name_of(source: object) -> str:
@@ -330,15 +354,26 @@ def _check_bytes(count: int, limits: ImageLimits, name: str) -> None:
         raise ImageTooLarge(f"{name}: {count:,} bytes or more; the limit max_bytes is {limits.max_bytes:,}")
 
 
-def _decoded(data: bytes, name: str, limits: ImageLimits, reduction: Reduction) -> Picture:
-    image = formats.open_image(data, name, limits.max_pixels)
+def _from_encoded(data: bytes, name: str, limits: ImageLimits, reduction: Reduction) -> Picture:
+    """Decode an image; a JPEG without an end twice, one after the other: so one sees whether it has all its pixels."""
+    *others, encoded = formats.look_at(data, name, limits.max_pixels)
+    checksums = [zlib.crc32(_decoded(other, name, limits, reduction).pixels.data) for other in others]
+    picture = _decoded(encoded, name, limits, reduction)
+    with decoding(name):
+        if any(checksum != zlib.crc32(picture.pixels.data) for checksum in checksums):
+            raise OSError("image file is truncated: some of its pixels are not there")
+    return picture
+
+
+def _decoded(encoded: Encoded, name: str, limits: ImageLimits, reduction: Reduction) -> Picture:
+    image = formats.open_image(encoded, name)
     original_wh = image.size
     check_size(original_wh, limits.max_pixels, name)
     if isinstance(image, JpegDecoder):
         allowed = reduction(upright_wh(image.size, orientation_of(image)))
         scale = max((scale for scale in (2, 4, 8) if scale <= allowed), default=1)
         image.draft(None, (max(1, image.width // scale), max(1, image.height // scale)))
-    formats.spend(image, data, original_wh, limits.max_pixels, name)
+    formats.spend(image, encoded.size, original_wh, limits.max_pixels, name)
     with decoding(name):
         image.load()
         if not isinstance(image, JpegDecoder):
@@ -376,15 +411,21 @@ def _from_array(array: NDArray[Any], limits: ImageLimits) -> Picture:
     check_size(size_wh, limits.max_pixels, "<array>")
     if grid.dtype == np.uint8 and grid.shape[2] == len("RGB"):
         return Picture(np.ascontiguousarray(grid), size_wh)
-    return Picture(in_bands(size_wh, lambda band: _array_colours(grid[band])), size_wh)
+    white = 1.0 if grid.dtype.kind == "f" else 255.0 if grid.dtype == np.uint8 else _levels([grid])[1]
+    bands = (_array_bytes(grid[band], white) for band in _bands(size_wh))
+    if grid.shape[2] == len("RGBA") and not _alpha_counts(bands):
+        grid = grid[..., :3]
+    return Picture(in_bands(size_wh, lambda band: _array_colours(_array_bytes(grid[band], white))), size_wh)
 
 
-def _array_colours(array: NDArray[Any]) -> UInt8Array:
-    """Return (H, W, 1 | 3) uint8 of an array of checked shape and type."""
+def _array_bytes(array: NDArray[Any], white: float) -> UInt8Array:
+    """Return uint8 of an array of checked shape and type."""
     if array.dtype.kind == "f":
         low, high = float(array.min()), float(array.max())
         if not (low >= 0 and high <= 1):  # so written that NaN fails
             raise InvalidImage(f"<array>: floats must lie from 0 to 1, these reach from {low:g} to {high:g}")
-    if array.dtype != np.uint8:
-        array = scaled(array, 0, 1 if array.dtype.kind == "f" else 65535)
-    return colours(PIL.Image.fromarray(array)) if array.shape[2] == len("RGBA") else array
+    return array if array.dtype == np.uint8 else scaled(array, 0, white)
+
+
+def _array_colours(array: UInt8Array) -> UInt8Array:
+    return colours(PIL.Image.fromarray(array), alpha_counts=True) if array.shape[2] == len("RGBA") else array
