@@ -275,7 +275,10 @@ class TestConnections:
     def test_where_nobody_is_silent_the_new_one_is_closed(self, few: Listening, slow: SlowRecognizer) -> None:
         _ = slow
         body = b'{"images": [{"base64": ""}]}'
-        head = f"POST /v1/detect HTTP/1.1\nHost: localhost\nContent-Type: application/json\nContent-Length: {len(body)}\n\n"
+        head = (
+            "POST /v1/detect HTTP/1.1\nHost: localhost\nContent-Type: application/json\n"
+            f"Content-Length: {len(body)}\n\n"
+        )
         busy = []
         for _ in range(8):
             busy.append(few.connect(head))
