@@ -125,7 +125,7 @@ SCHEMA = Schema(
         embedding = checked_embedding(embedding, id, subject),
         about = checked(about, 'about a sample of subject ' || subject)
     WHERE gallery IN (SELECT number FROM galleries WHERE seal IS NOT NULL);
-    UPDATE store SET stubs = stubs + (1 << 40);
+    UPDATE store SET stubs = stubs + (1 << 40) WHERE EXISTS (SELECT 1 FROM samples);
     """,
     ),
     application_id=0x76697376,
@@ -146,7 +146,7 @@ _STUBS = (
     "DELETE FROM details WHERE content IS NULL",
     "DELETE FROM pictures WHERE data IS NULL",
 )
-_MOVED = 1 << 60  # so many "stubs" mean that there are copies of rows, until the file is written anew
+_MOVED = 1 << 40  # so many "stubs" mean that there are copies of rows, until the file is written anew
 _LARGEST_IN_MEMORY = 256_000_000  # bytes; a larger file is written anew by way of a temporary one
 
 
