@@ -36,6 +36,7 @@ def texts_of(people: range) -> dict[str, bytes]:
     return {**vectors, **{f"name of {person}": name_of(person).encode() for person in people}}
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc overwrites what is freed")
 @pytest.mark.parametrize("last", ["subjects", "gallery"])
 def test_nothing_holds_the_forgotten(tmp_path: Path, last: str) -> None:

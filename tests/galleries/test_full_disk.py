@@ -139,6 +139,7 @@ def test_much_is_forgotten_in_parts(disk: Path, store: SqliteStore, what: str, m
         assert len(store.samples(GALLERY)) == 10
 
 
+@pytest.mark.thorough
 def test_a_gallery_of_many_is_dropped_in_parts(disk: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_store, "_PURGED_AT_ONCE", 500)
     faces = people(5000)

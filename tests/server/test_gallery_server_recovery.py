@@ -131,6 +131,7 @@ def test_vectors_in_any_direction_tell_nothing(server: Caller) -> None:
     assert max(probing.recovered(probes)) <= 0.5
 
 
+@pytest.mark.thorough
 def test_photos_of_strangers_recover_nobody(server: Caller) -> None:
     """But who resembles a subject so much that the gallery takes them for it: that is what it is there to say."""
     reading, probes = attacker(server, "read"), strangers(PROBES)

@@ -230,6 +230,7 @@ class TestConnections:
             finally:
                 slow.let.set()
 
+    @pytest.mark.thorough
     def test_who_is_silent_longest_gives_way(self, few: Listening, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.WARNING):
             silent = [few.connect() for _ in range(30)]
@@ -257,6 +258,7 @@ class TestConnections:
         for connection in (sending, *others):
             connection.close()
 
+    @pytest.mark.thorough
     def test_one_that_waits_for_its_answer_stays(self, few: Listening, slow: SlowRecognizer) -> None:
         body = b'{"images": [{"base64": ""}]}'
         waiting = few.connect(

@@ -273,6 +273,12 @@ class TestRefusals:
         answer = server.request("POST", "/v1/embed", files=[(f"p{number}", b"x") for number in range(50)])
         assert problem(answer)["code"] == "invalid_request"
 
+    @pytest.mark.parametrize("query", ["require_live=true&threshold=0.01", "faces=largest", "x=1"])
+    def test_options_in_the_query_are_not_passed_over(self, server: Caller, query: str) -> None:
+        for path in ("/v1/detect", "/v1/embed", "/v1/verify"):
+            answer = server.post(f"{path}?{query}", {"images": []})
+            assert (answer.status_code, problem(answer)["field"]) == (422, query.partition("=")[0])
+
     def test_another_content_type(self, server: Caller) -> None:
         answer = server.request("POST", "/v1/embed", content=b"abc", headers={"content-type": "image/jpeg"})
         assert (answer.status_code, problem(answer)["code"]) == (415, "unsupported_media_type")
@@ -415,7 +421,10 @@ class TestOperations:
     ) -> None:
         with caplog.at_level(logging.INFO, "visavis"):
             text = in_base64(astronaut.read_bytes())
-            server.post("/v1/embed?token=secret", {"images": [{"base64": text}]}, {"X-Request-Id": "this-one"})
+            server.post("/v1/embed?token=secret", {"images": [{"base64": text}]})
+            assert "secret" not in str([vars(each) for each in caplog.records if each.name == "visavis.server"])
+            caplog.clear()
+            server.post("/v1/embed", {"images": [{"base64": text}]}, {"X-Request-Id": "this-one"})
         (record,) = (record for record in caplog.records if record.name == "visavis.server")
         facts = getattr(record, "facts", {})
         assert (facts["method"], facts["route"], facts["status"]) == ("POST", "/v1/embed", 200)

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 
 from visavis.errors import InvalidOption, ModelMissing, VisavisError
 from visavis.models.recognizer import value_of
 from visavis.options import Describe
 from visavis.record import WITHOUT_EMBEDDING, Record
-from visavis.server.auth import require
+from visavis.server.auth import guards
 from visavis.server.openapi import about
 from visavis.server.pool import Answer, InUse, in_worker
 from visavis.server.problems import Failed, failed, from_library
@@ -77,7 +77,7 @@ class VerifyResponse(Verification):
     """Its name."""
 
 
-router = APIRouter(tags=["faces"], dependencies=[Depends(require("read"))])
+router = APIRouter(tags=["faces"], dependencies=guards("read"))
 
 
 @router.post("/v1/detect", **about((), "unsupported_pack"))
