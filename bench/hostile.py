@@ -32,7 +32,7 @@ def costly_request() -> bytes:
 
 async def drip(port: int) -> None:
     """Send a body in chunks of one byte, again and again, until cancelled."""
-    head = b"POST /v1/detect HTTP/1.1\r\nHost: bench\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST /v1/detect HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     while True:
         with suppress(OSError):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -48,7 +48,7 @@ async def drip(port: int) -> None:
 async def measure(port: int, seconds: float, dripping: int) -> tuple[Load, Load, Load]:
     """Return what a client sees of health and of galleries, and what the costly ones see."""
     hostile = [asyncio.ensure_future(drip(port)) for _ in range(dripping)]
-    quick = [f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode() for path in ("/healthz", "/v1/galleries")]
+    quick = [f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() for path in ("/healthz", "/v1/galleries")]
     costly = run_clients(port, costly_request(), clients=COSTLY, seconds=seconds)
     loads = (run_clients(port, request, clients=1, seconds=seconds) for request in quick)
     try:
