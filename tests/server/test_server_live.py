@@ -293,8 +293,8 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "keys", "said"),
         [
-            ((), "", "visavis asks for no keys, there are none: every program here may do everything"),
-            (("--auth", "off"), "", "visavis asks for no keys, auth is off: whoever reaches it may do everything"),
+            ((), "", "visavis asks for no keys, for there are none: every program here may do everything"),
+            (("--auth", "off"), "", "visavis asks for no keys, for auth is off: whoever reaches it may do everything"),
             ((), "admin:a-secret-of-24-characters", "visavis asks every call for a key"),
         ],
     )

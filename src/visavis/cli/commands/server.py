@@ -95,7 +95,7 @@ def _prepare(settings: Settings) -> Callable[[], None]:
 
     def tell() -> None:
         why = "auth is off: whoever reaches it" if settings.auth == "off" else "there are none: every program here"
-        say("visavis asks every call for a key" if needed else f"visavis asks for no keys, {why} may do everything")
+        say("visavis asks every call for a key" if needed else f"visavis asks for no keys, for {why} may do everything")
         say(f"visavis listens on {url}")
 
     if settings.processes > 1:
