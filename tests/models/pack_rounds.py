@@ -18,13 +18,13 @@ from test_keras_packs import KERAS_PACKS, file_of
 from test_scrfd import network, random_weights
 
 from visavis import Recognizer
-from visavis.models.catalogue import AURAFACE, BUFFALO_S, OPENCV, PACKS
+from visavis.models.catalogue import AURAFACE, BUFFALO_S, SFACE_FLOAT, PACKS
 from visavis.models.installation import FILES, PINS, Pins
 
 if TYPE_CHECKING:
     from visavis.options import Attribute
 
-MADE_UP = (OPENCV, AURAFACE, BUFFALO_S)
+MADE_UP = (SFACE_FLOAT, AURAFACE, BUFFALO_S)
 
 
 def resident_bytes() -> int:

@@ -17,7 +17,7 @@ from onnx_embedders import Embedder, with_embedder
 from visavis import Recognizer, VisavisError
 from visavis.core.geometry import extract_chip
 from visavis.errors import InvalidOption, ModelCorrupt, ModelMissing, RuntimeFailed
-from visavis.models.catalogue import AURAFACE, OPENCV, PACKS
+from visavis.models.catalogue import AURAFACE, SFACE_FLOAT, PACKS
 from visavis.models.heads import ChipEmbedder, takes_batches, to_input
 from visavis.models.installation import FILES
 from visavis.models.packs import InputContract, Pack
@@ -58,7 +58,7 @@ def compiled(pack: Pack, kind: str, runtime: Runtime) -> tuple[Embedder, ChipEmb
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("contract", CONTRACTS.values(), ids=CONTRACTS)
 def test_embeddings_are_those_that_numpy_computes(contract: InputContract, runtime: Runtime) -> None:
-    pack = replace(OPENCV, input=contract)
+    pack = replace(SFACE_FLOAT, input=contract)
     reference, embed, _ = compiled(pack, "one", runtime)
     for count in (0, 1, 2, 3, 17):
         given = chips(count, pack.template.side)
@@ -76,20 +76,20 @@ def test_embeddings_are_those_that_numpy_computes(contract: InputContract, runti
     [("free", {True}), ("one", {True}), ("stuck", {True, False}), ("mixed", {False})],  # OpenVINO frees what is stuck
 )
 def test_a_batch_gives_what_each_chip_gives_alone(kind: str, together: set[bool], runtime: Runtime) -> None:
-    reference, embed, found_together = compiled(OPENCV, kind, runtime)
+    reference, embed, found_together = compiled(SFACE_FLOAT, kind, runtime)
     assert found_together in together
-    given = chips(16, OPENCV.template.side)
+    given = chips(16, SFACE_FLOAT.template.side)
     alone = np.concatenate([embed([chip]) for chip in given])
-    np.testing.assert_allclose(alone, reference.expected(np.stack(given), OPENCV.input), rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(alone, reference.expected(np.stack(given), SFACE_FLOAT.input), rtol=1e-3, atol=1e-2)
     for count in (2, 3, 5, 16):
         np.testing.assert_allclose(embed(given[:count]), alone[:count], rtol=1e-4, atol=1e-4)
 
 
 def test_an_embedder_of_another_dimension_is_refused() -> None:
-    side = OPENCV.template.side
-    infer = compile_graph(Graph(Embedder.of(OPENCV).graph(OPENCV), shape=(None, 3, side, side)), RuntimeSpec(threads=1))
+    side = SFACE_FLOAT.template.side
+    infer = compile_graph(Graph(Embedder.of(SFACE_FLOAT).graph(SFACE_FLOAT), shape=(None, 3, side, side)), RuntimeSpec(threads=1))
     with pytest.raises(ModelCorrupt, match="128 numbers, not 512"):
-        takes_batches(infer, OPENCV.input, side, 512)
+        takes_batches(infer, SFACE_FLOAT.input, side, 512)
 
 
 def test_what_a_network_is_fed_does_not_share_memory_with_the_chips() -> None:
@@ -116,10 +116,10 @@ def opencv(
     models: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[Embedder, Recognizer]]:
     def make(runtime: Runtime = "openvino", kind: str = "one") -> tuple[Embedder, Recognizer]:
-        embedder = Embedder.of(OPENCV)
-        monkeypatch.setitem(PACKS, "opencv", with_embedder(OPENCV, embedder.graph(OPENCV, kind), models))
+        embedder = Embedder.of(SFACE_FLOAT)
+        monkeypatch.setitem(PACKS, "sface-float", with_embedder(SFACE_FLOAT, embedder.graph(SFACE_FLOAT, kind), models))
         return embedder, Recognizer(
-            "opencv", runtime=runtime, precision="f32", models_dir=models, cache_dir=cache_dir, threads=1
+            "sface-float", runtime=runtime, precision="f32", models_dir=models, cache_dir=cache_dir, threads=1
         )
 
     return make
@@ -131,8 +131,8 @@ def test_a_pack_from_image_to_decision(
 ) -> None:
     reference, recognizer = opencv(runtime)
     (face,) = recognizer.embed(astronaut, quality=True)
-    chip = extract_chip(read_pixels(astronaut), face.landmarks, OPENCV.template)
-    expected = reference.expected(chip[None], OPENCV.input)[0]
+    chip = extract_chip(read_pixels(astronaut), face.landmarks, SFACE_FLOAT.template)
+    expected = reference.expected(chip[None], SFACE_FLOAT.input)[0]
     assert face.embedding is not None
     np.testing.assert_allclose(face.embedding, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
     verification = recognizer.verify(astronaut, astronaut_again)
@@ -151,9 +151,9 @@ def test_chips_and_embeddings_are_opencvs_own(
     (face,) = recognizer.embed(pixels)
     left, top, right, bottom = face.box_xyxy
     row = np.array([[left, top, right - left, bottom - top, *face.landmarks.ravel(), face.score]], np.float32)
-    theirs = cv2.FaceRecognizerSF.create(str(models / FILES / OPENCV.part("embedder").files[0].name), "")
+    theirs = cv2.FaceRecognizerSF.create(str(models / FILES / SFACE_FLOAT.part("embedder").files[0].name), "")
     aligned = theirs.alignCrop(pixels[..., ::-1].copy(), row)
-    chip = extract_chip(pixels, face.landmarks, OPENCV.template)
+    chip = extract_chip(pixels, face.landmarks, SFACE_FLOAT.template)
     difference = np.abs(aligned[..., ::-1].astype(int) - chip)
     assert difference.mean() < 3
     feature = theirs.feature(aligned)[0]
@@ -183,20 +183,20 @@ def test_a_pack_that_is_not_installed_says_how_to_get_it(name: str, tmp_path: Pa
 
 @pytest.mark.parametrize("content", [b"", b"\x08", b"version https://git-lfs.github.com/spec/v1\n"])
 def test_a_file_that_is_another_is_refused(content: bytes, open_models: Path, tmp_path: Path) -> None:
-    pack = with_embedder(OPENCV, content, tmp_path)
+    pack = with_embedder(SFACE_FLOAT, content, tmp_path)
     detector = pack.part("detector").files[0].name
     (tmp_path / FILES / detector).write_bytes((open_models / FILES / detector).read_bytes())
     with pytest.raises(ModelCorrupt, match="face_recognition_sface_2021dec"):
-        Recognizer("opencv", models_dir=tmp_path, threads=1)
+        Recognizer("sface-float", models_dir=tmp_path, threads=1)
 
 
 def test_a_network_that_no_runtime_understands_is_an_error_of_ours(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for runtime in RUNTIMES:
-        monkeypatch.setitem(PACKS, "opencv", with_embedder(OPENCV, b"\x08\x08no network", models))
+        monkeypatch.setitem(PACKS, "sface-float", with_embedder(SFACE_FLOAT, b"\x08\x08no network", models))
         with pytest.raises(RuntimeFailed, match="cannot load the network"):
-            Recognizer("opencv", runtime=runtime, models_dir=models, threads=1)
+            Recognizer("sface-float", runtime=runtime, models_dir=models, threads=1)
 
 
 def test_onnx_runtime_says_what_it_lacks_for_the_pack_open(open_models: Path) -> None:

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from visavis.errors import ModelCorrupt, ModelMissing, PullFailed, VisavisError
 from visavis.files import sync_file, sync_folder
 from visavis.models.catalogue import PACKS
-from visavis.models.installation import FILES, Pins, as_pinned, source_path
+from visavis.models.installation import FILES, Pins, as_pinned, is_packaged, source_path
 from visavis.models.packs import Archive, ModelFile, Pack, Part
 
 Installed: TypeAlias = Literal["yes", "partly", "no"]
@@ -131,12 +131,13 @@ def file_of_archive(archive: Archive) -> ModelFile:
 
 def pulled_files(parts: Iterable[Part]) -> tuple[ModelFile, ...]:
     """Return the files of parts that do not come with a PyPI package, each once."""
-    return tuple({file.name: file for part in parts for file in part.files if not file.package}.values())
+    return tuple({file.name: file for part in parts for file in part.files if not is_packaged(file)}.values())
 
 
 def all_files() -> tuple[ModelFile, ...]:
-    """Return every file of the catalogue that does not come with a PyPI package, each once."""
-    return pulled_files(part for pack in PACKS.values() for part in (*pack.parts, *pack.optional))
+    """Return every file of the catalogue that does not come with a PyPI package alone, each once."""
+    files = (file for pack in PACKS.values() for file in (*pack.files, *pack.optional_files))
+    return tuple({file.name: file for file in files if file.url or not file.package}.values())
 
 
 @dataclass(frozen=True, slots=True)

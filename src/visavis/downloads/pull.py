@@ -28,7 +28,7 @@ from visavis.downloads.folder import (
 from visavis.downloads.licences import Accept, refuse, require, restriction_of
 from visavis.downloads.transfer import Download, Report, Source, shown
 from visavis.errors import InvalidOption, ModelCorrupt, PullFailed
-from visavis.models.installation import source_path
+from visavis.models.installation import is_packaged, source_path
 from visavis.models.packs import ModelFile, Pack, Part, Role
 
 # Others ask for memory as the archive says.
@@ -111,7 +111,7 @@ def pull(  # noqa: PLR0913  # independent settings, each with a sensible default
         ModelMissing: a PyPI package is not installed.
     """
     chosen = [(pack, part) for pack in packs for part in (*pack.parts, *_optional_parts(pack, optional))]
-    for file in (file for _, part in chosen for file in part.files if file.package):
+    for file in (file for _, part in chosen for file in part.files if is_packaged(file)):
         source_path(file)
     by_pack = {pack.name: (pack, [part for other, part in chosen if other is pack]) for pack, _ in chosen}
     require((r for pack, parts in by_pack.values() if (r := restriction_of(pack, parts))), folder, accept)

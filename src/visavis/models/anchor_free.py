@@ -16,9 +16,7 @@ import numpy as np
 from visavis.core.geometry import Detections, areas, iou, overlapped, suppress
 from visavis.core.pyramid import Canvas, Level, Pyramid, paint, plan_alone, search_size
 from visavis.errors import ModelCorrupt
-from visavis.models.installation import Installation
-from visavis.models.packs import Part
-from visavis.models.runtime import Graph, Infer, compile_graph
+from visavis.models.runtime import Graph, Infer, RuntimeSpec, compile_graph
 from visavis.types import FloatArray, SizeWH, UInt8Array
 
 Read: TypeAlias = Callable[[Infer, UInt8Array], Detections]
@@ -50,18 +48,6 @@ class AnchorFree:
     most_overlap: float  # two boxes are of one face when their intersection over union is more than this
     outputs: tuple[str, ...] = ()  # of the network, in the order in which ``read`` wants them; none for the file's
 
-    def load(self, part: Part, installation: Installation) -> "AnchorFreeDetector":
-        """Compile the network of a part, whose one file is its graph.
-
-        Raises:
-            ModelMissing, ModelCorrupt: its file is not installed, or not what it should be.
-            RuntimeMissing, RuntimeFailed: the runtime is not installed, or refuses it.
-        """
-        graph = Graph(installation.read(part.files[0]), shape=(1, 3, None, None), outputs=self.outputs)
-        # In bfloat16, which has 8 bits for where a point is, it is hardly faster, and points are up to two pixels off.
-        spec = replace(installation.spec, precision="f32")
-        return AnchorFreeDetector(self, lambda: compile_graph(graph, spec))
-
 
 class AnchorFreeDetector:
     """Finds faces and their landmarks; a ``Detector``. Thread-safe.
@@ -69,9 +55,17 @@ class AnchorFreeDetector:
     Two networks are made: a runtime prepares itself anew whenever the size changes, so the coarsest level has its own.
     """
 
-    def __init__(self, family: AnchorFree, make_network: Callable[[], Infer]) -> None:
+    def __init__(self, family: AnchorFree, model: bytes, spec: RuntimeSpec) -> None:
+        """Compile a network, given as an ONNX graph.
+
+        Raises:
+            RuntimeMissing, RuntimeFailed: the runtime is not installed, or refuses it.
+        """
         self._family = family
-        self._network, self._coarse_network = make_network(), make_network()
+        graph = Graph(model, shape=(1, 3, None, None), outputs=family.outputs)
+        # In bfloat16, which has 8 bits for where a point is, it is hardly faster, and points are up to two pixels off.
+        precise = replace(spec, precision="f32")
+        self._network, self._coarse_network = (compile_graph(graph, precise) for _ in range(2))
 
     def search_size(self, size_wh: SizeWH, min_face: float) -> SizeWH:
         """Return the size to bring an image to; see ``visavis.core.pyramid``. Never below the coarsest level's."""

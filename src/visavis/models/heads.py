@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from visavis.core.geometry import Detections
 from visavis.errors import InvalidOption, ModelCorrupt, ModelMissing, RuntimeFailed
-from visavis.models.anchor_free import SCRFD, YUNET
+from visavis.models.anchor_free import SCRFD, YUNET, AnchorFree, AnchorFreeDetector
 from visavis.models.attributes import AGE_GENDER, HEAD_POSE, MINIFASNET, ROLE_OF_ATTRIBUTE, AttributeNetwork, Measure
 from visavis.models.dlib.detector import DlibDetector, LandmarkForest, LandmarkRegressor, read_landmark_forest
 from visavis.models.dlib.networks import detector_graph, embedder_graph, read_network
 from visavis.models.installation import Installation, check_installed, packs_with
 from visavis.models.keras.networks import inception_resnet_v1, keras_graph, vggface2_resnet50
-from visavis.models.onnx_graphs import Network, Weights
+from visavis.models.onnx_graphs import Network, Weights, dequantized
 from visavis.models.packs import Head, InputContract, ModelFile, Pack, Part, Role
 from visavis.models.runtime import Graph, Infer, compile_graph
 from visavis.models.torch.minifasnet import liveness_graph
@@ -174,6 +174,7 @@ CONVERSIONS: Mapping[Head, tuple[Callable[..., bytes], str]] = {
     "dlib-resnet": (partial(_dlib_graph, embedder_graph), ".onnx"),
     "inception-resnet-v1": (partial(_keras_graph, lambda pack: inception_resnet_v1(pack.dimension)), ".onnx"),
     "vggface2-resnet50": (partial(_keras_graph, lambda _pack: vggface2_resnet50()), ".onnx"),
+    **dict.fromkeys(("yunet-int8", "onnx-embedder-int8"), (lambda _pack, _part, model: dequantized(model), ".onnx")),
     "minifasnet": (lambda _pack, _part, *files: liveness_graph(files, MINIFASNET.side), ".onnx"),
 }
 """The heads whose files are converted on first use: how, (pack, part, *files), and the cached file's suffix."""
@@ -198,10 +199,20 @@ def _load_dlib_detector(pack: Pack, installation: Installation) -> DlibDetector:
     return DlibDetector(compile_graph(network, installation.spec), LandmarkRegressor(forest))
 
 
+def _load_anchor_free(family: AnchorFree, pack: Pack, installation: Installation) -> AnchorFreeDetector:
+    return AnchorFreeDetector(family, _exported(pack, pack.part("detector"), installation), installation.spec)
+
+
+def _exported(pack: Pack, part: Part, installation: Installation) -> bytes:
+    """Return the graph of one file, as it was exported by others or as it is converted."""
+    return _converted(pack, part, installation) if part.head in CONVERSIONS else installation.read(part.files[0])
+
+
 DETECTORS: Mapping[Head, Callable[[Pack, Installation], Detector]] = {
     "dlib-mmod": _load_dlib_detector,
-    "yunet": lambda pack, installation: YUNET.load(pack.part("detector"), installation),
-    "scrfd": lambda pack, installation: SCRFD.load(pack.part("detector"), installation),
+    "yunet": partial(_load_anchor_free, YUNET),
+    "yunet-int8": partial(_load_anchor_free, YUNET),
+    "scrfd": partial(_load_anchor_free, SCRFD),
 }
 
 
@@ -213,8 +224,7 @@ def _load_own(pack: Pack, installation: Installation) -> ChipEmbedder:
 
 def _load_onnx(pack: Pack, installation: Installation) -> ChipEmbedder:
     """Load what others exported, perhaps for one image at a time."""
-    (file,), side = pack.part("embedder").files, pack.template.side
-    model = installation.read(file)
+    model, side = _exported(pack, pack.part("embedder"), installation), pack.template.side
     shape = (None, 3, side, side) if pack.input.layout == "nchw" else (None, side, side, 3)
     try:
         infer = compile_graph(Graph(model, shape=shape), installation.spec)
@@ -226,7 +236,7 @@ def _load_onnx(pack: Pack, installation: Installation) -> ChipEmbedder:
 
 EMBEDDERS: Mapping[Head, Callable[[Pack, Installation], ChipEmbedder]] = {
     **dict.fromkeys(("dlib-resnet", "inception-resnet-v1", "vggface2-resnet50", "ir-embedder"), _load_own),
-    "onnx-embedder": _load_onnx,
+    **dict.fromkeys(("onnx-embedder", "onnx-embedder-int8"), _load_onnx),
 }
 
 

