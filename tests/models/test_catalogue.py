@@ -127,7 +127,8 @@ def test_arcface_and_open_want_the_same_face() -> None:
 def test_a_file_can_be_had_and_recognised(file: ModelFile) -> None:
     assert file.licence
     assert _is_https(file.origin.partition(" ")[0])
-    assert sum(map(bool, (file.package, file.url, file.archive))) == 1
+    assert sum(map(bool, (file.package or file.url, file.archive))) == 1
+    assert bool(file.package) == bool(file.requirement)
     assert bool(file.archive) == bool(file.member)
     assert bool(file.package) == bool(file.path)
     assert Path(file.name).name == file.name

@@ -135,7 +135,7 @@ def test_the_head_reads_the_contract(runtime: Runtime, size_wh: tuple[int, int],
 
 def make_detector(runtime: Runtime = "openvino") -> AnchorFreeDetector:
     model = network(known_weights(), batched=False)
-    return AnchorFreeDetector(SCRFD, lambda: compiled(model, runtime))
+    return AnchorFreeDetector(SCRFD, model, RuntimeSpec(runtime, "f32", threads=1))
 
 
 def picture(size_wh: tuple[int, int], cells: Sequence[tuple[int, int, int]]) -> NDArray[np.uint8]:

@@ -35,7 +35,8 @@ FACE = np.array([[183, 62, 274, 174]], np.float32)  # of the astronaut
 
 
 def detector(models: Path, runtime: Runtime = "openvino", precision: Precision = "f32") -> AnchorFreeDetector:
-    return FAMILY.load(YUNET, Installation(RuntimeSpec(runtime, precision, threads=1), models, models))
+    spec = RuntimeSpec(runtime, precision, threads=1)
+    return AnchorFreeDetector(FAMILY, Installation(spec, models, models).read(YUNET.files[0]), spec)
 
 
 @pytest.fixture(scope="module")
