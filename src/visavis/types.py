@@ -25,6 +25,9 @@ FloatArray: TypeAlias = NDArray[np.float32]
 SizeWH: TypeAlias = tuple[int, int]
 Metric: TypeAlias = Literal["euclidean", "cosine"]
 Decision: TypeAlias = Literal["same", "different", "uncertain"]
+Doubt: TypeAlias = Literal["invalid_face", "child", "occluded"]
+"""Why the distance of a face to others says nothing: its embedding is that of no upright, legible face; it is a
+child's; too much of it is covered."""
 
 ImageSource: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | PIL.Image.Image | NDArray[Any]"
@@ -104,6 +107,10 @@ class Quality(Record):
     """Where the head turns, in degrees as in ``Pose``, estimated from the landmarks; None where a face was enrolled
     before these were told.
     """
+    validity: float | None = None
+    """0 to 1, how much the embedding looks like one of an upright, legible face: those of turned, half-toned or noisy
+    ones are all alike. None where nobody looked, or the pack cannot tell.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +184,7 @@ class Verification(Record):
     """The answer to "do these two images show the same person?"."""
 
     same: bool
-    """``distance < threshold``."""
+    """``distance < threshold``, and no reason to doubt it."""
     distance: float
     """Between the two embeddings, in the metric of their space."""
     threshold: float
@@ -185,16 +192,18 @@ class Verification(Record):
     probability: Probability | None
     """Calibrated chance, 0 to 1, that the two are the same person when both answers are equally likely beforehand; see
     the pack's calibration for where it was measured. None for a pack that nobody has calibrated: see ``visavis
-    calibrate``.
+    calibrate``. None also where there is a reason to doubt.
     """
     faces: tuple[Face, Face] = field(metadata=WITHOUT_EMBEDDING)
     """The two faces compared, in the order of the arguments, with their embeddings."""
     decision: Decision
-    """same or different; uncertain where a false match rate was asked for and the distance is within the
-    confidence interval of the threshold that has it.
+    """same or different; uncertain where there is a reason to doubt, and where a false match rate was asked for and the
+    distance is within the confidence interval of the threshold that has it.
     """
     fmr: float | None = None
     """The false match rate of the threshold, where one was asked for."""
+    reason: Doubt | None = None
+    """Why the distance says nothing, whatever it is: invalid_face, child, occluded; or None."""
 
     def __bool__(self) -> bool:
         """Return the decision, so that ``if recognizer.verify(a, b)`` means what it seems to."""

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from visavis.core.decide import Calibration, ErrorRates
 from visavis.core.geometry import ChipTemplate
 from visavis.errors import InvalidOption, ModelMissing
-from visavis.types import EmbeddingSpace, Metric
+from visavis.types import Attributes, Doubt, EmbeddingSpace, Metric, Quality
 
 Role: TypeAlias = Literal["detector", "landmarks", "embedder", "liveness", "pose", "age_gender"]
 """What a part of a pack does. The last three are optional: they are loaded when an attribute is first asked for."""
@@ -94,7 +94,15 @@ class QualityLimits:
     probe_min_face_px: float = 0.0
     probe_min_sharpness: float = 0.03
     probe_min_score: float = 0.0
+    # Of all faces that are compared.
+    min_validity: float = 0.5
     provenance: str = UNMEASURED  # where the numbers come from
+
+    def doubt(self, quality: Quality | None, attributes: Attributes | None = None) -> Doubt | None:  # noqa: ARG002
+        """Return why the distance of a face to others says nothing, or None; what was not looked at is not doubted."""
+        if quality is not None and quality.validity is not None and quality.validity < self.min_validity:
+            return "invalid_face"
+        return None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

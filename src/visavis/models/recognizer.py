@@ -109,14 +109,17 @@ def compare(pack: Pack, a: Face, b: Face, rule: Rule) -> Verification:
     if a.embedding is None or b.embedding is None:
         raise AssertionError("faces to compare come with embeddings")
     distance = distance_of(pack.metric, a.embedding, b.embedding)
+    doubt = pack.quality.doubt
+    reason = doubt(a.quality, a.attributes) or doubt(b.quality, b.attributes)
     return Verification(
-        same=distance < rule.threshold,
+        same=distance < rule.threshold and reason is None,
         distance=distance,
         threshold=rule.threshold,
-        probability=probability_of_same(distance, pack.calibration),
+        probability=None if reason else probability_of_same(distance, pack.calibration),
         faces=(a, b),
-        decision=rule.decide(distance),
+        decision="uncertain" if reason else rule.decide(distance),
         fmr=rule.fmr,
+        reason=reason,
     )
 
 
@@ -244,7 +247,7 @@ class Recognizer:
     ) -> Iterator[Verification | VisavisError]:
         """Return for each pair, in order, what ``verify`` returns, or the error that it would raise."""
         attributes: tuple[Attribute, ...] = ("liveness",) if options["require_live"] else ()
-        wanted: Describe = {"faces": options["faces"], "attributes": attributes, "quality": False}
+        wanted: Describe = {"faces": options["faces"], "attributes": attributes, "quality": True}
         find = self._finder({**wanted, "min_face": options["min_face"]}, chips=True)
         rule = choose_rule(self.pack, self.rule, options)
         found = (_insist(find(image), place, image) for a, b in pairs for place, image in (("first", a), ("second", b)))
