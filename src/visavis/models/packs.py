@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from visavis.core.decide import Calibration, ErrorRates
 from visavis.core.geometry import ChipTemplate
+from visavis.core.quality import ValidityRule
 from visavis.errors import InvalidOption, ModelMissing
 from visavis.types import Attributes, Doubt, EmbeddingSpace, Metric, Quality
 
@@ -131,6 +132,7 @@ class Pack:
     cluster_threshold: float  # unknown faces nearer than this to one another, on average, are grouped as one person
     cluster_provenance: str = UNMEASURED
     quality: QualityLimits = QualityLimits()  # what galleries ask of faces by default
+    validity: ValidityRule | None = None  # which embeddings say something; None where nobody has measured it
     calibration: Calibration | None = None  # how a distance becomes a probability; None where nobody has measured it
     rates: ErrorRates | None = None  # which threshold gives which false match rate; None where nobody has measured it
     rates_replaced: bool = False  # whether they were measured here, and the pack came with others
