@@ -5,13 +5,13 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from visavis import NoFace, Recognizer
 from visavis.core.orientation import turned_back
 from visavis.core.pyramid import cost_of
 from visavis.core.work import WORK, Work
-from visavis.errors import VisavisError
 from visavis.types import SizeWH, Verification
 
 PEOPLE = ("collins", "hopper", "obama")
@@ -27,7 +27,7 @@ def seeing(request: pytest.FixtureRequest, open_models: Path, cache_dir: Path) -
 def searched(seeing: Recognizer, monkeypatch: pytest.MonkeyPatch) -> list[SizeWH]:
     """The sizes that the detector is asked to search, in order."""
     sizes: list[SizeWH] = []
-    kind = type(seeing._models.detector)
+    kind = type(vars(seeing)["_models"].detector)
     find = kind.find
 
     def counted(self, image, size_wh, *, largest):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  # as it is
@@ -96,7 +96,6 @@ def _answer(seeing: Recognizer, a: Path, b: Path) -> Verification | None:
 
 
 def _size_of(path: Path) -> SizeWH:
-    import PIL.Image
-
     with PIL.Image.open(path) as image:
-        return image.size
+        width, height = image.size
+    return width, height

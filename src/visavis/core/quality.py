@@ -41,8 +41,10 @@ class ValidityRule:
 
     def validity(self, embedding: FloatArray, quality: Quality) -> float:
         """Return the validity, 0 to 1, of a face's embedding (D,), as the embedder gave it, by the face's quality."""
-        logarithms = np.log(np.maximum([np.linalg.norm(embedding), quality.sharpness], _LEAST))
-        log_odds = logarithms @ [self.length, self.sharpness] + self.score * quality.score + self.constant
+        length, sharpness = (
+            np.log(max(float(each), _LEAST)) for each in (np.linalg.norm(embedding), quality.sharpness)
+        )
+        log_odds = self.length * length + self.sharpness * sharpness + self.score * quality.score + self.constant
         return float(1.0 / (1.0 + np.exp(-np.clip(log_odds, -700.0, 700.0))))
 
 

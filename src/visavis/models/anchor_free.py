@@ -46,7 +46,7 @@ class AnchorFree:
     read: Read  # runs a network and reads its outputs
     window: float  # the smallest face that it finds, in pixels
     most_overlap: float  # two boxes are of one face when their intersection over union is more than this
-    clear_score: float  # see ``visavis.models.heads.Detector``
+    upright_score: float  # what only upright faces score
     outputs: tuple[str, ...] = ()  # of the network, in the order in which ``read`` wants them; none for the file's
 
 
@@ -68,11 +68,6 @@ class AnchorFreeDetector:
         precise = replace(spec, precision="f32")
         self._network, self._coarse_network = (compile_graph(graph, precise) for _ in range(2))
 
-    @property
-    def clear_score(self) -> float:
-        """What upright faces score; see ``Detector``."""
-        return self._family.clear_score
-
     def search_size(self, size_wh: SizeWH, min_face: float) -> SizeWH:
         """Return the size to bring an image to; see ``visavis.core.pyramid``. Never below the coarsest level's."""
         factor = min(_COARSEST / min(size_wh), _LONGEST_ENLARGED / max(size_wh))
@@ -91,6 +86,10 @@ class AnchorFreeDetector:
             if largest and len(found.scores):
                 return found[np.lexsort((found.scores, areas(found.boxes_xyxy)))[-1:]]
         return found
+
+    def are_upright(self, _image: UInt8Array, found: Detections) -> bool:
+        """Tell by the highest score: turned faces have low ones."""
+        return bool(found.scores.max(initial=0.0) >= self._family.upright_score)
 
     def _search(self, pyramid: Pyramid, level: Level, least: float, *, coarse: bool) -> Detections:
         """Return the faces of at least so many pixels of the level; in pixels of the image."""
@@ -163,7 +162,7 @@ YUNET = AnchorFree(
     window=30,
     most_overlap=0.3,
     # 2 % of portraits of LFW have no face that scores so much; turned, none of them has one.
-    clear_score=0.91,
+    upright_score=0.91,
     outputs=tuple(f"{kind}_{stride}" for stride in _STRIDES for kind in ("cls", "obj", "bbox", "kps")),
 )
 
@@ -202,4 +201,4 @@ def _read_scrfd(infer: Infer, canvas: UInt8Array) -> Detections:
 
 
 # YuNet's window and score were measured; these weights may not be passed on, and so were not.
-SCRFD = AnchorFree(read=_read_scrfd, window=30, most_overlap=0.4, clear_score=0.7)
+SCRFD = AnchorFree(read=_read_scrfd, window=30, most_overlap=0.4, upright_score=0.7)

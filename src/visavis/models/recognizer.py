@@ -316,9 +316,8 @@ class Recognizer:
     def _search(self, picture: Picture, min_face: float, *, largest: bool) -> tuple[UInt8Array, Detections, int]:
         """Return an image turned so that its faces are upright, these, and by how many quarter turns clockwise it was.
 
-        A face whose score is not clear may lie turned, and where there is none all may. The other three ways are then
-        tried on a smaller image, in which faces are found from twice the size on: an image without faces costs as much
-        again, and not four times as much.
+        Where no face surely is upright, the other three ways are tried on a smaller image, in which faces are found
+        from twice the size on: an image without faces then costs less than twice as much, and not four times.
         """
         detector, pixels = self._models.detector, picture.pixels
 
@@ -326,22 +325,19 @@ class Recognizer:
             work.spend(cost_of(size_wh))
             return detector.find(image, size_wh, largest=largest)
 
-        found, turns = find(pixels, detector.search_size(picture.size_wh, min_face)), 0
-        best = found.scores.max(initial=-np.inf)
-        if best >= detector.clear_score:
-            return pixels, found, turns
+        found = find(pixels, detector.search_size(picture.size_wh, min_face))
+        if detector.are_upright(pixels, found):
+            return pixels, found, 0
         twice = 2 * min_face if min_face >= 1 else min(2 * min_face, _LARGEST_FRACTION)
         small = cv2.resize(pixels, detector.search_size(picture.size_wh, twice), interpolation=cv2.INTER_AREA)
         for quarters in (1, 3, 2):
             image = turned(small, quarters)
-            score = find(image, (image.shape[1], image.shape[0])).scores.max(initial=-np.inf)
-            if score > best:
-                best, turns = score, quarters
-        if turns:
-            pixels = turned(pixels, turns)
-            width, height = picture.size_wh
-            found = find(pixels, detector.search_size((height, width) if turns % 2 else (width, height), min_face))
-        return pixels, found, turns
+            if detector.are_upright(image, find(image, image.shape[1::-1])):
+                width, height = picture.size_wh
+                size_wh = (height, width) if quarters % 2 else (width, height)
+                pixels = turned(pixels, quarters)
+                return pixels, find(pixels, detector.search_size(size_wh, min_face)), quarters
+        return pixels, found, 0
 
     def _embed_found(self, found: Iterable[_Found | VisavisError]) -> Iterator[_Found | VisavisError]:
         """Yield what was found with its embeddings; the chips of several images go through the network together."""
