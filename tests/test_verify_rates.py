@@ -19,6 +19,7 @@ from visavis import Recognizer
 from visavis.config import Settings
 from visavis.core.decide import ErrorRates
 from visavis.errors import InvalidOption, NoFace, VisavisError
+from visavis.models.packs import QualityLimits
 
 DECISIONS: list[tuple[Any, str]] = [
     ("strict", "different"),
@@ -324,3 +325,18 @@ def test_a_server_may_have_a_rate_of_its_own(cache_dir: Path, models_dir: Path, 
         for options, fmr in (({}, 1e-4), ({"operating_point": "default"}, 1e-4), ({"fmr": 1e-2}, 1e-2)):
             assert caller.post("/v1/verify", {**pair, **options}).json()["fmr"] == fmr
         assert caller.post("/v1/verify", {**pair, "threshold": 0.5}).json()["fmr"] is None
+
+
+def test_the_command_line_cannot_tell_of_an_invalid_face(
+    cli: Shell, photos: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QualityLimits, "doubt", lambda *_: "invalid_face")
+    outcome = cli("verify", *photos)
+    lines = outcome.out.splitlines()
+    assert (outcome.code, lines[0], lines[-2:]) == (
+        2,
+        "Uncertain",
+        ["probability  unknown", "reason       invalid_face"],
+    )
+    answer = json.loads(cli("verify", "--json", *photos).out)
+    assert (answer["same"], answer["decision"], answer["reason"]) == (False, "uncertain", "invalid_face")

@@ -169,6 +169,10 @@ class ExtremePose(InputError, ValueError, code="extreme_pose"):
     """The head is turned further than the gallery's policy allows of those that it enrols."""
 
 
+class InvalidFace(InputError, ValueError, code="invalid_face"):
+    """The face's embedding says nothing: it lies turned in the image, or is too degraded to be told from others."""
+
+
 class ConsentMissing(InputError, ValueError, code="consent_missing"):
     """The gallery's policy wants a note of consent with every subject, and this one has none."""
 

@@ -322,6 +322,12 @@ class Policy(Record):
         float | None,
         Option("Least detector score of a face that is identified; else it is unknown.", unset=_PACK, at_least=0),
     ] = None
+    min_validity: Annotated[
+        float | None,
+        Option(
+            "Least validity of a face that is enrolled, identified or verified; 0 for any.", unset=_PACK, at_least=0
+        ),
+    ] = None
     require_live: Annotated[
         bool,
         Option(

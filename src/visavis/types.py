@@ -1,6 +1,6 @@
 """Arrays, and the records that the library returns.
 
-Images are (H, W, 3) uint8 RGB, upright. Boxes are float32 ``xyxy`` in pixels of the upright original,
+Images are (H, W, 3) uint8 RGB, upright as their metadata say. Boxes are float32 ``xyxy`` in pixels of the upright original,
 landmarks float32 (5, 2) ``xy`` in the same pixels; (0, 0) is the centre of the top-left pixel.
 Records are immutable, and their arrays are read-only.
 """
@@ -25,6 +25,9 @@ FloatArray: TypeAlias = NDArray[np.float32]
 SizeWH: TypeAlias = tuple[int, int]
 Metric: TypeAlias = Literal["euclidean", "cosine"]
 Decision: TypeAlias = Literal["same", "different", "uncertain"]
+Doubt: TypeAlias = Literal["invalid_face", "child", "occluded"]
+"""Why the distance of a face to others says nothing: its embedding is that of no upright, legible face; it is a
+child's; too much of it is covered."""
 
 ImageSource: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | PIL.Image.Image | NDArray[Any]"
@@ -104,6 +107,10 @@ class Quality(Record):
     """Where the head turns, in degrees as in ``Pose``, estimated from the landmarks; None where a face was enrolled
     before these were told.
     """
+    validity: float | None = None
+    """0 to 1, how much the embedding looks like one of an upright, legible face: those of turned, half-toned or noisy
+    ones are all alike. None where nobody looked, or the pack cannot tell.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +170,10 @@ class Face(Record):
     """How well the image shows it, or None where it was not asked for."""
     attributes: Attributes | None = None
     """What else was asked, or None where nothing was."""
+    turned: int | None = None
+    """By how many degrees clockwise the image was turned before the face was found upright: 90, 180 or 270; else None.
+    Box and landmarks are those in the image as it is.
+    """
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "box_xyxy", read_only(self.box_xyxy))
@@ -177,7 +188,7 @@ class Verification(Record):
     """The answer to "do these two images show the same person?"."""
 
     same: bool
-    """``distance < threshold``."""
+    """``distance < threshold``, and no reason to doubt it."""
     distance: float
     """Between the two embeddings, in the metric of their space."""
     threshold: float
@@ -185,16 +196,18 @@ class Verification(Record):
     probability: Probability | None
     """Calibrated chance, 0 to 1, that the two are the same person when both answers are equally likely beforehand; see
     the pack's calibration for where it was measured. None for a pack that nobody has calibrated: see ``visavis
-    calibrate``.
+    calibrate``. None also where there is a reason to doubt.
     """
     faces: tuple[Face, Face] = field(metadata=WITHOUT_EMBEDDING)
     """The two faces compared, in the order of the arguments, with their embeddings."""
     decision: Decision
-    """same or different; uncertain where a false match rate was asked for and the distance is within the
-    confidence interval of the threshold that has it.
+    """same or different; uncertain where there is a reason to doubt, and where a false match rate was asked for and the
+    distance is within the confidence interval of the threshold that has it.
     """
     fmr: float | None = None
     """The false match rate of the threshold, where one was asked for."""
+    reason: Doubt | None = None
+    """Why the distance says nothing, whatever it is: invalid_face, child, occluded; or None."""
 
     def __bool__(self) -> bool:
         """Return the decision, so that ``if recognizer.verify(a, b)`` means what it seems to."""

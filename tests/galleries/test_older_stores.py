@@ -67,7 +67,7 @@ def make_old(place: Place) -> None:
 
         with closing(psycopg.connect(place.url, autocommit=True)) as connection:
             connection.execute("UPDATE visavis.galleries SET policy = %s", (policy,))
-            connection.execute("ALTER TABLE visavis.samples DROP COLUMN yaw, DROP COLUMN pitch")
+            connection.execute("ALTER TABLE visavis.samples DROP COLUMN yaw, DROP COLUMN pitch, DROP COLUMN validity")
             connection.execute("UPDATE visavis.meta SET version = 1")
         return
     with closing(sqlite3.connect(place.path)) as connection:
@@ -86,7 +86,7 @@ def unseal(connection: sqlite3.Connection) -> None:
     """Take checksums from a plain store, and angles."""
     ((embedding, about),) = connection.execute("SELECT embedding, about FROM samples").fetchall()
     plain = json.loads(about[:-4])
-    assert plain["quality"] == [120.0, 0.25, 1.0, None, None]
+    assert plain["quality"] == [120.0, 0.25, 1.0, None, None, None]
     old = json.dumps({**plain, "quality": [120.0, 0.25, 1.0]})
     connection.execute("UPDATE samples SET embedding = ?, about = ?", (embedding[:12], old))
     ((content,),) = connection.execute("SELECT content FROM details").fetchall()
@@ -112,7 +112,7 @@ def test_policies_mean_what_they_meant(old_place: Place) -> None:
 
 
 def test_samples_are_read_and_new_ones_know_their_angles(old_place: Place) -> None:
-    turned = Quality(120.0, 0.25, 1.0, yaw=-12.5, pitch=3.25)
+    turned = Quality(120.0, 0.25, 1.0, yaw=-12.5, pitch=3.25, validity=0.75)
     for store in (old_place.open(), old_place.reopen()):
         assert store.samples(GALLERY)[0].quality == OLD_QUALITY
         enrol(store, [NewSample(subject="ben", embedding=at(5), quality=turned)])
@@ -181,7 +181,7 @@ def test_a_file_of_version_2_becomes_one_of_today(path: Path, name: str) -> None
     with closing(SqliteStore(path, key=KEY)) as store:
         for each in (store, SqliteStore(path, key=KEY)):
             check_content(each, name)
-    assert run(path, "PRAGMA user_version") == [(SCHEMA.version,)] == [(3,)]
+    assert run(path, "PRAGMA user_version") == [(SCHEMA.version,)] == [(4,)]
     script = (Path(__file__).parents[1] / "support" / "store_of_version_2.sql").read_text(encoding="utf-8")
     hashes = run(
         path, "SELECT id_hash FROM subjects WHERE gallery = (SELECT number FROM galleries WHERE name = ?)", name

@@ -15,7 +15,7 @@ from visavis.models.catalogue import DLIB
 from visavis.models.installation import Measured, as_installed
 from visavis.models.recognizer import choose_rule, compare
 from visavis.options import Threshold
-from visavis.types import Face
+from visavis.types import Face, Quality
 
 PACK = replace(DLIB, calibration=MADE_UP.calibration, rates=MADE_UP.rates)
 UNKNOWN = replace(DLIB, calibration=None, rates=None)
@@ -73,6 +73,27 @@ def test_the_answer_tells_the_rule(distance: float, same: bool, decision: str) -
     assert (answer.same, answer.decision, answer.threshold, answer.fmr) == (same, decision, 0.40, 1e-3)
     assert bool(answer) is same
     assert answer.to_dict()["decision"] == decision
+
+
+@pytest.mark.parametrize("distance", [0.0, 9.0])
+@pytest.mark.parametrize("place", [0, 1])
+def test_what_is_no_valid_face_is_neither_the_same_nor_different(distance: float, place: int) -> None:
+    a, b = (
+        replace(face(x, 0), quality=Quality(99, 1, 1, validity=0.4 if at == place else 0.9))
+        for at, x in enumerate((0, distance))
+    )
+    rules: list[Threshold] = [{}, {"fmr": "strict"}, {"threshold": 10.0}]
+    for asked in rules:
+        answer = compare(PACK, a, b, choose_rule(PACK, DEFAULT, asked))
+        assert (answer.same, answer.decision, answer.reason) == (False, "uncertain", "invalid_face")
+        assert (bool(answer), answer.probability, answer.distance) == (False, None, distance)
+
+
+@pytest.mark.parametrize("quality", [None, Quality(99, 1, 1), Quality(99, 1, 1, validity=PACK.quality.min_validity)])
+def test_what_nobody_looked_at_or_is_valid_enough_is_not_doubted(quality: Quality | None) -> None:
+    assert PACK.quality.doubt(quality) is None
+    answer = compare(PACK, replace(face(0, 0), quality=quality), face(0, 0), DEFAULT)
+    assert (answer.same, answer.decision, answer.reason) == (True, "same", None)
 
 
 def test_the_probability_is_none_where_nobody_calibrated() -> None:

@@ -88,13 +88,13 @@ def test_a_chain_of_samples_has_no_outlier(world: World) -> None:
 
 def test_what_todays_policy_would_refuse(world: World) -> None:
     (fine,) = enrol(world, "ada", 0, quality=GOOD)
-    world.gallery.set_policy(Policy(min_face_px=0, min_sharpness=0, min_score=0))
-    (small,) = enrol(world, "ada", 0.1, quality=Quality(10, 0.01, 1))
+    world.gallery.set_policy(Policy(min_face_px=0, min_sharpness=0, min_score=0, min_validity=0))
+    (small,) = enrol(world, "ada", 0.1, quality=Quality(10, 0.01, 1, validity=0.1))
     enrol(world, "ada", 0.2)  # of which nothing is known
     world.gallery.set_policy(Policy(min_face_px=40, min_sharpness=0.06, min_score=0.5))
     assert fine < small
     assert world.gallery.audit().low_quality == (
-        LowQuality(subject="ada", sample=small, reasons=("too_small", "blurred")),
+        LowQuality(subject="ada", sample=small, reasons=("too_small", "blurred", "invalid_face")),
     )
 
 

@@ -193,6 +193,29 @@ def test_poor_quality_comes_before_distance_and_after_emptiness() -> None:
     assert decide(policy, 0, quality=Quality(100, 1, 1)).unknown is None
 
 
+def test_an_invalid_face_is_nobody_unless_the_policy_allows_it() -> None:
+    invalid = replace(GOOD, validity=0.4)
+    found = decide(Policy(), 0, quality=invalid)
+    assert (found.unknown, found.match, len(found.candidates)) == ("invalid_face", None, 1)
+    assert decide(Policy(probe_min_face_px=900), 9, quality=invalid).unknown == "invalid_face"
+    assert decide(Policy(min_validity=0.25), 0, quality=invalid).match
+    assert decide(Policy(), 0, quality=replace(GOOD, validity=0.5)).match
+
+
+def test_neither_an_invalid_face_nor_an_invalid_sample_is_verified() -> None:
+    rules, sample = rules_of(Policy(), PACK), line(0)[0]
+    valid, invalid = (replace(GOOD, validity=validity) for validity in (0.9, 0.4))
+    for seen, kept, reason in (
+        (valid, invalid, "invalid_face"),
+        (invalid, valid, "invalid_face"),
+        (valid, valid, None),
+    ):
+        done = verify(at(0), face_at(0, seen).face, [replace(sample, quality=kept)], rules)
+        assert (done.reason, done.same, done.decision) == (reason, not reason, "uncertain" if reason else "same")
+        assert (done.probability is None) == (reason is not None)
+    assert verify(at(0), None, [replace(sample, quality=invalid)], rules).reason == "invalid_face"
+
+
 @given(st.lists(st.floats(0, 2), max_size=12).map(sorted), st.integers(1, 12))
 def test_a_match_is_the_nearest_near_enough_and_alone(distances: list[float], limit: int) -> None:
     found = decide(Policy(candidate_threshold=3, most_candidates=12), *distances, limit=limit)

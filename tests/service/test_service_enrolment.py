@@ -21,6 +21,7 @@ from visavis.errors import (
     FaceBlurred,
     FaceTooSmall,
     GalleryNotFound,
+    InvalidFace,
     InvalidOption,
     KeyReused,
     LowScore,
@@ -85,6 +86,7 @@ def test_a_subject_without_an_id_has_one_made_up(world: World) -> None:
     ((face_at(0, Quality(39.9, 1, 1)),), Policy(min_face_px=40), FaceTooSmall),
     ((face_at(0, Quality(99, 0.05, 1)),), Policy(min_sharpness=0.06), FaceBlurred),
     ((face_at(0, Quality(99, 1, 0.5)),), Policy(min_score=0.75), LowScore),
+    ((face_at(0, Quality(99, 1, 1, validity=0.4)),), Policy(), InvalidFace),
 ])  # fmt: skip
 def test_an_unfit_image_is_refused(world: World, seen, policy, kind) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001  # of the table
     world.gallery.set_policy(policy)

@@ -401,8 +401,8 @@ class GalleryClient:
             **options: see ``visavis.options.Enrol``.
 
         Raises:
-            NoFace, MultipleFaces, NotLive, FaceTooSmall, FaceBlurred, LowScore, ExtremePose, ConsentMissing,
-                SubjectConflict: it is refused.
+            NoFace, MultipleFaces, NotLive, FaceTooSmall, FaceBlurred, LowScore, ExtremePose, InvalidFace,
+                ConsentMissing, SubjectConflict: it is refused.
             KeyReused: the key belongs to another enrolment.
             InputError: the image cannot be used, or an argument is out of its range.
         """

@@ -63,7 +63,7 @@ def check_moment(name: str, moment: object) -> datetime:
 
 NEVER = datetime.max.replace(tzinfo=timezone.utc)
 """Clears the expiry of a subject."""
-_ANGLES = ("yaw", "pitch")
+_IF_KNOWN = ("yaw", "pitch", "validity")  # of a quality
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +187,7 @@ class NewSample:
     def __post_init__(self) -> None:
         check_text("source", self.source)
         for name, value in asdict(self.quality).items() if self.quality else ():
-            if value is not None or name not in _ANGLES:
+            if value is not None or name not in _IF_KNOWN:
                 check_number(name, value)
 
 

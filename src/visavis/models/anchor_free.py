@@ -46,6 +46,7 @@ class AnchorFree:
     read: Read  # runs a network and reads its outputs
     window: float  # the smallest face that it finds, in pixels
     most_overlap: float  # two boxes are of one face when their intersection over union is more than this
+    upright_score: float  # what only upright faces score
     outputs: tuple[str, ...] = ()  # of the network, in the order in which ``read`` wants them; none for the file's
 
 
@@ -85,6 +86,10 @@ class AnchorFreeDetector:
             if largest and len(found.scores):
                 return found[np.lexsort((found.scores, areas(found.boxes_xyxy)))[-1:]]
         return found
+
+    def are_upright(self, _image: UInt8Array, found: Detections) -> bool:
+        """Tell by the highest score: turned faces have low ones."""
+        return bool(found.scores.max(initial=0.0) >= self._family.upright_score)
 
     def _search(self, pyramid: Pyramid, level: Level, least: float, *, coarse: bool) -> Detections:
         """Return the faces of at least so many pixels of the level; in pixels of the image."""
@@ -156,6 +161,8 @@ YUNET = AnchorFree(
     read=_read_yunet,
     window=30,
     most_overlap=0.3,
+    # 2 % of portraits of LFW have no face that scores so much; turned, none of them has one.
+    upright_score=0.91,
     outputs=tuple(f"{kind}_{stride}" for stride in _STRIDES for kind in ("cls", "obj", "bbox", "kps")),
 )
 
@@ -193,5 +200,5 @@ def _read_scrfd(infer: Infer, canvas: UInt8Array) -> Detections:
     return Detections.concatenate(found)
 
 
-# YuNet's window was measured; these weights may not be passed on, and so were not.
-SCRFD = AnchorFree(read=_read_scrfd, window=30, most_overlap=0.4)
+# YuNet's window and score were measured; these weights may not be passed on, and so were not.
+SCRFD = AnchorFree(read=_read_scrfd, window=30, most_overlap=0.4, upright_score=0.7)

@@ -111,6 +111,12 @@ class Detector(Protocol):
     def find(self, image: UInt8Array, search_size_wh: SizeWH, *, largest: bool) -> Detections:
         """Return all faces of an image (H, W, 3) RGB in no particular order; or the largest alone, maybe faster."""
 
+    def are_upright(self, image: UInt8Array, found: Detections) -> bool:
+        """Tell whether there are faces among those of an image, and they surely do not lie turned by a quarter or more.
+
+        It says so of nearly all that are upright, and hardly ever of others.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Models:
@@ -196,7 +202,7 @@ def _graph_of(pack: Pack, part: Part, installation: Installation, side: int, out
 def _load_dlib_detector(pack: Pack, installation: Installation) -> DlibDetector:
     network = Graph(_converted(pack, pack.part("detector"), installation))
     forest = LandmarkForest.from_bytes(_converted(pack, pack.part("landmarks"), installation))
-    return DlibDetector(compile_graph(network, installation.spec), LandmarkRegressor(forest))
+    return DlibDetector(compile_graph(network, installation.spec), LandmarkRegressor(forest), pack.template)
 
 
 def _load_anchor_free(family: AnchorFree, pack: Pack, installation: Installation) -> AnchorFreeDetector:

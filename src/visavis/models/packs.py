@@ -7,8 +7,9 @@ from typing import Literal, TypeAlias
 
 from visavis.core.decide import Calibration, ErrorRates
 from visavis.core.geometry import ChipTemplate
+from visavis.core.quality import ValidityRule
 from visavis.errors import InvalidOption, ModelMissing
-from visavis.types import EmbeddingSpace, Metric
+from visavis.types import Attributes, Doubt, EmbeddingSpace, Metric, Quality
 
 Role: TypeAlias = Literal["detector", "landmarks", "embedder", "liveness", "pose", "age_gender"]
 """What a part of a pack does. The last three are optional: they are loaded when an attribute is first asked for."""
@@ -94,7 +95,15 @@ class QualityLimits:
     probe_min_face_px: float = 0.0
     probe_min_sharpness: float = 0.03
     probe_min_score: float = 0.0
+    # Of all faces that are compared.
+    min_validity: float = 0.5
     provenance: str = UNMEASURED  # where the numbers come from
+
+    def doubt(self, quality: Quality | None, attributes: Attributes | None = None) -> Doubt | None:  # noqa: ARG002
+        """Return why the distance of a face to others says nothing, or None; what was not looked at is not doubted."""
+        if quality is not None and quality.validity is not None and quality.validity < self.min_validity:
+            return "invalid_face"
+        return None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -123,6 +132,7 @@ class Pack:
     cluster_threshold: float  # unknown faces nearer than this to one another, on average, are grouped as one person
     cluster_provenance: str = UNMEASURED
     quality: QualityLimits = QualityLimits()  # what galleries ask of faces by default
+    validity: ValidityRule | None = None  # which embeddings say something; None where nobody has measured it
     calibration: Calibration | None = None  # how a distance becomes a probability; None where nobody has measured it
     rates: ErrorRates | None = None  # which threshold gives which false match rate; None where nobody has measured it
     rates_replaced: bool = False  # whether they were measured here, and the pack came with others

@@ -228,13 +228,14 @@ class _Either(WithOptions, Request):
 
 
 class MeasuredQuality(Strict):
-    """How well the image of an embedding showed the face; the angles where they are known."""
+    """How well the image of an embedding showed the face; the rest where it is known."""
 
     face_px: float
     sharpness: float
     score: float
     yaw: float | None = None
     pitch: float | None = None
+    validity: float | None = None
 
 
 @with_options(Enrol, Details)

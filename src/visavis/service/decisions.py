@@ -13,6 +13,7 @@ from visavis.errors import (
     ExtremePose,
     FaceBlurred,
     FaceTooSmall,
+    InvalidFace,
     InvalidOption,
     LowScore,
     NotLive,
@@ -131,15 +132,21 @@ def identify(matches: Sequence[Match], rules: Rules, face: Face | None, limit: i
 def _why_unknown(matches: Sequence[Match], rules: Rules, face: Face | None) -> UnknownReason | None:
     if not matches:
         return "empty_gallery"
-    if face is not None and not is_live(face.attributes):
-        return "not_live"
-    if face is not None and face.quality is not None and probe_shortcomings(face.quality, rules.limits):
-        return "low_quality"
+    if face is not None and (reason := _why_unfit(face, rules.limits)):
+        return reason
     if not matches[0].distance < rules.rule.threshold:
         return "below_threshold"
     if len(matches) > 1 and matches[1].distance - matches[0].distance < rules.margin:
         return "low_margin"
     return None
+
+
+def _why_unfit(face: Face, limits: QualityLimits) -> UnknownReason | None:
+    if not is_live(face.attributes):
+        return "not_live"
+    if reason := limits.doubt(face.quality, face.attributes):
+        return reason
+    return "low_quality" if face.quality is not None and probe_shortcomings(face.quality, limits) else None
 
 
 def verify(probe: FloatArray, face: Face | None, samples: Sequence[Sample], rules: Rules) -> SubjectVerification:
@@ -150,16 +157,19 @@ def verify(probe: FloatArray, face: Face | None, samples: Sequence[Sample], rule
     exact = float(found[nearest])
     rounded = _rounded(exact, rule.threshold)
     near = exact < max(rule.threshold, rules.candidate_threshold)
+    seen = (face.quality, face.attributes) if face else (None, None)
+    reason = rules.limits.doubt(*seen) or rules.limits.doubt(samples[nearest].quality)
     return SubjectVerification(
-        same=exact < rule.threshold,
+        same=exact < rule.threshold and reason is None,
         distance=rounded if near else None,
         threshold=rule.threshold,
-        probability=probability_of_same(rounded, pack.calibration) if near else None,
+        probability=probability_of_same(rounded, pack.calibration) if near and reason is None else None,
         subject=samples[nearest].subject,
         sample=samples[nearest].id if near else None,
         face=face,
-        decision=rule.decide(rounded),
+        decision="uncertain" if reason else rule.decide(rounded),
         fmr=rule.fmr,
+        reason=reason,
     )
 
 
@@ -204,6 +214,8 @@ def within_retention(details: Details, policy: Policy, at: datetime) -> Details:
 def shortcomings(quality: Quality, limits: QualityLimits) -> tuple[VisavisError, ...]:
     """Return what a face lacks to be enrolled, each as the error that refuses it; unknown angles are passed over."""
     lacks = [*_too_little(quality, limits.min_face_px, limits.min_sharpness, limits.min_score)]
+    if limits.doubt(quality) == "invalid_face":
+        lacks.append(InvalidFace("the face is turned or degraded, so that it cannot be told from others of its kind"))
     turns = (("sideways", quality.yaw, limits.max_yaw), ("up or down", quality.pitch, limits.max_pitch))
     for way, angle, most in turns:
         if angle is not None and abs(angle) > most:

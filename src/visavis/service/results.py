@@ -6,11 +6,11 @@ from typing import Literal, TypeAlias
 
 from visavis.galleries.records import Erased, Match, Subject
 from visavis.record import WITHOUT_EMBEDDING, Record
-from visavis.types import Decision, Face, Probability
+from visavis.types import Decision, Doubt, Face, Probability
 
-UnknownReason: TypeAlias = Literal["below_threshold", "low_margin", "low_quality", "not_live", "empty_gallery"]
+UnknownReason: TypeAlias = Literal["below_threshold", "low_margin", "low_quality", "not_live", "empty_gallery"] | Doubt
 """Why a face is nobody: none is near enough; two subjects are about as near; the probe is poor; it looks like a print
-or a screen, where live ones are required; nobody is enrolled."""
+or a screen, where live ones are required; nobody is enrolled; or its distance to anybody says nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class SubjectVerification(Record):
     """The answer to "is this the subject?". Its truth is ``same``."""
 
     same: bool
-    """Whether the distance is below the threshold."""
+    """Whether the distance is below the threshold, and there is no reason to doubt it."""
     distance: float | None
     """To the nearest sample of the subject, with two decimals, rounded down; None where it is neither below the
     threshold nor below the policy's ``candidate_threshold``.
@@ -79,7 +79,7 @@ class SubjectVerification(Record):
     threshold: float
     """The one that was used."""
     probability: Probability | None
-    """As in ``Verification``; None where no distance is told."""
+    """As in ``Verification``; None also where no distance is told."""
     subject: str
     """Its ID."""
     sample: int | None
@@ -90,6 +90,8 @@ class SubjectVerification(Record):
     """As in ``Verification``."""
     fmr: float | None = None
     """As in ``Verification``."""
+    reason: Doubt | None = None
+    """As in ``Verification``: of the face, or of the nearest sample."""
 
     def __bool__(self) -> bool:
         return self.same
@@ -150,7 +152,7 @@ class LowQuality(Record):
     sample: int
     """Its ID."""
     reasons: tuple[str, ...]
-    """too_small, blurred, low_score."""
+    """too_small, blurred, low_score, extreme_pose, invalid_face."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ _HEADER = "visavis_export"
 _PAGE = 100
 _ECHO = 100  # characters of what somebody sent, in a message or a comparison
 _MEASURES = {each.name for each in fields(Quality) if each.default is MISSING}
-_ANGLES = {each.name for each in fields(Quality)} - _MEASURES
+_IF_KNOWN = {each.name for each in fields(Quality)} - _MEASURES
 _Value = TypeVar("_Value")
 
 
@@ -202,8 +202,8 @@ def _moment(value: object) -> datetime:
 
 def _quality(value: object) -> Quality:
     numbers = _object(value)
-    if not _MEASURES <= set(numbers) <= _MEASURES | _ANGLES:
-        raise ValueError("must have face_px, sharpness and score, may have yaw and pitch, and nothing else")
+    if not _MEASURES <= set(numbers) <= _MEASURES | _IF_KNOWN:
+        raise ValueError("must have face_px, sharpness and score, may have yaw, pitch and validity, and nothing else")
     known = {name: number for name, number in numbers.items() if name in _MEASURES or number is not None}
     return Quality(**{name: _number(number) for name, number in known.items()})
 

@@ -24,7 +24,7 @@ VERIFY_EXAMPLES = """\b
 Exit codes:
   0  the same person
   1  different persons
-  2  could not tell: uncertain at this --fmr, no face, not live, an unreadable image, wrong usage or set-up
+  2  could not tell: uncertain, no face, not live, an unreadable image, wrong usage or set-up
 
 \b
 Examples:
@@ -80,8 +80,9 @@ def verify(
     """Tell whether two images show the same person.
 
     Prints Yes or No, then the distance of the two faces, the threshold below which faces count as the same person,
-    and the probability that they are, if both answers were equally likely beforehand. With --fmr it prints Uncertain
-    where the distance is within the confidence interval of the threshold. The variable VISAVIS_FMR counts where neither
+    and the probability that they are, if both answers were equally likely beforehand. It prints Uncertain with a
+    reason where a face is turned or degraded so that its distance says nothing (invalid_face), and with --fmr where the
+    distance is within the confidence interval of the threshold. The variable VISAVIS_FMR counts where neither
     --fmr nor --threshold is given.
     """
     try:
@@ -98,6 +99,8 @@ def verify(
     if answer.fmr is not None:
         facts["fmr"] = f"{answer.fmr:g}"
     facts["probability"] = "unknown" if answer.probability is None else f"{answer.probability:.4f}"
+    if answer.reason is not None:
+        facts["reason"] = answer.reason
     words = [_WORDS[answer.decision], *(f"{name:<11}  {value}" for name, value in facts.items())]
     write(json.dumps(answer.to_dict()) if as_json else "\n".join(words))
     return _EXIT_CODES[answer.decision]

@@ -111,6 +111,9 @@ _MIGRATIONS = (
     """
     -- Older versions cannot read what policies tell of candidates, and of searches that cannot be logged.
     """,
+    """
+    ALTER TABLE visavis.samples ADD COLUMN validity double precision; -- of which older policies know nothing either
+    """,
 )
 
 VERSION = len(_MIGRATIONS)

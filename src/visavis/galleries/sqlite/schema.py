@@ -127,6 +127,9 @@ SCHEMA = Schema(
     WHERE gallery IN (SELECT number FROM galleries WHERE seal IS NOT NULL);
     UPDATE store SET stubs = stubs + (1 << 40) WHERE EXISTS (SELECT 1 FROM samples);
     """,
+        """
+    -- Samples know their validity, and policies the least one. No table changes for that either.
+    """,
     ),
     application_id=0x76697376,
     functions=(

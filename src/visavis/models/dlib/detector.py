@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from visavis.core.geometry import Detections, Rows, suppress
+from visavis.core.geometry import ChipTemplate, Detections, Rows, extract_chip, suppress
+from visavis.core.orientation import is_upright
 from visavis.core.pyramid import (
     Canvas,
     Level,
@@ -68,9 +69,10 @@ class DlibDetector:
     and image pyramid these are.
     """
 
-    def __init__(self, infer: Infer, landmarks: "LandmarkRegressor") -> None:
+    def __init__(self, infer: Infer, landmarks: "LandmarkRegressor", template: ChipTemplate) -> None:
         self._infer = infer
         self._landmarks = landmarks
+        self._template = template
 
     def search_size(self, size_wh: SizeWH, min_face: float) -> SizeWH:
         """Return the size to bring an image to; see ``visavis.core.pyramid``."""
@@ -85,6 +87,11 @@ class DlibDetector:
             found = _suppress(self._search(pyramid, plan_canvases(levels, _REACH)))
         landmarks = self._landmarks([image] * len(found.scores), found.boxes_xyxy)
         return Detections(found.boxes_xyxy, found.scores, landmarks)
+
+    def are_upright(self, image: UInt8Array, found: Detections) -> bool:
+        """Tell by the edges in the chip of the clearest face: scores are as high, and landmarks as level, on any."""
+        best = found.scores.argsort()[-1:]
+        return any(is_upright(extract_chip(image, points, self._template)) for points in found.landmarks[best])
 
     def _find_largest(self, pyramid: Pyramid, levels: Sequence[Level]) -> _Found:
         """Return the largest face, or none.
