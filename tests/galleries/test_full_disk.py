@@ -2,13 +2,13 @@
 
 import os
 import random
-import sqlite3
 import string
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from service_kinds import FakeEyes, at
@@ -17,7 +17,6 @@ from store_kinds import GALLERY, KEY, content, enrol, make, new_samples, origin,
 from visavis.errors import StoreFull
 from visavis.galleries.records import Details, Erased, NewSample
 from visavis.galleries.sqlite import file as sqlite_file
-from visavis.galleries.sqlite import store as sqlite_store
 from visavis.galleries.sqlite.store import SqliteStore
 from visavis.options import Policy
 from visavis.service.gallery import Galleries
@@ -141,7 +140,7 @@ def test_much_is_forgotten_in_parts(disk: Path, store: SqliteStore, what: str, m
 
 @pytest.mark.thorough
 def test_a_gallery_of_many_is_dropped_in_parts(disk: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_store, "_PURGED_AT_ONCE", 500)
+    monkeypatch.setattr(sqlite_file, "_LARGEST_RESERVE", 1 << 20)
     faces = people(5000)
     enrol(store, faces)
     assert store.forget_samples(GALLERY, [1], origin(1)).overwritten  # brings everything into the file
@@ -154,35 +153,33 @@ def test_a_gallery_of_many_is_dropped_in_parts(disk: Path, store: SqliteStore, m
     assert [sample.id for sample in store.samples("other")] == [one.sample for one in kept]
 
 
-def test_a_drop_that_was_killed_is_finished(
-    disk: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+def test_a_drop_in_parts_that_was_killed_may_be_repeated(
+    disk: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faces = people(500)
+    monkeypatch.setattr(sqlite_file, "_LARGEST_RESERVE", 1 << 19)
+    monkeypatch.setattr("visavis.galleries.store._AT_ONCE", 100)
+    faces = people(1000)
     enrol(store, faces)
-    make(store, "other", dimension=DIMENSION)
-    erase_some = sqlite_store._erase_some  # noqa: SLF001
-    erased: list[object] = []
+    assert store.forget_samples(GALLERY, [1], origin(1)).overwritten
+    fill(disk)
+    forget, parts = SqliteStore._forget, list[Erased]()  # noqa: SLF001
 
-    def killed(connection: sqlite3.Connection, gallery: int, rows: int) -> None:
-        erased.append(erase_some(connection, gallery, rows))
-        if len(erased) == 3:
+    def killed(*arguments: Any, **options: Any) -> Erased:  # noqa: ANN401  # handed on
+        parts.append(forget(*arguments, **options))
+        if len(parts) == 3:
             raise KeyboardInterrupt
+        return parts[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite_store, "_PURGED_AT_ONCE", 100)
-        patch.setattr(sqlite_store, "_erase_some", killed)
+        patch.setattr(SqliteStore, "_forget", killed)
         with pytest.raises(KeyboardInterrupt):
             store.drop(GALLERY, origin(5))
-    assert [gallery.name for gallery in store.galleries()] == ["other"]
-    store.close()
-    encrypted = store.gallery("other").encrypted
-    assert encrypted or left_of(disk, faces) > 0
-    backup = tmp_path_factory.mktemp("backup") / "backup.db"
-    with closing(SqliteStore(disk / "faces.db", key=KEY if encrypted else None)) as another:
-        another.expire("other", origin(6))
-        assert left_of(disk, faces) == 0
-    store.backup(backup, origin(7))
-    assert left_of(backup.parent, faces) == 0
+    assert [(len(part.subjects), part.overwritten) for part in parts] == [(100, True)] * 3
+    assert store.gallery(GALLERY).subjects == 700
+    assert left_of(disk, faces[:300]) == 0
+    assert len(store.drop(GALLERY, origin(6)).subjects) == 700
+    assert store.galleries() == ()
+    assert left_of(disk, faces) == 0
 
 
 def test_compacting_can_wait(disk: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +226,8 @@ def test_the_error_says_what_was_not_done(disk: Path, store: SqliteStore, what: 
 
 
 def test_without_a_reserve_nothing_is_forgotten_and_that_is_said(disk: Path, store: SqliteStore) -> None:
-    enrol(store, people(3))
+    enrol(store, people(4))
+    assert store.forget_subjects(GALLERY, ["s3"], origin(1)).overwritten  # brings everything into the file
     (disk / "faces.db-reserve").unlink()
     fill(disk)
     for forget in (FORGETTINGS["subject"], FORGETTINGS["gallery"]):

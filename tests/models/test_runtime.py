@@ -12,6 +12,7 @@ from effort import effort, scaled
 from numpy.typing import NDArray
 
 from visavis import InvalidOption, Recognizer, RuntimeFailed, RuntimeMissing
+from visavis.core.work import WORK, Work, give_memory_back
 from visavis.models.runtime import Graph, RuntimeSpec, compile_graph, describe, precision_in_force
 
 
@@ -48,6 +49,24 @@ def test_one_recognizer_serves_many_threads(recognizer: Recognizer, astronaut_pi
             assert a.embedding is not None
             assert b.embedding is not None
             assert a.embedding.tolist() == b.embedding.tolist()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells how much memory a process has")
+def test_what_a_call_took_is_freed_after_it(recognizer: Recognizer) -> None:
+    work = Work(1e9)
+    token = WORK.set(work)
+    try:
+        recognizer.detect(np.zeros((1500, 1500, 3), np.uint8), min_face=80)
+    finally:
+        WORK.reset(token)
+    before = resident_megabytes()
+    give_memory_back(work.holders)
+    assert resident_megabytes() < before - 30
+    assert recognizer.detect(np.zeros((200, 200, 3), np.uint8)) == ()
+
+
+def resident_megabytes() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 1), (100, 2), (7, 300)])

@@ -393,10 +393,11 @@ _COSTS = {
     "GIF": _Cost(0.09, 0.06, 5),
     "BMP": _Cost(0.08, 0.06, 7),
     "TIFF": _Cost(0.14, 0.3, 7),
-    "WEBP": _Cost(0.12, 0.08, 12),
+    "WEBP": _Cost(0.12, 0.08, 7),
+    "animated WEBP": _Cost(0.12, 0.08, 16),
     "AVIF": _Cost(0.12, 0.44, 12),
     "JPEG2000": _Cost(0.3, 0.72, 20),
-    "HEIF": _Cost(0.1, 0.5, 7.6),
+    "HEIF": _Cost(0.15, 0.5, 7.4),
 }
 _MOST_BYTES = 375_000_000  # of memory for one image; or so many for each pixel that one may have, if that is more:
 _MOST_BYTES_A_PIXEL = 7.5  # what the usual formats take
@@ -415,7 +416,9 @@ def spend(image: ImageFile, size: int, original_wh: SizeWH, most_pixels: int, na
         ImageTooLarge: it would take more memory than any image of ``most_pixels`` in the usual formats.
         TooMuchWork, Stopped: as ``work.spend`` says.
     """
-    pixels, original, cost = image.width * image.height, original_wh[0] * original_wh[1], _COSTS[str(image.format)]
+    pixels, original = image.width * image.height, original_wh[0] * original_wh[1]
+    animated = isinstance(image, WebPDecoder) and image.is_animated
+    cost = _COSTS[f"animated {image.format}" if animated else str(image.format)]
     memory = cost.memory * pixels
     units = (cost.pixel * pixels + cost.byte * size) * max(1.0, len(image.getbands()) / len("RGB"))
     match image:
@@ -435,7 +438,7 @@ def spend(image: ImageFile, size: int, original_wh: SizeWH, most_pixels: int, na
             units += _PIXEL_OF_RUN * pixels
             if pixels > _MOST_RUN_PIXELS:
                 raise ImageTooLarge(f"{name}: a BMP of runs may have {_MOST_RUN_PIXELS:,} pixels")
-        case WebPDecoder() | AvifDecoder() | Jpeg2KImageFile() if len(image.getbands()) > len("RGB"):
+        case AvifDecoder() | Jpeg2KImageFile() if len(image.getbands()) > len("RGB"):
             memory *= 4 / 3
         case _ if image.info.get("chroma", 420) != 420 or image.info.get("bit_depth", 8) > 8:  # noqa: PLR2004  # HEIC
             units, memory = 2 * units, 2 * memory

@@ -6,6 +6,7 @@ one. Where nobody has set ``WORK``, as in the library, nothing is counted.
 
 import ctypes
 import threading
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from contextvars import ContextVar
 
@@ -23,6 +24,8 @@ class Work:
         self.spent = 0.0
         self._most_pixels = most_pixels
         self._stopped = threading.Event()
+        self.holders: set[Callable[[], None]] = set()
+        """What frees memory that was taken for this call, and would be kept for the next ones."""
 
     def stop(self) -> None:
         """Let the call end at the next look: between two images, or two canvases of one."""
@@ -53,11 +56,13 @@ WORK: ContextVar[Work | None] = ContextVar("work", default=None)
 """That of the present call."""
 
 
-def check() -> None:
-    """Raise ``Stopped`` where nobody waits for the present call."""
+def check(holder: Callable[[], None] | None = None) -> None:
+    """Raise ``Stopped`` where nobody waits for the present call; a holder keeps memory of what comes now."""
     work = WORK.get()
     if work is not None:
         work.check()
+        if holder is not None:
+            work.holders.add(holder)
 
 
 def spend(pixels: float) -> None:
@@ -81,7 +86,12 @@ def give_large_blocks_back() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
-def give_memory_back() -> None:
-    """Give whole pages of memory that was freed back to the system, which empties them, where the C library can."""
+def give_memory_back(holders: Iterable[Callable[[], None]] = ()) -> None:
+    """Give whole pages of memory that was freed back to the system, which empties them, where the C library can.
+
+    Before that, let these holders free what they keep.
+    """
+    for free in holders:
+        free()
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -125,8 +125,8 @@ class Transaction(ABC):
         """Return the next subjects after a number, in the order of their numbers."""
 
     @abstractmethod
-    def due(self, at: datetime, limit: int | None) -> tuple[int, ...]:
-        """Return, ascending, the numbers of subjects that expire by a moment in UTC; all where limit is None."""
+    def due(self, at: datetime | None, limit: int | None) -> tuple[int, ...]:
+        """Return, ascending, so many numbers of subjects that expire by a moment in UTC; None stands for any or all."""
 
     @abstractmethod
     def samples(self, subject: int | None, after: int, limit: int) -> tuple[Sample, ...]:
@@ -349,7 +349,11 @@ class Store(ABC):
             transaction.log(origin, "forget", count=transaction.gallery.samples)
             return transaction.drop(), transaction.gallery.samples
 
-        return self._forget(name, erase, whole=True)
+        try:
+            return self._forget(name, erase, whole=True)
+        except StoreFull:  # its subjects, a few at a time, may have room enough
+            part = self._forget_in_parts(name, lambda transaction: transaction.due(None, _AT_ONCE), origin)
+        return _together(part, self._forget(name, erase, whole=True))
 
     @undone("nothing was stored")
     def enrol(self, gallery: str, samples: Sequence[NewSample], origin: Origin) -> tuple[Stored | VisavisError, ...]:
@@ -434,34 +438,17 @@ class Store(ABC):
 
         try:
             return self._forget(gallery, lambda transaction: _erase(transaction, find(transaction, version), origin))
-        except StoreFull:  # one by one, the samples may have room enough
-            lost = self._forget_samples_of(gallery, find, origin)
-            if not lost:
-                raise
-        erased = self.forget_subjects(gallery, wanted, origin)
-        return replace(erased, samples=erased.samples + lost)
+        except StoreFull:
+            return self._forget_in_parts(gallery, find, origin)
 
     def expire(self, gallery: str, origin: Origin) -> Erased:
         """Forget the subjects whose time is over at ``origin.at``; fast where there is none."""
-        at, samples = in_utc(origin.at), 0
-        subjects: tuple[int, ...] = ()
+        at = in_utc(origin.at)
         with self._reading(gallery) as transaction:
             numbers = transaction.due(at, 1)
-        overwritten = True if numbers else self._overwrite(transaction.gallery, forgotten=False)
-        while numbers:
-            try:
-                erased = self._forget(
-                    gallery, lambda transaction: _erase(transaction, transaction.due(at, _AT_ONCE), origin, "expire")
-                )
-            except StoreFull:
-                lost = self._forget_samples_of(gallery, lambda transaction: transaction.due(at, _AT_ONCE), origin)
-                if not lost:
-                    raise
-                samples += lost
-                continue
-            numbers, overwritten = erased.subjects, overwritten and erased.overwritten
-            subjects, samples = subjects + numbers, samples + erased.samples
-        return Erased(subjects=subjects, samples=samples, overwritten=overwritten)
+        if not numbers:
+            return Erased(subjects=(), samples=0, overwritten=self._overwrite(transaction.gallery, forgotten=False))
+        return self._forget_in_parts(gallery, lambda transaction: transaction.due(at, _AT_ONCE), origin, "expire")
 
     def subject(self, gallery: str, subject: str) -> Subject | None:
         """Return a subject, or None."""
@@ -511,13 +498,36 @@ class Store(ABC):
             work.give_memory_back()
         return Erased(subjects=subjects, samples=samples, overwritten=overwritten)
 
-    def _forget_samples_of(self, gallery: str, find: Callable[[Transaction], tuple[int, ...]], origin: Origin) -> int:
-        """Forget samples of subjects, each in a transaction of its own; return how many."""
-        with self._reading(gallery) as transaction:
-            samples = [
-                sample.id for subject in find(transaction) for sample in transaction.samples(subject, 0, _AT_ONCE)
-            ]
-        return sum(self.forget_samples(gallery, [sample], origin).samples for sample in samples)
+    def _forget_in_parts(
+        self, gallery: str, find: Callable[[Transaction], tuple[int, ...]], origin: Origin, action: str = "forget"
+    ) -> Erased:
+        """Forget the subjects that are found, until none is: each time in one transaction, or sample by sample.
+
+        Samples need less room, where the disk is full.
+        """
+        all_of_it = Erased(subjects=(), samples=0, overwritten=True)
+        while True:
+            try:
+                erased = self._forget(
+                    gallery, lambda transaction: _erase(transaction, find(transaction), origin, action)
+                )
+            except StoreFull:
+                with self._reading(gallery) as transaction:
+                    samples = [
+                        sample.id for number in find(transaction) for sample in transaction.samples(number, 0, _AT_ONCE)
+                    ]
+                lost = sum(self.forget_samples(gallery, [sample], origin).samples for sample in samples)
+                if not lost:
+                    raise
+                erased = Erased(subjects=(), samples=lost, overwritten=True)
+            all_of_it = _together(all_of_it, erased)
+            if not (erased.subjects or erased.samples):
+                return all_of_it
+
+
+def _together(some: Erased, more: Erased) -> Erased:
+    overwritten = some.overwritten and more.overwritten
+    return Erased(subjects=some.subjects + more.subjects, samples=some.samples + more.samples, overwritten=overwritten)
 
 
 Erasing = Callable[[Transaction], tuple[tuple[int, ...], int]]

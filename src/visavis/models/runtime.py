@@ -73,13 +73,7 @@ def compile_graph(graph: Graph, spec: RuntimeSpec) -> Infer:
         RuntimeFailed: it cannot run the graph; the callable raises this too.
     """
     compilers = {"openvino": _compile_openvino, "onnxruntime": _compile_onnxruntime}
-    infer = compilers[spec.runtime](graph, spec)
-
-    def infer_if_wanted(images: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
-        work.check()
-        return infer(images)
-
-    return infer_if_wanted
+    return compilers[spec.runtime](graph, spec)
 
 
 def precision_in_force(spec: RuntimeSpec) -> str:
@@ -165,8 +159,10 @@ def _compile_openvino(graph: Graph, spec: RuntimeSpec) -> Infer:
     # A request holds one inference's buffers and serves one thread at a time; as many exist as ran at the same time.
     idle: SimpleQueue[Any] = SimpleQueue()
     process, working = os.getpid(), set[int]()  # threads
+    free_buffers = compiled.release_memory
 
     def infer(images: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
+        work.check(free_buffers)
         if os.getpid() != process and (working or spec.streams > 1):
             raise RuntimeFailed(
                 "this process was forked from one whose threads run the network, and would wait for them for ever: "
@@ -226,6 +222,7 @@ def _compile_onnxruntime(graph: Graph, spec: RuntimeSpec) -> Infer:
     wanted = list(graph.outputs) or None
 
     def infer(images: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
+        work.check()
         try:
             return tuple(session.run(wanted, {name: np.ascontiguousarray(images)}))
         except Exception as error:  # likewise

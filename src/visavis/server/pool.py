@@ -36,7 +36,7 @@ _FIRST_GUESS_S = 0.1  # what a job takes, before one was seen
 _MEMORY = 0.2  # weight of the latest job in the average
 _LONGEST_WAIT_S = 600
 _CALLERS = 2  # who may fill a pool at the same time
-_DEAR_PIXELS = 8_000_000  # searched by a call
+_DEAR_PIXELS = 4_000_000  # searched by a call
 _FETCHES_AT_A_TIME = 4  # for one request
 _FETCHED_IMAGES = 4  # as large as one may be: so many bytes may be fetched for one request
 
@@ -169,8 +169,8 @@ async def perform(
         return await _completed(state, outcome, gone, run) if isinstance(outcome, Fetch) else outcome
     finally:
         work.stop()
-        if work.spent > _DEAR_PIXELS:  # else what decoders freed stays, in each thread's part of the memory
-            asyncio.get_running_loop().run_in_executor(None, give_memory_back)
+        if work.spent > _DEAR_PIXELS:  # else what decoders and networks used stays, for each thread
+            asyncio.get_running_loop().run_in_executor(None, give_memory_back, work.holders)
         if state.search_rate is not None:
             state.search_rate.charge(CALLER.get(), work.spent / 1e6)
 

@@ -237,7 +237,7 @@ _SUBJECTS = (
     "FROM visavis.subjects WHERE gallery = %s"
 )
 _LOG = "SELECT number, at, actor, action, gallery, subjects, count FROM visavis.log WHERE number > %(after)s"
-_DUE = "SELECT number FROM visavis.subjects WHERE gallery = %s AND expires_at <= %s ORDER BY number LIMIT %s"
+_DUE = "SELECT number FROM visavis.subjects WHERE gallery = %s {} ORDER BY number LIMIT %s"
 # Those that are wanted are found before anything is joined to them, also where the planner knows nothing yet.
 _SAMPLES = """
 SELECT sample.id, subject.id AS subject, embedding, face_px, sharpness, score, yaw, pitch, validity, source,
@@ -303,8 +303,9 @@ class PostgresTransaction(Transaction):
         rows = self.connection.execute(statement, (self.gallery.number, after, limit))
         return tuple(Subject(**row) for row in _named(rows))
 
-    def due(self, at: datetime, limit: int | None) -> tuple[int, ...]:
-        rows = self.connection.execute(_DUE, (self.gallery.number, at, limit))
+    def due(self, at: datetime | None, limit: int | None) -> tuple[int, ...]:
+        due, moments = ("", ()) if at is None else ("AND expires_at <= %s", (at,))
+        rows = self.connection.execute(_DUE.format(due), (self.gallery.number, *moments, limit))
         return tuple(number for (number,) in rows)
 
     def samples(self, subject: int | None, after: int, limit: int) -> tuple[Sample, ...]:

@@ -198,20 +198,26 @@ class Reserve:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._kept = 0  # bytes, as far as this process knows
         self.is_lent = False
 
-    def lend(self, size: int = _LARGEST_RESERVE) -> bool:
-        """Give the disk so many bytes of the room, or all; False where there is none to give."""
+    def lend(self) -> bool:
+        """Give the disk most of the room, and then the rest: to write, and to overwrite. False where none is left."""
         with suppress(OSError):
             if kept := self._path.stat().st_size:
-                os.truncate(self._path, max(0, kept - size))
-                self.is_lent = True
+                os.truncate(self._path, 0 if self.is_lent else kept // 4)
+                self._kept, self.is_lent = 0, True
                 return True
         return False
 
-    def keep(self, size: int) -> None:
-        """Keep so many bytes, or as many as there is room for. It has no zeros: file systems may not store those."""
+    def keep(self, size: int, *, surely: bool) -> None:
+        """Keep so many bytes, or as many as there is room for. It has no zeros: file systems may not store those.
+
+        Whether others have taken of it since is looked at where it shall be kept ``surely``.
+        """
         size = min(_LARGEST_RESERVE, -(-size // _RESERVE_STEP) * _RESERVE_STEP)
+        if size == self._kept and not surely:
+            return
         with suppress(OSError):
             missing = size - (self._path.stat().st_size if self._path.exists() else 0)
             if missing > 0:
@@ -222,6 +228,7 @@ class Reserve:
                         missing -= file.write(os.urandom(min(missing, _BLOCK)))
             elif missing < 0:
                 os.truncate(self._path, size)
+            self._kept = size
         self.is_lent = False
 
 
@@ -275,7 +282,7 @@ class SqliteFile:
                     connection.execute("ROLLBACK")
                 raise
             if not self.reserve.is_lent:
-                self._keep_reserve(connection)
+                self._keep_reserve(connection, surely=False)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection | None]:
@@ -411,13 +418,11 @@ class SqliteFile:
                 self._keep_reserve(connection)
             return not busy
 
-    def _keep_reserve(self, connection: sqlite3.Connection) -> None:
+    def _keep_reserve(self, connection: sqlite3.Connection, *, surely: bool = True) -> None:
         """Keep room for changing every page: once in the log, and once in the file, which may not hold it yet."""
         with suppress(sqlite3.Error):  # what was to be done is done
-            (size,) = connection.execute(
-                "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
-            ).fetchone()
-            self.reserve.keep(2 * size + _LEAST_ROOM)
+            pages, page = (connection.execute(f"PRAGMA page_{what}").fetchone()[0] for what in ("count", "size"))
+            self.reserve.keep(2 * pages * page + _LEAST_ROOM, surely=surely)
 
     def _open_reader(self) -> sqlite3.Connection | None:
         if self._reader is None:
@@ -432,9 +437,7 @@ class SqliteFile:
         try:
             connection = self._connect()
         except sqlite3.OperationalError as error:  # perhaps for want of room for what SQLite has beside it
-            if not isinstance(_translation(self.path, str(error).lower()), StoreFull) or not self.reserve.lend(
-                _LEAST_ROOM
-            ):
+            if not isinstance(_translation(self.path, str(error).lower()), StoreFull) or not self.reserve.lend():
                 raise
             connection = self._connect()
             self._keep_reserve(connection)

@@ -9,7 +9,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from visavis.errors import GalleryLocked, GalleryNotFound, InvalidOption, StoreDamaged
 from visavis.galleries.records import KEY_BYTES
@@ -18,11 +18,13 @@ from visavis.galleries.sqlite.cells import ABOUT, DETAILS, EMBEDDING, PICTURE, p
 from visavis.galleries.sqlite.file import SqliteFile
 from visavis.galleries.sqlite.schema import DUE_COMPACTION
 
-_GALLERY = (
-    "SELECT galleries.number, name, space, dimension, metric, policy, encrypted, created_at, seal, keys.number, "
-    "keys.wrapped, (SELECT wrapped FROM new_keys WHERE gallery = galleries.number) "
-    "FROM galleries LEFT JOIN keys ON keys.number = galleries.number WHERE galleries.number = ?"
+GALLERY = (
+    "SELECT galleries.number, name, space, dimension, metric, policy, encrypted, created_at, subjects, samples, seal, "
+    "keys.number, keys.wrapped, (SELECT wrapped FROM new_keys WHERE gallery = galleries.number) "
+    "FROM galleries LEFT JOIN keys ON keys.number = galleries.number WHERE {} = ?"
 )
+"""A gallery's row: what it is, of which the counts at the end are not sealed, and what opens it."""
+GALLERY_COLUMNS = 10
 _SEALED_COLUMNS = 8
 _KEYS = (("keys", "number"), ("new_keys", "gallery"))
 _READ_KEYS = "SELECT number, {1}, wrapped FROM {0} WHERE wrapped IS NOT NULL"
@@ -36,18 +38,22 @@ class Opened(NamedTuple):
 
 
 def open_gallery(connection: sqlite3.Connection, keys: GalleryKeys, number: int) -> Opened:
+    """Return what opens a gallery; it raises ``GalleryNotFound`` and what ``open_row`` does."""
+    row = connection.execute(GALLERY.format("galleries.number"), (number,)).fetchone()
+    if row is None:
+        raise GalleryNotFound("the gallery was forgotten meanwhile")
+    return open_row(row, keys)
+
+
+def open_row(row: tuple[Any, ...], keys: GalleryKeys) -> Opened:
     """Return what opens a gallery, whose row is as it was written.
 
     Raises:
-        GalleryNotFound: there is none of that number any more.
         GalleryLocked: its key is missing or another one, or somebody changed its row.
         StoreDamaged: its row is damaged.
     """
-    row = connection.execute(_GALLERY, (number,)).fetchone()
-    if row is None:
-        raise GalleryNotFound("the gallery was forgotten meanwhile")
-    about, (seal, key_number, wrapped, new) = row[:_SEALED_COLUMNS], row[_SEALED_COLUMNS:]
-    name, is_encrypted = about[1], bool(about[6])
+    about, (seal, key_number, wrapped, new) = row[:_SEALED_COLUMNS], row[GALLERY_COLUMNS:]
+    number, name, is_encrypted = about[0], about[1], bool(about[6])
     sealer: Sealer | Checker = Checker()
     if is_encrypted:
         if wrapped is None:
@@ -68,7 +74,7 @@ def open_gallery(connection: sqlite3.Connection, keys: GalleryKeys, number: int)
 
 def seal_gallery(connection: sqlite3.Connection, number: int, opened: Opened) -> None:
     """Seal a gallery's row as it is now."""
-    about = connection.execute(_GALLERY, (number,)).fetchone()[:_SEALED_COLUMNS]
+    about = connection.execute(GALLERY.format("galleries.number"), (number,)).fetchone()[:_SEALED_COLUMNS]
     seal = opened.sealer.seal(opened.hash_key, place_of_gallery(*about))
     connection.execute("UPDATE galleries SET seal = ? WHERE number = ?", (seal, number))
 

@@ -56,6 +56,7 @@ from visavis.galleries.sqlite.cells import (
     named,
     timed,
     to_integer,
+    to_moment,
     to_stored,
     to_vectors,
     whole,
@@ -63,10 +64,12 @@ from visavis.galleries.sqlite.cells import (
 from visavis.galleries.sqlite.check import check_gallery
 from visavis.galleries.sqlite.file import SqliteFile
 from visavis.galleries.sqlite.keys import (
+    GALLERY,
+    GALLERY_COLUMNS,
     Opened,
     hashed,
     new_gallery,
-    open_gallery,
+    open_row,
     rekey,
     seal_gallery,
     seal_older,
@@ -100,7 +103,6 @@ class SqliteStore(Store):
         self._file = SqliteFile(path, SCHEMA, patience_s)
         self._keys = GalleryKeys(key)
         self._memory = Memory(self._file, self._keys)
-        self._is_purged = False  # as far as is known
         self._tried: set[tuple[int, int]] = set()  # to seal: the file's generation, the gallery's number
         self._told: set[int] = set()  # galleries whose being in plain was told
 
@@ -126,18 +128,16 @@ class SqliteStore(Store):
         encrypted = bool(self._keys) if encrypted is None else encrypted
         values = (name, space.id, space.dimension, space.metric, json.dumps(policy.to_dict()), encrypted)
         with self._file.writing() as connection:
-            if _find_gallery(connection, name):
+            if connection.execute(f"{_GALLERIES} WHERE name = ?", (name,)).fetchone():
                 raise GalleryExists(f"there is a gallery {name!r} already")
             number = connection.execute(_NEW_GALLERY, (*values, to_integer(origin.at))).lastrowid or 0
             new_gallery(connection, self._keys, number, encrypted=encrypted)
             _add_to_log(connection, log_entry("create", name, origin))
-            created = _find_gallery(connection, name)
-        return created or self.gallery(name)
+            return self._transaction(connection, name).gallery
 
     def galleries(self) -> tuple[Gallery, ...]:
         with self._file.reading() as connection:
-            rows = [] if connection is None else named(connection.execute(f"{_GALLERIES} ORDER BY name"))
-            found = tuple(map(_gallery_of, rows))
+            found = tuple(map(_gallery_of, connection.execute(f"{_GALLERIES} ORDER BY name"))) if connection else ()
         self._memory.release_others([gallery.number for gallery in found])
         return found
 
@@ -171,7 +171,6 @@ class SqliteStore(Store):
             )
 
     def backup(self, target: Path, origin: Origin) -> None:
-        self._purge()
         self._file.copy(target)
         self.log("backup", "", origin)
 
@@ -223,8 +222,9 @@ class SqliteStore(Store):
 
     @contextmanager
     def _writing(self, gallery: str) -> Iterator["SqliteTransaction"]:
-        with self._reading(gallery):  # before a file is made for nothing
-            pass
+        if self._keys or not self._file.path.exists():  # seal it first; and make no file for nothing
+            with self._reading(gallery):
+                pass
         with self._file.writing() as connection:
             transaction = self._transaction(connection, gallery)
             number = transaction.gallery.number
@@ -242,17 +242,13 @@ class SqliteStore(Store):
             self._file.overwrite()
 
     def _transaction(self, connection: sqlite3.Connection | None, name: str) -> "SqliteTransaction":
-        gallery = None if connection is None else _find_gallery(connection, name)
-        if connection is None or gallery is None:
+        row = connection and may_be_gallery(name) and connection.execute(GALLERY.format("name"), (name,)).fetchone()
+        if not connection or not row:
             raise GalleryNotFound(f"there is no gallery {name!r}")
-        return SqliteTransaction(connection, gallery, self._keys)
+        return SqliteTransaction(connection, row, self._keys)
 
     def _overwrite(self, gallery: Gallery, *, forgotten: bool) -> bool:
         self._memory.follow(gallery)  # whom others forgot is to leave this memory too
-        if forgotten or not self._is_purged:
-            self._is_purged = False
-            with suppress(StoreFull, StoreReadOnly, StoreUnavailable):
-                self._purge()
         if not forgotten:
             if self._file.owes_overwriting or self._file.reserve.is_lent:
                 with suppress(StoreFull, StoreReadOnly, StoreUnavailable):
@@ -261,39 +257,13 @@ class SqliteStore(Store):
         compacted = compact(self._file)
         overwritten = self._file.overwrite()
         self._file.drop_caches()
-        return overwritten and compacted and self._is_purged
+        return overwritten and compacted
 
     def _make_room(self) -> bool:
-        return self._file.reserve.lend()
-
-    def _purge(self) -> None:
-        """Erase what is left of galleries that were forgotten, a part at a time: each leaves room for the next.
-
-        Raises:
-            StoreFull, StoreReadOnly, StoreUnavailable: something is left.
-        """
-        rows, went, erased = _PURGED_AT_ONCE, True, None
-        with self._file.reading() as connection:
-            left = connection and connection.execute(_LEFT_OVER).fetchone()
-        while left:
-            try:
-                with self._file.writing() as connection:
-                    left = connection.execute(_LEFT_OVER).fetchone()
-                    some = left and _erase_some(connection, left[0], rows)
-                    if some and (not some[1] or some == erased):  # an index of the file is damaged
-                        raise StoreDamaged(f"{self._file.path} is damaged; restore a backup")
-                    erased = some
-                went = self._file.owes_overwriting = True
-            except StoreFull:  # noqa: PERF203  # each on its own
-                self._make_room()
-                self._file.overwrite(wait=False)  # which keeps the reserve again
-                self._make_room()
-                if not went:
-                    if rows == 1:
-                        raise
-                    rows //= 10
-                went = False
-        self._is_purged = True
+        if not self._file.reserve.is_lent and self._file.reserve.lend():
+            return True
+        self._file.overwrite()  # what was written in vain leaves the log, and the reserve is kept again
+        return False
 
     def _search(self, gallery: Gallery, probes: FloatArray, limit: int) -> tuple[tuple[Match, ...], ...]:
         spare = 0  # more hits than are wanted, in the place of subjects that are damaged
@@ -358,15 +328,6 @@ _ERASE_SAMPLE = (
 )
 _ERASE_DETAILS = "UPDATE details SET content = NULL WHERE number = (SELECT details FROM subjects WHERE number = ?)"
 _ADD_STUBS = "UPDATE store SET stubs = stubs + ?"  # rows of nulls, which a compaction removes
-# Galleries that are gone, but for their rows; however many there are, this looks once for each gallery.
-_LEFT_OVER = """
-WITH RECURSIVE owners (gallery) AS (
-    SELECT min(gallery) FROM subjects
-    UNION ALL
-    SELECT (SELECT min(gallery) FROM subjects WHERE gallery > owners.gallery) FROM owners WHERE gallery NOT NULL
-)
-SELECT gallery FROM owners WHERE gallery NOT NULL AND gallery NOT IN (SELECT number FROM galleries)"""
-_PURGED_AT_ONCE = 10_000  # rows
 _REMOVALS_TOLD = 100_000
 _PRUNED_EVERY = 1000
 
@@ -374,8 +335,9 @@ _PRUNED_EVERY = 1000
 class SqliteTransaction(Transaction):
     """A transaction in one gallery of a SQLite file."""
 
-    def __init__(self, connection: sqlite3.Connection, gallery: Gallery, keys: GalleryKeys) -> None:
-        super().__init__(gallery)
+    def __init__(self, connection: sqlite3.Connection, row: tuple[Any, ...], keys: GalleryKeys) -> None:
+        super().__init__(_gallery_of(row[:GALLERY_COLUMNS]))
+        self._row = row
         self._connection = connection
         self._execute = connection.execute
         self._keys = keys
@@ -383,7 +345,7 @@ class SqliteTransaction(Transaction):
     @cached_property
     def _opened(self) -> Opened:
         """What opens the gallery, whose row is authentic then; who only forgets does without."""
-        return open_gallery(self._connection, self._keys, self.gallery.number)
+        return open_row(self._row, self._keys)
 
     @property
     def _sealer(self) -> Sealer | Checker:
@@ -421,9 +383,10 @@ class SqliteTransaction(Transaction):
         rows = self._rows(f"{_SUBJECTS} {where}", self.gallery.number, after)
         return tuple(islice(whole(rows, self._subject_of), limit))
 
-    def due(self, at: datetime, limit: int | None) -> tuple[int, ...]:
-        statement = "SELECT number FROM subjects WHERE gallery = ? AND expires_at <= ? ORDER BY number LIMIT ?"
-        rows = self._execute(statement, (self.gallery.number, to_integer(at), -1 if limit is None else limit))
+    def due(self, at: datetime | None, limit: int | None) -> tuple[int, ...]:
+        due, values = ("", ()) if at is None else ("AND expires_at <= ?", (to_integer(at),))
+        statement = f"SELECT number FROM subjects WHERE gallery = ? {due} ORDER BY number LIMIT ?"
+        rows = self._execute(statement, (self.gallery.number, *values, -1 if limit is None else limit))
         return tuple(number for (number,) in rows.fetchall())
 
     def samples(self, subject: int | None, after: int, limit: int) -> tuple[Sample, ...]:
@@ -530,7 +493,6 @@ class SqliteTransaction(Transaction):
         return count
 
     def drop(self) -> tuple[int, ...]:
-        """Forget the gallery; its rows, which nothing leads to any more, are purged after the transaction."""
         of = (self.gallery.number,)
         # Its key goes first: nothing of it can be read any more.
         wrapped = "SELECT wrapped FROM keys WHERE number = ? UNION SELECT wrapped FROM new_keys WHERE gallery = ?"
@@ -538,9 +500,13 @@ class SqliteTransaction(Transaction):
             self._keys.forget(key)
         self._execute("UPDATE keys SET wrapped = NULL WHERE number = ?", of)
         self._execute("UPDATE new_keys SET gallery = NULL, wrapped = NULL WHERE gallery = ?", of)
-        rows = self._execute("SELECT number FROM subjects WHERE gallery = ? ORDER BY number", of).fetchall()
+        samples = self._execute("SELECT id FROM samples WHERE gallery = ?", of).fetchall()
+        _erase_samples(self._connection, [sample for (sample,) in samples])
+        subjects = self.due(None, None)
+        _erase_subjects(self._connection, subjects)
+        self._execute("DELETE FROM removals WHERE gallery = ?", of)
         self._execute("DELETE FROM galleries WHERE number = ?", of)
-        return tuple(number for (number,) in rows)
+        return subjects
 
     def count(self, *, subjects: int = 0, samples: int = 0) -> None:
         change = "UPDATE galleries SET subjects = subjects + ?, samples = samples + ? WHERE number = ?"
@@ -628,11 +594,6 @@ class SqliteTransaction(Transaction):
         return bytes(hash_key)
 
 
-def _find_gallery(connection: sqlite3.Connection, name: str) -> Gallery | None:
-    rows = named(connection.execute(f"{_GALLERIES} WHERE name = ?", (name if may_be_gallery(name) else None,)))
-    return next(map(_gallery_of, rows), None)
-
-
 def _erase_samples(connection: sqlite3.Connection, samples: Sequence[int]) -> None:
     """Overwrite the rows of samples."""
     ids = [(sample,) for sample in samples]
@@ -649,19 +610,6 @@ def _erase_subjects(connection: sqlite3.Connection, subjects: Sequence[int]) -> 
     connection.execute(_ADD_STUBS, (len(numbers),))
 
 
-def _erase_some(connection: sqlite3.Connection, gallery: int, rows: int) -> tuple[str, list[int]]:
-    """Overwrite some rows of a gallery that is gone: its samples, and then its subjects."""
-    connection.execute("DELETE FROM removals WHERE gallery = ?", (gallery,))
-    for select, erase in (
-        ("SELECT id FROM samples WHERE gallery = ? LIMIT ?", _erase_samples),
-        ("SELECT number FROM subjects WHERE gallery = ? LIMIT ?", _erase_subjects),
-    ):
-        if some := [number for (number,) in connection.execute(select, (gallery, rows))]:
-            erase(connection, some)
-            return select, some
-    return "", []
-
-
 def _add_to_log(connection: sqlite3.Connection, entry: LogEntry) -> None:
     subjects = json.dumps(entry.subjects)
     values = (to_integer(entry.at), entry.actor, entry.action, entry.gallery, subjects, entry.count)
@@ -671,10 +619,18 @@ def _add_to_log(connection: sqlite3.Connection, entry: LogEntry) -> None:
 # Between rows and records.
 
 
-def _gallery_of(row: Row) -> Gallery:
-    row["space"] = EmbeddingSpace(row["space"], row.pop("dimension"), row.pop("metric"))
-    row["policy"], row["encrypted"] = _policy_of(row["policy"]), bool(row["encrypted"])
-    return Gallery(**timed(row))
+def _gallery_of(row: tuple[Any, ...]) -> Gallery:
+    number, name, space, dimension, metric, policy, encrypted, created_at, subjects, samples = row
+    return Gallery(
+        number=number,
+        name=name,
+        space=EmbeddingSpace(space, dimension, metric),
+        policy=_policy_of(policy),
+        encrypted=bool(encrypted),
+        created_at=to_moment(created_at),
+        subjects=subjects,
+        samples=samples,
+    )
 
 
 @lru_cache
