@@ -7,8 +7,9 @@ from typing import Literal, TypeAlias
 
 from visavis.core.decide import Calibration, ErrorRates
 from visavis.core.geometry import ChipTemplate
+from visavis.core.quality import ChildTest
 from visavis.errors import InvalidOption, ModelMissing
-from visavis.types import Attributes, Doubt, EmbeddingSpace, Metric, Quality
+from visavis.types import Attributes, Doubt, EmbeddingSpace, FloatArray, Metric, Quality
 
 Role: TypeAlias = Literal["detector", "landmarks", "embedder", "liveness", "pose", "age_gender"]
 """What a part of a pack does. The last three are optional: they are loaded when an attribute is first asked for."""
@@ -96,6 +97,7 @@ class QualityLimits:
     probe_min_score: float = 0.0
     # Of all faces that are compared.
     min_validity: float = 0.5
+    allow_children: bool = False
     provenance: str = UNMEASURED  # where the numbers come from
 
     def doubt(self, quality: Quality | None, attributes: Attributes | None = None) -> Doubt | None:  # noqa: ARG002
@@ -131,6 +133,7 @@ class Pack:
     cluster_threshold: float  # unknown faces nearer than this to one another, on average, are grouped as one person
     cluster_provenance: str = UNMEASURED
     quality: QualityLimits = QualityLimits()  # what galleries ask of faces by default
+    child: ChildTest | None = None  # tells children's faces by their embeddings; None where nobody has fitted one
     calibration: Calibration | None = None  # how a distance becomes a probability; None where nobody has measured it
     rates: ErrorRates | None = None  # which threshold gives which false match rate; None where nobody has measured it
     rates_replaced: bool = False  # whether they were measured here, and the pack came with others
@@ -189,6 +192,17 @@ class Pack:
         }
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return EmbeddingSpace(digest[:_SPACE_ID_LENGTH], self.dimension, self.metric)
+
+    def doubt(
+        self,
+        embedding: FloatArray,
+        limits: QualityLimits,
+        quality: Quality | None = None,
+        attributes: Attributes | None = None,
+    ) -> Doubt | None:
+        """Return why the distance of an embedding (D,) says nothing, or None; else as in ``QualityLimits.doubt``."""
+        is_child = self.child is not None and not limits.allow_children and self.child(embedding)
+        return limits.doubt(quality, attributes) or ("child" if is_child else None)
 
     def with_hashes(self, pins: dict[str, str]) -> "Pack":
         """Return the pack with the SHA-256, by file name, of those files whose publisher states none."""

@@ -109,8 +109,8 @@ def compare(pack: Pack, a: Face, b: Face, rule: Rule) -> Verification:
     if a.embedding is None or b.embedding is None:
         raise AssertionError("faces to compare come with embeddings")
     distance = distance_of(pack.metric, a.embedding, b.embedding)
-    doubt = pack.quality.doubt
-    reason = doubt(a.quality, a.attributes) or doubt(b.quality, b.attributes)
+    doubts = (pack.doubt(f.embedding, pack.quality, f.quality, f.attributes) for f in (a, b) if f.embedding is not None)
+    reason = next(filter(None, doubts), None)
     return Verification(
         same=distance < rule.threshold and reason is None,
         distance=distance,
@@ -150,7 +150,9 @@ class Recognizer:
             Path(options["cache_dir"] or default_cache_dir()),
             Path(options["models_dir"] or default_models_dir()),
         )
-        self.pack = as_installed(find_pack(pack), installation.models_dir)
+        installed = as_installed(find_pack(pack), installation.models_dir)
+        limits_to_quality = replace(installed.quality, allow_children=options["allow_children"])
+        self.pack = replace(installed, quality=limits_to_quality)
         self.runtime = installation.spec
         self.min_face = check_min_face(options["min_face"])
         self.rule = choose_rule(self.pack, Rule.at(self.pack.threshold), options)

