@@ -9,9 +9,7 @@ WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 RUN python -m venv /opt/visavis \
- && /opt/visavis/bin/pip install --no-cache-dir '.[keras,postgres]' \
- && find /opt/visavis -name 'shape_predictor_68_face_landmarks.dat' -delete
-# The 68-point model above is not free for commercial use and never read: it does not belong in an image.
+ && /opt/visavis/bin/pip install --no-cache-dir '.[keras,postgres]'
 RUN VISAVIS_CACHE_DIR=/opt/models /opt/visavis/bin/visavis doctor
 
 FROM python:3.12-slim

@@ -173,21 +173,22 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = of_all_workers(tmp_path_factory) / "cache"
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
-            Recognizer(cache_dir=folder, threads=1)
+            for pack in ("sface", "dlib"):
+                Recognizer(pack, cache_dir=folder, threads=1)
     INFERENCE.cache_dir = folder
     return folder
 
 
 @pytest.fixture(scope="session")
 def recognizer(cache_dir: Path) -> Recognizer:
-    """The default pack in float32, which gives the same numbers on every machine."""
-    return Recognizer(precision="f32", cache_dir=cache_dir, threads=1)
+    """The pack dlib in float32, which gives the same numbers on every machine."""
+    return Recognizer("dlib", precision="f32", cache_dir=cache_dir, threads=1)
 
 
 @pytest.fixture(scope="session")
 def recognizer_auto(cache_dir: Path) -> Recognizer:
-    """The default pack as it comes."""
-    return Recognizer(cache_dir=cache_dir, threads=1)
+    """The pack dlib as it comes."""
+    return Recognizer("dlib", cache_dir=cache_dir, threads=1)
 
 
 def read_pixels(path: Path, longest: int | None = None) -> NDArray[np.uint8]:

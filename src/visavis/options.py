@@ -46,7 +46,7 @@ Rate: TypeAlias = float | Literal["strict", "balanced", "lenient"]
 Runtime: TypeAlias = Literal["openvino", "onnxruntime"]
 Precision: TypeAlias = Literal["auto", "f32"]
 
-DEFAULT_PACK = "dlib"
+DEFAULT_PACK = "sface"
 DEFAULT_MIN_FACE = 0.08
 DEFAULT_MAX_BYTES = 20_000_000
 DEFAULT_MAX_PIXELS = 50_000_000

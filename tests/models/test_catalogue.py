@@ -22,7 +22,8 @@ from visavis.types import EmbeddingSpace
 SPACES = {
     "dlib": EmbeddingSpace("df2e423c8260a6ae", 128, "euclidean"),
     "open": EmbeddingSpace("b0916d0770899611", 256, "cosine"),
-    "opencv": EmbeddingSpace("749554eb3796f596", 128, "cosine"),
+    "sface": EmbeddingSpace("5d409b5af81ca3fa", 128, "cosine"),
+    "sface-float": EmbeddingSpace("749554eb3796f596", 128, "cosine"),
     "auraface": EmbeddingSpace("935cc0013e463757", 512, "cosine"),
     "buffalo_l": EmbeddingSpace("18035b44e415e1f5", 512, "cosine"),
     "buffalo_s": EmbeddingSpace("1023bdd75d6c92a1", 512, "cosine"),

@@ -394,7 +394,8 @@ def reshaped(model: bytes, shape: Sequence[int | None]) -> bytes:
 def dequantized(model: bytes) -> bytes:
     """Return an ONNX graph whose weights, stored in whole numbers with a scale for each block, are float32.
 
-    Runtimes refuse such graphs, or compute the weights anew for each image; and exporters list all weights as inputs.
+    Runtimes refuse such graphs, or compute the weights anew for each image; and exporters list all weights as inputs,
+    and those that they had before.
 
     Raises:
         ModelCorrupt: it is no such graph.
@@ -418,7 +419,9 @@ def dequantized(model: bytes) -> bytes:
                 _dequantized(*given, **attributes) if node.op_type == "DequantizeLinear" else np.reshape(*given)
             )
         read = {name for node in kept for name in node.input}
-        inputs = [value for value in graph.input if value.name not in known]
+        if not read:
+            raise ValueError("it has no operators")
+        inputs = [value for value in graph.input if value.name in read - known.keys()]
         constants = [onnx.numpy_helper.from_array(known[name], name) for name in known if name in read]
         for field, values in (("node", kept), ("input", inputs), ("initializer", constants)):
             graph.ClearField(field)

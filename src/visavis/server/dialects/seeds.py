@@ -4,6 +4,7 @@ The face embedding service: ``/face-embedding/url`` answers with the key ``face_
 and ``/array`` with the key ``embedding``. The face verification function: ``POST /`` with ``truth`` and ``check``.
 Bad input, which was a fault of theirs, is a 4xx here. Nested arrays may be faces that are already cut out: where none
 is found in them, the array is the face. Embeddings are 128 numbers: packs that make others do not answer with them.
+Where a pack compares by angles they have the length 1, so that clients may go on comparing by Euclidean distance.
 """
 
 from dataclasses import dataclass
@@ -240,7 +241,8 @@ def embed_array(recognizer: InUse, wanted: ArrayRequest) -> Answer[VectorRespons
     """Answer with the mean of the embeddings of the largest faces, in the later version's shape."""
     vectors = _embed(recognizer, wanted, "array")
     counts = {"images": len(vectors), "faces": len(vectors)}
-    return Answer(VectorResponse(Vector(np.mean(vectors, axis=0))), counts)
+    mean = _as_compared(recognizer, np.mean(vectors, axis=0))
+    return Answer(VectorResponse(Vector(mean)), counts)
 
 
 @router.post("/", **about([Depends(_answer_with_cors), Depends(require("read", any_origin=True))]))
@@ -275,7 +277,7 @@ def _vector(recognizer: Recognizer, image: Image, field: str) -> FloatArray:
         data = image.load()
         for face in recognizer.embed(data, faces="largest"):
             if face.embedding is not None:
-                return face.embedding
+                return _as_compared(recognizer, face.embedding)
         if image.array is None:
             raise NoFace("no face found")
         side = recognizer.pack.template.side
@@ -283,5 +285,11 @@ def _vector(recognizer: Recognizer, image: Image, field: str) -> FloatArray:
         chip = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
     except InputError as error:
         raise from_library(error, field) from None
-    embedding: FloatArray = recognizer.embed_chips([chip])[0]
+    return _as_compared(recognizer, recognizer.embed_chips([chip])[0])
+
+
+def _as_compared(recognizer: Recognizer, embedding: FloatArray) -> FloatArray:
+    """Return an embedding of length 1 where only its direction counts, else as it is."""
+    if recognizer.pack.metric == "cosine":
+        return embedding / max(np.linalg.norm(embedding), np.finfo(np.float32).tiny)
     return embedding
