@@ -103,10 +103,8 @@ def literal(crowd: Crowd, pack: Pack, group: str) -> str:
     for rate, value in thresholds.items():
         found = interval(value, replicates.threshold_at(rate))
         lines.append(f"                OperatingPoint({rate:g}, {value:.4f}, {found.low:.4f}, {found.high:.4f}),")
-    words = " ".join(
-        word.capitalize() if word == group.split("-", maxsplit=1)[0] else word for word in group.split("-")
-    )
-    about = f"strangers among {len(own)} {words}, of UTKFace: bench/groups.py --pack {pack.name}, float32"
+    origin, of = group.split("-")
+    about = f"strangers among {len(own)} {origin.capitalize()} {of}, of UTKFace: bench/groups.py --pack {pack.name}, float32"
     points = ["            points=(", *lines, "            ),", f'            provenance="{about}",']
     return "\n".join(["        worst_group=ErrorRates(", *points, "        ),"])
 

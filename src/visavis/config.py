@@ -67,7 +67,7 @@ class Settings:
     ] = None
     allow_children: Annotated[
         bool,
-        Option("Decide about faces that look like children's, below about 12 years, too; else they are uncertain."),
+        Option("Decide about faces that look like children's, below about 12 years.", metavar="true|false"),
     ] = False
     max_bytes: Annotated[int, Option("Refuse larger images.", metavar="N", at_least=1)] = DEFAULT_MAX_BYTES
     max_pixels: Annotated[int, Option("Refuse images of more pixels.", metavar="N", at_least=1)] = DEFAULT_MAX_PIXELS

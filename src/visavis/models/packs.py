@@ -97,7 +97,6 @@ class QualityLimits:
     probe_min_score: float = 0.0
     # Of all faces that are compared.
     min_validity: float = 0.5
-    allow_children: bool = False
     provenance: str = UNMEASURED  # where the numbers come from
 
     def doubt(self, quality: Quality | None, attributes: Attributes | None = None) -> Doubt | None:  # noqa: ARG002
@@ -133,7 +132,7 @@ class Pack:
     cluster_threshold: float  # unknown faces nearer than this to one another, on average, are grouped as one person
     cluster_provenance: str = UNMEASURED
     quality: QualityLimits = QualityLimits()  # what galleries ask of faces by default
-    child: ChildTest | None = None  # tells children's faces by their embeddings; None where nobody has fitted one
+    child: ChildTest | None = None  # tells children's faces; None where nobody has fitted one, or they are allowed
     calibration: Calibration | None = None  # how a distance becomes a probability; None where nobody has measured it
     rates: ErrorRates | None = None  # which threshold gives which false match rate; None where nobody has measured it
     rates_replaced: bool = False  # whether they were measured here, and the pack came with others
@@ -195,14 +194,15 @@ class Pack:
 
     def doubt(
         self,
-        embedding: FloatArray,
+        embedding: FloatArray | None,
         limits: QualityLimits,
         quality: Quality | None = None,
         attributes: Attributes | None = None,
     ) -> Doubt | None:
         """Return why the distance of an embedding (D,) says nothing, or None; else as in ``QualityLimits.doubt``."""
-        is_child = self.child is not None and not limits.allow_children and self.child(embedding)
-        return limits.doubt(quality, attributes) or ("child" if is_child else None)
+        if reason := limits.doubt(quality, attributes):
+            return reason
+        return "child" if self.child is not None and embedding is not None and self.child(embedding) else None
 
     def with_hashes(self, pins: dict[str, str]) -> "Pack":
         """Return the pack with the SHA-256, by file name, of those files whose publisher states none."""

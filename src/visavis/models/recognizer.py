@@ -109,8 +109,9 @@ def compare(pack: Pack, a: Face, b: Face, rule: Rule) -> Verification:
     if a.embedding is None or b.embedding is None:
         raise AssertionError("faces to compare come with embeddings")
     distance = distance_of(pack.metric, a.embedding, b.embedding)
-    doubts = (pack.doubt(f.embedding, pack.quality, f.quality, f.attributes) for f in (a, b) if f.embedding is not None)
-    reason = next(filter(None, doubts), None)
+    reason = pack.doubt(a.embedding, pack.quality, a.quality, a.attributes) or pack.doubt(
+        b.embedding, pack.quality, b.quality, b.attributes
+    )
     return Verification(
         same=distance < rule.threshold and reason is None,
         distance=distance,
@@ -150,9 +151,9 @@ class Recognizer:
             Path(options["cache_dir"] or default_cache_dir()),
             Path(options["models_dir"] or default_models_dir()),
         )
-        installed = as_installed(find_pack(pack), installation.models_dir)
-        limits_to_quality = replace(installed.quality, allow_children=options["allow_children"])
-        self.pack = replace(installed, quality=limits_to_quality)
+        self.pack = as_installed(find_pack(pack), installation.models_dir)
+        if options["allow_children"]:
+            self.pack = replace(self.pack, child=None)
         self.runtime = installation.spec
         self.min_face = check_min_face(options["min_face"])
         self.rule = choose_rule(self.pack, Rule.at(self.pack.threshold), options)

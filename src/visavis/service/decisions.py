@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from itertools import zip_longest
+from typing import get_args
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from visavis.models.packs import Pack, QualityLimits
 from visavis.models.recognizer import choose_rule
 from visavis.options import NOTHING_ASKED, Attribute, Enrol, Identify, Observe, Policy, Threshold, Verify
 from visavis.service.results import Candidate, Identification, SubjectVerification, UnknownReason
-from visavis.types import Face, FloatArray, Quality
+from visavis.types import Doubt, Face, FloatArray, Quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def rules_of(policy: Policy, pack: Pack, asked: Threshold = NOTHING_ASKED, *, th
         candidate_threshold=_first(policy.candidate_threshold, own),
         most_candidates=policy.most_candidates,
         limits=limits_of(policy, pack),
-        pack=pack,
+        pack=replace(pack, child=None) if policy.allow_children else pack,
     )
 
 
@@ -100,7 +101,6 @@ def limits_of(policy: Policy, pack: Pack) -> QualityLimits:
     """Return the limits to the quality of faces: the policy's, and the pack's own where it has none."""
     named = (limit.name for limit in fields(QualityLimits) if limit.name != "provenance")
     given = {name: getattr(policy, name) for name in named}
-    given["allow_children"] = policy.allow_children or pack.quality.allow_children
     return replace(pack.quality, **{name: limit for name, limit in given.items() if limit is not None})
 
 
@@ -115,14 +115,16 @@ def candidate_of(match: Match, following: Match | None, rules: Rules, threshold:
 
 
 def identify(
-    probe: FloatArray, matches: Sequence[Match], rules: Rules, face: Face | None, limit: int
+    matches: Sequence[Match], rules: Rules, face: Face | None, limit: int, probe: FloatArray | None = None
 ) -> Identification:
-    """Decide who a probe (D,), embedded from a face, is by the nearest subjects: 2 at least, if there are as many."""
-    unknown = _why_unknown(probe, matches, rules, face)
+    """Decide who a face is, or a probe (D,) without one, by the nearest subjects: 2 at least, if there are as many."""
+    unknown = _why_unknown(matches, rules, face, probe if face is None else face.embedding)
     near = [each for each in matches[: rules.most_candidates] if each.distance < rules.candidate_threshold]
     told = near or list(matches[: 0 if unknown else 1])
     threshold = rules.rule.threshold
     candidates = tuple(candidate_of(*each, rules, threshold) for each in zip_longest(told, told[1:]))
+    if unknown in get_args(Doubt):
+        candidates = tuple(replace(each, probability=None) for each in candidates)
     return Identification(
         match=None if unknown else candidates[0],
         unknown=unknown,
@@ -133,10 +135,12 @@ def identify(
     )
 
 
-def _why_unknown(probe: FloatArray, matches: Sequence[Match], rules: Rules, face: Face | None) -> UnknownReason | None:
+def _why_unknown(
+    matches: Sequence[Match], rules: Rules, face: Face | None, probe: FloatArray | None
+) -> UnknownReason | None:
     if not matches:
         return "empty_gallery"
-    if reason := _why_unfit(probe, face, rules):
+    if reason := _why_unfit(face, probe, rules):
         return reason
     if not matches[0].distance < rules.rule.threshold:
         return "below_threshold"
@@ -145,7 +149,7 @@ def _why_unknown(probe: FloatArray, matches: Sequence[Match], rules: Rules, face
     return None
 
 
-def _why_unfit(probe: FloatArray, face: Face | None, rules: Rules) -> UnknownReason | None:
+def _why_unfit(face: Face | None, probe: FloatArray | None, rules: Rules) -> UnknownReason | None:
     quality, attributes = (face.quality, face.attributes) if face else (None, None)
     if not is_live(attributes):
         return "not_live"

@@ -467,7 +467,7 @@ class OpenGallery:
         number = min(limit, rules.most_candidates) + 1
         found = self._store.search(self.name, np.array(probes, np.float32), number) if probes else ()
         identifications = tuple(
-            identify(probe, matches, rules, face, limit)
+            identify(matches, rules, face, limit, probe)
             for probe, matches, face in zip(probes, found, faces, strict=True)
         )
         matched = dict.fromkeys(each.match.subject_number for each in identifications if each.match)
