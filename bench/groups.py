@@ -102,11 +102,10 @@ def literal(crowd: Crowd, pack: Pack, group: str) -> str:
     lines = []
     for rate, value in thresholds.items():
         found = interval(value, replicates.threshold_at(rate))
-        lines.append(f"                OperatingPoint({rate:g}, {value:.4f}, {found.low:.4f}, {found.high:.4f}),")
+        lines.append(f"        OperatingPoint({rate:g}, {value:.4f}, {found.low:.4f}, {found.high:.4f}),")
     origin, of = group.split("-")
-    about = f"strangers among {len(own)} {origin.capitalize()} {of}, of UTKFace: bench/groups.py --pack {pack.name}, float32"
-    points = ["            points=(", *lines, "            ),", f'            provenance="{about}",']
-    return "\n".join(["        worst_group=ErrorRates(", *points, "        ),"])
+    about = f"strangers among {len(own)} {origin.capitalize()} {of}, of UTKFace: bench/groups.py --pack {pack.name}"
+    return "\n".join(["ErrorRates(", "    points=(", *lines, "    ),", f'    provenance="{about}, float32",', ")"])
 
 
 def main() -> None:

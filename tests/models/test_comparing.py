@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from measured import MADE_UP, POINTS, keep
 
-from visavis.core.quality import ChildTest
 from visavis.core.decide import Rule
+from visavis.core.quality import ChildTest
 from visavis.errors import InvalidOption, ModelCorrupt
 from visavis.models.catalogue import DLIB
 from visavis.models.installation import Measured, as_installed

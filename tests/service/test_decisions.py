@@ -218,7 +218,6 @@ def test_neither_an_invalid_face_nor_an_invalid_sample_is_verified() -> None:
     assert verify(at(0), None, [replace(sample, quality=invalid)], rules).reason == "invalid_face"
 
 
-@given(st.lists(st.floats(0, 2), max_size=12).map(sorted), st.integers(1, 12))
 CHILDREN_TOLD = replace(PACK, child=ChildTest("0 1 0", 0.9, "a test"))  # from x = 2.1 on
 
 
@@ -251,6 +250,7 @@ def test_a_child_is_unfit_to_be_enrolled() -> None:
     assert unfit(at(2), GOOD, rules) == unfit(at(4), GOOD, rules_of(Policy(allow_children=True), CHILDREN_TOLD)) == ()
 
 
+@given(st.lists(st.floats(0, 2), max_size=12).map(sorted), st.integers(1, 12))
 def test_a_match_is_the_nearest_near_enough_and_alone(distances: list[float], limit: int) -> None:
     found = decide(Policy(candidate_threshold=3, most_candidates=12), *distances, limit=limit)
     near = [candidate.distance for candidate in found.candidates]
