@@ -1,6 +1,6 @@
 """Arrays, and the records that the library returns.
 
-Images are (H, W, 3) uint8 RGB, upright. Boxes are float32 ``xyxy`` in pixels of the upright original,
+Images are (H, W, 3) uint8 RGB, upright as their metadata say. Boxes are float32 ``xyxy`` in pixels of the upright original,
 landmarks float32 (5, 2) ``xy`` in the same pixels; (0, 0) is the centre of the top-left pixel.
 Records are immutable, and their arrays are read-only.
 """
@@ -170,6 +170,10 @@ class Face(Record):
     """How well the image shows it, or None where it was not asked for."""
     attributes: Attributes | None = None
     """What else was asked, or None where nothing was."""
+    turned: int | None = None
+    """By how many degrees clockwise the image was turned before the face was found upright: 90, 180 or 270; else None.
+    Box and landmarks are those in the image as it is.
+    """
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "box_xyxy", read_only(self.box_xyxy))

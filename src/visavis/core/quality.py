@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ _FLAT = 0.01  # squared grey levels per squared pixel: what is flatter is a sing
 # in distances from the eyes to the mouth. Fitted to a network's poses: bench/quality.py --pose.
 _NOSE_DEPTH = 0.33
 _NOSE_HEIGHT = 0.54
+_LEAST = 0.01  # of which a logarithm is taken
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +42,27 @@ def assess(face: Face, chip: UInt8Array, anatomy: Anatomy) -> Quality:
     width, height = (face.box_xyxy[2:] - face.box_xyxy[:2]).tolist()
     yaw, pitch = turn(face.landmarks, anatomy)
     return Quality(float(min(width, height)), sharpness(chip), face.score, yaw, pitch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidityRule:
+    """A logistic rule that tells embeddings of upright, legible faces from those of others.
+
+    An embedder gives what it cannot make out a short embedding, whatever length they are brought to later; a detector
+    gives it a low score; and half-tones and noise are sharper than any photo.
+    """
+
+    length: float  # weight of the logarithm of the embedding's length
+    score: float  # of the detector's score
+    sharpness: float  # of the logarithm of the sharpness
+    constant: float
+    provenance: str  # the data and the script that they come from
+
+    def validity(self, embedding: FloatArray, quality: Quality) -> float:
+        """Return the validity, 0 to 1, of a face's embedding (D,), as the embedder gave it, by the face's quality."""
+        logarithms = np.log(np.maximum([np.linalg.norm(embedding), quality.sharpness], _LEAST))
+        log_odds = logarithms @ [self.length, self.sharpness] + self.score * quality.score + self.constant
+        return float(1.0 / (1.0 + np.exp(-np.clip(log_odds, -700.0, 700.0))))
 
 
 def turn(landmarks: FloatArray, anatomy: Anatomy) -> tuple[float, float | None]:

@@ -99,6 +99,10 @@ def to_input(chips: UInt8Array, contract: InputContract) -> NDArray[Any]:
 class Detector(Protocol):
     """Finds faces and their landmarks. Thread-safe."""
 
+    @property
+    def clear_score(self) -> float:
+        """What upright faces score in nearly all images, and turned ones hardly ever."""
+
     def search_size(self, size_wh: SizeWH, min_face: float) -> SizeWH:
         """Return the size to bring an image of ``size_wh`` to, so that faces of ``min_face`` and larger are found.
 

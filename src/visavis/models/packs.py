@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from visavis.core.decide import Calibration, ErrorRates
 from visavis.core.geometry import ChipTemplate
-from visavis.core.quality import ChildTest
+from visavis.core.quality import ChildTest, ValidityRule
 from visavis.errors import InvalidOption, ModelMissing
 from visavis.types import Attributes, Doubt, EmbeddingSpace, FloatArray, Metric, Quality
 
@@ -133,6 +133,7 @@ class Pack:
     cluster_provenance: str = UNMEASURED
     quality: QualityLimits = QualityLimits()  # what galleries ask of faces by default
     child: ChildTest | None = None  # tells children's faces; None where nobody has fitted one, or they are allowed
+    validity: ValidityRule | None = None  # which embeddings say something; None where nobody has measured it
     calibration: Calibration | None = None  # how a distance becomes a probability; None where nobody has measured it
     rates: ErrorRates | None = None  # which threshold gives which false match rate; None where nobody has measured it
     rates_replaced: bool = False  # whether they were measured here, and the pack came with others

@@ -68,6 +68,8 @@ class DlibDetector:
     and image pyramid these are.
     """
 
+    clear_score = 0.9
+
     def __init__(self, infer: Infer, landmarks: "LandmarkRegressor") -> None:
         self._infer = infer
         self._landmarks = landmarks
