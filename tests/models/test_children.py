@@ -44,4 +44,4 @@ def test_adults_are_rarely_children(default: Recognizer, test_data: Path) -> Non
     assert child is not None
     told = [face.embedding is not None and child(face.embedding) for face in adults]
     assert len(told) >= 100
-    assert sum(told) <= 0.04 * len(told)
+    assert sum(told) <= 0.06 * len(told)
