@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
