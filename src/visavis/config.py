@@ -65,6 +65,10 @@ class Settings:
             metavar="RATE",
         ),
     ] = None
+    allow_children: Annotated[
+        bool,
+        Option("Decide about faces that look like children's, below about 12 years.", metavar="true|false"),
+    ] = False
     max_bytes: Annotated[int, Option("Refuse larger images.", metavar="N", at_least=1)] = DEFAULT_MAX_BYTES
     max_pixels: Annotated[int, Option("Refuse images of more pixels.", metavar="N", at_least=1)] = DEFAULT_MAX_PIXELS
     max_body_bytes: Annotated[int, Option("Refuse larger requests.", metavar="N", at_least=1)] = 25_000_000
@@ -245,6 +249,15 @@ def _keys(text: str) -> Keys:
     return tuple((cast("Scope", scope), secret) for scope, secret in pairs)
 
 
+def _truth(text: str) -> bool:
+    if text.lower() not in _TRUTHS:
+        raise ValueError
+    return _TRUTHS[text.lower()]
+
+
+_TRUTHS = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
+
+
 def _rate(text: str) -> float | str:
     return text if text in _NAMED_RATES else float(text)
 
@@ -252,6 +265,7 @@ def _rate(text: str) -> float | str:
 _PARSERS: Mapping[object, Callable[[str], Any]] = {
     **dict.fromkeys((int, int | None), int),
     float: float,
+    bool: _truth,
     Path | None: Path,
     Rate | None: _rate,
     tuple[str, ...]: _list,
@@ -259,6 +273,7 @@ _PARSERS: Mapping[object, Callable[[str], Any]] = {
 }
 _EXPECTED: Mapping[Callable[[str], Any], str] = {
     int: "a whole number",
+    _truth: "true or false",
     float: "a number",
     _rate: f"a number between 0 and 1, or one of {', '.join(_NAMED_RATES)}",
     _keys: f"SCOPE:SECRET,SCOPE:SECRET, each scope one of {', '.join(get_args(Scope))}",

@@ -328,6 +328,10 @@ class Policy(Record):
             "Least validity of a face that is enrolled, identified or verified; 0 for any.", unset=_PACK, at_least=0
         ),
     ] = None
+    allow_children: Annotated[
+        bool,
+        Option("Whether faces that look like children's, below about 12 years, are enrolled, identified and verified."),
+    ] = False
     require_live: Annotated[
         bool,
         Option(
@@ -387,6 +391,15 @@ def check_number(name: str, value: object, *, at_least: float | None = None, abo
 
 class Recognition(Loading, Threshold, total=False):
     """What a Recognizer is made with."""
+
+    allow_children: Annotated[
+        bool,
+        Option(
+            "Whether to decide about faces that look like children's, below about 12 years, whom models hardly tell "
+            "apart; else they are uncertain.",
+            default=False,
+        ),
+    ]
 
     streams: Annotated[
         int, Option("Inferences that run at the same time when several threads share the Recognizer.", default=1)

@@ -190,6 +190,23 @@ def test_a_rate_may_be_insisted_on_by_name(cli: Shell, crowd: Crowd) -> None:
     assert len(outcome.err.splitlines()) == 1
 
 
+def test_strangers_within_groups_have_thresholds_of_their_own(cli: Shell, crowd: Crowd, tmp_path: Path) -> None:
+    people = crowd(60)
+    names = sorted(folder.name for folder in people.iterdir())
+    lines = [f"{name},{'old' if number % 2 else 'young'}\n" for number, name in enumerate(names)]
+    (tmp_path / "groups.csv").write_text("".join(lines))
+    pack = ("--pack", "dlib", "--json", "--dry-run")
+    whole = json.loads(calibrated(cli, people, *pack).out)
+    own = json.loads(calibrated(cli, people, "--groups", "groups.csv", "--within", "groups", *pack).out)
+    assert "180 images of 60 people, 180 pairs of one person and 15,930 of strangers;" in whole["provenance"]
+    assert "180 pairs of one person and 7,830 of strangers within groups;" in own["provenance"]
+    assert own["least_fmr"] > whole["least_fmr"]
+    for options in (("--within", "groups"), ("--groups", "groups.csv")):
+        outcome = calibrated(cli, people, *options, *pack)
+        assert (outcome.code, outcome.out) == (2, "")
+        assert "go together" in outcome.err
+
+
 def test_what_is_lost_is_said_loudly(cli: Shell, crowd: Crowd, kept: Path, tmp_path: Path) -> None:
     people = crowd(40)
     first = calibrated(cli, people, "--quiet")

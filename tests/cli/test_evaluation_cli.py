@@ -114,6 +114,21 @@ def test_json_and_reports(shell: Shell, people: Path) -> None:
     assert (shell.folder / "report.html").read_text().count("<img") == 2 * (2 + 4)
 
 
+def test_folders_of_groups(shell: Shell, people: Path) -> None:
+    for name in ("collins", "hopper"):  # one photo of each "person"
+        (people / name / "1.png").rename(people / name / "other.png")
+    outcome = shell("evaluate", people, "--groups", "folders", "--json", "-q")
+    assert outcome.code == 0
+    printed = json.loads(outcome.out)
+    assert (printed["genuine"], printed["impostor"], printed["about"]["people"]) == (0, 6, 5)
+    assert [(group["name"], group["strangers"]) for group in printed["groups"]] == [
+        *(("collins", 1), ("hopper", 1), ("stranger", 0), ("between groups", 4))
+    ]
+    outcome = shell("evaluate", people, "--groups", "folders", "--quiet", "--fmr", "1e-3", "-o", "report.html")
+    assert outcome.code == 0
+    assert "people named by folder or file within groups" in outcome.out
+
+
 def test_one_to_many(shell: Shell, people: Path) -> None:
     outcome = shell("evaluate", people, "--identify", "--json", "-q")
     assert outcome.code == 0

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,12 @@ from visavis.core.decide import (
     distances,
     named_rules,
     probability_of_same,
+    rate_at,
     rule_at_rate,
 )
 from visavis.errors import InvalidOption
-from visavis.models.catalogue import DLIB
+from visavis.models.catalogue import DLIB, OPEN, SFACE
+from visavis.models.packs import Pack
 
 CALIBRATION = Calibration(midpoint=0.6, slope=20.0, provenance="made up")
 POINTS = (
@@ -92,6 +95,32 @@ def test_probability_falls_with_the_distance(a: float, b: float) -> None:
     assert likely is not None
     assert unlikely is not None
     assert 1 >= likely >= unlikely >= 0
+
+
+@given(st.floats(0, 2), st.floats(0, 2))
+def test_no_probability_is_above_the_worst_groups(a: float, b: float) -> None:
+    capped = replace(CALIBRATION, worst_group=RATES)
+    near, far = sorted((a, b))
+    likely, unlikely, free = (
+        probability_of_same(distance, calibration) or 0.0
+        for distance, calibration in ((near, capped), (far, capped), (near, CALIBRATION))
+    )
+    assert unlikely <= likely <= free
+    assert likely == pytest.approx(min(free, 1 / (1 + rate_at(RATES, near))))
+
+
+def test_the_rate_of_a_threshold_is_the_threshold_of_a_rate() -> None:
+    for fmr in (1e-4, 3e-4, 1e-3, 5e-3, 1e-2):
+        assert rate_at(RATES, rule_at_rate(RATES, fmr).threshold) == pytest.approx(fmr)
+    assert rate_at(RATES, 0.0) == pytest.approx(1e-4)  # of less nobody knows
+    assert rate_at(RATES, 9.0) == pytest.approx(RATES.points[-1].fmr)
+
+
+@pytest.mark.parametrize("pack", [DLIB, OPEN, SFACE], ids=lambda pack: pack.name)
+def test_no_pack_is_quite_sure(pack: Pack) -> None:
+    nearest = probability_of_same(0.0, pack.calibration)
+    assert nearest is not None
+    assert 0.99 < nearest <= 0.9995
 
 
 def test_the_pack_says_where_its_calibration_comes_from() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from visavis import ImageNotFound, InvalidOption, MultipleFaces, Recognizer, VisavisError
 from visavis.core.geometry import EYE_CORNERS_NOSE, EYES_NOSE_MOUTH, Anatomy
-from visavis.core.quality import assess, sharpness, turn
+from visavis.core.quality import ChildTest, assess, sharpness, turn
 from visavis.models.recognizer import Observed
 from visavis.types import Face, FloatArray, ImageSource, Quality
 
@@ -244,3 +244,15 @@ def test_observe_many_takes_the_same_options(
         recognizer.observe_many([], min_face=-1)
     with pytest.raises(InvalidOption, match="several images are wanted"):
         recognizer.observe_many("photo.jpg")
+
+
+# --- children -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("embedding", "child"), [((4, 3), True), ((3, 4), False), ((-4, -3), False), ((0, 0), False), ((1, 0), True)]
+)
+@pytest.mark.parametrize("length", [0.01, 1, 100])
+def test_a_child_is_told_by_a_direction(embedding: tuple[float, float], child: bool, length: float) -> None:  # noqa: FBT001  # expected
+    test = ChildTest("127 -2", 90.0, "made up")
+    assert test(length * np.array(embedding, np.float32)) == child

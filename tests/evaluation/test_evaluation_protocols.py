@@ -10,14 +10,18 @@ from hypothesis import strategies as st
 
 from visavis import InvalidOption
 from visavis.evaluation.protocols import (
+    FOLDERS,
+    Grouping,
     Pairs,
     Photo,
     Split,
     pair_people,
     people_of,
+    person_in_group,
     read_groups,
     read_pairs_file,
     split_people,
+    within_groups,
     without,
 )
 
@@ -284,6 +288,31 @@ def test_groups_of_people_and_of_files(tmp_path: Path) -> None:
     assert grouping.names == ("old", "young")
     assert grouping.of_photos.tolist() == [0, 1, 0, -1]
     assert grouping.unknown == ("nobody",)
+
+
+def test_folders_are_groups() -> None:
+    files = ["old/ada/1.jpg", "old/ada/2.jpg", "old/bob.jpg", "young/ada/1.jpg"]
+    assert [person_in_group(file) for file in files] == ["old/ada", "old/ada", "old/bob.jpg", "young/ada"]
+    grouping = read_groups(FOLDERS, [Photo(file, file, person_in_group(file)) for file in files])
+    assert (grouping.names, grouping.of_photos.tolist(), grouping.unknown) == (("old", "young"), [0, 0, 0, 1], ())
+
+
+def test_strangers_within_groups() -> None:
+    protocol = pair_people(photos(2, 1, 1, 1))
+    group = {"p0": 0, "p1": 0, "p2": 1, "p3": -1}
+    places = np.array([group[photo.person] for photo in protocol.photos])
+    left = within_groups(protocol, Grouping(("a", "b"), places))
+    first, second, other = "p0/0.jpg", "p0/1.jpg", "p1/0.jpg"
+    assert pairs_of(left) == {frozenset(pair) for pair in ((first, second), (first, other), (second, other))}
+    assert left.same.sum() == 1
+    assert "of the strangers, those of one of 2 groups" in left.about
+
+
+def test_one_photo_of_each_is_enough_for_strangers() -> None:
+    protocol = pair_people(photos(1, 1, 1), strangers_suffice=True)
+    assert (len(protocol.same), protocol.same.any()) == (3, False)
+    with pytest.raises(InvalidOption, match="nobody is there with two images"):
+        pair_people(photos(1, 1, 1))
 
 
 @pytest.mark.parametrize(

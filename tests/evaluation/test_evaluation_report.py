@@ -104,6 +104,28 @@ def test_groups_have_rows(pairs: PairEvaluation) -> None:
     assert between.false_positives.value == pytest.approx(3 / 12)
 
 
+def test_photos_of_nobody_twice_have_rates_within_groups(embedder: PhotoEmbedder, photos: list[Photo]) -> None:
+    alone = [Photo(photo.file, photo.path, photo.file) for photo in photos]
+    protocol = pair_people(alone, strangers_suffice=True)
+    places = np.array([0 if photo.file.startswith("collins") else 1 for photo in protocol.photos])
+    found = evaluate_pairs(embedder, protocol, grouping=Grouping(("a", "b"), places))
+    assert (found.genuine, found.impostor) == (0, 21)
+    collins, others, _ = found.groups
+    assert collins.false_positives is not None
+    assert (collins.strangers, collins.own, collins.false_negatives) == (3, 0, None)
+    assert collins.false_positives.value == 1.0
+    plain = json.loads(json.dumps(found.to_dict()))
+    assert (plain["eer"]["value"], plain["best_accuracy"], plain["compared"]["fnmr"]["value"]) == (None, None, None)
+    titles = [table.title for table in tables_of(found)]
+    assert "Groups" in titles
+    assert "Over all thresholds" not in titles
+    page = StringIO()
+    write_page(found, page, images=False)
+    assert page.getvalue().count("<svg") == 1
+    with pytest.raises(InvalidOption, match="none is of one person"):
+        evaluate_pairs(embedder, protocol)
+
+
 def test_a_search_is_counted(found: SearchEvaluation) -> None:
     assert (found.enrolled, found.not_enrolled, found.mated, found.strangers) == (2, 0, 4, 2)
     assert found.without_face == (0, 1)

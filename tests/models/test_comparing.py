@@ -10,6 +10,7 @@ import pytest
 from measured import MADE_UP, POINTS, keep
 
 from visavis.core.decide import Rule
+from visavis.core.quality import ChildTest
 from visavis.errors import InvalidOption, ModelCorrupt
 from visavis.models.catalogue import DLIB
 from visavis.models.installation import Measured, as_installed
@@ -17,8 +18,8 @@ from visavis.models.recognizer import choose_rule, compare
 from visavis.options import Threshold
 from visavis.types import Face, Quality
 
-PACK = replace(DLIB, calibration=MADE_UP.calibration, rates=MADE_UP.rates)
-UNKNOWN = replace(DLIB, calibration=None, rates=None)
+PACK = replace(DLIB, child=None, calibration=MADE_UP.calibration, rates=MADE_UP.rates)
+UNKNOWN = replace(DLIB, child=None, calibration=None, rates=None)
 DEFAULT = Rule.at(0.6)
 
 
@@ -96,6 +97,16 @@ def test_what_nobody_looked_at_or_is_valid_enough_is_not_doubted(quality: Qualit
     assert (answer.same, answer.decision, answer.reason) == (True, "same", None)
 
 
+def test_a_child_is_neither_the_same_nor_another() -> None:
+    pack = replace(PACK, child=ChildTest("0 1", 0.9, "a test"))
+    child, adult = face(0, 1), face(0.5, 0.5)
+    for pair in ((child, child), (child, adult), (adult, child)):
+        answer = compare(pack, *pair, DEFAULT)
+        assert (answer.same, answer.decision, answer.reason, answer.probability) == (False, "uncertain", "child", None)
+    assert compare(pack, adult, adult, DEFAULT).same
+    assert compare(PACK, child, child, DEFAULT).same
+
+
 def test_the_probability_is_none_where_nobody_calibrated() -> None:
     answer = compare(UNKNOWN, face(0, 0), face(0.1, 0), DEFAULT)
     assert (answer.probability, answer.fmr, answer.decision) == (None, None, "same")
@@ -119,7 +130,9 @@ def test_without_a_calibration_the_pack_is_as_published(tmp_path: Path) -> None:
 def test_a_calibration_takes_the_place_of_ours(tmp_path: Path) -> None:
     path = keep(MADE_UP, tmp_path)
     pack = as_installed(DLIB, tmp_path)
-    assert (pack.calibration, pack.rates) == (MADE_UP.calibration, MADE_UP.rates)
+    assert DLIB.calibration is not None  # the worst group's rates stay: distances are the same
+    assert pack.calibration == replace(MADE_UP.calibration, worst_group=DLIB.calibration.worst_group)
+    assert pack.rates == MADE_UP.rates
     assert (pack.threshold, pack.space) == (DLIB.threshold, DLIB.space)
     path.unlink()
     assert as_installed(DLIB, tmp_path) is DLIB

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from service_kinds import GOOD, NOON, PACK, at, face_at
 
 from visavis.core.decide import ErrorRates, OperatingPoint, Rule
+from visavis.core.quality import ChildTest
 from visavis.errors import InvalidOption
 from visavis.galleries.records import Match, Sample
 from visavis.models.catalogue import OPEN
@@ -22,6 +23,7 @@ from visavis.service.decisions import (
     probe_shortcomings,
     rules_of,
     shortcomings,
+    unfit,
     verify,
 )
 from visavis.service.results import Identification
@@ -214,6 +216,38 @@ def test_neither_an_invalid_face_nor_an_invalid_sample_is_verified() -> None:
         assert (done.reason, done.same, done.decision) == (reason, not reason, "uncertain" if reason else "same")
         assert (done.probability is None) == (reason is not None)
     assert verify(at(0), None, [replace(sample, quality=invalid)], rules).reason == "invalid_face"
+
+
+CHILDREN_TOLD = replace(PACK, child=ChildTest("0 1 0", 0.9, "a test"))  # from x = 2.1 on
+
+
+def test_a_child_is_nobody_unless_the_policy_allows_it() -> None:
+    for policy, unknown in ((Policy(), "child"), (Policy(allow_children=True), None)):
+        rules = rules_of(policy, CHILDREN_TOLD)
+        by_face = identify(matches(0), rules, face_at(4).face, 5)
+        by_embedding = identify(matches(0), rules, None, 5, at(4))
+        assert by_face.unknown == by_embedding.unknown == unknown
+        assert [each.probability is None for each in by_face.candidates] == [unknown is not None]
+    assert identify(matches(0), rules_of(Policy(), CHILDREN_TOLD), face_at(2).face, 5).match
+    assert identify(matches(0), rules_of(Policy(), CHILDREN_TOLD), None, 5, at(2)).match
+    invalid = face_at(4, replace(GOOD, validity=0.4)).face
+    assert identify(matches(0), rules_of(Policy(), CHILDREN_TOLD), invalid, 5).unknown == "invalid_face"
+
+
+def test_neither_a_child_nor_a_sample_of_one_is_verified() -> None:
+    rules = rules_of(Policy(), CHILDREN_TOLD)
+    for x, reason in ((2, None), (2.25, "child")):
+        done = verify(at(x), None, line(2), rules)
+        assert (done.reason, done.same, done.probability is None) == (reason, reason is None, reason is not None)
+        assert verify(at(2), None, line(x), rules).reason == reason
+        assert verify(at(x), None, line(x), rules_of(Policy(allow_children=True), CHILDREN_TOLD)).same
+
+
+def test_a_child_is_unfit_to_be_enrolled() -> None:
+    rules = rules_of(Policy(), CHILDREN_TOLD)
+    assert [lack.code for lack in unfit(at(4), None, rules)] == ["child"]
+    assert [lack.code for lack in unfit(at(4), replace(GOOD, face_px=1), rules)] == ["too_small", "child"]
+    assert unfit(at(2), GOOD, rules) == unfit(at(4), GOOD, rules_of(Policy(allow_children=True), CHILDREN_TOLD)) == ()
 
 
 @given(st.lists(st.floats(0, 2), max_size=12).map(sorted), st.integers(1, 12))

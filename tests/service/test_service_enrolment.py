@@ -16,7 +16,9 @@ from service_kinds import GOOD, NOON, PACK, FakeEyes, World, at, code_of, enroll
 from store_kinds import Place
 
 from visavis import ImageLimits, Recognizer
+from visavis.core.quality import ChildTest
 from visavis.errors import (
+    ChildFace,
     ConsentMissing,
     FaceBlurred,
     FaceTooSmall,
@@ -95,6 +97,23 @@ def test_an_unfit_image_is_refused(world: World, seen, policy, kind) -> None:  #
         world.gallery.enrol(image, "ada")
     assert world.gallery.subjects() == ()
     assert "enrol" not in world.actions()
+
+
+def test_a_child_is_enrolled_where_the_policy_allows_it_and_audited_where_not(world: World) -> None:
+    world.eyes.pack = replace(PACK, child=ChildTest("0 1 0", 0.9, "a test"))
+    image = world.eyes.show(b"x", face_at(4))
+    for refused in (lambda: world.gallery.enrol(image, "ada"), lambda: world.gallery.enrol_embedding(at(4), "ada")):
+        with pytest.raises(ChildFace, match="allow_children"):
+            refused()
+    world.gallery.set_policy(Policy(allow_children=True))
+    world.gallery.enrol(image, "ada")
+    assert world.gallery.identify(image)[0].match
+    assert world.gallery.audit().low_quality == ()
+    world.gallery.set_policy(Policy())
+    assert world.gallery.identify(image)[0].unknown == "child"
+    assert world.gallery.identify_embeddings(at(4)[None])[0].unknown == "child"
+    assert world.gallery.verify(image, "ada").reason == world.gallery.verify_embedding(at(4), "ada").reason == "child"
+    assert [each.reasons for each in world.gallery.audit().low_quality] == [("child",)]
 
 
 def test_what_is_just_good_enough_is_enrolled(world: World) -> None:

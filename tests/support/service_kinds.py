@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+from visavis.core.decide import Calibration
 from visavis.core.image import DEFAULT_LIMITS, ImageLimits, read_encoded
 from visavis.errors import MultipleFaces, NoFace, VisavisError
 from visavis.galleries.sqlite.store import SqliteStore
@@ -32,6 +33,8 @@ PACK = replace(
     identify_threshold=0.5,
     identify_margin=0.125,
     conflict_threshold=0.25,
+    child=None,
+    calibration=Calibration(0.636, 44.4, "made up"),
     rates=None,
 )
 

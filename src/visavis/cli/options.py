@@ -163,11 +163,10 @@ class ModelOptions:
         """Raise ModelMissing unless the pack was pulled or imported."""
         installation.check_installed(installation.find_pack(self.pack), self.folder)
 
-    def load(self, streams: int = 1) -> "Recognizer":
+    def load(self, streams: int = 1, *, allow_children: bool = False) -> "Recognizer":
         """Load the models, for so many inferences at the same time."""
-        return recognizer.Recognizer(
-            self.pack, limits=self.limits(), min_face=self.min_face, streams=streams, **self.loading
-        )
+        options = Recognition(min_face=self.min_face, streams=streams, allow_children=allow_children)
+        return recognizer.Recognizer(self.pack, limits=self.limits(), **{**options, **self.loading})
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +181,14 @@ class PhotoOptions:
         int, Option("Compare no more pairs of a folder: of more, some are drawn.", metavar="N", at_least=2)
     ] = 1_000_000
     seed: Annotated[int, Option("Of all draws.", metavar="N", at_least=0)] = 0
+    groups: Annotated[
+        Path | None,
+        Option(
+            "Who is of which group, as CSV; or the word folders: each folder of PATH is a group, and holds people's "
+            "folders, or one photo of each.",
+            metavar="FILE.csv",
+        ),
+    ] = None
     skip_missing: Annotated[bool, Option("Leave out pairs whose images are not there, and say how many.")] = False
     faces: Annotated[
         Literal["largest", "only", "central"],

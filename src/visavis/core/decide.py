@@ -24,6 +24,8 @@ class Calibration:
     midpoint: float  # the distance at which both answers are equally probable
     slope: float  # of the log odds, which fall with the distance, per unit of distance
     provenance: str  # the data and the script that the two come from
+    # Of the group of adults whose strangers are nearest: no probability is higher than theirs; None where not measured.
+    worst_group: "ErrorRates | None" = None
 
     def __post_init__(self) -> None:
         if not (_all_finite((self.midpoint, self.slope)) and self.slope > 0):
@@ -129,6 +131,12 @@ def rule_at_rate(rates: ErrorRates, fmr: float) -> Rule:
     return Rule(threshold, low, high, rate)
 
 
+def rate_at(rates: ErrorRates, distance: float) -> float:
+    """Return the false match rate of a threshold, as in ``rule_at_rate``; beyond what was measured, the nearest one."""
+    logs = [np.log(point.fmr) for point in rates.points]
+    return float(np.exp(np.interp(distance, [point.threshold for point in rates.points], logs)))
+
+
 def named_rules(rates: ErrorRates) -> dict[str, Rule]:
     """Return the rules that have names, strictest first: those of them whose rate was measured."""
     return {name: rule_at_rate(rates, rate) for name, rate in NAMED_RATES.items() if _supports(rates, rate)}
@@ -181,13 +189,18 @@ def distance_of(metric: Metric, a: FloatArray, b: FloatArray) -> float:
 def probability_of_same(distance: float, calibration: Calibration | None) -> float | None:
     """Return the probability, 0 to 1, that two faces at this distance are the same person; None without calibration.
 
-    Both answers are taken to be equally likely beforehand; where strangers are more likely, so is a stranger.
+    Both answers are taken to be equally likely beforehand; where strangers are more likely, so is a stranger. It is a
+    logistic function of the distance, and at most 1 / (1 + FMR) with the false match rate of the worst group of adults
+    at that distance: of as many pairs of one person as of strangers of that group, no larger part of those at least as
+    near is of one person.
 
     Source: J. Platt, "Probabilistic Outputs for Support Vector Machines", 1999: a logistic function of the score.
     """
     if calibration is None:
         return None
     log_odds = calibration.slope * (calibration.midpoint - distance)
+    if calibration.worst_group is not None:
+        log_odds = min(log_odds, -np.log(rate_at(calibration.worst_group, distance)))
     return float(1.0 / (1.0 + np.exp(-np.clip(log_odds, -700.0, 700.0))))
 
 

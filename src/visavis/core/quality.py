@@ -1,6 +1,6 @@
-"""Quality of a face in an image: its size, sharpness and pose, and the detector's score."""
+"""Quality of a face in an image: its size, sharpness and pose, the detector's score; and whether it is a child's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -16,6 +16,23 @@ _FLAT = 0.01  # squared grey levels per squared pixel: what is flatter is a sing
 _NOSE_DEPTH = 0.33
 _NOSE_HEIGHT = 0.54
 _LEAST = 0.01  # of which a logarithm is taken
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChildTest:
+    """Linear test of whether an embedding is one of a child's face, below about 12 years."""
+
+    weights: str  # whole numbers, one for each number of an embedding of length 1
+    limit: float  # a face whose weighted sum is above is a child's
+    provenance: str  # the data and the script that they come from
+    _vector: FloatArray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_vector", np.array(self.weights.split(), np.float32))
+
+    def __call__(self, embedding: FloatArray) -> bool:
+        """Tell whether an embedding (D,), of any length, is one of a child's face."""
+        return float(embedding @ self._vector) > self.limit * float(np.linalg.norm(embedding))
 
 
 def assess(face: Face, chip: UInt8Array, anatomy: Anatomy) -> Quality:

@@ -92,10 +92,10 @@ def paired_distances(metric: Metric, a: FloatArray, b: FloatArray) -> Floats:
     return 1.0 - cosines
 
 
-def check_both_kinds(comparisons: Comparisons) -> None:
-    """Raise InvalidOption unless there are pairs of one person and pairs of strangers."""
+def check_both_kinds(comparisons: Comparisons, *, strangers_suffice: bool = False) -> None:
+    """Raise InvalidOption unless there are pairs of one person, where they are needed, and pairs of strangers."""
     for kind, count in (("one person", comparisons.same.sum()), ("strangers", (~comparisons.same).sum())):
-        if not count:
+        if not count and not (strangers_suffice and kind == "one person"):
             total = len(comparisons.same)
             raise InvalidOption(f"of {total:,} pairs whose images show faces, none is of {kind}: nothing to measure")
 
@@ -122,12 +122,12 @@ def rates_at(comparisons: Comparisons, threshold: float) -> tuple[float, float]:
 
 
 def curve_of(comparisons: Comparisons) -> Curve:
-    """Return both error rates at all thresholds that matter."""
+    """Return both error rates at all thresholds that matter; a rate of no pairs is NaN."""
     finite = comparisons.distances[np.isfinite(comparisons.distances)]
     thresholds = np.append(np.unique(finite), np.inf)
     # Infinite distances, of faces that were not found, are below no threshold, and infinity is none that they reach.
     fmr, matches = (match_rates(kind, thresholds) for kind in (comparisons.impostor, comparisons.genuine))
-    return Curve(thresholds, fmr, 1.0 - matches)
+    return Curve(thresholds, fmr, 1.0 - matches if len(comparisons.genuine) else np.full(len(thresholds), np.nan))
 
 
 def equal_errors(fmr: Floats, fnmr: Floats) -> tuple[Floats, Indices]:

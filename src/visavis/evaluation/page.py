@@ -58,7 +58,8 @@ def plots_of(evaluation: PairEvaluation | SearchEvaluation) -> tuple[str, ...]:
     check_installed()
     mpl, figures = import_module("matplotlib"), import_module("matplotlib.figure")
     drawn = []
-    for name in ("ROC", "DET", "Distances") if evaluation.curve is not None else ("Distances",):
+    has_curve = evaluation.curve is not None and not np.isnan(evaluation.curve.fnmr).all()
+    for name in ("ROC", "DET", "Distances") if has_curve else ("Distances",):
         # The salt keeps the IDs of several plots on one page apart, and the same for the same plot.
         with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
             figure = figures.Figure(figsize=_SIZE, layout="constrained")

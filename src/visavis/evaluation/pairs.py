@@ -1,5 +1,7 @@
 """Evaluation of decisions on pairs (1:1)."""
 
+import math
+
 import numpy as np
 from typing_extensions import Unpack
 
@@ -32,7 +34,7 @@ def evaluate_pairs(
     Args:
         embedder: of the photos.
         pairs: the protocol.
-        grouping: of the photos, for the rates of each group.
+        grouping: of the photos, for the rates of each group; with one, pairs of one person may be missing.
         seed: of the draws that the intervals come from.
         **options: see ``visavis.options.Threshold``.
 
@@ -47,11 +49,12 @@ def evaluate_pairs(
     embedded = embed_photos(embedder, pairs.photos)
     everything = metrics.compare_pairs(embedded, pairs, pack.metric)
     compared, lost = everything.compared(), everything.same[~np.isfinite(everything.distances)]
-    metrics.check_both_kinds(compared)
+    metrics.check_both_kinds(compared, strangers_suffice=grouping is not None)
     own, strangers = (compared.where(kind) for kind in (compared.same, ~compared.same))
     curve = metrics.curve_of(compared)
-    eer, eer_threshold = metrics.equal_error(curve)
-    best_accuracy, best_threshold = metrics.best_accuracy(compared)
+    both = bool(compared.same.any())
+    eer, eer_threshold = metrics.equal_error(curve) if both else (math.nan, math.nan)
+    best_accuracy, best_threshold = metrics.best_accuracy(compared) if both else (math.nan, math.nan)
     thresholds = [metrics.threshold_at_fmr(compared.impostor, fmr) for fmr in metrics.FMRS]
     drawn = resample(compared, [rule.threshold, *thresholds], seed=seed)
     rates = _rates(compared, rule.threshold, drawn)

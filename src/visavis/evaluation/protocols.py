@@ -1,7 +1,7 @@
 """Protocols: pairs of images (1:1) or probes and a gallery (1:N), from folders of people and files of pairs."""
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeAlias
@@ -14,6 +14,8 @@ from visavis.files import IMAGE_SUFFIXES, from_cell
 
 Indices = NDArray[np.int64]
 
+FOLDERS = Path("folders")
+"""In place of a file of groups: each folder is a group, and in it a folder is a person, or a photo is one."""
 MOST_PAIRS = 1_000_000
 """More pairs than these are sampled, unless another number is asked for."""
 _MOST_GROUPS = 100  # more are taken for a mistake: a column of names, perhaps
@@ -83,9 +85,13 @@ def people_of(photos: Sequence[Photo]) -> tuple[tuple[str, ...], Indices]:
 def read_groups(path: Path, photos: Sequence[Photo]) -> Grouping:
     """Read a CSV file of two columns, a person or a file and its group; a header is optional.
 
+    With the path ``FOLDERS`` there is none, and the first folder of each photo is its group.
+
     Raises:
         InvalidOption: it cannot be read, a line means nothing or contradicts another, or none fits a photo.
     """
+    if path == FOLDERS:
+        return _grouped(path, {photo.file: photo.file.partition("/")[0] for photo in photos}, photos)
     groups: dict[str, str] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -103,6 +109,10 @@ def read_groups(path: Path, photos: Sequence[Photo]) -> Grouping:
         raise InvalidOption(f"{path}: {error.strerror}") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise InvalidOption(f"{path}: no CSV in UTF-8: {error}") from error
+    return _grouped(path, groups, photos)
+
+
+def _grouped(path: Path, groups: Mapping[str, str], photos: Sequence[Photo]) -> Grouping:
     own = [groups.get(photo.file, groups.get(photo.person, "")) for photo in photos]
     names = sorted({*own} - {""})
     if not names:
@@ -113,6 +123,21 @@ def read_groups(path: Path, photos: Sequence[Photo]) -> Grouping:
     known = {name for photo in photos for name in (photo.file, photo.person)}
     of_photos = np.array([places[name] for name in own], np.int64)
     return Grouping(tuple(names), of_photos, tuple(name for name in groups if name not in known))
+
+
+def person_in_group(file: str) -> str:
+    """Return whom a file shows in a folder of groups: a person in a group's folder, or somebody seen once."""
+    group, _, inside = file.partition("/")
+    return f"{group}/{inside.partition('/')[0]}"
+
+
+def within_groups(pairs: Pairs, grouping: Grouping) -> Pairs:
+    """Return the pairs of one person, and those of strangers who are of one group."""
+    first, second = grouping.of_photos[pairs.places].T
+    kept = pairs.same | ((first == second) & (first >= 0))
+    folds = None if pairs.folds is None else pairs.folds[kept]
+    about = f"{pairs.about}; of the strangers, those of one of {counted(len(grouping.names), 'group')}"
+    return replace(pairs, places=pairs.places[kept], same=pairs.same[kept], folds=folds, about=about)
 
 
 Complain: TypeAlias = Callable[[int, str], InvalidOption]  # makes the error about a line, by its number
@@ -271,20 +296,22 @@ def _joined(lines: Sequence[PairLine], complain: Complain) -> dict[str, str]:
     return {file: root(file) for file in parents}
 
 
-def pair_people(photos: Sequence[Photo], *, most: int = MOST_PAIRS, seed: int = 0) -> Pairs:
+def pair_people(
+    photos: Sequence[Photo], *, most: int = MOST_PAIRS, seed: int = 0, strangers_suffice: bool = False
+) -> Pairs:
     """Return all pairs of photos; where there are more than ``most``, some drawn at random.
 
     Of pairs of one person as many are drawn as are there, but no more than half of all; strangers fill the rest.
 
     Raises:
-        InvalidOption: there are no pairs of one person, or none of strangers.
+        InvalidOption: there are no pairs of strangers, or none of one person, unless strangers suffice.
     """
     ordered, ends, numbers = _by_person(photos)
     places = np.arange(len(ordered))
     # The partners of a photo that come after it: of its own person up to the person's end, and of strangers from there.
     genuine_counts, impostor_counts = ends - places - 1, len(ordered) - ends
     genuine, impostor = int(genuine_counts.sum()), int(impostor_counts.sum())
-    if not genuine:
+    if not genuine and not strangers_suffice:
         raise InvalidOption("nobody is there with two images: pairs of one person cannot be made")
     wanted_genuine = min(genuine, max(most // 2, most - impostor))
     wanted_impostor = min(impostor, most - wanted_genuine)

@@ -99,7 +99,7 @@ def _pair_tables(evaluation: PairEvaluation) -> Iterable[Table]:
         mean = f"{share(folds.mean)} ± {share(folds.standard_error)} (standard error)"
         overall.append((f"accuracy over {len(folds.accuracies)} folds", mean))
     remark = "The best threshold is chosen on the very pairs that it is measured on: do not expect as much of others."
-    yield Table("Over all thresholds", ("", ""), tuple(overall), remark)
+    yield Table("Over all thresholds", ("", ""), tuple(overall) if evaluation.genuine else (), remark)
 
 
 def _search_tables(evaluation: SearchEvaluation) -> Iterable[Table]:

@@ -299,7 +299,9 @@ def as_installed(pack: Pack, models_dir: Path) -> Pack:
         return pack  # not pulled, and so not calibrated
     if (measured := read_measured(pack, models_dir)) is None:
         return pack
-    return replace(pack, calibration=measured.calibration, rates=measured.rates, rates_replaced=pack.rates is not None)
+    worst_group = pack.calibration.worst_group if pack.calibration else None
+    calibration = replace(measured.calibration, worst_group=worst_group)
+    return replace(pack, calibration=calibration, rates=measured.rates, rates_replaced=pack.rates is not None)
 
 
 def read_measured(pack: Pack, models_dir: Path) -> Measured | None:

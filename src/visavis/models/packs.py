@@ -7,9 +7,9 @@ from typing import Literal, TypeAlias
 
 from visavis.core.decide import Calibration, ErrorRates
 from visavis.core.geometry import ChipTemplate
-from visavis.core.quality import ValidityRule
+from visavis.core.quality import ChildTest, ValidityRule
 from visavis.errors import InvalidOption, ModelMissing
-from visavis.types import Attributes, Doubt, EmbeddingSpace, Metric, Quality
+from visavis.types import Attributes, Doubt, EmbeddingSpace, FloatArray, Metric, Quality
 
 Role: TypeAlias = Literal["detector", "landmarks", "embedder", "liveness", "pose", "age_gender"]
 """What a part of a pack does. The last three are optional: they are loaded when an attribute is first asked for."""
@@ -132,6 +132,7 @@ class Pack:
     cluster_threshold: float  # unknown faces nearer than this to one another, on average, are grouped as one person
     cluster_provenance: str = UNMEASURED
     quality: QualityLimits = QualityLimits()  # what galleries ask of faces by default
+    child: ChildTest | None = None  # tells children's faces; None where nobody has fitted one, or they are allowed
     validity: ValidityRule | None = None  # which embeddings say something; None where nobody has measured it
     calibration: Calibration | None = None  # how a distance becomes a probability; None where nobody has measured it
     rates: ErrorRates | None = None  # which threshold gives which false match rate; None where nobody has measured it
@@ -191,6 +192,18 @@ class Pack:
         }
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return EmbeddingSpace(digest[:_SPACE_ID_LENGTH], self.dimension, self.metric)
+
+    def doubt(
+        self,
+        embedding: FloatArray | None,
+        limits: QualityLimits,
+        quality: Quality | None = None,
+        attributes: Attributes | None = None,
+    ) -> Doubt | None:
+        """Return why the distance of an embedding (D,) says nothing, or None; else as in ``QualityLimits.doubt``."""
+        if reason := limits.doubt(quality, attributes):
+            return reason
+        return "child" if self.child is not None and embedding is not None and self.child(embedding) else None
 
     def with_hashes(self, pins: dict[str, str]) -> "Pack":
         """Return the pack with the SHA-256, by file name, of those files whose publisher states none."""

@@ -112,8 +112,9 @@ def compare(pack: Pack, a: Face, b: Face, rule: Rule) -> Verification:
     if a.embedding is None or b.embedding is None:
         raise AssertionError("faces to compare come with embeddings")
     distance = distance_of(pack.metric, a.embedding, b.embedding)
-    doubt = pack.quality.doubt
-    reason = doubt(a.quality, a.attributes) or doubt(b.quality, b.attributes)
+    reason = pack.doubt(a.embedding, pack.quality, a.quality, a.attributes) or pack.doubt(
+        b.embedding, pack.quality, b.quality, b.attributes
+    )
     return Verification(
         same=distance < rule.threshold and reason is None,
         distance=distance,
@@ -154,6 +155,8 @@ class Recognizer:
             Path(options["models_dir"] or default_models_dir()),
         )
         self.pack = as_installed(find_pack(pack), installation.models_dir)
+        if options["allow_children"]:
+            self.pack = replace(self.pack, child=None)
         self.runtime = installation.spec
         self.min_face = check_min_face(options["min_face"])
         self.rule = choose_rule(self.pack, Rule.at(self.pack.threshold), options)

@@ -8,7 +8,7 @@ from visavis.core import work
 from visavis.core.decide import distances, probability_of_same
 from visavis.galleries.records import Gallery, Match, Sample
 from visavis.galleries.store import Store
-from visavis.service.decisions import Rules, shortcomings
+from visavis.service.decisions import Rules, unfit
 from visavis.service.results import AuditReport, LowQuality, Outlier, SubjectPair
 from visavis.service.transfer import all_samples, all_subjects
 
@@ -53,7 +53,7 @@ class _Findings:
                 own, of = float(among_own.min()), near.subject if near else None
                 if own >= self._rules.pack.threshold:
                     self._outliers.append(Outlier(subject=sample.subject, sample=sample.id, distance=own, nearest=of))
-            if sample.quality and (lacks := shortcomings(sample.quality, self._rules.limits)):
+            if lacks := unfit(sample.embedding, sample.quality, self._rules):
                 reasons = tuple(lack.code for lack in lacks)
                 self._low_quality.append(LowQuality(subject=sample.subject, sample=sample.id, reasons=reasons))
 

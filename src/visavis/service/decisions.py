@@ -5,11 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from itertools import zip_longest
+from typing import get_args
 
 import numpy as np
 
 from visavis.core.decide import Rule, distances, is_live, named_rules, probability_of_same
 from visavis.errors import (
+    ChildFace,
     ExtremePose,
     FaceBlurred,
     FaceTooSmall,
@@ -26,7 +28,7 @@ from visavis.models.packs import Pack, QualityLimits
 from visavis.models.recognizer import choose_rule
 from visavis.options import NOTHING_ASKED, Attribute, Enrol, Identify, Observe, Policy, Threshold, Verify
 from visavis.service.results import Candidate, Identification, SubjectVerification, UnknownReason
-from visavis.types import Face, FloatArray, Quality
+from visavis.types import Doubt, Face, FloatArray, Quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def rules_of(policy: Policy, pack: Pack, asked: Threshold = NOTHING_ASKED, *, th
         candidate_threshold=_first(policy.candidate_threshold, own),
         most_candidates=policy.most_candidates,
         limits=limits_of(policy, pack),
-        pack=pack,
+        pack=replace(pack, child=None) if policy.allow_children else pack,
     )
 
 
@@ -112,13 +114,17 @@ def candidate_of(match: Match, following: Match | None, rules: Rules, threshold:
     )
 
 
-def identify(matches: Sequence[Match], rules: Rules, face: Face | None, limit: int) -> Identification:
-    """Decide who a face is, or an embedding without one, by the nearest subjects: 2 at least, if there are as many."""
-    unknown = _why_unknown(matches, rules, face)
+def identify(
+    matches: Sequence[Match], rules: Rules, face: Face | None, limit: int, probe: FloatArray | None = None
+) -> Identification:
+    """Decide who a face is, or a probe (D,) without one, by the nearest subjects: 2 at least, if there are as many."""
+    unknown = _why_unknown(matches, rules, face, probe if face is None else face.embedding)
     near = [each for each in matches[: rules.most_candidates] if each.distance < rules.candidate_threshold]
     told = near or list(matches[: 0 if unknown else 1])
     threshold = rules.rule.threshold
     candidates = tuple(candidate_of(*each, rules, threshold) for each in zip_longest(told, told[1:]))
+    if unknown in get_args(Doubt):
+        candidates = tuple(replace(each, probability=None) for each in candidates)
     return Identification(
         match=None if unknown else candidates[0],
         unknown=unknown,
@@ -129,10 +135,12 @@ def identify(matches: Sequence[Match], rules: Rules, face: Face | None, limit: i
     )
 
 
-def _why_unknown(matches: Sequence[Match], rules: Rules, face: Face | None) -> UnknownReason | None:
+def _why_unknown(
+    matches: Sequence[Match], rules: Rules, face: Face | None, probe: FloatArray | None
+) -> UnknownReason | None:
     if not matches:
         return "empty_gallery"
-    if face is not None and (reason := _why_unfit(face, rules.limits)):
+    if reason := _why_unfit(face, probe, rules):
         return reason
     if not matches[0].distance < rules.rule.threshold:
         return "below_threshold"
@@ -141,12 +149,13 @@ def _why_unknown(matches: Sequence[Match], rules: Rules, face: Face | None) -> U
     return None
 
 
-def _why_unfit(face: Face, limits: QualityLimits) -> UnknownReason | None:
-    if not is_live(face.attributes):
+def _why_unfit(face: Face | None, probe: FloatArray | None, rules: Rules) -> UnknownReason | None:
+    quality, attributes = (face.quality, face.attributes) if face else (None, None)
+    if not is_live(attributes):
         return "not_live"
-    if reason := limits.doubt(face.quality, face.attributes):
+    if reason := rules.pack.doubt(probe, rules.limits, quality, attributes):
         return reason
-    return "low_quality" if face.quality is not None and probe_shortcomings(face.quality, limits) else None
+    return "low_quality" if quality is not None and probe_shortcomings(quality, rules.limits) else None
 
 
 def verify(probe: FloatArray, face: Face | None, samples: Sequence[Sample], rules: Rules) -> SubjectVerification:
@@ -158,14 +167,15 @@ def verify(probe: FloatArray, face: Face | None, samples: Sequence[Sample], rule
     rounded = _rounded(exact, rule.threshold)
     near = exact < max(rule.threshold, rules.candidate_threshold)
     seen = (face.quality, face.attributes) if face else (None, None)
-    reason = rules.limits.doubt(*seen) or rules.limits.doubt(samples[nearest].quality)
+    sample, limits = samples[nearest], rules.limits
+    reason = pack.doubt(probe, limits, *seen) or pack.doubt(sample.embedding, limits, sample.quality)
     return SubjectVerification(
         same=exact < rule.threshold and reason is None,
         distance=rounded if near else None,
         threshold=rule.threshold,
         probability=probability_of_same(rounded, pack.calibration) if near and reason is None else None,
-        subject=samples[nearest].subject,
-        sample=samples[nearest].id if near else None,
+        subject=sample.subject,
+        sample=sample.id if near else None,
         face=face,
         decision="uncertain" if reason else rule.decide(rounded),
         fmr=rule.fmr,
@@ -209,6 +219,15 @@ def within_retention(details: Details, policy: Policy, at: datetime) -> Details:
         return details
     latest = at + timedelta(days=policy.retention_days)
     return replace(details, expires_at=min(details.expires_at, latest))
+
+
+def unfit(embedding: FloatArray, quality: Quality | None, rules: Rules) -> tuple[VisavisError, ...]:
+    """Return why an embedding (D,) is not enrolled, each as the error that refuses it."""
+    lacks = () if quality is None else shortcomings(quality, rules.limits)
+    return (*lacks, ChildFace(_CHILD)) if rules.pack.doubt(embedding, rules.limits) == "child" else lacks
+
+
+_CHILD = "the face looks like a child's, and children are hardly told apart; allow_children enrols it all the same"
 
 
 def shortcomings(quality: Quality, limits: QualityLimits) -> tuple[VisavisError, ...]:

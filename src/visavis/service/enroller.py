@@ -33,7 +33,7 @@ from visavis.galleries.store import Store
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed
 from visavis.options import Enrol, Observe
-from visavis.service.decisions import Rules, candidate_of, check_live, looking, shortcomings, within_retention
+from visavis.service.decisions import Rules, candidate_of, check_live, looking, unfit, within_retention
 from visavis.service.results import Candidate, Enrolled
 from visavis.types import Face, FloatArray, ImageSource, Quality, UInt8Array
 
@@ -215,7 +215,7 @@ class Enroller:
                 check_live(face)
         except VisavisError as error:
             return error
-        if quality is not None and (lacks := shortcomings(quality, self.rules.limits)):
+        if lacks := unfit(sample.embedding, quality, self.rules):
             return lacks[0]
         return _Ready(sample, face)
 

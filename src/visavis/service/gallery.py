@@ -467,7 +467,8 @@ class OpenGallery:
         number = min(limit, rules.most_candidates) + 1
         found = self._store.search(self.name, np.array(probes, np.float32), number) if probes else ()
         identifications = tuple(
-            identify(matches, rules, face, limit) for matches, face in zip(found, faces, strict=True)
+            identify(matches, rules, face, limit, probe)
+            for probe, matches, face in zip(probes, found, faces, strict=True)
         )
         matched = dict.fromkeys(each.match.subject_number for each in identifications if each.match)
         self._log_search("identify", gallery.policy, tuple(matched), len(probes))

@@ -19,7 +19,7 @@ class Candidate(Match):
 
     probability: Probability | None
     """Calibrated chance, 0 to 1, that both are the same person, as in ``Verification``: it takes both answers to be
-    equally likely beforehand, which in a large gallery they are not.
+    equally likely beforehand, which in a large gallery they are not. None also where there is a reason to doubt.
     """
     margin: float | None
     """By how much the next candidate is farther away, rounded down; None where no further one is near enough."""

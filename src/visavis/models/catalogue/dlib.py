@@ -4,6 +4,7 @@ import numpy as np
 
 from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
 from visavis.core.geometry import EYE_CORNERS_NOSE, ChipTemplate
+from visavis.models.catalogue import groups
 from visavis.models.catalogue.shared import part_of
 from visavis.models.packs import InputContract, ModelFile, Pack, QualityLimits
 
@@ -98,10 +99,12 @@ DLIB = Pack(
         provenance="bench/quality.py on the 807 photos of LFW's first fold, float32: the yaw alone refuses two; its "
         "landmarks tell no pitch",
     ),
+    child=groups.DLIB_CHILD,
     calibration=Calibration(
         midpoint=0.636,
         slope=44.4,
         provenance="logistic regression on the 600 pairs of LFW's first fold, bench/lfw.py --fit, float32",
+        worst_group=groups.DLIB_WORST,
     ),
     rates=ErrorRates(
         points=(

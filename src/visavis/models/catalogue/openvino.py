@@ -4,6 +4,7 @@ import numpy as np
 
 from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
 from visavis.core.geometry import ChipTemplate
+from visavis.models.catalogue import groups
 from visavis.models.catalogue.shared import ATTRIBUTES, YUNET, zoo_files
 from visavis.models.packs import InputContract, Pack, Part, QualityLimits
 
@@ -53,10 +54,12 @@ OPEN = Pack(
         provenance="bench/quality.py --pack open on the 807 photos of LFW's first fold, float32: none is refused; the "
         "11 that are turned by more than 35 degrees, at most 59, are recognised as well as the others",
     ),
+    child=groups.OPEN_CHILD,
     calibration=Calibration(
         midpoint=0.7070,
         slope=40.31,
         provenance="all pairs of the 435 people of LFW's first fold, bench/rates.py --pack open, float32",
+        worst_group=groups.OPEN_WORST,
     ),
     rates=ErrorRates(
         points=(
