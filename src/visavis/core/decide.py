@@ -1,5 +1,6 @@
 """Decisions on embeddings: distance, rule and probability."""
 
+import math
 import reprlib
 import sys
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visavis.errors import InvalidOption
+from visavis.options import MOST_FPIR, check_number
 from visavis.types import Attributes, Decision, FloatArray, Metric
 
 
@@ -89,6 +91,7 @@ class Rule:
     low: float  # from here to the next a decision is uncertain; both are the threshold where no rate was asked for
     high: float
     fmr: float | None = None  # the false match rate that was asked for
+    fpir: float | None = None  # the false positive identification rate that a search is to keep
 
     @classmethod
     def at(cls, threshold: float) -> "Rule":
@@ -123,10 +126,49 @@ def rule_at_rate(rates: ErrorRates, fmr: float) -> Rule:
             f"fmr must be a false match rate that the measurement supports, from {least:g} to {most:g}, not {rate:g} "
             f"(measured: {rates.provenance}); {way_out}"
         )
-    logs = [np.log(point.fmr) for point in rates.points]
-    values = ([getattr(point, name) for point in rates.points] for name in _THRESHOLDS)
-    threshold, low, high = (float(np.interp(np.log(rate), logs, column)) for column in values)
+    threshold, low, high = _interpolated(rates, rate)
     return Rule(threshold, low, high, rate)
+
+
+def _interpolated(rates: ErrorRates, rate: float) -> list[float]:
+    """Return a rate's threshold, low and high; above what was measured, those of the greatest rate.
+
+    Below it they fall with the rate's logarithm as they do over the last tenfold that was measured.
+    """
+    logs = np.log([point.fmr for point in rates.points])
+    columns = [[getattr(point, name) for point in rates.points] for name in _THRESHOLDS]
+    known, beyond = np.log(rate), max(0.0, logs[0] - np.log(rate)) / _TENFOLD
+    tenfold = [np.interp(logs[0] + _TENFOLD, logs, column) for column in columns]
+    return [
+        max(float(np.interp(known, logs, column) - beyond * (above - column[0])), sys.float_info.min)
+        for column, above in zip(columns, tenfold, strict=True)
+    ]
+
+
+_TENFOLD = np.log(10.0)
+
+
+def comparisons(subjects: int, samples: int) -> float:
+    """Return as how many comparisons of two faces a search among subjects counts.
+
+    One for each subject, and its template is somewhat more often near a stranger than one face is: about by the square
+    root of the number of its samples. Source: bench/identify.py.
+    """
+    return max(1.0, math.sqrt(min(subjects, samples) * samples))
+
+
+def rule_at_fpir(rates: ErrorRates, fpir: float, compared: float) -> Rule:
+    """Return the rule by which a stranger is taken for anybody at a rate, in a search of so many comparisons.
+
+    Each may be wrong at the rate ``1 - (1 - fpir) ** (1 / compared)``, which may lie below what was measured: there the
+    thresholds, and their intervals, are extrapolated.
+
+    Raises:
+        InvalidOption: the rate is not above 0 and at most ``MOST_FPIR``.
+    """
+    check_number("fpir", fpir, above=0, at_most=MOST_FPIR)
+    threshold, low, high = _interpolated(rates, -math.expm1(math.log1p(-fpir) / compared))
+    return Rule(threshold, min(low, threshold), max(high, threshold), fpir=fpir)
 
 
 def named_rules(rates: ErrorRates) -> dict[str, Rule]:
@@ -158,7 +200,7 @@ def check_rate(fmr: float | str) -> float:
     return rate
 
 
-def distances(metric: Metric, probe: FloatArray, references: FloatArray) -> NDArray[np.float64]:
+def distances(metric: Metric, probe: FloatArray, references: FloatArray | NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the distances (N,) from an embedding (D,) to others (N, D), computed in float64.
 
     The cosine distance is one minus the cosine of the angle: 0 for the same direction, 2 for the opposite one.
@@ -173,21 +215,52 @@ def distances(metric: Metric, probe: FloatArray, references: FloatArray) -> NDAr
     return cosines
 
 
+def template_distances(
+    metric: Metric, probe: FloatArray, samples: FloatArray, subjects: NDArray[np.int64]
+) -> dict[int, float]:
+    """Return by subject the distance of its template from an embedding (D,).
+
+    The template is the mean direction of a subject's samples, at their mean length: that of one sample is the sample.
+
+    Args:
+        metric: of the space.
+        probe: (D,).
+        samples: (N, D), in any order.
+        subjects: (N,), the number of each sample's.
+    """
+    numbers, first, owners, counts = np.unique(subjects, return_index=True, return_inverse=True, return_counts=True)
+    templates = samples[first].astype(np.float64)
+    several = counts[owners] > 1
+    vectors, of = samples[several].astype(np.float64), owners[several]
+    lengths = np.linalg.norm(vectors, axis=1)
+    sums = np.zeros_like(templates)
+    np.add.at(sums, of, vectors / np.maximum(lengths, sys.float_info.min)[:, None])
+    spread = np.linalg.norm(sums, axis=1)
+    means = spread > _NO_DIRECTION  # else they cancel each other, or there is one
+    sizes = np.bincount(of, lengths, len(numbers))[means] / counts[means]
+    templates[means] = sums[means] * (sizes / spread[means])[:, None]
+    return dict(zip(numbers.tolist(), distances(metric, probe, templates).tolist(), strict=True))
+
+
+_NO_DIRECTION = 1e-6
+
+
 def distance_of(metric: Metric, a: FloatArray, b: FloatArray) -> float:
     """Return the distance of two embeddings (D,); see ``distances``."""
     return float(distances(metric, a, b[None])[0])
 
 
-def probability_of_same(distance: float, calibration: Calibration | None) -> float | None:
+def probability_of_same(distance: float, calibration: Calibration | None, compared: float = 1.0) -> float | None:
     """Return the probability, 0 to 1, that two faces at this distance are the same person; None without calibration.
 
-    Both answers are taken to be equally likely beforehand; where strangers are more likely, so is a stranger.
+    Both answers are taken to be equally likely beforehand. In a search of so many comparisons, these are that the
+    person is enrolled, as any of the subjects, and that it is not: ``odds / (odds + compared)``.
 
     Source: J. Platt, "Probabilistic Outputs for Support Vector Machines", 1999: a logistic function of the score.
     """
     if calibration is None:
         return None
-    log_odds = calibration.slope * (calibration.midpoint - distance)
+    log_odds = calibration.slope * (calibration.midpoint - distance) - math.log(compared)
     return float(1.0 / (1.0 + np.exp(-np.clip(log_odds, -700.0, 700.0))))
 
 
