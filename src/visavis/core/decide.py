@@ -215,18 +215,10 @@ def distances(metric: Metric, probe: FloatArray, references: FloatArray | NDArra
     return cosines
 
 
-def template_distances(
-    metric: Metric, probe: FloatArray, samples: FloatArray, subjects: NDArray[np.int64]
-) -> dict[int, float]:
-    """Return by subject the distance of its template from an embedding (D,).
+def templates_of(samples: FloatArray, subjects: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the numbers (S,) of subjects, ascending, and their templates (S, D), from samples (N, D) in any order.
 
-    The template is the mean direction of a subject's samples, at their mean length: that of one sample is the sample.
-
-    Args:
-        metric: of the space.
-        probe: (D,).
-        samples: (N, D), in any order.
-        subjects: (N,), the number of each sample's.
+    A template is the mean direction of a subject's samples, at their mean length: that of one sample is the sample.
     """
     numbers, first, owners, counts = np.unique(subjects, return_index=True, return_inverse=True, return_counts=True)
     templates = samples[first].astype(np.float64)
@@ -239,10 +231,18 @@ def template_distances(
     means = spread > _NO_DIRECTION  # else they cancel each other, or there is one
     sizes = np.bincount(of, lengths, len(numbers))[means] / counts[means]
     templates[means] = sums[means] * (sizes / spread[means])[:, None]
-    return dict(zip(numbers.tolist(), distances(metric, probe, templates).tolist(), strict=True))
+    return numbers, templates
 
 
 _NO_DIRECTION = 1e-6
+
+
+def template_distances(
+    metric: Metric, probe: FloatArray, samples: FloatArray, subjects: NDArray[np.int64]
+) -> dict[int, float]:
+    """Return by subject the distance of its template from an embedding (D,)."""
+    numbers, templates = templates_of(samples, subjects)
+    return dict(zip(numbers.tolist(), distances(metric, probe, templates).tolist(), strict=True))
 
 
 def distance_of(metric: Metric, a: FloatArray, b: FloatArray) -> float:
