@@ -216,22 +216,21 @@ def distances(metric: Metric, probe: FloatArray, references: FloatArray | NDArra
 
 
 def templates_of(samples: FloatArray, subjects: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the numbers (S,) of subjects, ascending, and their templates (S, D), from samples (N, D) in any order.
+    """Return the numbers (S,) of subjects, ascending, and their templates (S, D), from samples (N, D), 1 at least.
 
     A template is the mean direction of a subject's samples, at their mean length: that of one sample is the sample.
     """
-    numbers, first, owners, counts = np.unique(subjects, return_index=True, return_inverse=True, return_counts=True)
-    templates = samples[first].astype(np.float64)
-    several = counts[owners] > 1
-    vectors, of = samples[several].astype(np.float64), owners[several]
-    lengths = np.linalg.norm(vectors, axis=1)
-    sums = np.zeros_like(templates)
-    np.add.at(sums, of, vectors / np.maximum(lengths, sys.float_info.min)[:, None])
-    spread = np.linalg.norm(sums, axis=1)
-    means = spread > _NO_DIRECTION  # else they cancel each other, or there is one
-    sizes = np.bincount(of, lengths, len(numbers))[means] / counts[means]
-    templates[means] = sums[means] * (sizes / spread[means])[:, None]
-    return numbers, templates
+    order = np.argsort(subjects, kind="stable")
+    numbers = subjects[order]
+    starts = np.flatnonzero(np.append(True, numbers[1:] != numbers[:-1]))
+    counts = np.diff(starts, append=len(numbers))[:, None]
+    vectors = samples[order].astype(np.float64)
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
+    sums = np.add.reduceat(vectors / np.maximum(lengths, sys.float_info.min), starts)
+    spread = np.sqrt(np.einsum("nd,nd->n", sums, sums))[:, None]
+    means = sums * (np.add.reduceat(lengths, starts) / counts / np.maximum(spread, _NO_DIRECTION))
+    # One sample is itself to the last digit, and where samples cancel each other the first stands for all.
+    return numbers[starts], np.where((counts > 1) & (spread > _NO_DIRECTION), means, vectors[starts])
 
 
 _NO_DIRECTION = 1e-6

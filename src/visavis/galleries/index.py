@@ -65,7 +65,7 @@ _SPARE = 24  # more candidates than are wanted, so that rounding seldom asks for
 _ENOUGH_CANDIDATES = 2048  # to hide the subjects that were found, and look again
 _MOST_CANDIDATES = 16_384  # beyond these, what remains is equal to within the rounding of float32
 _PROBES_AT_ONCE = 8
-RANKED_ANEW = 20
+RANKED_ANEW = 10
 """Of how many subjects, those whose samples are nearest, the distances of templates are computed."""
 _NOBODY = 0  # the number of a row that is free
 
@@ -309,16 +309,19 @@ class ExactIndex:
         numbers = np.array([hit.subject for hit in near])
         wanted = np.zeros(int(numbers.max()) + 2, np.bool_)  # the last is for all numbers beyond
         wanted[numbers] = True
-        vectors, owners = [], []
-        for segment in self._segments:
-            used = self._used_of(segment)
-            places = np.flatnonzero(wanted.take(segment.subjects[:used], mode="clip"))
-            vectors.append(segment.vectors[places])
-            owners.append(segment.subjects[places])
-        found = template_distances(self._metric, probe, np.concatenate(vectors), np.concatenate(owners))
-        return sorted(
-            (hit._replace(distance=found[hit.subject]) for hit in near), key=lambda hit: (hit.distance, hit.sample)
-        )
+        rows = [
+            np.flatnonzero(wanted.take(segment.subjects[: self._used_of(segment)], mode="clip"))
+            for segment in self._segments
+        ]
+        if sum(map(len, rows)) == len(near):  # each of one sample
+            return near
+        columns = [
+            np.concatenate([column[places] for column, places in zip(several, rows, strict=True)])
+            for several in zip(*((segment.vectors, segment.subjects) for segment in self._segments), strict=True)
+        ]
+        found = template_distances(self._metric, probe, *columns)
+        anew = (hit._replace(distance=found[hit.subject]) for hit in near)
+        return sorted(anew, key=lambda hit: (hit.distance, hit.sample))
 
     def _hide(self, scores: FloatArray, subjects: list[int]) -> None:
         for segment in self._segments:
