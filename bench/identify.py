@@ -6,11 +6,17 @@ single image is a stranger to that gallery. Images without a face are left out, 
 
     python bench/identify.py
     python bench/identify.py --pack open
+    python bench/identify.py --pack open --galleries --cache DIR     galleries of several sizes, as they decide
+
+Galleries as they decide (protocol as in ``bench/rates.py``: images as they are, faces from 40 pixels on): people of
+LFW's first fold are drawn and enrolled with one to three photos each; probes are their other photos, strangers the people of folds 2 to 4
+and those of the first that were not drawn. Who has no further photo is enrolled all the same, and not looked for.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +24,11 @@ from lfw import DATA, central_faces, parser_of_pack, recognizer_of
 from numpy.typing import NDArray
 
 from visavis import Recognizer
-from visavis.core.decide import distances
+from visavis.core.decide import Rule, comparisons, distances, probability_of_same, rule_at_fpir, templates_of
+from visavis.evaluation.embedding import PhotoEmbedder, embed_photos
+from visavis.evaluation.protocols import Photo
 from visavis.models.packs import Pack
+from visavis.options import DEFAULT_FPIR
 from visavis.types import FloatArray, Metric
 
 THRESHOLDS: dict[Metric, tuple[float, ...]] = {
@@ -33,6 +42,11 @@ GALLERY_SIZES = (50, 100, 200, 400)
 _DRAWS = 200
 _PAIRS_SHOWN = 24
 _LARGER_GALLERIES = (100, 1_000, 10_000)
+GALLERY_SIZES_SHOWN = (50, 163, 400)
+_PHOTOS = (1, 2, 3)
+_GALLERIES = 10  # drawn of each size
+_RANKED_AT = (0.01, 0.001)  # the false positive identification rates
+_PROBABILITIES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.99, 1.01)
 Floats = NDArray[np.float64]
 
 
@@ -181,9 +195,169 @@ def report_larger_galleries(between: Floats, thresholds: Sequence[float]) -> Non
         print(f"{threshold:9.2f} {fmr:10.5%}{rates}", flush=True)
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A gallery of people, photos of them to look for, and of strangers."""
+
+    samples: FloatArray  # (N, D)
+    owners: NDArray[np.int64]  # (N,), ascending
+    known: FloatArray  # (P, D)
+    persons: NDArray[np.int64]  # (P,): whom each shows
+    strangers: FloatArray  # (Q, D)
+
+
+def draw(people: Sequence[FloatArray], others: FloatArray, size: int, photos: int, rng: np.random.Generator) -> Drawn:
+    """Draw a gallery: first of those who have a photo more than is enrolled, then of those who have most."""
+    order = [people[k] for k in rng.permutation(len(people))]
+    order.sort(key=lambda own: -min(len(own), photos + 1))
+    mixed = [own[rng.permutation(len(own))] for own in order]
+    enrolled = [own[: min(photos, max(1, len(own) - 1))] for own in mixed[:size]]
+    known = [own[len(part) :] for own, part in zip(mixed, enrolled, strict=False)]
+    counts, left = [len(part) for part in enrolled], [len(part) for part in known]
+    strangers = np.concatenate([others, *mixed[size:]])
+    places = np.arange(len(enrolled))
+    samples, probes = np.concatenate(enrolled), np.concatenate(known)
+    return Drawn(samples, np.repeat(places, counts), probes, np.repeat(places, left), strangers)
+
+
+def rank(metric: Metric, probes: FloatArray, drawn: Drawn) -> dict[str, Floats]:
+    """Return by the name of a ranking the distances (P, S) of all subjects."""
+    images = all_distances(metric, probes, drawn.samples)
+    _, starts = np.unique(drawn.owners, return_index=True)
+    nearest = np.minimum.reduceat(images, starts, axis=1)
+    template = all_distances(metric, probes, templates_of(drawn.samples, drawn.owners)[1])
+    mean = np.add.reduceat(images, starts, axis=1) / np.bincount(drawn.owners)
+    return {"nearest sample": nearest, "template": template, "mean distance": mean, "both": (nearest + template) / 2}
+
+
+def all_distances(metric: Metric, probes: FloatArray, references: FloatArray | Floats) -> Floats:
+    """Return the distances (P, N) of all to all: as ``distances``, but by one product."""
+    a, b = probes.astype(np.float64), references.astype(np.float64)
+    if metric == "cosine":
+        a, b = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (a, b))
+        return 1.0 - a @ b.T
+    return np.sqrt(np.maximum(0.0, (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T))
+
+
+def report_rankings(pack: Pack, people: Sequence[FloatArray], others: Sequence[FloatArray]) -> None:
+    """Print how many are found by each ranking of subjects with three photos, where few strangers are taken."""
+    several = [own for own in (*people, *others) if len(own) > _PHOTOS[-1]]
+    few = np.concatenate([own for own in (*people, *others) if len(own) <= _PHOTOS[-1]])
+    print(f"\n{len(several)} people who have four photos or more; found with three of each enrolled, without a margin")
+    print("people  ranking          " + "".join(f"   FPIR {fpir:<6g} threshold" for fpir in _RANKED_AT))
+    for size in (163, len(several)):
+        found: dict[str, list[list[float]]] = {}
+        rng = np.random.default_rng(0)
+        for _ in range(_GALLERIES):
+            drawn = draw(several, few, size, _PHOTOS[-1], rng)
+            ours, theirs = (rank(pack.metric, probes, drawn) for probes in (drawn.known, drawn.strangers))
+            for name, own in ours.items():
+                strangers, right = np.sort(theirs[name].min(axis=1)), own.argmin(axis=1) == drawn.persons
+                thresholds = [float(strangers[int(fpir * len(strangers))]) for fpir in _RANKED_AT]
+                rates = [(float((right & (own.min(axis=1) < limit)).mean()), limit) for limit in thresholds]
+                found.setdefault(name, []).append([number for pair in rates for number in pair])
+        for name, rows in found.items():
+            cells = np.mean(rows, axis=0)
+            told = "".join(f"{cells[k]:12.2%} {cells[k + 1]:11.3f}" for k in range(0, len(cells), 2))
+            print(f"{size:6} {name:17}{told}", flush=True)
+
+
+def report_galleries(pack: Pack, people: Sequence[FloatArray], others: Sequence[FloatArray]) -> None:
+    """Print what galleries of several sizes do by default; margins count."""
+    if pack.rates is None:
+        raise SystemExit(f"nobody has measured the rates of the pack {pack.name}")
+    print(
+        f"\nFPIR {DEFAULT_FPIR:g}, margin {pack.identify_margin:g}; for comparison, the threshold chosen on these very probes"
+    )
+    print(
+        "people photos  threshold  strangers taken  found  somebody else  uncertain: known, strangers  "
+        "nearest sample, same FPIR   template without a margin, FPIR 1 %   nearest sample, FPIR 1 %"
+    )
+    for size, photos in product(GALLERY_SIZES_SHOWN, _PHOTOS):
+        rng, rows = np.random.default_rng(size), []
+        for _ in range(_GALLERIES):
+            drawn = draw(people, np.concatenate(others), size, photos, rng)
+            compared = comparisons(size, len(drawn.samples))
+            rows.append(_decisions(pack, drawn, rule_at_fpir(pack.rates, DEFAULT_FPIR, compared)))
+        m = np.mean(rows, axis=0)
+        print(
+            f"{size:6} {photos:6} {m[0]:10.3f} {m[1]:16.2%} {m[2]:6.2%} {m[3]:14.2%} {m[4]:12.2%} {m[5]:14.2%}"
+            f" {m[6]:18.2%} {m[7]:24.2%} {m[8]:24.2%}",
+            flush=True,
+        )
+
+
+def _decisions(pack: Pack, drawn: Drawn, rule: Rule) -> tuple[float, ...]:
+    ours, theirs = (rank(pack.metric, probes, drawn) for probes in (drawn.known, drawn.strangers))
+    own, strangers = answers(ours["template"]), answers(theirs["template"])
+    right = ours["template"].argmin(axis=1) == drawn.persons
+    found, taken = (each.accepted(rule.threshold, pack.identify_margin) for each in (own, strangers))
+    unsure = (float(((rule.low <= each.nearest) & (each.nearest <= rule.high)).mean()) for each in (own, strangers))
+    fpir = float(taken.mean())
+
+    def at_best(name: str, rate: float) -> float:
+        nearest = np.sort(theirs[name].min(axis=1))
+        limit = nearest[int(rate * len(nearest))]
+        hits = ours[name].argmin(axis=1) == drawn.persons
+        return float((hits & (ours[name].min(axis=1) < limit)).mean())
+
+    best = (at_best("nearest sample", fpir), at_best("template", DEFAULT_FPIR), at_best("nearest sample", DEFAULT_FPIR))
+    return rule.threshold, fpir, float((found & right).mean()), float((found & ~right).mean()), *unsure, *best
+
+
+def report_probability(pack: Pack, people: Sequence[FloatArray], others: Sequence[FloatArray]) -> None:
+    """Print what the probability of the nearest subject is worth where half of the probes are of people enrolled."""
+    several = [own for own in (*people, *others) if len(own) > 1]
+    few = np.concatenate([own for own in (*people, *others) if len(own) == 1])
+    print("\nprobability told of the nearest: its mean > how often it was right (share of probes)")
+    for size, photos in ((163, 1), (163, 3), (434, 1)):
+        rng = np.random.default_rng(1)
+        told, right, weights = [], [], []
+        for _ in range(_GALLERIES):
+            drawn = draw(several, few, size, photos, rng)
+            compared = comparisons(size, len(drawn.samples))
+            for probes, persons in ((drawn.known, drawn.persons), (drawn.strangers, None)):
+                found = rank(pack.metric, probes, drawn)["template"]
+                told += [
+                    probability_of_same(float(each), pack.calibration, compared) or 0.0 for each in found.min(axis=1)
+                ]
+                right += [False] * len(found) if persons is None else (found.argmin(axis=1) == persons).tolist()
+                weights += [0.5 / len(found)] * len(found)
+        p, hit, w = np.array(told), np.array(right), np.array(weights)
+        cells = []
+        for low, high in itertools.pairwise(_PROBABILITIES):
+            there = (low <= p) & (p < high)
+            if there.any():
+                mean, truth = (np.average(each[there], weights=w[there]) for each in (p, hit))
+                cells.append(f"{mean:.2f} > {truth:.2f} ({w[there].sum() / w.sum():.1%})")
+        print(f"{size:4} people, {photos} photos: " + "   ".join(cells), flush=True)
+
+
+def embed_as_they_are(recognizer: Recognizer, folder: Path, cache: Path | None) -> list[FloatArray]:
+    """Return the embeddings (n, D) of each person, from images as they are."""
+    paths = sorted((folder / "images").rglob("*.jpg"))
+    photos = [Photo(path.name, str(path), path.parent.name) for path in paths]
+    embedded = embed_photos(PhotoEmbedder.of(recognizer, faces="central", cache_dir=cache), photos)
+    names = np.array([photo.person for photo in photos])
+    people = (embedded.embeddings[(names == name) & embedded.found] for name in np.unique(names))
+    return [own for own in people if len(own)]
+
+
 def main() -> None:
     """Embed everybody once, and print all tables."""
-    recognizer = recognizer_of(parser_of_pack(__doc__).parse_args())
+    parser = parser_of_pack(__doc__)
+    parser.add_argument("--galleries", action="store_true", help="galleries of several sizes, as they decide")
+    parser.add_argument("--cache", type=Path, help="a folder for embeddings, to measure galleries again faster")
+    options = parser.parse_args()
+    if options.galleries:
+        recognizer = Recognizer(options.pack, precision="f32", min_face=40, models_dir=options.models_dir)
+        folds = [
+            embed_as_they_are(recognizer, folder, options.cache) for folder in (DATA, DATA.with_name("lfw-folds2-4"))
+        ]
+        for report in (report_rankings, report_galleries, report_probability):
+            report(recognizer.pack, *folds)
+        return
+    recognizer = recognizer_of(options)
     pack = recognizer.pack
     people, without_face = embed_people(recognizer)
     images = sum(map(len, people.values()))

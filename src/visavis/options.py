@@ -51,6 +51,8 @@ DEFAULT_MIN_FACE = 0.08
 DEFAULT_MAX_BYTES = 20_000_000
 DEFAULT_MAX_PIXELS = 50_000_000
 MOST_CANDIDATES = 1000
+DEFAULT_FPIR = 0.01
+MOST_FPIR = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,15 @@ class Threshold(TypedDict, total=False):
 
 NOTHING_ASKED: Threshold = {}
 
+_FPIR = Option(
+    "False positive identification rate: the part of strangers who may be taken for one of the subjects, however many "
+    "these are. The threshold follows from it, from their number and from the pack's rates.",
+    unset="that of the gallery",
+    metavar="RATE",
+    above=0,
+    at_most=MOST_FPIR,
+)
+
 
 class Decide(Threshold, total=False):
     """How faces of images are decided about."""
@@ -200,6 +211,7 @@ class Verify(Smallest, Decide, total=False):
 class IdentifyEmbeddings(Threshold, total=False):
     """How a gallery is searched."""
 
+    fpir: Annotated[float | None, _FPIR]
     limit: Annotated[
         int,
         Option(
@@ -262,8 +274,13 @@ _PACK = "the pack's own"
 class Policy(Record):
     """How a gallery enrols, decides and forgets. Where a limit is None, the pack's own counts."""
 
+    fpir: Annotated[
+        float | None,
+        replace(_FPIR, unset=f"{DEFAULT_FPIR:g}, or a threshold: the policy's, or the pack's where it has no rates"),
+    ] = None
     threshold: Annotated[
-        float | None, Option("Distance below which a subject is identified.", unset=_PACK, above=0)
+        float | None,
+        Option("Distance below which a subject is identified, in place of fpir.", unset="by fpir", above=0),
     ] = None
     margin: Annotated[
         float | None,
@@ -364,28 +381,39 @@ class Policy(Record):
         for name, (kind, option) in options_of(Policy).items():
             value = getattr(self, name)
             if option.unset and value is not None:
-                check_number(name, value, at_least=option.at_least, above=option.above)
+                check_number(name, value, at_least=option.at_least, above=option.above, at_most=option.at_most)
             if kind is bool and not isinstance(value, bool):
                 raise InvalidOption(f"{name} must be true or false")
             option.check(name, kind, value)
-        if (self.retention_days or 0) > LONGEST_RETENTION_DAYS:
-            raise InvalidOption(f"retention_days is at most {LONGEST_RETENTION_DAYS:,}; None for ever")
+        if None not in (self.fpir, self.threshold):
+            raise InvalidOption(
+                "fpir and threshold are two ways to say the same: use one of them, and None for the other"
+            )
 
 
-def check_number(name: str, value: object, *, at_least: float | None = None, above: float | None = None) -> None:
+def check_number(
+    name: str,
+    value: object,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+) -> None:
     """Insist on a finite number.
 
     Raises:
-        InvalidOption: it is none, or less than the limit.
+        InvalidOption: it is none, or beyond a limit.
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
     if (
         not is_number
         or (at_least is not None and value < at_least)  # type: ignore[operator]  # it is a number
         or (above is not None and value <= above)  # type: ignore[operator]  # likewise
+        or (at_most is not None and value > at_most)  # type: ignore[operator]  # likewise
     ):
         limit = "" if at_least is None else f" of {at_least:g} or more"
         limit = limit if above is None else f" above {above:g}"
+        limit += "" if at_most is None else f" and at most {at_most:,g}"
         raise InvalidOption(f"{name} must be a finite number{limit}, not {value!r}")
 
 

@@ -14,12 +14,15 @@ from visavis.core.decide import (
     Rule,
     check_rate,
     check_threshold,
+    comparisons,
     distance_of,
     distances,
     named_rules,
     probability_of_same,
     rate_at,
+    rule_at_fpir,
     rule_at_rate,
+    templates_of,
 )
 from visavis.errors import InvalidOption
 from visavis.models.catalogue import DLIB, OPEN, SFACE
@@ -274,3 +277,71 @@ def test_rates_that_no_measurement_gives_are_refused(points: tuple[OperatingPoin
 def test_wrong_operating_points_are_refused(numbers: tuple[Any, ...]) -> None:
     with pytest.raises(InvalidOption):
         OperatingPoint(*numbers)
+
+
+# --- a search among many --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("fpir", "compared", "rate"), [(0.1, 100, 1.0531e-3), (0.01, 10, 1.0045e-3), (0.01, 1, 0.01)])
+def test_a_search_is_as_strict_as_all_its_comparisons_demand(fpir: float, compared: float, rate: float) -> None:
+    rule, single = rule_at_fpir(RATES, fpir, compared), rule_at_rate(RATES, rate)
+    assert (rule.threshold, rule.low, rule.high) == pytest.approx((single.threshold, single.low, single.high), abs=1e-4)
+    assert (rule.fpir, rule.fmr) == (fpir, None)
+
+
+def test_below_the_least_rate_the_thresholds_fall_as_over_the_last_tenfold() -> None:
+    for decades in (1, 2.5):
+        rule = rule_at_fpir(RATES, 1e-3, 10 * 10**decades)
+        expected = (0.40 - 0.10 * decades, 0.30 - 0.15 * decades, 0.45 - 0.07 * decades)
+        assert (rule.threshold, max(rule.low, 0), rule.high) == pytest.approx([max(0, e) for e in expected], abs=1e-3)
+    one = ErrorRates(POINTS[:1], "made up")
+    assert rule_at_fpir(one, 1e-3, 1e9).threshold == 0.40  # nothing tells how it falls
+
+
+@given(measured(), st.floats(1e-9, 0.5), st.floats(1, 1e12), st.floats(1, 1e12))
+def test_no_larger_search_has_a_wider_threshold(rates: ErrorRates, fpir: float, a: float, b: float) -> None:
+    small, large = (rule_at_fpir(rates, fpir, compared) for compared in sorted((a, b)))
+    assert 0 < large.threshold <= small.threshold
+    assert large.low <= large.threshold <= large.high
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 0.51, 1, np.nan, np.inf, "strict", None, True])
+def test_what_is_no_identification_rate_is_refused(wrong: Any) -> None:  # noqa: ANN401  # wrong on purpose
+    with pytest.raises(InvalidOption, match=r"fpir must be a finite number above 0 and at most 0\.5"):
+        rule_at_fpir(RATES, wrong, 10)
+
+
+@pytest.mark.parametrize(("subjects", "samples", "count"), [
+    (0, 0, 1), (1, 1, 1), (100, 100, 100), (100, 400, 200), (5, 3, 3), (3, 0, 1),
+])  # fmt: skip
+def test_samples_count_by_the_square_root_of_their_number(subjects: int, samples: int, count: float) -> None:
+    assert comparisons(subjects, samples) == count
+
+
+def test_the_probability_of_a_search_knows_how_many_there_are() -> None:
+    even = probability_of_same(CALIBRATION.midpoint, CALIBRATION, 99)
+    assert even == pytest.approx(0.01)
+    alone, among = (probability_of_same(0.4, CALIBRATION, compared) for compared in (1.0, 400.0))
+    assert alone is not None
+    odds = alone / (1 - alone)
+    assert among == pytest.approx(odds / (odds + 400))
+    assert probability_of_same(0.4, CALIBRATION) == alone
+
+
+# --- templates ------------------------------------------------------------------------------------------------------
+
+
+def test_a_template_is_the_mean_direction_at_the_mean_length() -> None:
+    samples = np.array([[3, 0], [0, 5], [0, 1], [7, 7]], np.float32)
+    numbers, templates = templates_of(samples, np.array([8, 2, 8, 5]))
+    assert numbers.tolist() == [2, 5, 8]
+    np.testing.assert_array_equal(templates[:2], [[0, 5], [7, 7]])  # of one sample, to the last digit
+    np.testing.assert_allclose(templates[2], [2**0.5, 2**0.5])
+
+
+def test_the_order_of_samples_changes_no_template() -> None:
+    rng = np.random.default_rng(0)
+    samples, subjects = rng.normal(size=(40, 8)).astype(np.float32), rng.integers(0, 9, 40)
+    order = rng.permutation(40)
+    for one, other in zip(templates_of(samples, subjects), templates_of(samples[order], subjects[order]), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)

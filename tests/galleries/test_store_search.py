@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from store_kinds import GALLERY, Place, enrol, make, new_samples, origin, vectors
-from store_oracle import Oracle, true_distances
+from store_oracle import Oracle, true_distances, true_template
 
 from visavis.errors import InvalidEmbedding
+from visavis.galleries.index import RANKED_ANEW
 from visavis.galleries.records import NewSample
 from visavis.galleries.store import Store
 from visavis.types import FloatArray, Metric
@@ -56,10 +57,74 @@ def test_search_finds_the_nearest(place: Place, dimension: int, metric: Metric, 
     check(place.reopen(), probes)
 
 
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_a_subject_is_as_far_as_its_template(place: Place, metric: Metric) -> None:
+    store, rng = place.open(), np.random.default_rng(3)
+    make(store, dimension=16, metric=metric)
+    names = [f"s{at}" for at in range(60) for _ in range(1 + at % 7)]
+    centres = np.repeat(vectors(60, 16), [1 + at % 7 for at in range(60)], axis=0)
+    rows = (centres + rng.normal(0, 0.6, centres.shape)).astype(np.float32)
+    order = rng.permutation(len(rows))  # no subject's samples lie next to each other
+    told = enrol(store, new_samples([names[at] for at in order], rows[order]))
+    store.forget_samples(GALLERY, [one.sample for one in told[::9]], origin(1))
+    enrol(store, new_samples(["s1", "s2"], rows[:2] * 2))  # perhaps where others were
+    probes = np.concatenate([rows[:4], vectors(4, 16, seed=8)])
+    for again in (store, place.reopen()):
+        check_templates(again, metric, probes)
+
+
+def check_templates(store: Store, metric: Metric, probes: FloatArray) -> None:
+    """Compare a search by templates with one by samples, and with what each template is by its definition."""
+    own: dict[str, list[FloatArray]] = {}
+    for sample in store.samples(GALLERY, limit=10_000):
+        own.setdefault(sample.subject, []).append(sample.embedding)
+    assert max(map(len, own.values())) > 4
+    for probe, found, near in zip(
+        probes,
+        store.search(GALLERY, probes, 7, templates=True),
+        store.search(GALLERY, probes, RANKED_ANEW),
+        strict=True,
+    ):
+        distances = {
+            match.subject: float(true_distances(metric, probe, [true_template(own[match.subject])])[0])
+            for match in near
+        }
+        best = sorted(distances.values())[:7]
+        assert [match.distance for match in found] == pytest.approx(best, abs=1e-6)
+        assert [match.distance for match in found] == pytest.approx([distances[m.subject] for m in found], abs=1e-6)
+        assert {(match.subject, match.sample) for match in found} <= {(match.subject, match.sample) for match in near}
+    all_of_them = store.search(GALLERY, probes, 1000, templates=True)
+    assert {len(found) for found in all_of_them} == {len(own)}
+
+
+def test_a_forgotten_sample_leaves_no_trace_in_the_template(store: Store) -> None:
+    make(store, dimension=16)
+    rows = vectors(5, 16)
+    told = enrol(store, new_samples(["anna", "anna", "anna", "ben", "ben"], rows))
+    before = store.search(GALLERY, rows[3:], 5, templates=True)
+    (again,) = enrol(store, new_samples(["ben"], rows[:1] * 9))
+    assert store.search(GALLERY, rows[3:], 5, templates=True) != before
+    store.forget_samples(GALLERY, [again.sample], origin(1))
+    assert store.search(GALLERY, rows[3:], 5, templates=True) == before
+    store.forget_samples(GALLERY, [told[1].sample, told[2].sample], origin(1))
+    found = {match.subject: match.distance for match in store.search(GALLERY, rows[3:4], 5, templates=True)[0]}
+    assert found["anna"] == pytest.approx(float(np.linalg.norm(rows[3] - rows[0])), abs=1e-6)
+
+
+def test_opposite_samples_still_have_a_distance(store: Store) -> None:
+    make(store, metric="cosine")
+    near, _ = np.array([[1, 0, 0, 0], [0, 1, 0, 0]], np.float32)
+    enrol(store, new_samples(["anna", "anna", "ben"], np.stack([near, -near, near])))
+    (found,) = store.search(GALLERY, near[None], 5, templates=True)
+    assert {match.subject for match in found} == {"ben", "anna"}
+    assert np.isfinite([match.distance for match in found]).all()
+
+
 def test_an_empty_gallery_knows_nobody(place: Place) -> None:
     store = place.open()
     make(store)
     assert store.search(GALLERY, vectors(2), 3) == ((), ())
+    assert store.search(GALLERY, vectors(2), 3, templates=True) == ((), ())
     (told,) = enrol(store, new_samples(["anna"], vectors(1)))
     assert [match.subject for match in store.search(GALLERY, vectors(1), 3)[0]] == ["anna"]
     store.forget_samples(GALLERY, [told.sample], origin(1))

@@ -9,14 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from service_kinds import GOOD, NOON, PACK, at, face_at
 
-from visavis.core.decide import ErrorRates, OperatingPoint, Rule
+from visavis.core.decide import Calibration, ErrorRates, OperatingPoint, Rule
 from visavis.core.quality import ChildTest
 from visavis.errors import InvalidOption
-from visavis.galleries.records import Match, Sample
+from visavis.galleries.records import Gallery, Match, Sample
 from visavis.models.catalogue import OPEN
 from visavis.models.packs import Pack, QualityLimits
 from visavis.options import Policy, Threshold
 from visavis.service.decisions import (
+    Rules,
     check_policy,
     identify,
     limits_of,
@@ -74,6 +75,81 @@ def test_a_rate_in_place_of_a_threshold() -> None:
             rules_of(Policy(), RATED, wrong)
     with pytest.raises(InvalidOption, match="visavis calibrate --pack"):
         rules_of(Policy(), PACK, {"fmr": 1e-3})
+
+
+def gallery_of(subjects: int, samples: int | None = None, policy: Policy = Policy()) -> Gallery:  # noqa: B008  # it is frozen
+    return Gallery(
+        name="people",
+        number=1,
+        space=PACK.space,
+        policy=policy,
+        encrypted=False,
+        created_at=NOON,
+        subjects=subjects,
+        samples=subjects if samples is None else samples,
+    )
+
+
+def rules_for(subjects: int, policy: Policy = Policy(), pack: Pack = RATED, **asked: float) -> Rules:  # noqa: B008  # likewise
+    return rules_of(policy, pack, asked, searched=gallery_of(subjects, policy=policy))  # type: ignore[arg-type]  # of the test
+
+
+def test_the_threshold_of_a_search_follows_from_its_size() -> None:
+    thresholds = [rules_for(subjects).rule.threshold for subjects in (0, 1, 10, 100, 1000)]
+    assert thresholds == pytest.approx([0.5, 0.5, 0.5, 0.3, 0.1], abs=2e-3)  # 0.01, 0.01, 1e-3, 1e-4 and extrapolated
+    three = rules_of(Policy(), RATED, searched=gallery_of(50, 200)).rule
+    assert three == rules_for(100).rule  # each of four samples
+    assert rules_for(100, Policy(fpir=0.1)).rule.threshold == pytest.approx(0.5, abs=5e-3)
+    assert (rules_for(100).candidate_threshold, rules_for(100).rule.fpir) == (rules_for(100).rule.threshold, 0.01)
+
+
+def test_a_threshold_that_somebody_set_is_kept_at_every_size() -> None:
+    for subjects in (1, 1000):
+        assert rules_for(subjects, Policy(threshold=0.25)).rule == Rule.at(0.25)
+        assert rules_for(subjects, threshold=0.25).rule == Rule.at(0.25)
+        assert rules_for(subjects, fmr=1e-4).rule == Rule(0.3, 0.2, 0.4, 1e-4)
+        assert rules_for(subjects, pack=PACK).rule == Rule.at(0.5)  # nobody has measured its rates
+    assert rules_of(Policy(), RATED).rule == Rule.at(0.5)  # of an enrolment, or an audit
+
+
+def test_a_call_asks_for_a_rate_of_its_own() -> None:
+    rule = rules_for(100, Policy(threshold=0.25), fpir=0.1).rule
+    assert (rule.threshold, rule.fpir) == (0.5, 0.1)  # no finer than distances are
+    refused: list[tuple[dict[str, Any], Pack, str]] = [
+        ({"fpir": 0.01, "threshold": 0.2}, RATED, "use one of them"),
+        ({"fpir": 0.01, "fmr": 1e-3}, RATED, "use one of them"),
+        ({"fpir": 0}, RATED, "fpir must be a finite number above 0"),
+        ({"fpir": 0.01}, PACK, "fpir: nobody has measured the error rates"),
+        ({"fpir": 0.1}, RATED, "fpir: a threshold of 0.5 is wider than this gallery allows, 0.31;"),
+    ]
+    for asked, pack, message in refused:
+        with pytest.raises(InvalidOption, match=message):
+            rules_for(100, Policy(threshold=0.25, candidate_threshold=0.31), pack, **asked)
+    with pytest.raises(InvalidOption, match="fpir: nobody has measured"):
+        check_policy(Policy(fpir=0.01), PACK)
+    with pytest.raises(InvalidOption, match="use one of them"):
+        Policy(fpir=0.01, threshold=0.2)
+    for wrong in (0, 0.6, np.nan, "x"):
+        with pytest.raises(InvalidOption, match="fpir must be a finite number"):
+            Policy(fpir=wrong)  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.parametrize(("distance", "match", "uncertain"), [
+    (0.1, True, False), (0.25, True, True), (0.35, False, True), (0.45, False, False),
+])  # fmt: skip
+def test_an_identification_tells_what_it_was_decided_by(distance: float, match: bool, uncertain: bool) -> None:  # noqa: FBT001  # of the table
+    rules = replace(rules_for(100), rule=Rule(0.3, 0.2, 0.4, fpir=0.01))
+    found = identify(matches(distance, 2), rules, None, 5)
+    assert (bool(found), found.uncertain, found.interval) == (match, uncertain, (0.2, 0.4))
+    assert (found.threshold, found.fpir, found.fmr, found.compared) == (0.3, 0.01, None, 100)
+    bare = identify(matches(distance, 2), rules_for(100, threshold=0.3), None, 5)
+    assert (bool(bare), bare.uncertain, bare.interval, bare.fpir) == (match, False, None, None)
+
+
+def test_a_stranger_at_the_threshold_of_a_large_gallery_is_not_told_to_be_probable() -> None:
+    rated = replace(RATED, calibration=Calibration(midpoint=0.5, slope=20, provenance="a test"))
+    told = [identify(matches(0.25, 2), rules_for(n, pack=rated, threshold=0.3), None, 5) for n in (1, 1000)]
+    assert [each.match and each.match.probability for each in told] == pytest.approx([0.993, 0.129], abs=1e-3)
 
 
 def test_the_limits_of_the_pack_hold_where_the_policy_has_none() -> None:

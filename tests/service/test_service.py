@@ -19,6 +19,7 @@ from service_kinds import GOOD, NOON, PACK, Clock, FakeEyes, World, at, code_of,
 from store_kinds import Place
 
 from visavis import Recognizer
+from visavis.core.decide import ErrorRates, OperatingPoint
 from visavis.errors import (
     GalleryExists,
     GalleryNotFound,
@@ -119,6 +120,38 @@ def test_samples_of_one_subject_have_no_margin_among_themselves(world: World) ->
     found = who(world, 0.0625)
     assert found.match is not None
     assert (found.match.margin, len(found.candidates)) == (None, 1)
+
+
+def test_a_subject_is_as_far_as_the_mean_of_its_samples(world: World) -> None:
+    for x in (0, 2):
+        world.gallery.enrol_embedding(at(x), "ada")
+    world.gallery.enrol_embedding(at(0.75), "ben", allow_conflict=True)
+    world.gallery.set_policy(Policy(candidate_threshold=3))
+    found = who(world, 0.75)
+    assert [each.subject for each in found.candidates] == ["ben", "ada"]
+    mean = (at(0) + at(2) / 5**0.5) / np.linalg.norm(at(0) + at(2) / 5**0.5) * (1 + 5**0.5) / 2
+    assert found.candidates[1].distance == pytest.approx(float(np.linalg.norm(mean - at(0.75))), abs=0.01)
+    world.gallery.merge("ben", "ada")
+    assert who(world, 0.75).candidates[0].distance < 0.5
+    last = world.gallery.samples("ada")[-1]
+    world.gallery.forget_sample("ada", last.id)
+    assert who(world, 0.75).candidates[0].distance == found.candidates[1].distance
+
+
+def test_the_threshold_follows_a_gallery_as_it_grows(world: World) -> None:
+    points = (OperatingPoint(1e-4, 0.25, 0.2, 0.3), OperatingPoint(1e-2, 0.5, 0.45, 0.55))
+    world.eyes.pack = replace(world.eyes.pack, rates=ErrorRates(points, "a test"))
+    told = []
+    for number in range(1, 5):
+        fill(world, **{f"s{number}": 4 * number})
+        told.append(who(world, 0))
+    assert [each.compared for each in told] == [1, 2, 3, 4]
+    assert [each.threshold for each in told] == sorted({each.threshold for each in told}, reverse=True)
+    assert told[0].threshold == pytest.approx(0.5)
+    assert {each.fpir for each in told} == {0.01}
+    assert who(world, 0, threshold=0.5).threshold == 0.5
+    world.gallery.forget_subject("s4")
+    assert who(world, 0).threshold == told[2].threshold
 
 
 @pytest.mark.parametrize("limits", [

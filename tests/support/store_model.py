@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
-from store_oracle import true_distances
+from store_oracle import true_distances, true_template
 
 from visavis.errors import (
     GalleryExists,
@@ -22,6 +22,7 @@ from visavis.errors import (
     VersionMismatch,
     VisavisError,
 )
+from visavis.galleries.index import RANKED_ANEW
 from visavis.galleries.records import (
     NEVER,
     NO_DETAILS,
@@ -31,6 +32,7 @@ from visavis.galleries.records import (
     GalleryCheck,
     LogEntry,
     Match,
+    Matches,
     NewSample,
     Origin,
     Sample,
@@ -223,12 +225,15 @@ class StoreModel:
             if held is not None
         }
 
-    def search(self, gallery: str, probes: FloatArray, limit: int) -> tuple[tuple[Match, ...], ...]:
+    def search(self, gallery: str, probes: FloatArray, limit: int, *, templates: bool = False) -> Matches:
         shelf = self._shelf(gallery)
         probes = check_probes(probes, shelf.gallery.space.dimension)
         if limit < 1:
             raise InvalidOption("limit must be 1 or more")
-        return tuple(self._nearest(shelf, probe)[:limit] for probe in probes)
+        if not templates:
+            return tuple(self._nearest(shelf, probe)[:limit] for probe in probes)
+        found = ((probe, self._nearest(shelf, probe)[: max(limit, RANKED_ANEW)]) for probe in probes)
+        return tuple(self._by_template(shelf, probe, near)[:limit] for probe, near in found)
 
     def log(self, action: str, gallery: str, origin: Origin, *, subjects: Sequence[int] = (), count: int = 0) -> None:
         self._log.append(
@@ -334,6 +339,14 @@ class StoreModel:
             )
             nearest.setdefault(subject.id, match)
         return tuple(nearest.values())
+
+    def _by_template(self, shelf: _Shelf, probe: FloatArray, near: tuple[Match, ...]) -> tuple[Match, ...]:
+        anew = []
+        for match in near:
+            own = [held.sample.embedding for held in shelf.held.values() if held.sample.subject == match.subject]
+            (distance,) = true_distances(shelf.gallery.space.metric, probe, [true_template(own)])
+            anew.append(replace(match, distance=float(distance)))
+        return tuple(sorted(anew, key=lambda match: (match.distance, match.sample)))
 
 
 def new_model() -> Store:

@@ -23,6 +23,16 @@ def _distances(metric: Metric, probe: FloatArray, rows: NDArray[np.float64]) -> 
     return np.asarray(1 - (rows * wide).sum(axis=1) / np.sqrt((rows**2).sum(axis=1) * (wide**2).sum()))
 
 
+def true_template(embeddings: Sequence[FloatArray]) -> FloatArray:
+    """Return the template (D,) of a subject's embeddings, from its definition."""
+    lengths = [float(np.linalg.norm(each.astype(np.float64))) for each in embeddings]
+    mean = sum(each.astype(np.float64) / length for each, length in zip(embeddings, lengths, strict=True))
+    if np.linalg.norm(mean) < 1e-6:  # they cancel each other
+        return embeddings[0]
+    template: FloatArray = (mean / np.linalg.norm(mean) * np.mean(lengths)).astype(np.float32)
+    return template
+
+
 class Oracle:
     """Knows the samples of a gallery, and so what a search of it must find."""
 

@@ -270,6 +270,7 @@ class IdentityLayout:
             parts += [] if nearest.probability is None else [f"probability {nearest.probability:.4f}"]
             if nearest.margin is not None and second is not None:
                 parts.append(f"margin {nearest.margin:.2f} to {printable(second.subject)}")
+        parts += ["uncertain"] if found.uncertain else []
         return "  ".join(parts)
 
 

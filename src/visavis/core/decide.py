@@ -1,5 +1,6 @@
 """Decisions on embeddings: distance, rule and probability."""
 
+import math
 import reprlib
 import sys
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visavis.errors import InvalidOption
+from visavis.options import MOST_FPIR, check_number
 from visavis.types import Attributes, Decision, FloatArray, Metric
 
 
@@ -91,6 +93,7 @@ class Rule:
     low: float  # from here to the next a decision is uncertain; both are the threshold where no rate was asked for
     high: float
     fmr: float | None = None  # the false match rate that was asked for
+    fpir: float | None = None  # the false positive identification rate that a search is to keep
 
     @classmethod
     def at(cls, threshold: float) -> "Rule":
@@ -125,9 +128,7 @@ def rule_at_rate(rates: ErrorRates, fmr: float) -> Rule:
             f"fmr must be a false match rate that the measurement supports, from {least:g} to {most:g}, not {rate:g} "
             f"(measured: {rates.provenance}); {way_out}"
         )
-    logs = [np.log(point.fmr) for point in rates.points]
-    values = ([getattr(point, name) for point in rates.points] for name in _THRESHOLDS)
-    threshold, low, high = (float(np.interp(np.log(rate), logs, column)) for column in values)
+    threshold, low, high = _interpolated(rates, rate)
     return Rule(threshold, low, high, rate)
 
 
@@ -135,6 +136,46 @@ def rate_at(rates: ErrorRates, distance: float) -> float:
     """Return the false match rate of a threshold, as in ``rule_at_rate``; beyond what was measured, the nearest one."""
     logs = [np.log(point.fmr) for point in rates.points]
     return float(np.exp(np.interp(distance, [point.threshold for point in rates.points], logs)))
+=======
+def _interpolated(rates: ErrorRates, rate: float) -> list[float]:
+    """Return a rate's threshold, low and high; above what was measured, those of the greatest rate.
+
+    Below it they fall with the rate's logarithm as they do over the last tenfold that was measured.
+    """
+    logs = np.log([point.fmr for point in rates.points])
+    columns = [[getattr(point, name) for point in rates.points] for name in _THRESHOLDS]
+    known, beyond = np.log(rate), max(0.0, logs[0] - np.log(rate)) / _TENFOLD
+    tenfold = [np.interp(logs[0] + _TENFOLD, logs, column) for column in columns]
+    return [
+        max(float(np.interp(known, logs, column) - beyond * (above - column[0])), sys.float_info.min)
+        for column, above in zip(columns, tenfold, strict=True)
+    ]
+
+
+_TENFOLD = np.log(10.0)
+
+
+def comparisons(subjects: int, samples: int) -> float:
+    """Return as how many comparisons of two faces a search among subjects counts.
+
+    One for each subject, and its template is somewhat more often near a stranger than one face is: about by the square
+    root of the number of its samples. Source: bench/identify.py.
+    """
+    return max(1.0, math.sqrt(min(subjects, samples) * samples))
+
+
+def rule_at_fpir(rates: ErrorRates, fpir: float, compared: float) -> Rule:
+    """Return the rule by which a stranger is taken for anybody at a rate, in a search of so many comparisons.
+
+    Each may be wrong at the rate ``1 - (1 - fpir) ** (1 / compared)``, which may lie below what was measured: there the
+    thresholds, and their intervals, are extrapolated.
+
+    Raises:
+        InvalidOption: the rate is not above 0 and at most ``MOST_FPIR``.
+    """
+    check_number("fpir", fpir, above=0, at_most=MOST_FPIR)
+    threshold, low, high = _interpolated(rates, -math.expm1(math.log1p(-fpir) / compared))
+    return Rule(threshold, min(low, threshold), max(high, threshold), fpir=fpir)
 
 
 def named_rules(rates: ErrorRates) -> dict[str, Rule]:
@@ -166,7 +207,7 @@ def check_rate(fmr: float | str) -> float:
     return rate
 
 
-def distances(metric: Metric, probe: FloatArray, references: FloatArray) -> NDArray[np.float64]:
+def distances(metric: Metric, probe: FloatArray, references: FloatArray | NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the distances (N,) from an embedding (D,) to others (N, D), computed in float64.
 
     The cosine distance is one minus the cosine of the angle: 0 for the same direction, 2 for the opposite one.
@@ -181,18 +222,48 @@ def distances(metric: Metric, probe: FloatArray, references: FloatArray) -> NDAr
     return cosines
 
 
+def templates_of(samples: FloatArray, subjects: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the numbers (S,) of subjects, ascending, and their templates (S, D), from samples (N, D), 1 at least.
+
+    A template is the mean direction of a subject's samples, at their mean length: that of one sample is the sample.
+    """
+    order = np.argsort(subjects, kind="stable")
+    numbers = subjects[order]
+    starts = np.flatnonzero(np.append(True, numbers[1:] != numbers[:-1]))
+    counts = np.diff(starts, append=len(numbers))[:, None]
+    vectors = samples[order].astype(np.float64)
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
+    sums = np.add.reduceat(vectors / np.maximum(lengths, sys.float_info.min), starts)
+    spread = np.sqrt(np.einsum("nd,nd->n", sums, sums))[:, None]
+    means = sums * (np.add.reduceat(lengths, starts) / counts / np.maximum(spread, _NO_DIRECTION))
+    # One sample is itself to the last digit, and where samples cancel each other the first stands for all.
+    return numbers[starts], np.where((counts > 1) & (spread > _NO_DIRECTION), means, vectors[starts])
+
+
+_NO_DIRECTION = 1e-6
+
+
+def template_distances(
+    metric: Metric, probe: FloatArray, samples: FloatArray, subjects: NDArray[np.int64]
+) -> dict[int, float]:
+    """Return by subject the distance of its template from an embedding (D,)."""
+    numbers, templates = templates_of(samples, subjects)
+    return dict(zip(numbers.tolist(), distances(metric, probe, templates).tolist(), strict=True))
+
+
 def distance_of(metric: Metric, a: FloatArray, b: FloatArray) -> float:
     """Return the distance of two embeddings (D,); see ``distances``."""
     return float(distances(metric, a, b[None])[0])
 
 
-def probability_of_same(distance: float, calibration: Calibration | None) -> float | None:
+def probability_of_same(distance: float, calibration: Calibration | None, compared: float = 1.0) -> float | None:
     """Return the probability, 0 to 1, that two faces at this distance are the same person; None without calibration.
 
-    Both answers are taken to be equally likely beforehand; where strangers are more likely, so is a stranger. It is a
-    logistic function of the distance, and at most 1 / (1 + FMR) with the false match rate of the worst group of adults
-    at that distance: of as many pairs of one person as of strangers of that group, no larger part of those at least as
-    near is of one person.
+    Both answers are taken to be equally likely beforehand. It is a logistic function of the distance, and at most
+    1 / (1 + FMR) with the false match rate of the worst group of adults at that distance: of as many pairs of one
+    person as of strangers of that group, no larger part of those at least as near is of one person. In a search of so
+    many comparisons the two answers are that the person is enrolled, as any of the subjects, and that it is not:
+    ``odds / (odds + compared)``.
 
     Source: J. Platt, "Probabilistic Outputs for Support Vector Machines", 1999: a logistic function of the score.
     """
@@ -201,6 +272,7 @@ def probability_of_same(distance: float, calibration: Calibration | None) -> flo
     log_odds = calibration.slope * (calibration.midpoint - distance)
     if calibration.worst_group is not None:
         log_odds = min(log_odds, -np.log(rate_at(calibration.worst_group, distance)))
+    log_odds -= math.log(compared)
     return float(1.0 / (1.0 + np.exp(-np.clip(log_odds, -700.0, 700.0))))
 
 

@@ -238,8 +238,10 @@ class SearchEvaluation(_Evaluation):
     rank1: Estimate
     """Share of probes of enrolled people, among those with an embedding, whose nearest person is the right one."""
     asked: AskedFmr | None
+    asked_fpir: float | None
+    """The false positive identification rate that the threshold was to keep, where it follows from one."""
     compared: SearchRates
-    """At the pack's threshold and margin, of probes with an embedding and people who are enrolled."""
+    """At the threshold and the pack's margin, of probes with an embedding and people who are enrolled."""
     counted: SearchRates
     """Of all probes: one without a face finds nobody, nor does one of a person whose enrolment failed."""
     at_fpir: tuple[AtFpir, ...]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from typing_extensions import Unpack
 
-from visavis.core.decide import Rule
+from visavis.core.decide import Rule, comparisons, rule_at_fpir, templates_of
 from visavis.errors import InvalidOption
 from visavis.evaluation import metrics, results
 from visavis.evaluation.bootstrap import REPLICATES, Estimate, draws, interval
@@ -15,10 +15,11 @@ from visavis.evaluation.metrics import Bools, Curve, Floats
 from visavis.evaluation.protocols import Grouping, Indices, Split, people_of
 from visavis.evaluation.results import GroupRates, SearchEvaluation, SearchRates
 from visavis.models.recognizer import choose_rule
-from visavis.options import Threshold, takes
+from visavis.options import DEFAULT_FPIR, Threshold, takes
 from visavis.types import Metric
 
 FPIRS = (1e-1, 1e-2)  # the false positive identification rates at which the false negative one is reported
+_FAR = 1e9  # beyond any distance
 _BLOCK = 256  # probes compared with the gallery at a time
 
 
@@ -31,13 +32,14 @@ def evaluate_search(
     seed: int = 0,
     **options: Unpack[Threshold],
 ) -> SearchEvaluation:
-    """Measure the errors of a gallery, with the pack's margin; arguments and errors as in ``evaluate_pairs``.
+    """Measure the errors of a gallery, as a new one decides; arguments and errors as in ``evaluate_pairs``.
 
     Raises:
         InvalidOption: nobody is enrolled who is also searched for, because no face was found.
     """
     pack = embedder.recognizer.pack
-    rule = choose_rule(pack, Rule.at(pack.identify_threshold), options)
+    fixed = Rule.at(pack.identify_threshold)
+    rule = choose_rule(pack, fixed, options)
     embedded = embed_photos(embedder, split.photos)
     probes = search(embedded, split, pack.metric)
     numbers = people_of(split.photos)[1][split.gallery]
@@ -46,6 +48,9 @@ def evaluate_search(
     compared = probes.where(probes.embedded & (~probes.mated | np.isin(probes.persons, enrolled)))
     if not compared.mated.any():
         raise InvalidOption("no face was found of anybody who is enrolled and looked for: nothing to measure")
+    if rule is fixed and pack.rates is not None:
+        samples = int(embedded.found[split.gallery].sum())
+        rule = rule_at_fpir(pack.rates, DEFAULT_FPIR, comparisons(len(enrolled), samples))
     drawn, margin = SearchReplicates(compared, seed=seed), pack.identify_margin
     own, strangers = (compared.where(kind) for kind in (compared.mated, ~compared.mated))
     taken = own.where(~own.right)
@@ -59,6 +64,7 @@ def evaluate_search(
         without_face=(int(lost.sum()), int((~lost).sum())),
         rank1=drawn.rate(compared.right, compared.mated),
         asked=None if rule.fmr is None else results.AskedFmr(rule.fmr, None),
+        asked_fpir=rule.fpir,
         compared=drawn.rates(rule.threshold, margin),
         counted=SearchReplicates(probes, seed=seed).rates(rule.threshold, margin),
         at_fpir=tuple(_at_fpir(drawn, fpir, margin) for fpir in FPIRS),
@@ -83,7 +89,7 @@ class ProbeResults(metrics.Columns):
     nearest: Floats  # the distance of the nearest person; infinity for none
     margin: Floats  # how much farther the next person is; infinity for none
     right: Bools  # whether the nearest person is the probe's
-    references: Indices  # the nearest images of the gallery, by their place in the protocol; -1 for none
+    references: Indices  # the nearest person's nearest images, by their place in the protocol; -1 for none
     embedded: Bools  # whether the probe has an embedding
 
     @property
@@ -101,10 +107,9 @@ class ProbeResults(metrics.Columns):
 
 
 def search(embedded: EmbeddedPhotos, split: Split, metric: Metric) -> ProbeResults:
-    """Search the gallery for every probe; a person is as near as the nearest of the person's images."""
+    """Search the gallery for every probe; a person is as near as the template of the person's images."""
     _, numbers = people_of(split.photos)
     enrolled = split.gallery[embedded.found[split.gallery]]
-    enrolled = enrolled[np.argsort(numbers[enrolled], kind="stable")]
     answers = ProbeResults(
         probes=split.probes,
         persons=numbers[split.probes],
@@ -117,16 +122,17 @@ def search(embedded: EmbeddedPhotos, split: Split, metric: Metric) -> ProbeResul
     )
     if not len(enrolled):
         return answers
-    people, starts = np.unique(numbers[enrolled], return_index=True)
     gallery = embedded.embeddings[enrolled].astype(np.float64)
+    people, templates = templates_of(embedded.embeddings[enrolled], numbers[enrolled])
     comparable = np.flatnonzero(answers.embedded)
     for start in range(0, len(comparable), _BLOCK):
         rows = comparable[start : start + _BLOCK]
-        images = _distances(metric, embedded.embeddings[split.probes[rows]].astype(np.float64), gallery)
-        persons = np.minimum.reduceat(images, starts, axis=1)
+        several = embedded.embeddings[split.probes[rows]].astype(np.float64)
+        persons = _distances(metric, several, templates)
         first = persons.argmin(axis=1)
         answers.nearest[rows] = persons[np.arange(len(rows)), first]
-        answers.references[rows] = enrolled[images.argmin(axis=1)]
+        of_others = numbers[enrolled] != people[first][:, None]
+        answers.references[rows] = enrolled[(_distances(metric, several, gallery) + _FAR * of_others).argmin(axis=1)]
         answers.right[rows] = people[first] == answers.persons[rows]
         if len(people) > 1:
             answers.margin[rows] = np.partition(persons, 1, axis=1)[:, 1] - answers.nearest[rows]

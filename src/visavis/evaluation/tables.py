@@ -108,6 +108,10 @@ def _search_tables(evaluation: SearchEvaluation) -> Iterable[Table]:
     lost = own or others or evaluation.not_enrolled
     if asked:
         remarks.append(f"The threshold is the one for an FMR of {_rate(asked.fmr)} of single pairs.")
+    if evaluation.asked_fpir:
+        remarks.append(
+            f"The threshold is the one that galleries of this size have for an FPIR of {_rate(evaluation.asked_fpir)}."
+        )
     if lost:
         remarks.append(
             f"Without a face: {counted(own, 'probe')} of enrolled people, {others:,} of strangers; "

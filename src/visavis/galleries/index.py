@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visavis.core import work
-from visavis.core.decide import distances
+from visavis.core.decide import distances, template_distances
 from visavis.types import FloatArray, Metric
 
 
@@ -65,6 +65,8 @@ _SPARE = 24  # more candidates than are wanted, so that rounding seldom asks for
 _ENOUGH_CANDIDATES = 2048  # to hide the subjects that were found, and look again
 _MOST_CANDIDATES = 16_384  # beyond these, what remains is equal to within the rounding of float32
 _PROBES_AT_ONCE = 8
+RANKED_ANEW = 10
+"""Of how many subjects, those whose samples are nearest, the distances of templates are computed."""
 _NOBODY = 0  # the number of a row that is free
 
 
@@ -139,19 +141,25 @@ class ExactIndex:
             while start < len(samples):
                 start += self._place(samples[start:], subjects[start:], vectors[start:], squares[start:])
 
-    def search(self, probes: FloatArray, limit: int) -> list[list[Hit]]:
+    def search(self, probes: FloatArray, limit: int, *, templates: bool = False) -> list[list[Hit]]:
         """Return for each probe (P, D) the nearest subjects, nearest first, each with its nearest sample.
+
+        With templates, subjects are as far as these: of those whose samples are nearest, ``RANKED_ANEW`` at least.
 
         Distances are computed in float64, and so is the order, by distance and then by sample; only subjects that are
         equally far to within the rounding of float32 may be left out for one another.
         """
         hits: list[list[Hit]] = []
+        number = max(limit, RANKED_ANEW) if templates else limit
         for start in range(0, len(probes), _PROBES_AT_ONCE):
             work.check()
             several = probes[start : start + _PROBES_AT_ONCE]
             with self._lock.reading():  # for a short while: changes, and searches that come after them, wait for it
                 scores = self._scores(several)
-                hits.extend(self._nearest(probe, row, limit) for probe, row in zip(several, scores, strict=True))
+                found = [self._nearest(probe, row, number) for probe, row in zip(several, scores, strict=True)]
+                if templates:
+                    found = [self._by_template(probe, near) for probe, near in zip(several, found, strict=True)]
+            hits.extend(near[:limit] for near in found)
         return hits
 
     def clear(self) -> None:
@@ -293,6 +301,27 @@ class ExactIndex:
         found = distances(self._metric, probe, vectors)
         order = np.lexsort((samples, found))
         return [Hit(int(samples[at]), int(subjects[at]), float(found[at])) for at in order]
+
+    def _by_template(self, probe: FloatArray, near: list[Hit]) -> list[Hit]:
+        """Return hits by the distances of their subjects' templates."""
+        if not near:
+            return near
+        numbers = np.array([hit.subject for hit in near])
+        wanted = np.zeros(int(numbers.max()) + 2, np.bool_)  # the last is for all numbers beyond
+        wanted[numbers] = True
+        rows = [
+            np.flatnonzero(wanted.take(segment.subjects[: self._used_of(segment)], mode="clip"))
+            for segment in self._segments
+        ]
+        if sum(map(len, rows)) == len(near):  # each of one sample
+            return near
+        columns = [
+            np.concatenate([column[places] for column, places in zip(several, rows, strict=True)])
+            for several in zip(*((segment.vectors, segment.subjects) for segment in self._segments), strict=True)
+        ]
+        found = template_distances(self._metric, probe, *columns)
+        anew = (hit._replace(distance=found[hit.subject]) for hit in near)
+        return sorted(anew, key=lambda hit: (hit.distance, hit.sample))
 
     def _hide(self, scores: FloatArray, subjects: list[int]) -> None:
         for segment in self._segments:

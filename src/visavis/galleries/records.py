@@ -216,7 +216,11 @@ class Match(Record):
     sample: int
     """The ID of its sample that is nearest to the probe."""
     distance: float
-    """Between the two, in the metric of the space."""
+    """Between the two, in the metric of the space; or, where templates are asked for, of the subject's template."""
+
+
+Matches: TypeAlias = tuple[tuple[Match, ...], ...]
+"""For each probe the subjects near it, nearest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ from visavis.galleries.records import (
     Gallery,
     GalleryCheck,
     LogEntry,
-    Match,
+    Matches,
     NewSample,
     Origin,
     Sample,
@@ -244,13 +244,15 @@ class Store(ABC):
         """Return every gallery, by name."""
 
     @abstractmethod
-    def search(self, gallery: str, probes: FloatArray, limit: int) -> tuple[tuple[Match, ...], ...]:
+    def search(self, gallery: str, probes: FloatArray, limit: int, *, templates: bool = False) -> Matches:
         """Return for each probe the nearest subjects, nearest first, each once with its nearest sample.
 
         Args:
             gallery: to be searched.
             probes: (P, D).
             limit: how many subjects, 1 or more.
+            templates: whether a subject is as far as its template, of those subjects whose samples are nearest,
+                ``index.RANKED_ANEW`` at least; else as its nearest sample. See ``visavis.core.decide``.
 
         Raises:
             InvalidEmbedding: a probe has another dimension, or holds what is no finite number.

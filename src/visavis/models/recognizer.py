@@ -11,7 +11,7 @@ import numpy as np
 from typing_extensions import Unpack
 
 from visavis.core import work
-from visavis.core.decide import Rule, check_rate, distance_of, is_live, probability_of_same, rule_at_rate
+from visavis.core.decide import ErrorRates, Rule, check_rate, distance_of, is_live, probability_of_same, rule_at_rate
 from visavis.core.geometry import Detections, areas, extract_chip
 from visavis.core.image import DEFAULT_LIMITS, ImageLimits, Picture, name_of, read_image
 from visavis.core.orientation import turned, turned_back
@@ -93,18 +93,24 @@ def choose_rule(pack: Pack, default: Rule, asked: Threshold) -> Rule:
     if fmr is None:
         return default
     rate = check_rate(fmr)
-    if pack.rates is None:
-        raise InvalidOption(
-            f"fmr: nobody has measured the error rates of the pack {pack.name!r} here: visavis calibrate --pack "
-            f"{pack.name} does, with photos of yours"
-        )
+    rates = rates_of(pack, "fmr")
     try:
-        return rule_at_rate(pack.rates, rate)
+        return rule_at_rate(rates, rate)
     except InvalidOption as error:
         if not pack.rates_replaced:
             raise
         reset = f"visavis calibrate --reset --pack {pack.name}"
         raise InvalidOption(f"{error}; {reset} brings back the rates that the pack came with") from None
+
+
+def rates_of(pack: Pack, option: str) -> ErrorRates:
+    """Return the error rates of a pack, which an option of that name needs; InvalidOption where there are none."""
+    if pack.rates is None:
+        raise InvalidOption(
+            f"{option}: nobody has measured the error rates of the pack {pack.name!r} here: visavis calibrate --pack "
+            f"{pack.name} does, with photos of yours"
+        )
+    return pack.rates
 
 
 def compare(pack: Pack, a: Face, b: Face, rule: Rule) -> Verification:

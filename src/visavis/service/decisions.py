@@ -5,11 +5,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from itertools import zip_longest
-from typing import get_args
+from typing import cast, get_args
 
 import numpy as np
 
-from visavis.core.decide import Rule, distances, is_live, named_rules, probability_of_same
+from visavis.core.decide import (
+    Rule,
+    comparisons,
+    distances,
+    is_live,
+    named_rules,
+    probability_of_same,
+    rule_at_fpir,
+)
 from visavis.errors import (
     ChildFace,
     ExtremePose,
@@ -25,8 +33,19 @@ from visavis.errors import (
 from visavis.galleries.records import Details, Gallery, Match, Sample
 from visavis.models.installation import pack_of_space
 from visavis.models.packs import Pack, QualityLimits
-from visavis.models.recognizer import choose_rule
-from visavis.options import NOTHING_ASKED, Attribute, Enrol, Identify, Observe, Policy, Threshold, Verify
+from visavis.models.recognizer import choose_rule, rates_of
+from visavis.options import (
+    DEFAULT_FPIR,
+    NOTHING_ASKED,
+    Attribute,
+    Enrol,
+    Identify,
+    IdentifyEmbeddings,
+    Observe,
+    Policy,
+    Threshold,
+    Verify,
+)
 from visavis.service.results import Candidate, Identification, SubjectVerification, UnknownReason
 from visavis.types import Doubt, Face, FloatArray, Quality
 
@@ -42,39 +61,70 @@ class Rules:
     most_candidates: int  # that are told of a face
     limits: QualityLimits  # to the quality of faces
     pack: Pack  # whose embeddings the gallery holds
+    subjects: int | None = None  # that are searched; None where a face is held against one
+    compared: float = 1.0  # as how many comparisons of two faces that counts
 
 
-def rules_of(policy: Policy, pack: Pack, asked: Threshold = NOTHING_ASKED, *, threshold: float | None = None) -> Rules:
+def rules_of(
+    policy: Policy,
+    pack: Pack,
+    asked: Threshold | IdentifyEmbeddings = NOTHING_ASKED,
+    *,
+    threshold: float | None = None,
+    searched: Gallery | None = None,
+) -> Rules:
     """Return the rules of a gallery.
 
     Args:
         policy: the gallery's.
         pack: whose embeddings it holds.
-        asked: a threshold in place of what both say, or the false match rate of one comparison to keep instead.
+        asked: a threshold in place of what both say, or a rate to keep instead: the false match rate of one comparison,
+            or the false positive identification rate of a search.
         threshold: that counts where none is asked for; None for that of identification.
+        searched: the gallery where all of it is searched, so that the threshold follows from its size, unless the
+            policy has one, or nobody has measured the pack's rates; None where a face is held against one subject.
 
     Raises:
-        InvalidOption: both are given, or one is out of its range, or wider than the policy allows; or nobody has
+        InvalidOption: several are given, or one is out of its range, or wider than the policy allows; or nobody has
             measured the pack's rates.
     """
     own = _first(policy.threshold, pack.identify_threshold)
+    default, compared = Rule.at(_first(threshold, own)), 1.0
+    if searched is not None:
+        compared = comparisons(searched.subjects, searched.samples)
+        default = _of_search(policy, pack, default, compared)
+        own = default.threshold
     return Rules(
-        rule=_rule(policy, pack, Rule.at(_first(threshold, own)), asked),
+        rule=_rule(policy, pack, default, asked, compared),
         margin=_first(policy.margin, pack.identify_margin),
         conflict_threshold=_first(policy.conflict_threshold, pack.conflict_threshold),
         candidate_threshold=_first(policy.candidate_threshold, own),
         most_candidates=policy.most_candidates,
         limits=limits_of(policy, pack),
         pack=replace(pack, child=None) if policy.allow_children else pack,
+        subjects=None if searched is None else searched.subjects,
+        compared=compared,
     )
 
 
-def _rule(policy: Policy, pack: Pack, default: Rule, asked: Threshold) -> Rule:
+def _of_search(policy: Policy, pack: Pack, fixed: Rule, compared: float) -> Rule:
+    """Return the rule of a search by the policy's FPIR; or the fixed one, where the policy or the pack wants that."""
+    if policy.threshold is not None or (policy.fpir is None and pack.rates is None):
+        return fixed
+    return rule_at_fpir(rates_of(pack, "fpir"), _first(policy.fpir, DEFAULT_FPIR), compared)
+
+
+def _rule(policy: Policy, pack: Pack, default: Rule, asked: Threshold | IdentifyEmbeddings, compared: float) -> Rule:
     """Return the rule that is asked for, no wider than is allowed and no finer than distances are told; else default.
 
     Else whoever asks again and again, with one threshold after the other, would learn any distance to its last digit.
     """
+    fpir = cast("float | None", asked.get("fpir"))
     rule = choose_rule(pack, default, asked)
+    if fpir is not None:
+        if rule is not default:
+            raise InvalidOption("fpir, and threshold or fmr, are two ways to say the same: use one of them")
+        rule = rule_at_fpir(rates_of(pack, "fpir"), fpir, compared)
     if rule is default:
         return rule
     named = named_rules(pack.rates).values() if pack.rates else ()
@@ -82,10 +132,14 @@ def _rule(policy: Policy, pack: Pack, default: Rule, asked: Threshold) -> Rule:
     widest = max(default.threshold, allowed)
     if rule.threshold > widest:
         raise InvalidOption(
-            f"{'threshold' if rule.fmr is None else 'fmr'}: a threshold of {rule.threshold:.4g} is wider than this "
-            f"gallery allows, {widest:.4g}; candidate_threshold in its policy allows more"
+            f"{_asked_by(rule)}: a threshold of {rule.threshold:.4g} is wider than this gallery allows, {widest:.4g}; "
+            "candidate_threshold in its policy allows more"
         )
     return replace(rule, threshold=math.floor(round(rule.threshold * _STEPS, 6)) / _STEPS or rule.threshold)
+
+
+def _asked_by(rule: Rule) -> str:
+    return next((name for name in ("fmr", "fpir") if getattr(rule, name) is not None), "threshold")
 
 
 _STEPS = 100  # of a distance of 1, in which distances are told
@@ -109,7 +163,7 @@ def candidate_of(match: Match, following: Match | None, rules: Rules, threshold:
     distance = _rounded(match.distance, threshold)
     return Candidate(
         **{**match.to_dict(), "distance": distance},
-        probability=probability_of_same(distance, rules.pack.calibration),
+        probability=probability_of_same(distance, rules.pack.calibration, rules.compared),
         margin=None if following is None else _rounded(following.distance - match.distance, rules.margin),
     )
 
@@ -121,7 +175,7 @@ def identify(
     unknown = _why_unknown(matches, rules, face, probe if face is None else face.embedding)
     near = [each for each in matches[: rules.most_candidates] if each.distance < rules.candidate_threshold]
     told = near or list(matches[: 0 if unknown else 1])
-    threshold = rules.rule.threshold
+    rule, threshold = rules.rule, rules.rule.threshold
     candidates = tuple(candidate_of(*each, rules, threshold) for each in zip_longest(told, told[1:]))
     if unknown in get_args(Doubt):
         candidates = tuple(replace(each, probability=None) for each in candidates)
@@ -130,8 +184,12 @@ def identify(
         unknown=unknown,
         candidates=candidates[:limit],
         threshold=threshold,
-        fmr=rules.rule.fmr,
+        fmr=rule.fmr,
         face=face,
+        fpir=rule.fpir,
+        compared=rules.subjects,
+        interval=(rule.low, rule.high) if rule.low < rule.high else None,
+        uncertain=bool(matches) and rule.decide(_rounded(matches[0].distance, threshold)) == "uncertain",
     )
 
 
@@ -274,8 +332,10 @@ def check_policy(policy: Policy, pack: Pack) -> None:
     """Insist on a policy that can be followed with a pack.
 
     Raises:
-        InvalidOption: it wants live faces, and the pack cannot tell.
+        InvalidOption: it wants live faces, and the pack cannot tell; or a rate, and nobody has measured the pack's.
     """
+    if policy.fpir is not None:
+        rates_of(pack, "fpir")
     if policy.require_live and not pack.has("liveness"):
         raise InvalidOption(f"require_live: the pack {pack.name!r} has no part that tells whether a face is live")
 

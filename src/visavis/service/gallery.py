@@ -80,9 +80,10 @@ class OpenGallery:
         """Replace the policy; what is enrolled already stays.
 
         Raises:
-            InvalidOption: it wants live faces, and the pack, which is the gallery's, cannot tell.
+            InvalidOption: it wants live faces, or a rate, and the pack, which is the gallery's, cannot tell.
         """
-        if policy.require_live and self.record.space == self._eyes.pack.space:
+        wants = policy.require_live or policy.fpir is not None
+        if wants and self.record.space == self._eyes.pack.space:
             check_policy(policy, self._eyes.pack)
         return self._store.set_policy(self.name, policy, self._origin())
 
@@ -179,8 +180,8 @@ class OpenGallery:
 
         Args:
             image: as in ``Recognizer.detect``.
-            **options: see ``visavis.options.Identify``. A false match rate is that of a single comparison: among N
-                subjects about N times as many strangers are taken for somebody.
+            **options: see ``visavis.options.Identify``. A false match rate is that of a single comparison, however many
+                subjects there are; ``fpir`` is that of the search.
 
         Raises:
             NoFace, MultipleFaces: with faces="only".
@@ -194,8 +195,9 @@ class OpenGallery:
         self, images: Iterable[ImageSource], **options: Unpack[Identify]
     ) -> Iterator[tuple[Identification, ...] | VisavisError]:
         """Return for each image, in order, what ``identify`` returns, or the error that it would raise."""
-        policy = self._bound().policy
-        rules_of(policy, self._eyes.pack, options)  # before the work of looking
+        gallery = self._bound()
+        policy = gallery.policy
+        rules_of(policy, self._eyes.pack, options, searched=gallery)  # before the work of looking
         for seen in self._eyes.observe_many(images, **looking(options, policy, require_live=options["require_live"])):
             if isinstance(seen, VisavisError):
                 yield seen
@@ -463,9 +465,10 @@ class OpenGallery:
         self, probes: list[FloatArray], faces: Sequence[Face | None], options: IdentifyEmbeddings
     ) -> tuple[Identification, ...]:
         gallery, limit = self._bound(), options["limit"]
-        rules = rules_of(gallery.policy, self._eyes.pack, options)
+        rules = rules_of(gallery.policy, self._eyes.pack, options, searched=gallery)
         number = min(limit, rules.most_candidates) + 1
-        found = self._store.search(self.name, np.array(probes, np.float32), number) if probes else ()
+        vectors = np.array(probes, np.float32)
+        found = self._store.search(self.name, vectors, number, templates=True) if probes else ()
         identifications = tuple(
             identify(matches, rules, face, limit, probe)
             for probe, matches, face in zip(probes, found, faces, strict=True)

@@ -15,11 +15,15 @@ or a screen, where live ones are required; nobody is enrolled; or its distance t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate(Match):
-    """A subject that a probe resembles. Its distance has two decimals, rounded down, and all else is told by that."""
+    """A subject that a probe resembles. Its distance has two decimals, rounded down, and all else is told by that.
+
+    ``identify`` tells the distance of its template, the mean of its samples; an enrolment that of its nearest sample.
+    """
 
     probability: Probability | None
-    """Calibrated chance, 0 to 1, that both are the same person, as in ``Verification``: it takes both answers to be
-    equally likely beforehand, which in a large gallery they are not. None also where there is a reason to doubt.
+    """Calibrated chance, 0 to 1, that both are the same person. ``identify`` takes it to be as likely as not beforehand
+    that the person is enrolled, as any of the subjects; an enrolment means this one, as ``Verification`` does. None also
+    where there is a reason to doubt.
     """
     margin: float | None
     """By how much the next candidate is farther away, rounded down; None where no further one is near enough."""
@@ -43,6 +47,16 @@ class Identification(Record):
     """That was found, with its quality, or None where an embedding was given."""
     fmr: float | None = None
     """The false match rate of the threshold, in one comparison, where one was asked for."""
+    fpir: float | None = None
+    """The false positive identification rate of the threshold, in the whole search, where one is kept."""
+    compared: int | None = None
+    """How many subjects the face was compared with."""
+    interval: tuple[float, float] | None = None
+    """The 95 % confidence interval of the threshold, where a rate is kept; wider where the rate is extrapolated."""
+    uncertain: bool = False
+    """Whether the nearest subject's distance lies within the interval: on other people's faces the threshold that keeps
+    the rate might decide otherwise. ``match`` and ``unknown`` are by the threshold all the same.
+    """
 
     def __bool__(self) -> bool:
         return self.match is not None

@@ -29,7 +29,7 @@ from visavis.cli.terminal import (
     write,
 )
 from visavis.errors import InvalidOption
-from visavis.options import DEFAULT_PACK, Option
+from visavis.options import DEFAULT_FPIR, DEFAULT_PACK, Option
 
 if TYPE_CHECKING:
     from visavis.downloads.folder import ModelsFolder
@@ -279,10 +279,12 @@ def _pack_words(pack: Mapping[str, Any]) -> str:
 
 def _decision_words(pack: Mapping[str, Any]) -> str:
     calibration, rates = pack["calibration"], pack["rates"]
+    by_rate = f"what keeps an FPIR of {DEFAULT_FPIR:g} in the gallery"
+    identified = by_rate if rates else f"{pack['identify_threshold']:g}"
     facts: dict[str, FactValue] = {
         "same person below": f"{pack['threshold']:g}",
         "  from": pack["threshold_provenance"],
-        "identified below": f"{pack['identify_threshold']:g}, by a margin of {pack['identify_margin']:g}",
+        "identified below": f"{identified}, by a margin of {pack['identify_margin']:g}",
         "not enrolled below": f"{pack['conflict_threshold']:g} to another subject",
         "  both from": pack["identify_provenance"],
         "grouped below": f"{pack['cluster_threshold']:g}",

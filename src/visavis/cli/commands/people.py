@@ -240,11 +240,12 @@ def identify(
 ) -> int:
     """Tell who is on images: for each face the subject of the gallery that it is, or why it is nobody.
 
-    Prints for each face its box (left, top, right and bottom in pixels), the subject, the distance to its nearest
-    sample, the probability that both are the same person, if both answers were equally likely beforehand, and by how
-    much the next subject is farther away.
+    Prints for each face its box (left, top, right and bottom in pixels), the subject, the distance to the mean of its
+    samples, the probability that it is that person, where half of all faces are of people who are enrolled, by how much
+    the next subject is farther away, and whether the distance is so near the threshold that it is uncertain.
 
-    The rate of --fmr is that of a single comparison: among N subjects about N times as many strangers are taken for
+    The rate of --fpir, 0.01 unless the gallery has another, is that of strangers who are taken for any of the subjects.
+    That of --fmr is that of a single comparison: among N subjects about N times as many strangers are taken for
     somebody.
     """
     write_all = outputs.choose_format(as_json=as_json, as_csv=as_csv)

@@ -6,7 +6,7 @@ anew, and a subject counts only when it is nearer than rounding may have made an
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,7 @@ from psycopg import errors, sql
 from psycopg.rows import TupleRow
 
 from visavis.core import work
-from visavis.core.decide import distances
+from visavis.core.decide import distances, template_distances
 from visavis.galleries.postgres.connection import Connection, know_vectors
 from visavis.galleries.postgres.schema import partition_of
 from visavis.galleries.records import Gallery, Match
@@ -123,6 +123,21 @@ def search(
         matches if len(matches) >= enough else everywhere.nearest(probe)
         for probe, matches in zip(probes, found, strict=True)
     )
+
+
+def rank_by_template(
+    connection: Connection, gallery: Gallery, probe: FloatArray, near: Sequence[Match]
+) -> tuple[Match, ...]:
+    """Return matches by the distances of their subjects' templates."""
+    if not near:
+        return ()
+    statement = "SELECT subject, embedding FROM {} WHERE gallery = %s AND subject = ANY(%s)"
+    values = (gallery.number, [match.subject_number for match in near])
+    rows = connection.execute(sql.SQL(statement).format(partition_of(gallery.number)), values, binary=True)
+    subjects, embeddings = zip(*rows.fetchall(), strict=True)
+    found = template_distances(gallery.space.metric, probe, np.stack(embeddings), np.array(subjects))
+    anew = (replace(match, distance=found[match.subject_number]) for match in near)
+    return tuple(sorted(anew, key=lambda match: (match.distance, match.sample)))
 
 
 @dataclass(frozen=True, slots=True)

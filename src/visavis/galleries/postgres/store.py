@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, fields
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from psycopg.rows import TupleRow
 from typing_extensions import override
 
 from visavis.errors import GalleryExists, GalleryNotFound, InvalidOption, StoreOutdated, StoreUnavailable
+from visavis.galleries.index import RANKED_ANEW
 from visavis.galleries.postgres.connection import Connection, Connections
 from visavis.galleries.postgres.schema import (
     LARGEST_DIMENSION,
@@ -32,11 +34,17 @@ from visavis.galleries.postgres.schema import (
     migrate,
     partition_of,
 )
-from visavis.galleries.postgres.search import WIDEST_BEAM, make_index, make_missing_indexes, search
+from visavis.galleries.postgres.search import (
+    WIDEST_BEAM,
+    make_index,
+    make_missing_indexes,
+    rank_by_template,
+    search,
+)
 from visavis.galleries.records import (
     Gallery,
     LogEntry,
-    Match,
+    Matches,
     NewSample,
     Origin,
     Sample,
@@ -154,11 +162,16 @@ class PostgresStore(Store):
         with self._opened().reading() as connection:
             return tuple(map(_gallery_of, _named(connection.execute(f"{_GALLERIES} ORDER BY name"))))
 
-    def search(self, gallery: str, probes: FloatArray, limit: int) -> tuple[tuple[Match, ...], ...]:
+    def search(self, gallery: str, probes: FloatArray, limit: int, *, templates: bool = False) -> Matches:
         limit = check_limit(limit)
         with self._reading(gallery) as transaction:
             probes = check_probes(probes, transaction.gallery.space.dimension)
-            return search(transaction.connection, transaction.gallery, probes, limit, self._beam)
+            wanted = max(limit, RANKED_ANEW) if templates else limit
+            found = search(transaction.connection, transaction.gallery, probes, wanted, self._beam)
+            if not templates:
+                return found
+            by_template = partial(rank_by_template, transaction.connection, transaction.gallery)
+            return tuple(by_template(*each)[:limit] for each in zip(probes, found, strict=True))
 
     def add_to_log(self, entry: LogEntry) -> None:
         with self._opened().writing() as connection:

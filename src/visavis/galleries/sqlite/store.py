@@ -35,6 +35,7 @@ from visavis.galleries.records import (
     GalleryCheck,
     LogEntry,
     Match,
+    Matches,
     NewSample,
     Origin,
     Sample,
@@ -147,13 +148,13 @@ class SqliteStore(Store):
                 transaction.unlock()
             return transaction.gallery
 
-    def search(self, gallery: str, probes: FloatArray, limit: int) -> tuple[tuple[Match, ...], ...]:
+    def search(self, gallery: str, probes: FloatArray, limit: int, *, templates: bool = False) -> Matches:
         check_limit(limit)
         found = self.gallery(gallery)
         probes = check_probes(probes, found.space.dimension)
         # A few at a time, so that nobody else waits long for the file.
         several = (probes[start : start + _PROBES_AT_ONCE] for start in range(0, len(probes), _PROBES_AT_ONCE))
-        return tuple(matches for some in several for matches in self._search(found, some, limit))
+        return tuple(matches for some in several for matches in self._search(found, some, limit, templates=templates))
 
     def add_to_log(self, entry: LogEntry) -> None:
         with self._file.writing() as connection:
@@ -265,10 +266,10 @@ class SqliteStore(Store):
         self._file.overwrite()  # what was written in vain leaves the log, and the reserve is kept again
         return False
 
-    def _search(self, gallery: Gallery, probes: FloatArray, limit: int) -> tuple[tuple[Match, ...], ...]:
+    def _search(self, gallery: Gallery, probes: FloatArray, limit: int, *, templates: bool) -> Matches:
         spare = 0  # more hits than are wanted, in the place of subjects that are damaged
         for _ in range(_LOOKS):
-            hits = self._memory.search(gallery, probes, limit + spare)
+            hits = self._memory.search(gallery, probes, limit + spare, templates=templates)
             with self._reading(gallery.name) as transaction:
                 gallery, matches = transaction.gallery, transaction.matches(hits)
             if matches is None:
@@ -278,7 +279,7 @@ class SqliteStore(Store):
                 return tuple(known[:limit] for known in matches)
             spare = 2 * lost
         with self._file.writing():  # nothing changes meanwhile
-            hits = self._memory.search(self.gallery(gallery.name), probes, limit + spare)
+            hits = self._memory.search(self.gallery(gallery.name), probes, limit + spare, templates=templates)
             with self._reading(gallery.name) as transaction:
                 matches = transaction.matches(hits, settled=True) or ()
         return tuple(known[:limit] for known in matches)

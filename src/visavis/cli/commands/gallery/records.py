@@ -34,6 +34,7 @@ from visavis.cli.options import (
 from visavis.cli.terminal import Facts, counted, printable, readable, say, spans, write
 from visavis.errors import InvalidOption, StoreDamaged
 from visavis.options import DEFAULT_PACK, Option, Policy, options_of
+from visavis.service.decisions import rules_of
 
 if TYPE_CHECKING:
     from visavis import Galleries, OpenGallery
@@ -313,7 +314,8 @@ def _policy_facts(gallery: Gallery, pack: Pack | None) -> Facts:
     """Return a policy in words, with the numbers of the gallery's pack where they count and it is known."""
     own: dict[str, float] = {}
     if pack is not None:
-        own = {**asdict(pack.quality), "threshold": pack.identify_threshold, "margin": pack.identify_margin}
+        own = {**asdict(pack.quality), "margin": pack.identify_margin}
+        own["threshold"] = rules_of(gallery.policy, pack, searched=gallery).rule.threshold
         own["conflict_threshold"] = pack.conflict_threshold
     facts: dict[str, str | float | bool | None] = {}
     for name, value in gallery.policy.to_dict().items():
