@@ -108,8 +108,11 @@ class Detector(Protocol):
             InvalidOption: not a number above 0, or more would have to be searched than is allowed.
         """
 
-    def find(self, image: UInt8Array, search_size_wh: SizeWH, *, largest: bool) -> Detections:
-        """Return all faces of an image (H, W, 3) RGB in no particular order; or the largest alone, maybe faster."""
+    def find(self, image: UInt8Array, search_size_wh: SizeWH, *, largest: bool, off_centre: float = 0.0) -> Detections:
+        """Return all faces of an image (H, W, 3) RGB in no particular order; or the largest alone, maybe faster.
+
+        With ``off_centre`` that is the most prominent one; see ``visavis.core.geometry``.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 
 from visavis.core import work
 from visavis.core.decide import Rule, check_rate, distance_of, is_live, probability_of_same, rule_at_rate
-from visavis.core.geometry import areas, extract_chip
+from visavis.core.geometry import LEAST_RIVAL, areas, extract_chip
 from visavis.core.image import DEFAULT_LIMITS, ImageLimits, Picture, name_of, read_image
 from visavis.core.pyramid import cost_of
 from visavis.core.quality import assess
@@ -27,6 +27,9 @@ _LEAST_MIN_FACE = 10
 # A large JPEG may be decoded at a reduced scale as long as the smallest face keeps the pixels that a chip shows of it.
 # No more than this part of a chip's side is a face.
 _FACE_IN_CHIP = 134 / 150
+# The policies that want one face at most, and how many squared distances from the image's centre its area loses: any
+# weight from 1 to 8 chooses the same faces of LFW. Source: D. Sandberg's FaceNet, ``align_dataset_mtcnn.py``.
+_OFF_CENTRE = {"largest": 0.0, "prominent": 2.0}
 # How many chips, and at most how many images, are gathered before they are embedded together.
 _BATCH = 16
 _Result = TypeVar("_Result")
@@ -168,7 +171,7 @@ class Recognizer:
             **options: see ``visavis.options.Describe``.
 
         Raises:
-            NoFace, MultipleFaces: with faces="only".
+            NoFace, MultipleFaces: with faces="main" or "only".
             InputError: the image cannot be used, or an argument is out of its range.
             SetupError: what tells an attribute is missing or damaged.
         """
@@ -191,7 +194,7 @@ class Recognizer:
         Raises:
             NoFace: an image shows no face; the message says which.
             NotLive: with require_live, a face looks like a print or a screen.
-            MultipleFaces: with faces="only", an image shows several.
+            MultipleFaces: with faces="main" or "only", an image shows several.
             InputError: an image cannot be used, or an argument is out of its range.
         """
         return value_of(next(self.verify_many([(a, b)], **options)))
@@ -278,7 +281,7 @@ class Recognizer:
             except VisavisError as error:
                 return error.without_frames()
             count = len(found.faces)
-            if search["faces"] != "only" or count == 1:
+            if search["faces"] not in ("main", "only") or count == 1:
                 return found
             if not count:
                 return NoFace(f"{name_of(image)}: no face found")
@@ -290,7 +293,13 @@ class Recognizer:
         models, template = self._models, self.pack.template
         size_wh = models.detector.search_size(picture.size_wh, min_face)
         work.spend(cost_of(size_wh))
-        found = models.detector.find(picture.pixels, size_wh, largest=search["faces"] == "largest")
+        off_centre = _OFF_CENTRE.get(search["faces"])
+        found = models.detector.find(
+            picture.pixels, size_wh, largest=off_centre is not None, off_centre=off_centre or 0.0
+        )
+        if search["faces"] == "main":
+            sizes = areas(found.boxes_xyxy)
+            found = found[sizes >= LEAST_RIVAL * sizes.max(initial=0)]
         work.spend(len(found.scores) * template.side**2)  # what comes of a face costs about as its chip's search
         found = found[np.lexsort((-found.scores, -areas(found.boxes_xyxy)))]
         to_original = partial(_to_original, picture)

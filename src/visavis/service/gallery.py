@@ -183,7 +183,7 @@ class OpenGallery:
                 subjects about N times as many strangers are taken for somebody.
 
         Raises:
-            NoFace, MultipleFaces: with faces="only".
+            NoFace, MultipleFaces: with faces="main" or "only".
             SpaceMismatch: the gallery holds embeddings of another pack.
             InputError: the image cannot be used, or an argument is out of its range.
         """
