@@ -126,15 +126,10 @@ def test_it_is_what_a_search_of_everything_would_choose(recognizer_open: Recogni
             assert main.to_dict() == large[0].to_dict()
 
 
-@pytest.mark.parametrize(("left", "equal"), [(300, True), (340, True), (560, False)], ids=["middle", "near", "aside"])
+@pytest.mark.parametrize("left", [300, 340, 560], ids=["middle", "near", "aside"])
 @pytest.mark.parametrize("size", [300, 200])
 def test_a_portrait_costs_no_more(
-    either: Recognizer,
-    astronaut_pixels: UInt8,
-    monkeypatch: pytest.MonkeyPatch,
-    left: int,
-    size: int,
-    equal: bool,  # noqa: FBT001  # expected
+    either: Recognizer, astronaut_pixels: UInt8, monkeypatch: pytest.MonkeyPatch, left: int, size: int
 ) -> None:
     """Pixels that networks see: as many as for the largest face, unless another one could be more prominent."""
     picture = scene(astronaut_pixels, (left + (300 - size) // 2, 100, size))
@@ -153,5 +148,4 @@ def test_a_portrait_costs_no_more(
         assert len(either.detect(picture, faces=choice, min_face=0.04)) == 1  # type: ignore[arg-type]
         counts.append(sum(seen))
     assert counts[0] <= counts[1] <= 1.05 * counts[2]
-    if equal:
-        assert counts[1] == counts[0]
+    assert left > 340 or counts[1] == counts[0]
