@@ -21,6 +21,7 @@ from visavis.models.catalogue import AURAFACE, EDGEFACE_XS, PACKS, SFACE_FLOAT
 from visavis.models.heads import ChipEmbedder, takes_batches, to_input
 from visavis.models.installation import FILES
 from visavis.models.packs import InputContract, Pack
+from visavis.models.recognizer import value_of
 from visavis.models.runtime import Graph, RuntimeSpec, compile_graph
 from visavis.options import Runtime
 
@@ -87,7 +88,9 @@ def test_a_batch_gives_what_each_chip_gives_alone(kind: str, together: set[bool]
 
 def test_an_embedder_of_another_dimension_is_refused() -> None:
     side = SFACE_FLOAT.template.side
-    infer = compile_graph(Graph(Embedder.of(SFACE_FLOAT).graph(SFACE_FLOAT), shape=(None, 3, side, side)), RuntimeSpec(threads=1))
+    infer = compile_graph(
+        Graph(Embedder.of(SFACE_FLOAT).graph(SFACE_FLOAT), shape=(None, 3, side, side)), RuntimeSpec(threads=1)
+    )
     with pytest.raises(ModelCorrupt, match="128 numbers, not 512"):
         takes_batches(infer, SFACE_FLOAT.input, side, 512)
 
@@ -267,7 +270,7 @@ def test_a_mirrored_embedding_is_the_sum_of_two_of_length_1(kind: str, count: in
 
 def test_dlib_cosine_is_made_of_what_dlib_makes(recognizer: Recognizer, cache_dir: Path, hopper: Path) -> None:
     cosine = Recognizer("dlib-cosine", precision="f32", cache_dir=cache_dir)
-    (seen,) = next(recognizer.observe_many([hopper]))
+    (seen,) = value_of(next(recognizer.observe_many([hopper])))
     (face,) = cosine.embed(hopper)
     assert face.box_xyxy.tolist() == seen.face.box_xyxy.tolist()
     both = recognizer.embed_chips([seen.chip, np.ascontiguousarray(seen.chip[:, ::-1])])

@@ -6,6 +6,7 @@ from types import ModuleType
 import cv2
 import numpy as np
 import pytest
+from conftest import read_pixels
 from effort import effort, scaled
 from numpy.typing import NDArray
 
@@ -14,6 +15,7 @@ from visavis.core.geometry import LEAST_RIVAL, areas, most_prominent, prominence
 from visavis.core.pyramid import Canvas
 from visavis.models import anchor_free
 from visavis.models.dlib import detector as dlib_detector
+from visavis.options import FacesPolicy
 
 Floats = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
@@ -27,7 +29,7 @@ def box(x: float, y: float, side: float) -> list[float]:
 def chosen(boxes: list[list[float]], scores: list[float] | None = None, off_centre: float = 2.0) -> list[int]:
     array = np.array(boxes, np.float32).reshape(-1, 4)
     known = np.array(scores or [1.0] * len(array), np.float32)
-    return most_prominent(array, areas(array), known, WH, off_centre).tolist()
+    return [int(place) for place in most_prominent(array, areas(array), known, WH, off_centre)]
 
 
 CENTRAL, ASIDE = box(100, 50, 40), box(160, 50, 44)
@@ -77,8 +79,8 @@ def scene(pixels: UInt8, *faces: tuple[int, int, int], wh: tuple[int, int] = (90
     return picture
 
 
-def middle(recognizer: Recognizer, picture: UInt8, faces: str) -> float:
-    (face,) = recognizer.detect(picture, faces=faces)  # type: ignore[arg-type]
+def middle(recognizer: Recognizer, picture: UInt8, faces: FacesPolicy) -> float:
+    (face,) = recognizer.detect(picture, faces=faces)
     return float(face.box_xyxy[[0, 2]].mean())
 
 
@@ -93,8 +95,8 @@ def test_the_central_face_beside_a_larger_one(either: Recognizer, astronaut_pixe
 def test_a_small_central_face_is_a_by_stander(either: Recognizer, astronaut_pixels: UInt8) -> None:
     picture = scene(astronaut_pixels, (400, 180, 130), (560, 100, 330))
     assert len(either.detect(picture)) == 2
-    for choice in ("prominent", "largest", "main"):
-        assert middle(either, picture, choice) > 560
+    assert middle(either, picture, "prominent") > 560
+    assert middle(either, picture, "main") > 560
     with pytest.raises(MultipleFaces):
         either.detect(picture, faces="only")
     with pytest.raises(NoFace):
@@ -102,7 +104,7 @@ def test_a_small_central_face_is_a_by_stander(either: Recognizer, astronaut_pixe
 
 
 def test_verify_takes_the_prominent_face(recognizer: Recognizer, astronaut: Path, hopper: Path) -> None:
-    pictures = [cv2.imread(str(path))[..., ::-1] for path in (astronaut, hopper)]
+    pictures = [read_pixels(path) for path in (astronaut, hopper)]
     beside = np.full((600, 1200, 3), 90, np.uint8)
     beside[100:400, 450:750] = pictures[0][:300, 100:400]
     beside[80:350, 800:1070] = cv2.resize(pictures[1][:400, 100:500], (270, 270))
@@ -116,7 +118,7 @@ def test_it_is_what_a_search_of_everything_would_choose(recognizer_open: Recogni
         everything = recognizer_open.detect(path)
         found = recognizer_open.detect(path, faces="prominent")
         boxes = np.array([face.box_xyxy for face in everything], np.float32).reshape(-1, 4)
-        height, width = cv2.imread(str(path)).shape[:2]
+        height, width = read_pixels(path).shape[:2]
         sizes, scores = areas(boxes), np.array([face.score for face in everything], np.float32)
         places = most_prominent(boxes, sizes, scores, (width, height), 2.0)
         assert [face.to_dict() for face in found] == [everything[place].to_dict() for place in places], path.name
@@ -143,9 +145,10 @@ def test_a_portrait_costs_no_more(
 
     monkeypatch.setattr(module, "paint", counting)
     counts = []
-    for choice in ("largest", "prominent", "all"):
+    choices: tuple[FacesPolicy, ...] = ("largest", "prominent", "all")
+    for choice in choices:
         seen.clear()
-        assert len(either.detect(picture, faces=choice, min_face=0.04)) == 1  # type: ignore[arg-type]
+        assert len(either.detect(picture, faces=choice, min_face=0.04)) == 1
         counts.append(sum(seen))
     assert counts[0] <= counts[1] <= 1.05 * counts[2]
     assert left > 340 or counts[1] == counts[0]
