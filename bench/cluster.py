@@ -19,12 +19,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from identify import scale_of
 from lfw import DATA, central_faces, parser_of_pack, recognizer_of
 from numpy.typing import NDArray
 from sklearn.cluster import DBSCAN, HDBSCAN
 
 from visavis import Recognizer
 from visavis.models.catalogue import DLIB
+from visavis.models.packs import Pack
 from visavis.service.clusters import group_faces
 from visavis.types import Metric
 
@@ -75,18 +77,18 @@ def methods(vectors: Vectors, metric: Metric) -> dict[str, Callable[[float], Gro
     }
 
 
-def report(title: str, vectors: Vectors, people: NDArray[np.str_], metric: Metric) -> None:
+def report(title: str, vectors: Vectors, people: NDArray[np.str_], pack: Pack) -> None:
     """Print precision, recall and the largest group for each method and threshold."""
     most = max(Counter(people.tolist()).values())
     print(f"\n{title}: {len(people)} faces of {len(set(people.tolist()))} people, at most {most} of one")
     print("precision / recall / largest group")
-    compared = methods(vectors, metric)
+    compared = methods(vectors, pack.metric)
     print("threshold" + "".join(f"{name:>26}" for name in compared))
-    for threshold in THRESHOLDS[metric]:
+    for threshold in (scale_of(pack) * each for each in THRESHOLDS[pack.metric]):
         cells = [pair_rates(method(threshold), people) for method in compared.values()]
         line = "".join(f"{precision:12.1%} /{recall:6.1%} /{largest:4}" for precision, recall, largest in cells)
-        print(f"{threshold:9.2f}{line}", flush=True)
-    labels = HDBSCAN(min_cluster_size=2, min_samples=2, metric=metric, copy=True).fit(vectors).labels_
+        print(f"{threshold:9.3g}{line}", flush=True)
+    labels = HDBSCAN(min_cluster_size=2, min_samples=2, metric=pack.metric, copy=True).fit(vectors).labels_
     precision, recall, largest = pair_rates(by_label(labels), people)
     print(f"HDBSCAN, which needs no threshold: {precision:.1%} / {recall:.1%} / {largest}")
 
@@ -129,8 +131,8 @@ def main() -> None:
         vectors, people = embed_everybody(recognizer)
         counts = Counter(people.tolist())
         several = np.array([counts[person] > 1 for person in people.tolist()])
-        report("people with several images", vectors[several], people[several], recognizer.pack.metric)
-        report("everybody", vectors, people, recognizer.pack.metric)
+        report("people with several images", vectors[several], people[several], recognizer.pack)
+        report("everybody", vectors, people, recognizer.pack)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ THRESHOLDS: dict[Metric, tuple[float, ...]] = {
     "cosine": (0.45, 0.50, 0.54, 0.56, 0.58, 0.60, 0.62, 0.64, 0.66, 0.68, 0.70, 0.72, 0.74),
 }
 MARGINS = (0.00, 0.02, 0.03, 0.05, 0.08)
+_USUAL: dict[Metric, float] = {"euclidean": 0.6, "cosine": 0.7}  # the thresholds of packs that these are for
 CONFLICT_FACTORS = (0.70, 0.75, 0.80, 0.85, 0.90, 1.00)
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.50, 0.75, 0.95)
 GALLERY_SIZES = (50, 100, 200, 400)
@@ -111,8 +112,15 @@ def search(metric: Metric, people: Sequence[FloatArray]) -> Search:
     return Search(len(gallery), answers(to_gallery), to_gallery.argmin(axis=1) == owners, unknown)
 
 
-def report_search(found: Search, thresholds: Sequence[float]) -> None:
+def scale_of(pack: Pack) -> float:
+    """Return by how much a pack's distances differ from usual ones."""
+    return pack.threshold / _USUAL[pack.metric]
+
+
+def report_search(found: Search, pack: Pack) -> None:
     """Print rank 1, a row of rates for each threshold, and the same with margins."""
+    scale = scale_of(pack)
+    thresholds, margins = ([scale * each for each in grid] for grid in (THRESHOLDS[pack.metric], MARGINS))
     strangers = len(found.unknown.nearest)
     print(f"\n{found.enrolled} people enrolled, {len(found.rank1)} probes of them, {strangers} of strangers")
     print(f"rank 1, closed set: {found.rank1.mean():.2%}")
@@ -120,17 +128,17 @@ def report_search(found: Search, thresholds: Sequence[float]) -> None:
     for threshold in thresholds:
         near, taken = found.known.accepted(threshold), found.unknown.accepted(threshold)
         right, wrong = (near & found.rank1).mean(), (near & ~found.rank1).mean()
-        print(f"{threshold:9.2f} {right:8.2%} {wrong:12.2%} {1 - right:16.2%} {taken.mean():16.2%} ({taken.sum()})")
+        print(f"{threshold:9.3g} {right:8.2%} {wrong:12.2%} {1 - right:16.2%} {taken.mean():16.2%} ({taken.sum()})")
     print("\nthe same, where the nearest must be nearer than the next by a margin: found / wrong person / FPIR")
-    print("threshold" + "".join(f"{margin:25.2f}" for margin in MARGINS))
+    print("threshold" + "".join(f"{margin:25.3g}" for margin in margins))
     for threshold in thresholds:
         cells = []
-        for margin in MARGINS:
+        for margin in margins:
             near, taken = found.known.accepted(threshold, margin), found.unknown.accepted(threshold, margin)
             cells.append(
                 f"{(near & found.rank1).mean():9.1%} /{(near & ~found.rank1).mean():5.1%} /{taken.mean():6.1%}"
             )
-        print(f"{threshold:9.2f} " + " ".join(cells), flush=True)
+        print(f"{threshold:9.3g} " + " ".join(cells), flush=True)
 
 
 def report_strangers(by_name: dict[str, FloatArray], pack: Pack) -> None:
@@ -146,7 +154,8 @@ def report_strangers(by_name: dict[str, FloatArray], pack: Pack) -> None:
     nearest_pairs = np.argsort(between[first, second])[:_PAIRS_SHOWN]
     print("the nearest pairs: " + ", ".join(f"{names[first[k]]} and {names[second[k]]}" for k in nearest_pairs))
     report_conflicts(people, between, pack)
-    report_larger_galleries(between[np.triu_indices(len(people), 1)], THRESHOLDS[pack.metric])
+    scaled = [scale_of(pack) * each for each in THRESHOLDS[pack.metric]]
+    report_larger_galleries(between[np.triu_indices(len(people), 1)], scaled)
 
 
 def report_conflicts(people: Sequence[FloatArray], between: Floats, pack: Pack) -> None:
@@ -166,7 +175,7 @@ def report_conflicts(people: Sequence[FloatArray], between: Floats, pack: Pack) 
         refused.append(float((between.min(axis=1) < limit).mean()))
         rates = "".join(f"{rate:9.2%}" for rate in refused)
         print(
-            f"{factor:6.2f} x {pack.threshold} = {limit:.3f} {(seen_again < limit).mean():18.2%}          {rates}",
+            f"{factor:6.2f} x {pack.threshold} = {limit:.3g} {(seen_again < limit).mean():18.2%}          {rates}",
             flush=True,
         )
 
@@ -192,7 +201,7 @@ def report_larger_galleries(between: Floats, thresholds: Sequence[float]) -> Non
     for threshold in thresholds:
         fmr = (between < threshold).mean()
         rates = "".join(f"{1 - (1 - fmr) ** size:14.2%}" for size in _LARGER_GALLERIES)
-        print(f"{threshold:9.2f} {fmr:10.5%}{rates}", flush=True)
+        print(f"{threshold:9.3g} {fmr:10.5%}{rates}", flush=True)
 
 
 @dataclass(frozen=True)
@@ -363,7 +372,7 @@ def main() -> None:
     images = sum(map(len, people.values()))
     found = f"{len(people)} people, {images} images with a face, {without_face} without"
     print(f"{DATA.name}, pack {pack.name}: {found}", flush=True)
-    report_search(search(pack.metric, list(people.values())), THRESHOLDS[pack.metric])
+    report_search(search(pack.metric, list(people.values())), pack)
     report_strangers(people, pack)
 
 

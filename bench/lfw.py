@@ -8,8 +8,7 @@ image without a face makes its pairs "different". A third row is ``verify`` as i
     python bench/lfw.py --pack open          ... of another pack
     python bench/lfw.py --dlib               ... and dlib's own landmarks, chips and embedder in our boxes (minutes)
     python bench/lfw.py --dlib-boxes         ... likewise, in the boxes of dlib's CNN detector (half an hour)
-    python bench/lfw.py --fit                ... and the calibration of the catalogue, fitted anew
-    python bench/lfw.py --largest            how often the fast search for the largest face finds another (minutes)
+    python bench/lfw.py --largest            how often the fast searches for one face find another (minutes)
 """
 
 import argparse
@@ -26,9 +25,8 @@ from PIL import Image
 
 from visavis import Face, Recognizer, VisavisError
 from visavis.core.decide import distance_of
-from visavis.core.geometry import iou
-from visavis.evaluation.calibration import fit_logistic
-from visavis.options import Precision
+from visavis.core.geometry import areas, iou, most_prominent
+from visavis.options import OneFace, Precision
 from visavis.types import Metric
 
 ROOT = Path(__file__).parents[1]
@@ -139,17 +137,22 @@ _dlib: tuple[Any, Any, Any] | None = None
 
 
 def compare_searches(recognizer: Recognizer, paths: list[Path]) -> None:
-    """Print on how many images the coarse-to-fine search finds another face than the largest of all."""
-    full, fast = recognizer.detect_many(paths), recognizer.detect_many(paths, faces="largest")
-    others = larger = 0
-    for everything, largest in zip(full, fast, strict=True):
-        if isinstance(everything, VisavisError) or isinstance(largest, VisavisError) or not everything:
-            continue
-        if not largest or iou(everything[0].box_xyxy[None], largest[0].box_xyxy[None])[0, 0] < _SAME_FACE_IOU:
-            others += 1
-            sizes = [face.box_xyxy[2] - face.box_xyxy[0] for face in (*everything[:1], *largest)]
-            larger += len(sizes) == 1 or sizes[0] > sizes[1] * 1.2  # one level of the pyramid
-    print(f"{len(paths)} images: another face on {others}; more than one pyramid level smaller on {larger} of them")
+    """Print on how many images the coarse-to-fine searches find another face than that of all faces."""
+    full = list(recognizer.detect_many(paths))
+    searches: tuple[tuple[OneFace, float], ...] = (("largest", 0.0), ("prominent", 2.0))
+    for faces, off_centre in searches:
+        others = larger = 0
+        for path, everything, found in zip(paths, full, recognizer.detect_many(paths, faces=faces), strict=True):
+            if isinstance(everything, VisavisError) or isinstance(found, VisavisError) or not everything:
+                continue
+            boxes, scores = (np.array([getattr(face, of) for face in everything]) for of in ("box_xyxy", "score"))
+            with Image.open(path) as image:
+                first = boxes[most_prominent(boxes, areas(boxes), scores, image.size, off_centre)]
+            if not found or iou(first, found[0].box_xyxy[None])[0, 0] < _SAME_FACE_IOU:
+                others += 1
+                sizes = [box[2] - box[0] for box in (first[0], *(face.box_xyxy for face in found))]
+                larger += len(sizes) == 1 or sizes[0] > sizes[1] * 1.2  # one level of the pyramid
+        print(f"{faces}, {len(paths)} images: another face on {others}, more than a level smaller on {larger} of them")
 
 
 def report(name: str, measured: NDArray[np.float64], same: NDArray[np.bool_], threshold: float) -> None:
@@ -183,7 +186,6 @@ def main() -> None:
     parser = parser_of_pack(__doc__)
     parser.add_argument("--dlib", action="store_true", help="compare with dlib's embeddings")
     parser.add_argument("--dlib-boxes", action="store_true", help="dlib finds the faces itself")
-    parser.add_argument("--fit", action="store_true", help="fit the calibration")
     parser.add_argument("--largest", action="store_true", help="compare the two searches, and nothing else")
     options = parser.parse_args()
     if options.pack != "dlib" and (options.dlib or options.dlib_boxes):
@@ -211,10 +213,6 @@ def main() -> None:
         for precision, ours in measured.items():
             agree = ((ours < threshold) == (reference < threshold)).mean()
             print(f"same decision as dlib, {precision:22} {agree:.2%}", flush=True)
-    if options.fit:
-        found = np.isfinite(measured["f32"])
-        midpoint, slope = fit_logistic(measured["f32"][found & same], measured["f32"][found & ~same])
-        print(f"calibration: midpoint={midpoint:.4f}, slope={slope:.2f}")
 
 
 if __name__ == "__main__":

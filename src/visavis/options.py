@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic_core import CoreSchema
 
-FacesPolicy: TypeAlias = Literal["all", "largest", "only"]
-"""Which faces of an image count: all; the largest one; or the only one, several being an error."""
-OneFace: TypeAlias = Literal["largest", "only"]
-"""Which face of an image is compared: the largest one, or the only one, several being an error."""
-EnrolFaces: TypeAlias = Literal["only", "largest"]
-"""Which face of an image is enrolled: the only one, several being an error; or the largest."""
+FacesPolicy: TypeAlias = Literal["all", "prominent", "largest", "main", "only"]
+"""Which faces of an image count: all, or one of them; see ``OneFace``."""
+OneFace: TypeAlias = Literal["prominent", "largest", "main", "only"]
+"""Which face of an image counts: the one that is both large and central; the largest; main, the only
+one of at least half the largest one's area; or the only one at all, several being an error.
+"""
 Attribute: TypeAlias = Literal["liveness", "pose", "age", "gender"]
 """What can be told of a face besides, where the pack has a part for it; see ``Attributes``."""
 Rate: TypeAlias = float | Literal["strict", "balanced", "lenient"]
@@ -124,7 +124,8 @@ class Find(Smallest, total=False):
     faces: Annotated[
         FacesPolicy,
         Option(
-            "Which faces count: all; at most the largest, found faster; or only, which makes none or several an error.",
+            "Which faces count: all; at most one, found faster: prominent, large and central, or largest; or exactly "
+            "one, none or several being an error: main, which passes over those of less than half its area, or only.",
             default="all",
         ),
     ]
@@ -204,7 +205,11 @@ class Verify(Smallest, Decide, total=False):
 
     faces: Annotated[
         OneFace,
-        Option("Whether to compare the largest face of each image, or to insist on exactly one.", default="largest"),
+        Option(
+            "Which face of each image to compare: prominent, large and central; largest; or exactly one: main, which "
+            "passes over those of less than half its area, or only.",
+            default="prominent",
+        ),
     ]
 
 
@@ -236,8 +241,12 @@ class Enrol(Smallest, AllowConflict, total=False):
     """How images are enrolled."""
 
     faces: Annotated[
-        EnrolFaces,
-        Option("Whether each image must show exactly one face, or the largest counts.", default="only"),
+        OneFace,
+        Option(
+            "Which face of each image to enrol: main, the only one of at least half the largest one's area; only, "
+            "where there is no other at all; prominent, large and central; or largest.",
+            default="main",
+        ),
     ]
 
 

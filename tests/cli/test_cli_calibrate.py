@@ -58,7 +58,7 @@ def crowd(tmp_path: Path) -> Crowd:
 
     def make(people: int, images: int = 3) -> Path:
         rng = np.random.default_rng(people)
-        cache = EmbeddingCache(tmp_path / "seen", key_of(DLIB, RuntimeSpec(precision="f32"), "largest", MIN_FACE))
+        cache = EmbeddingCache(tmp_path / "seen", key_of(DLIB, RuntimeSpec(precision="f32"), "prominent", MIN_FACE))
         for person in range(people):
             folder = tmp_path / "people" / f"p{person:03d}"
             folder.mkdir(parents=True)
@@ -122,7 +122,7 @@ def test_what_is_kept_names_nobody(cli: Shell, crowd: Crowd, kept: Path) -> None
     people = crowd(12)
     assert calibrated(cli, people).code == 0
     text = kept.read_text()
-    assert "36 images of 12 people, 36 pairs of one person and 594 of strangers; faces=largest" in text
+    assert "36 images of 12 people, 36 pairs of one person and 594 of strangers; faces=prominent" in text
     assert "f32" in text
     for word in (str(people), "p001", ".png", os.sep + "people"):
         assert word not in text
@@ -425,7 +425,7 @@ def test_real_people(cli: Shell, test_data: Path, tmp_path: Path, models_dir: Pa
         (tmp_path / "people" / folder.name).mkdir(parents=True)
         for image in sorted(folder.iterdir())[:2]:
             (tmp_path / "people" / folder.name / image.name).write_bytes(image.read_bytes())
-    options = ["--faces", "central", "--min-face", "40", "--json"]
+    options = ["--faces", "prominent", "--min-face", "40", "--json"]
     answer = json.loads(cli("calibrate", tmp_path / "people", *options).out)
     assert [point["fmr"] for point in answer["points"]] == [0.01, 0.03, 0.1]
     assert DLIB.rates is not None

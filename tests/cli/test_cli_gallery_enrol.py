@@ -131,7 +131,7 @@ def test_each_refusal_says_why(cli: Shell, odd: Path) -> None:
         "    unnamed         1",
         "    image_corrupt   1",
         "    conflict        1  (--allow-conflict enrols it all the same)",
-        "    multiple_faces  1  (--faces largest enrols the largest one)",
+        "    multiple_faces  1  (--faces prominent enrols the one that is large and central)",
         "    no_face         1  (--min-face N looks for smaller ones)",
     ]
     said = [line.removeprefix(f"visavis: {odd}/") for line in outcome.err.splitlines()[2:]]

@@ -238,7 +238,7 @@ def test_observe_many_takes_the_same_options(
     assert isinstance(refused, MultipleFaces)
     (small,) = recognizer.observe_many([astronaut], min_face=400)
     assert small == ()
-    with pytest.raises(InvalidOption, match="faces must be one of all, largest, only"):
+    with pytest.raises(InvalidOption, match="faces must be one of all, prominent, largest, main, only"):
         recognizer.observe_many([], faces="some")  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match="min_face"):
         recognizer.observe_many([], min_face=-1)

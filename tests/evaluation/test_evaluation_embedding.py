@@ -19,15 +19,13 @@ from visavis.core.image import DEFAULT_LIMITS, ImageLimits
 from visavis.errors import RuntimeFailed
 from visavis.evaluation.embedding import (
     EmbeddingCache,
-    FaceChoice,
     PhotoEmbedder,
     PhotoResult,
     embed_photos,
-    most_central,
 )
 from visavis.evaluation.protocols import Photo
 from visavis.models.packs import Pack
-from visavis.types import Face
+from visavis.options import OneFace
 
 
 @pytest.fixture(scope="module")
@@ -86,23 +84,16 @@ def test_every_photo_has_an_embedding_or_a_reason(
 def test_which_face_counts(embedder: PhotoEmbedder, folder: Path) -> None:
     alone = embed_photos(embedder, photos(folder, "astronaut.png", "hopper.jpg"))
     found: dict[str, Any] = {}
-    for choice in get_args(FaceChoice):
+    for choice in get_args(OneFace):
         found[choice] = embed_photos(replace(embedder, faces=choice), photos(folder, "both.png"))
     assert found["only"].failures[0][0] == "multiple_faces"
     nearest = {
         choice: np.linalg.norm(alone.embeddings - found[choice].embeddings, axis=1).argmin()
-        for choice in ("largest", "central")
+        for choice in ("largest", "prominent")
     }
-    assert nearest == {"largest": 1, "central": 0}
-    with pytest.raises(InvalidOption, match="faces must be one of largest, only, central, not 'all'"):
+    assert nearest == {"largest": 1, "prominent": 0}
+    with pytest.raises(InvalidOption, match="faces must be one of prominent, largest, main, only, not 'all'"):
         embed_photos(replace(embedder, faces="all"), [])  # type: ignore[arg-type]
-
-
-def test_the_most_central_of_none() -> None:
-    assert most_central([], (10, 10)) is None
-    box, points = np.array([0, 0, 4, 4], np.float32), np.zeros((5, 2), np.float32)
-    near, far = Face(box + 3, 1.0, points), Face(box, 1.0, points)
-    assert most_central([far, near], (10, 10)) is near
 
 
 class CountingRecognizer:
@@ -129,21 +120,20 @@ class CountingRecognizer:
         return self.recognizer.observe_many(counted(), **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("choice", ["largest", "central", "only"])
+@pytest.mark.parametrize("choice", ["largest", "prominent", "only"])
 def test_what_is_kept_is_not_looked_at_again(
-    embedder: PhotoEmbedder, folder: Path, recognizer: Recognizer, tmp_path: Path, choice: FaceChoice
+    embedder: PhotoEmbedder, folder: Path, recognizer: Recognizer, tmp_path: Path, choice: OneFace
 ) -> None:
     counting = CountingRecognizer(recognizer)
     cached = replace(embedder, recognizer=counting, cache_dir=tmp_path / "kept", faces=choice)
     first = embed_photos(cached, photos(folder, *ALL))
-    # A file that is not there does not reach the recognizer; where the size is asked for, nor does a damaged one.
-    failing = 0 if choice == "central" else 1
-    assert counting.images == 3 + failing
+    # A file that is not there does not reach the recognizer; a damaged one does.
+    assert counting.images == 4
     # Under other names, and one of them is new; what failed for other reasons than its faces is tried again.
     renamed = [replace(photo, file=f"new/{photo.file}") for photo in photos(folder, *ALL, "both.png")]
     calls: list[None] = []
     second = embed_photos(replace(cached, advance=lambda: calls.append(None)), renamed)
-    assert counting.images == 3 + failing + failing + 1
+    assert counting.images == 6
     assert second.from_cache == 3
     assert [second.failures[place][0] for place in (3, 4)] == ["image_corrupt", "image_not_found"]
     assert all(photos(folder, name)[0].path in second.failures[place][1] for place, name in ((3, ALL[3]), (4, ALL[4])))
@@ -153,7 +143,7 @@ def test_what_is_kept_is_not_looked_at_again(
     assert second.failures[2] == ("no_face", "new/nobody.png: no face found")
     # Another smallest face may find another face.
     embed_photos(replace(cached, min_face=0.2), photos(folder, "hopper.jpg"))
-    assert counting.images == 3 + failing + failing + 2
+    assert counting.images == 7
 
 
 def test_nothing_is_kept_unasked(

@@ -20,12 +20,12 @@ def overlap(face: NDArray[np.float32], wanted: NDArray[np.float32] = FACE) -> fl
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2), (4, 4), (5, 5), (2, 3000), (3000, 2), (1, 10_000)])
-@pytest.mark.parametrize("faces", ["all", "largest"])
+@pytest.mark.parametrize("faces", ["all", "prominent", "largest"])
 def test_tiny_images_show_no_face(recognizer: Recognizer, shape: tuple[int, int], faces: str) -> None:
     assert recognizer.detect(np.full((*shape, 3), 127, np.uint8), faces=faces) == ()  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("faces", ["all", "largest"])
+@pytest.mark.parametrize("faces", ["all", "prominent", "largest"])
 def test_a_portrait(recognizer: Recognizer, astronaut_pixels: NDArray[np.uint8], faces: str) -> None:
     (face,) = recognizer.detect(astronaut_pixels, faces=faces)  # type: ignore[arg-type]
     assert overlap(face.box_xyxy) > 0.6
@@ -37,7 +37,7 @@ def test_a_portrait(recognizer: Recognizer, astronaut_pixels: NDArray[np.uint8],
 
 
 @scaled
-@pytest.mark.parametrize("faces", ["all", "largest"])
+@pytest.mark.parametrize("faces", ["all", "prominent", "largest"])
 @pytest.mark.parametrize("transposed", [False, True])
 def test_a_long_strip(
     recognizer: Recognizer, astronaut_pixels: NDArray[np.uint8], faces: str, *, transposed: bool
@@ -68,7 +68,7 @@ def test_thirty_faces_in_one_photo(recognizer: Recognizer, astronaut_pixels: NDA
 
 def test_a_very_large_close_up(recognizer: Recognizer, astronaut_pixels: NDArray[np.uint8]) -> None:
     face = PIL.Image.fromarray(astronaut_pixels[69:164, 168:263]).resize((2000, 2000))
-    for policy in ("all", "largest"):
+    for policy in ("all", "prominent", "largest"):
         (found,) = recognizer.detect(np.asarray(face), faces=policy)
         assert found.box_xyxy[2] - found.box_xyxy[0] > 1500
 

@@ -17,10 +17,11 @@ from onnx_embedders import Embedder, with_embedder
 from visavis import Recognizer, VisavisError
 from visavis.core.geometry import extract_chip
 from visavis.errors import InvalidOption, ModelCorrupt, ModelMissing, RuntimeFailed
-from visavis.models.catalogue import AURAFACE, SFACE_FLOAT, PACKS
+from visavis.models.catalogue import AURAFACE, EDGEFACE_XS, PACKS, SFACE_FLOAT
 from visavis.models.heads import ChipEmbedder, takes_batches, to_input
 from visavis.models.installation import FILES
 from visavis.models.packs import InputContract, Pack
+from visavis.models.recognizer import value_of
 from visavis.models.runtime import Graph, RuntimeSpec, compile_graph
 from visavis.options import Runtime
 
@@ -49,7 +50,7 @@ def compiled(pack: Pack, kind: str, runtime: Runtime) -> tuple[Embedder, ChipEmb
     shape = (None, 3, side, side) if pack.input.layout == "nchw" else (None, side, side, 3)
     infer = compile_graph(Graph(embedder.graph(pack, kind), shape=shape), RuntimeSpec(runtime, "f32", 1))
     together = takes_batches(infer, pack.input, side, pack.dimension)
-    return embedder, ChipEmbedder(infer, pack.input, pack.dimension, together=together), together
+    return embedder, ChipEmbedder(infer, pack, together=together), together
 
 
 # --- embedders from others ------------------------------------------------------------------------------------------
@@ -87,7 +88,9 @@ def test_a_batch_gives_what_each_chip_gives_alone(kind: str, together: set[bool]
 
 def test_an_embedder_of_another_dimension_is_refused() -> None:
     side = SFACE_FLOAT.template.side
-    infer = compile_graph(Graph(Embedder.of(SFACE_FLOAT).graph(SFACE_FLOAT), shape=(None, 3, side, side)), RuntimeSpec(threads=1))
+    infer = compile_graph(
+        Graph(Embedder.of(SFACE_FLOAT).graph(SFACE_FLOAT), shape=(None, 3, side, side)), RuntimeSpec(threads=1)
+    )
     with pytest.raises(ModelCorrupt, match="128 numbers, not 512"):
         takes_batches(infer, SFACE_FLOAT.input, side, 512)
 
@@ -175,7 +178,7 @@ def test_many_threads_may_share_a_pack_that_embeds_one_by_one(
 # --- what is missing, or not what it should be -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name, pack in PACKS.items() if not pack.files[0].package])
+@pytest.mark.parametrize("name", [n for n, pack in PACKS.items() if not all(file.package for file in pack.files)])
 def test_a_pack_that_is_not_installed_says_how_to_get_it(name: str, tmp_path: Path) -> None:
     with pytest.raises(ModelMissing, match=f"visavis models pull.*{name}"):
         Recognizer(name, models_dir=tmp_path / "nowhere", cache_dir=tmp_path)
@@ -245,3 +248,51 @@ def test_auraface_takes_its_one_file_from_where_the_others_are_not_free() -> Non
     (file,) = AURAFACE.part("embedder").files
     assert file.url == "https://huggingface.co/fal/AuraFace-v1/resolve/main/glintr100.onnx"
     assert [part.files[0].licence for part in AURAFACE.parts] == ["MIT", "Apache-2.0"]
+
+
+# --- the mirrored chip ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["free", "stuck"])
+@pytest.mark.parametrize("count", [0, 1, 3, 17])
+def test_a_mirrored_embedding_is_the_sum_of_two_of_length_1(kind: str, count: int) -> None:
+    pack = replace(SFACE_FLOAT, mirror=True)
+    reference, embed, _ = compiled(pack, kind, "openvino")
+    given = chips(count, pack.template.side)
+    found = embed(given)
+    assert found.shape == (count, pack.dimension)
+    if count:
+        sides = [reference.expected(np.stack(each), pack.input) for each in (given, [chip[:, ::-1] for chip in given])]
+        expected = sum(side / np.linalg.norm(side, axis=1, keepdims=True) for side in sides)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+        np.testing.assert_allclose(embed([chip[:, ::-1] for chip in given]), found, atol=1e-3)
+
+
+def test_dlib_cosine_is_made_of_what_dlib_makes(recognizer: Recognizer, cache_dir: Path, hopper: Path) -> None:
+    cosine = Recognizer("dlib-cosine", precision="f32", cache_dir=cache_dir)
+    (seen,) = value_of(next(recognizer.observe_many([hopper])))
+    (face,) = cosine.embed(hopper)
+    assert face.box_xyxy.tolist() == seen.face.box_xyxy.tolist()
+    both = recognizer.embed_chips([seen.chip, np.ascontiguousarray(seen.chip[:, ::-1])])
+    expected = (both / np.linalg.norm(both, axis=1, keepdims=True)).sum(axis=0)
+    assert face.embedding == pytest.approx(expected, abs=1e-3)
+    assert cosine.pack.space != recognizer.pack.space
+    assert cosine.verify(hopper, hopper)
+
+
+# --- EdgeFace -------------------------------------------------------------------------------------------------------
+
+
+def test_edgeface_by_a_network_of_its_contract() -> None:
+    contract = EDGEFACE_XS.input
+    assert (EDGEFACE_XS.template.side, EDGEFACE_XS.dimension, EDGEFACE_XS.metric) == (112, 512, "cosine")
+    white, black = (to_input(np.full((1, 112, 112, 3), value, np.uint8), contract) for value in (255, 0))
+    assert white.shape == (1, 3, 112, 112)
+    assert (white.max(), black.min()) == (pytest.approx(1), pytest.approx(-1))  # (x / 255 - 0.5) / 0.5
+    assert contract.colours == "rgb"
+    assert not EDGEFACE_XS.commercial_use
+    reference, embed, together = compiled(EDGEFACE_XS, "one", "openvino")
+    given = chips(3, 112)
+    assert together
+    expected = reference.expected(np.stack(given), contract)
+    np.testing.assert_allclose(embed(given), expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())

@@ -114,9 +114,9 @@ def test_policies(recognizer: Recognizer, astronaut_pixels: NDArray[np.uint8]) -
     assert len(recognizer.embed(crowd)) == 4
     assert len(recognizer.embed(crowd, faces="largest")) == 1
     assert recognizer.embed(GREY, faces="largest") == ()
-    with pytest.raises(InvalidOption, match="faces must be one of all, largest, only"):
+    with pytest.raises(InvalidOption, match="faces must be one of all, prominent, largest, main, only"):
         recognizer.detect(crowd, faces="best")  # type: ignore[arg-type]
-    with pytest.raises(InvalidOption, match="faces must be one of largest, only"):
+    with pytest.raises(InvalidOption, match="faces must be one of prominent, largest, main, only"):
         recognizer.verify(crowd, crowd, faces="all")  # type: ignore[arg-type]
 
 

@@ -129,7 +129,7 @@ def test_the_largest_is_the_first_of_all(recognizer_open: Recognizer, test_data:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2), (4, 4), (31, 33), (1, 5000), (5000, 1), (2, 20_000)])
-@pytest.mark.parametrize("faces", ["all", "largest"])
+@pytest.mark.parametrize("faces", ["all", "prominent", "largest"])
 def test_tiny_images_show_no_face(recognizer_open: Recognizer, shape: tuple[int, int], faces: str) -> None:
     assert recognizer_open.embed(np.full((*shape, 3), 127, np.uint8), faces=faces) == ()  # type: ignore[arg-type]
 

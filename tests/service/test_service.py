@@ -297,7 +297,7 @@ def test_whom_nobody_knows_cannot_be_verified(world: World) -> None:
         world.gallery.verify(world.eyes.show(b"none"), "ben")
     with pytest.raises(MultipleFaces):
         world.gallery.verify(world.eyes.show(b"two", face_at(0), face_at(1)), "ben", faces="only")
-    with pytest.raises(InvalidOption, match="one of largest, only"):
+    with pytest.raises(InvalidOption, match="one of prominent, largest, main, only"):
         world.gallery.verify(b"x", "ben", faces="all")  # type: ignore[arg-type]  # which is refused
 
 

@@ -135,7 +135,7 @@ def test_the_largest_face_of_several(world: World) -> None:
     np.testing.assert_array_equal(world.gallery.samples("ada")[0].embedding, at(1))
     with pytest.raises(NoFace):
         world.gallery.enrol(world.eyes.show(b"y"), "ada", faces="largest")
-    with pytest.raises(InvalidOption, match="one of only, largest"):
+    with pytest.raises(InvalidOption, match="one of prominent, largest, main, only"):
         world.gallery.enrol(image, "ada", faces="all")  # type: ignore[arg-type]  # which is refused
 
 

@@ -101,7 +101,7 @@ def _content(image: ImageSource) -> bytes:
 def _of_those(seen: tuple[Observed, ...] | VisavisError, faces: FacesPolicy) -> tuple[Observed, ...] | VisavisError:
     if isinstance(seen, VisavisError) or faces == "all":
         return seen
-    if faces == "largest":
+    if faces in ("prominent", "largest"):
         return seen[:1]
     if not seen:
         return NoFace("no face found")

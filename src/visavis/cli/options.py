@@ -20,6 +20,7 @@ from visavis.options import (
     DEFAULT_PACK,
     Attribute,
     Loading,
+    OneFace,
     Option,
     Policy,
     Rate,
@@ -191,9 +192,12 @@ class PhotoOptions:
     ] = None
     skip_missing: Annotated[bool, Option("Leave out pairs whose images are not there, and say how many.")] = False
     faces: Annotated[
-        Literal["largest", "only", "central"],
-        Option("Which face of an image counts; the most central one is usual on LFW."),
-    ] = "largest"
+        OneFace,
+        Option(
+            "Which face of an image counts: prominent, large and central; largest; or exactly one: main, which passes "
+            "over those of less than half its area, or only."
+        ),
+    ] = "prominent"
     cache: Annotated[
         Path | None,
         Option("Keep embeddings, which are personal data, for the next time.", metavar="DIR", unset="nothing is kept"),

@@ -49,7 +49,7 @@ _KEPT = {
 }
 _ADVICE = {
     "no_face": "--min-face N looks for smaller ones",
-    "multiple_faces": "--faces largest enrols the largest one",
+    "multiple_faces": "--faces prominent enrols the one that is large and central",
     "too_small": "visavis gallery policy {gallery} --min-face-px N allows smaller ones",
     "blurred": "visavis gallery policy {gallery} --min-sharpness N allows more",
     "low_score": "visavis gallery policy {gallery} --min-score N allows more",

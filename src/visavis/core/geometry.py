@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
-from visavis.types import FloatArray, UInt8Array
+from visavis.types import FloatArray, SizeWH, UInt8Array
 
 # dlib's map to the half-size image is off by half a pixel: x too low, y too high; every halving starts two pixels in.
 _DLIB_PHASE = np.array([[0, 0, -0.5], [0, 0, 0.5]])
@@ -107,6 +107,32 @@ def areas(boxes_xyxy: FloatArray) -> FloatArray:
     """Return the areas (N,) of boxes (N, 4)."""
     products: FloatArray = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(axis=1)
     return products
+
+
+LEAST_RIVAL = 0.45
+"""What part of the largest face's area another one has at least that may count as much: half, for sizes are coarse."""
+
+
+def prominence(boxes_xyxy: FloatArray, sizes: FloatArray, size_wh: SizeWH, off_centre: float) -> FloatArray:
+    """Return how prominent each of boxes (N, 4), whose areas ``sizes`` (N,) are, is in an image of ``size_wh``.
+
+    That is its area, less ``off_centre`` times the squared distance of its centre from the image's.
+    """
+    offsets = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:] - np.array(size_wh, np.float32)) / 2
+    prominences: FloatArray = sizes - off_centre * (offsets**2).sum(axis=1)
+    return prominences
+
+
+def most_prominent(
+    boxes_xyxy: FloatArray, sizes: FloatArray, scores: FloatArray, size_wh: SizeWH, off_centre: float
+) -> NDArray[np.intp]:
+    """Return the place of the most prominent of those of at least half the largest one's area; none of none.
+
+    Of several, it is the one with the highest score (N,).
+    """
+    candidate = sizes >= LEAST_RIVAL * sizes.max(initial=0)
+    prominences = np.where(candidate, prominence(boxes_xyxy, sizes, size_wh, off_centre), -np.inf)
+    return np.lexsort((scores, prominences))[-1:]
 
 
 Overlap: TypeAlias = Callable[[FloatArray, FloatArray], FloatArray]

@@ -18,6 +18,9 @@ GRID = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 LEAST_FALSE_MATCHES = 10  # so many pairs of strangers are nearer than a threshold whose rate is supported
 _MOST_STEPS = 200
 _ENOUGH = 1e-10  # of a change, where distances have a deviation of 1
+_MOST_GROUPS = 4096  # of distances of a kind, each of which counts as its mean
+_SOME_WRONG, _WRONG = 0.01, (1e-9, 0.1)  # the share of pairs of the other kind that is assumed at first, and its bounds
+_MOST_ROUNDS, _ENOUGH_OF_ROUNDS = 100, 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,30 +121,63 @@ def _point(rate: float, threshold: float, replicates: Replicates, compared: Comp
 def fit_logistic(genuine: Floats, impostor: Floats) -> tuple[float, float]:
     """Return midpoint and slope of the most likely logistic function over finite distances (G,) and (I,).
 
-    Both kinds weigh the same. Where they do not overlap, the likeliest function would be a step, which promises more
-    than so few pairs show; there, each kind is taken to hold one pair more, of the other answer.
+    Both kinds weigh the same. Some pairs may be of the other kind, as where a photo is filed under the wrong person:
+    how many is estimated along with the function, a tenth at most, for they would flatten it. Where the others do not
+    overlap, the likeliest function would be a step, which promises more than so few pairs show; there, each kind is
+    taken to hold one pair more, of the other answer.
 
     Raises:
         InvalidOption: pairs of one person are no nearer than strangers.
 
-    Source: J. Platt, "Probabilistic Outputs for Support Vector Machines", 1999, which takes the same targets; Newton's
-    method as in H.-T. Lin, C.-J. Lin, R. C. Weng, "A note on Platt's probabilistic outputs", 2007.
+    Source: J. Bootkrajang, A. Kaban, "Label-noise robust logistic regression and its applications", 2012, fitted by
+    expectation-maximisation; J. Platt, "Probabilistic Outputs for Support Vector Machines", 1999, for the pair more.
     """
-    distances = np.concatenate([genuine, impostor])
-    middle, spread = float(distances.mean()), float(distances.std())
+    everything = np.concatenate([genuine, impostor])
+    middle, spread = float(everything.mean()), float(everything.std())
     if genuine.mean() >= impostor.mean() or not spread:
         raise InvalidOption(
             "images of one person are no more alike than those of strangers: are they filed under the right people?"
         )
-    counts = len(genuine), len(impostor)
-    separate = genuine.max() < impostor.min()
-    targets = [1 - 1 / (counts[0] + 2), 1 / (counts[1] + 2)] if separate else [1.0, 0.0]
-    target, weight = np.repeat(targets, counts), np.repeat([0.5 / counts[0], 0.5 / counts[1]], counts)
+    (near, near_weight), (far, far_weight) = _grouped(genuine), _grouped(impostor)
+    distances, weight = np.concatenate([near, far]), np.concatenate([near_weight, far_weight]) / 2
+    own = np.repeat([1.0, 0.0], [len(near), len(far)])  # what each is filed as, and then how probably it is that
     columns = np.stack([np.ones_like(distances), (middle - distances) / spread])
-    found = np.zeros(2)  # offset and slope of the log odds over the nearness
-    loss = _loss(found, columns, target, weight)
+    found, target = np.zeros(2), own
+    lost = taken = _SOME_WRONG  # of one person, filed as strangers; and of strangers, filed as one person
+    for _ in range(_MOST_ROUNDS):
+        before, same = found, target > 0.5  # noqa: PLR2004  # the likelier kind
+        if separate := bool(distances[same].max() < distances[~same].min()):
+            target = np.clip(target, 1 / (len(impostor) + 2), 1 - 1 / (len(genuine) + 2))
+        found = _likeliest(found, columns, target, weight)
+        if separate or np.abs(found - before).max() <= _ENOUGH_OF_ROUNDS:
+            break
+        probability = _probabilities(found, columns)
+        if_same = probability * np.where(own, 1 - lost, lost)
+        if_other = (1 - probability) * np.where(own, taken, 1 - taken)
+        target = if_same / (if_same + if_other)
+        lost, taken = (
+            float(np.clip((weight * filed) @ kind / (weight @ kind), *_WRONG))
+            for filed, kind in ((1 - own, target), (own, 1 - target))
+        )
+    offset, slope = found.tolist()
+    return middle + spread * offset / slope, slope / spread
+
+
+def _grouped(distances: Floats) -> tuple[Floats, Floats]:
+    """Return the means of some thousand groups of neighbours, as large as one another, and the share of each."""
+    edges = np.linspace(0, len(distances), min(len(distances), _MOST_GROUPS) + 1).astype(np.int64)
+    counts = np.diff(edges)
+    return np.add.reduceat(np.sort(distances), edges[:-1]) / counts, counts / len(distances)
+
+
+def _likeliest(start: Floats, columns: Floats, target: Floats, weight: Floats) -> Floats:
+    """Return offset and slope of the log odds over the nearness.
+
+    Source: Newton's method as in H.-T. Lin, C.-J. Lin, R. C. Weng, "A note on Platt's probabilistic outputs", 2007.
+    """
+    found, loss = start, _loss(start, columns, target, weight)
     for _ in range(_MOST_STEPS):
-        probability = 1.0 / (1.0 + np.exp(-np.clip(found @ columns, -700.0, 700.0)))
+        probability = _probabilities(found, columns)
         gradient = columns @ (weight * (target - probability))
         curvature = (columns * (weight * probability * (1 - probability))) @ columns.T
         step = np.linalg.solve(curvature + 1e-12 * np.eye(2), gradient)
@@ -151,8 +187,12 @@ def fit_logistic(genuine: Floats, impostor: Floats) -> tuple[float, float]:
         found, loss = found + step, better
         if np.abs(step).max() <= _ENOUGH * max(1.0, float(np.abs(found).max())):
             break
-    offset, slope = found.tolist()
-    return middle + spread * offset / slope, slope / spread
+    return found
+
+
+def _probabilities(found: Floats, columns: Floats) -> Floats:
+    probabilities: Floats = 1.0 / (1.0 + np.exp(-np.clip(found @ columns, -700.0, 700.0)))
+    return probabilities
 
 
 def _loss(found: Floats, columns: Floats, target: Floats, weight: Floats) -> float:

@@ -7,25 +7,22 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from visavis import __version__
-from visavis.core.image import read_encoded, read_image
+from visavis.core.image import read_encoded
 from visavis.errors import InvalidOption, MultipleFaces, NoFace, SetupError, VisavisError
 from visavis.evaluation.protocols import Photo
 from visavis.files import replacing
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed, Recognizer
 from visavis.models.runtime import RuntimeSpec, precision_in_force
-from visavis.options import DEFAULT_MIN_FACE, FacesPolicy
+from visavis.options import DEFAULT_MIN_FACE, OneFace
 from visavis.service.enroller import Observer
-from visavis.types import Face, FloatArray, ImageSource, SizeWH
-
-FaceChoice: TypeAlias = Literal["largest", "only", "central"]
-"""Which face of an image counts: the largest; the only one, several being a failure; or the most central one."""
+from visavis.types import FloatArray, ImageSource
 
 # The failures that belong to an image's content, and are the same the next time: these are cached.
 _LASTING = {NoFace.code: "no face found", MultipleFaces.code: "several faces found"}
@@ -95,14 +92,14 @@ class PhotoEmbedder:
 
     recognizer: Observer
     runtime: RuntimeSpec = field(default_factory=RuntimeSpec)  # of its networks: for the cache and the report
-    faces: FaceChoice = "largest"
+    faces: OneFace = "prominent"  # several are a failure with main and only
     min_face: float = DEFAULT_MIN_FACE  # the smallest to look for, as in ``Recognizer``
     cache_dir: Path | None = None  # for embeddings; None to keep nothing
     advance: Callable[[], None] = lambda: None  # called after each photo
 
     @classmethod
     def of(
-        cls, recognizer: Recognizer, *, faces: FaceChoice = "largest", cache_dir: Path | None = None
+        cls, recognizer: Recognizer, *, faces: OneFace = "prominent", cache_dir: Path | None = None
     ) -> "PhotoEmbedder":
         """Return one with the settings of a Recognizer."""
         return cls(recognizer, recognizer.runtime, faces, recognizer.min_face, cache_dir)
@@ -131,12 +128,11 @@ def embed_photos(embedder: PhotoEmbedder, photos: Sequence[Photo]) -> EmbeddedPh
         SetupError: a model is missing or damaged.
         OSError: the cache cannot be written.
     """
-    choices = get_args(FaceChoice)
+    choices = get_args(OneFace)
     if embedder.faces not in choices:
         raise InvalidOption(f"faces must be one of {', '.join(choices)}, not {embedder.faces!r}")
     run = _Run(embedder, photos)
-    policy: FacesPolicy = "all" if embedder.faces == "central" else embedder.faces
-    for outcome in embedder.recognizer.observe_many(run.images(), faces=policy, min_face=embedder.min_face):
+    for outcome in embedder.recognizer.observe_many(run.images(), faces=embedder.faces, min_face=embedder.min_face):
         run.add(outcome)
     embeddings = np.full((len(photos), embedder.recognizer.pack.dimension), np.nan, np.float32)
     boxes = np.full((len(photos), 4), np.nan, np.float32)
@@ -163,8 +159,7 @@ class _Run:
         self.results: dict[int, PhotoResult] = {}
         self.from_cache = 0
         self._embedder, self._photos, self._pack = embedder, photos, embedder.recognizer.pack
-        self._central = embedder.faces == "central"
-        self._ahead: deque[tuple[int, str, SizeWH]] = deque()  # place, hash and size of what was yielded
+        self._ahead: deque[tuple[int, str]] = deque()  # place and hash of what was yielded
         self._cache = None
         if embedder.cache_dir is not None:
             key = key_of(self._pack, embedder.runtime, embedder.faces, embedder.min_face)
@@ -174,33 +169,29 @@ class _Run:
         """Yield what the recognizer is to look at; some are taken ahead of their outcomes."""
         limits = self._embedder.recognizer.limits
         for place, photo in enumerate(self._photos):
-            known, size_wh = None, (0, 0)
+            known = None
             try:
                 content = read_encoded(photo.path, limits)
                 digest = hashlib.sha256(content).hexdigest()
                 if self._cache and (known := self._cache.get(digest, self._pack.dimension)):
                     self.from_cache += 1
-                elif self._central:  # decoded once more for its size: pixels of all that wait would take much memory
-                    named = _Content(content, photo.path)
-                    size_wh = read_image(named, limits=limits, reduction=lambda _: 8.0).size_wh
             except VisavisError as error:
                 known = PhotoResult(code=error.code, message=str(error))
             if known:
                 self._keep(place, known)
             else:
-                self._ahead.append((place, digest, size_wh))
+                self._ahead.append((place, digest))
                 yield _Content(content, photo.path)
 
     def add(self, outcome: Sequence[Observed] | VisavisError) -> None:
         """Take the outcome of the next image that was yielded; raise it where it is a SetupError."""
-        place, digest, size_wh = self._ahead.popleft()
+        place, digest = self._ahead.popleft()
         if isinstance(outcome, SetupError):
             raise outcome
         if isinstance(outcome, VisavisError):
             result = PhotoResult(code=outcome.code, message=str(outcome))
         else:
-            faces = [observed.face for observed in outcome]
-            face = most_central(faces, size_wh) if self._central else next(iter(faces), None)
+            face = next((observed.face for observed in outcome), None)
             result = PhotoResult(face.embedding, face.box_xyxy) if face else PhotoResult(code=NoFace.code)
         if self._cache and (not result.code or result.code in _LASTING):
             self._cache.put(digest, result)
@@ -209,10 +200,3 @@ class _Run:
     def _keep(self, place: int, result: PhotoResult) -> None:
         self.results[place] = result
         self._embedder.advance()
-
-
-def most_central(faces: Sequence[Face], size_wh: SizeWH) -> Face | None:
-    """Return the face whose box has its centre nearest to the image's, as is usual on LFW; None of none."""
-    centres = np.array([(face.box_xyxy[:2] + face.box_xyxy[2:]) / 2 for face in faces]).reshape(-1, 2)
-    distances = np.linalg.norm(centres - np.array(size_wh) / 2, axis=1)
-    return faces[int(distances.argmin())] if faces else None

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
-from visavis.core.geometry import Detections, areas, iou, overlapped, suppress
+from visavis.core.geometry import LEAST_RIVAL, Detections, areas, iou, most_prominent, overlapped, prominence, suppress
 from visavis.core.pyramid import Canvas, Level, Pyramid, paint, plan_alone, search_size
 from visavis.errors import ModelCorrupt
 from visavis.models.runtime import Graph, Infer, RuntimeSpec, compile_graph
@@ -74,31 +74,39 @@ class AnchorFreeDetector:
         coarsest = (max(1, round(factor * size_wh[0])), max(1, round(factor * size_wh[1])))
         return max(search_size(size_wh, min_face, self._family.window), coarsest, key=max)
 
-    def find(self, image: UInt8Array, search_size_wh: SizeWH, *, largest: bool) -> Detections:
+    def find(self, image: UInt8Array, search_size_wh: SizeWH, *, largest: bool, off_centre: float = 0.0) -> Detections:
         """Return all faces, or the largest one alone, which a coarse level may show already."""
         pyramid, found = Pyramid(image), _NOTHING
-        levels = plan_levels(search_size_wh)
+        levels, width = plan_levels(search_size_wh), pyramid.size_wh[0]
         for level, finer in zip(levels, (*levels[1:], None), strict=True):
-            least = 0.0 if finer is None else _MOST_FACE * level.size_wh[0] / finer.size_wh[0]
-            here = self._search(pyramid, level, least, coarse=level is levels[0])
-            known = overlapped(here.boxes_xyxy, found.boxes_xyxy, self._family.most_overlap, iou)
-            found = Detections.concatenate([found, here[np.flatnonzero(~known)]])
+            seen = self._search(pyramid, level, coarse=level is levels[0])
+            known = overlapped(seen.boxes_xyxy, found.boxes_xyxy, self._family.most_overlap, iou)
+            least = 0.0 if finer is None else _MOST_FACE * width / finer.size_wh[0]
+            own = areas(seen.boxes_xyxy) >= least**2  # the others are the finer levels' to show
+            found = Detections.concatenate([found, seen[~known & own]])
             if largest and len(found.scores):
-                return found[np.lexsort((found.scores, areas(found.boxes_xyxy)))[-1:]]
+                every = Detections.concatenate([found, seen[~known & ~own]])
+                sizes = areas(every.boxes_xyxy)
+                first = most_prominent(every.boxes_xyxy, sizes, every.scores, pyramid.size_wh, off_centre)
+                unseen = (self._family.window * width / level.size_wh[0]) ** 2
+                counts = prominence(every.boxes_xyxy[first], sizes[first], pyramid.size_wh, off_centre)
+                if first < len(found.scores) and (
+                    finer is None or unseen <= max(counts.max(), LEAST_RIVAL * sizes.max())
+                ):
+                    return every[first]
         return found
 
     def are_upright(self, _image: UInt8Array, found: Detections) -> bool:
         """Tell by the highest score: turned faces have low ones."""
         return bool(found.scores.max(initial=0.0) >= self._family.upright_score)
 
-    def _search(self, pyramid: Pyramid, level: Level, least: float, *, coarse: bool) -> Detections:
-        """Return the faces of at least so many pixels of the level; in pixels of the image."""
+    def _search(self, pyramid: Pyramid, level: Level, *, coarse: bool) -> Detections:
+        """Return the faces that a level shows, in pixels of the image."""
         network = self._coarse_network if coarse else self._network
         canvases = plan_alone(level, _REACH, _STRIDES[-1])
         tiles = [_of_tile(each, self._family.read(network, paint(each, pyramid, _BACKGROUND))) for each in canvases]
         found = Detections.concatenate(tiles)
         found = found[suppress(found.boxes_xyxy, found.scores, self._family.most_overlap, iou)]
-        found = found[np.flatnonzero(areas(found.boxes_xyxy) >= least**2)]
         factors = (np.array(pyramid.size_wh) / level.size_wh).astype(np.float32)
         boxes = _scaled(found.boxes_xyxy.reshape(-1, 2, 2), factors).reshape(-1, 4)
         return Detections(boxes, found.scores, _scaled(found.landmarks, factors))

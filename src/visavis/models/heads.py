@@ -33,15 +33,21 @@ _LARGEST_DIFFERENCE = 0.1
 class ChipEmbedder:
     """Embed chips in batches. Thread-safe."""
 
-    def __init__(self, infer: Infer, contract: InputContract, dimension: int, *, together: bool = True) -> None:
-        """Wrap a network, with whether it takes several chips ``together``; see ``takes_batches``."""
+    def __init__(self, infer: Infer, pack: Pack, *, together: bool = True) -> None:
+        """Wrap a pack's network, with whether it takes several chips ``together``; see ``takes_batches``."""
         self._infer = infer
-        self._contract = contract
-        self._dimension = dimension
+        self._contract, self._dimension, self._mirror = pack.input, pack.dimension, pack.mirror
         self._sizes = _BATCH_SIZES if together else (1,)
 
     def __call__(self, chips: Sequence[UInt8Array]) -> FloatArray:
         """Return the embeddings (N, D) of chips (S, S, 3) uint8 RGB; (0, D) for none."""
+        if not self._mirror:
+            return self._embed(chips)
+        both = self._embed([*chips, *(chip[:, ::-1] for chip in chips)])
+        both /= np.maximum(np.linalg.norm(both, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        return both[: len(chips)] + both[len(chips) :]
+
+    def _embed(self, chips: Sequence[UInt8Array]) -> FloatArray:
         embeddings = np.empty((len(chips), self._dimension), np.float32)
         for start in range(0, len(chips), self._sizes[-1]):
             batch = chips[start : start + self._sizes[-1]]
@@ -108,8 +114,11 @@ class Detector(Protocol):
             InvalidOption: not a number above 0, or more would have to be searched than is allowed.
         """
 
-    def find(self, image: UInt8Array, search_size_wh: SizeWH, *, largest: bool) -> Detections:
-        """Return all faces of an image (H, W, 3) RGB in no particular order; or the largest alone, maybe faster."""
+    def find(self, image: UInt8Array, search_size_wh: SizeWH, *, largest: bool, off_centre: float = 0.0) -> Detections:
+        """Return all faces of an image (H, W, 3) RGB in no particular order; or the largest alone, maybe faster.
+
+        With ``off_centre`` that is the most prominent one; see ``visavis.core.geometry``.
+        """
 
     def are_upright(self, image: UInt8Array, found: Detections) -> bool:
         """Tell whether there are faces among those of an image, and they surely do not lie turned by a quarter or more.
@@ -225,7 +234,7 @@ DETECTORS: Mapping[Head, Callable[[Pack, Installation], Detector]] = {
 def _load_own(pack: Pack, installation: Installation) -> ChipEmbedder:
     """Load what is converted here, or of Intel's zoo: a graph for any number of images."""
     graph = _graph_of(pack, pack.part("embedder"), installation, pack.template.side)
-    return ChipEmbedder(compile_graph(graph, installation.spec), pack.input, pack.dimension)
+    return ChipEmbedder(compile_graph(graph, installation.spec), pack)
 
 
 def _load_onnx(pack: Pack, installation: Installation) -> ChipEmbedder:
@@ -237,7 +246,7 @@ def _load_onnx(pack: Pack, installation: Installation) -> ChipEmbedder:
     except RuntimeFailed:  # for batches of any size it breaks
         infer = compile_graph(Graph(model), installation.spec)
     together = takes_batches(infer, pack.input, side, pack.dimension)
-    return ChipEmbedder(infer, pack.input, pack.dimension, together=together)
+    return ChipEmbedder(infer, pack, together=together)
 
 
 EMBEDDERS: Mapping[Head, Callable[[Pack, Installation], ChipEmbedder]] = {

@@ -119,6 +119,8 @@ class Pack:
     input: InputContract  # how a chip is fed to the embedder
     # Names how chips are sampled and fed to the embedder; another name, where that changes so that embeddings do.
     preprocessing: str
+    # Whether an embedding is the sum of those of a chip and of its mirror image, of length 1 each: two runs of the network.
+    mirror: bool = False
     dimension: int
     metric: Metric  # how two embeddings are compared
     threshold: float  # two faces nearer than this are the same person
@@ -189,7 +191,7 @@ class Pack:
             "points": [[f"{coordinate:.4f}" for coordinate in point] for point in self.template.points.tolist()],
             "dimension": self.dimension,
             "metric": self.metric,
-        }
+        } | ({"mirror": True} if self.mirror else {})
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return EmbeddingSpace(digest[:_SPACE_ID_LENGTH], self.dimension, self.metric)
 

@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 
 from visavis.core import work
 from visavis.core.decide import ErrorRates, Rule, check_rate, distance_of, is_live, probability_of_same, rule_at_rate
-from visavis.core.geometry import Detections, areas, extract_chip
+from visavis.core.geometry import LEAST_RIVAL, Detections, areas, extract_chip
 from visavis.core.image import DEFAULT_LIMITS, ImageLimits, Picture, name_of, read_image
 from visavis.core.orientation import turned, turned_back
 from visavis.core.pyramid import cost_of
@@ -30,6 +30,9 @@ _LARGEST_FRACTION = 0.9  # of an image's shorter side, as a smallest face
 # A large JPEG may be decoded at a reduced scale as long as the smallest face keeps the pixels that a chip shows of it.
 # No more than this part of a chip's side is a face.
 _FACE_IN_CHIP = 134 / 150
+# The policies that want one face at most, and how many squared distances from the image's centre its area loses: any
+# weight from 1 to 8 chooses the same faces of LFW. Source: D. Sandberg's FaceNet, ``align_dataset_mtcnn.py``.
+_OFF_CENTRE = {"largest": 0.0, "prominent": 2.0}
 # How many chips, and at most how many images, are gathered before they are embedded together.
 _BATCH = 16
 _Result = TypeVar("_Result")
@@ -183,7 +186,7 @@ class Recognizer:
             **options: see ``visavis.options.Describe``.
 
         Raises:
-            NoFace, MultipleFaces: with faces="only".
+            NoFace, MultipleFaces: with faces="main" or "only".
             InputError: the image cannot be used, or an argument is out of its range.
             SetupError: what tells an attribute is missing or damaged.
         """
@@ -206,7 +209,7 @@ class Recognizer:
         Raises:
             NoFace: an image shows no face; the message says which.
             NotLive: with require_live, a face looks like a print or a screen.
-            MultipleFaces: with faces="only", an image shows several.
+            MultipleFaces: with faces="main" or "only", an image shows several.
             InputError: an image cannot be used, or an argument is out of its range.
         """
         return value_of(next(self.verify_many([(a, b)], **options)))
@@ -293,7 +296,7 @@ class Recognizer:
             except VisavisError as error:
                 return error.without_frames()
             count = len(found.faces)
-            if search["faces"] != "only" or count == 1:
+            if search["faces"] not in ("main", "only") or count == 1:
                 return found
             if not count:
                 return NoFace(f"{name_of(image)}: no face found")
@@ -303,7 +306,10 @@ class Recognizer:
 
     def _found(self, picture: Picture, min_face: float, search: Describe, *, chips: bool) -> _Found:
         models, template = self._models, self.pack.template
-        pixels, found, turns = self._search(picture, min_face, largest=search["faces"] == "largest")
+        pixels, found, turns = self._search(picture, min_face, _OFF_CENTRE.get(search["faces"]))
+        if search["faces"] == "main":
+            sizes = areas(found.boxes_xyxy)
+            found = found[sizes >= LEAST_RIVAL * sizes.max(initial=0)]
         work.spend(len(found.scores) * template.side**2)  # what comes of a face costs about as its chip's search
         found = found[np.lexsort((-found.scores, -areas(found.boxes_xyxy)))]
         to_original = partial(_to_original, picture, turns)
@@ -322,9 +328,12 @@ class Recognizer:
             faces = tuple(replace(face, quality=assess(face, chip, template.anatomy)) for face, chip in pairs)
         return _Found(faces, cut)
 
-    def _search(self, picture: Picture, min_face: float, *, largest: bool) -> tuple[UInt8Array, Detections, int]:
+    def _search(
+        self, picture: Picture, min_face: float, off_centre: float | None
+    ) -> tuple[UInt8Array, Detections, int]:
         """Return an image turned so that its faces are upright, these, and by how many quarter turns clockwise it was.
 
+        With ``off_centre``, as in ``Detector.find``, at most one face.
         Where no face surely is upright, the other three ways are tried on a smaller image, in which faces are found
         from twice the size on: an image without faces then costs less than twice as much, and not four times.
         """
@@ -332,7 +341,7 @@ class Recognizer:
 
         def find(image: UInt8Array, size_wh: SizeWH) -> Detections:
             work.spend(cost_of(size_wh))
-            return detector.find(image, size_wh, largest=largest)
+            return detector.find(image, size_wh, largest=off_centre is not None, off_centre=off_centre or 0.0)
 
         found = find(pixels, detector.search_size(picture.size_wh, min_face))
         if detector.are_upright(pixels, found):

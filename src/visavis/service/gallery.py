@@ -184,7 +184,7 @@ class OpenGallery:
                 subjects there are; ``fpir`` is that of the search.
 
         Raises:
-            NoFace, MultipleFaces: with faces="only".
+            NoFace, MultipleFaces: with faces="main" or "only".
             SpaceMismatch: the gallery holds embeddings of another pack.
             InputError: the image cannot be used, or an argument is out of its range.
         """

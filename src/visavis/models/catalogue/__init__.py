@@ -1,8 +1,8 @@
 """Every pack as data: its files with their hashes and licences, its contract, and where it decides."""
 
 from visavis.models.catalogue import arcface, dlib, keras, openvino
-from visavis.models.catalogue.arcface import ANTELOPEV2, AURAFACE, BUFFALO_L, BUFFALO_S, SFACE, SFACE_FLOAT
-from visavis.models.catalogue.dlib import DLIB
+from visavis.models.catalogue.arcface import ANTELOPEV2, AURAFACE, BUFFALO_L, BUFFALO_S, EDGEFACE_XS, SFACE, SFACE_FLOAT
+from visavis.models.catalogue.dlib import DLIB, DLIB_COSINE
 from visavis.models.catalogue.keras import FACENET, FACENET512, VGGFACE2
 from visavis.models.catalogue.openvino import OPEN
 from visavis.models.packs import Pack
@@ -14,6 +14,8 @@ __all__ = [
     "BUFFALO_L",
     "BUFFALO_S",
     "DLIB",
+    "DLIB_COSINE",
+    "EDGEFACE_XS",
     "FACENET",
     "FACENET512",
     "OPEN",

@@ -231,3 +231,25 @@ ANTELOPEV2 = replace(
         _ANTELOPEV2, "antelopev2/scrfd_10g_bnkps.onnx", "antelopev2/glintr100.onnx", trained_on="Glint360K"
     ),
 )
+
+EDGEFACE_XS = replace(
+    AURAFACE,
+    name="edgeface_xs",
+    summary="YuNet and Idiap's EdgeFace-XS, 512-d: small; its licences conflict: not for commercial use",
+    parts=(
+        YUNET,
+        part_of(
+            "embedder",
+            "onnx-embedder",
+            ModelFile(
+                name="edgeface_xs_gamma_06.onnx",
+                licence="CC-BY-NC-SA-4.0 on Hugging Face, BSD-3-Clause on GitHub",
+                origin="https://github.com/otroshi/edgeface",
+                sha256="9206e2eb13a2761d7b5b76e13016d4b9acd3fa3535a9a09939f3adacd139a5ff",
+                url="https://github.com/yakhyo/edgeface-onnx/releases/download/weights/edgeface_xs_gamma_06.onnx",
+            ),
+            training_data=f"{_WEBFACE}, released for research",
+            commercial_use=False,
+        ),
+    ),
+)

@@ -9,7 +9,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from visavis.core.geometry import ChipTemplate, Detections, Rows, extract_chip, suppress
+from visavis.core.geometry import (
+    ChipTemplate,
+    Detections,
+    Rows,
+    extract_chip,
+    most_prominent,
+    prominence,
+    suppress,
+)
 from visavis.core.orientation import is_upright
 from visavis.core.pyramid import (
     Canvas,
@@ -78,11 +86,11 @@ class DlibDetector:
         """Return the size to bring an image to; see ``visavis.core.pyramid``."""
         return search_size(size_wh, min_face, _WINDOW)
 
-    def find(self, image: UInt8Array, search_size_wh: SizeWH, *, largest: bool) -> Detections:
+    def find(self, image: UInt8Array, search_size_wh: SizeWH, *, largest: bool, off_centre: float = 0.0) -> Detections:
         """Return all faces, or the largest one alone."""
         pyramid, levels = Pyramid(image), pyramid_levels(search_size_wh)
         if largest:
-            found = self._find_largest(pyramid, levels)
+            found = self._find_one(pyramid, levels, off_centre)
         else:
             found = _suppress(self._search(pyramid, plan_canvases(levels, _REACH)))
         landmarks = self._landmarks([image] * len(found.scores), found.boxes_xyxy)
@@ -93,23 +101,37 @@ class DlibDetector:
         best = found.scores.argsort()[-1:]
         return any(is_upright(extract_chip(image, points, self._template)) for points in found.landmarks[best])
 
-    def _find_largest(self, pyramid: Pyramid, levels: Sequence[Level]) -> _Found:
-        """Return the largest face, or none.
+    def _find_one(self, pyramid: Pyramid, levels: Sequence[Level], off_centre: float) -> _Found:
+        """Return the most prominent of the largest faces, or none.
 
         Searches from coarse to fine and stops at the first clear face: finer levels show smaller ones. Neighbouring
-        levels show nearly the same, so that every second one is enough to find it. What could still be as large, faces
-        on the same level and hints of a face on coarser ones, is then looked at on the levels between, around the
-        place only. Where no face is clear, all levels are searched.
+        levels show nearly the same, so that every second one is enough to find it. What could still be as prominent,
+        faces on the same level and hints of a face on coarser ones, is then looked at on the levels between, around
+        the place only. Where no face is clear, all levels are searched; and where one is, but beside the middle, one
+        level more, for a face that is half as large shows there.
         """
-        seen = _NOTHING
+        size_wh, seen, beside = pyramid.size_wh, _NOTHING, False
+        sizes = np.array([(_WINDOW * size_wh[0] / level.size_wh[0]) ** 2 for level in levels], np.float32)
+
+        def counts_of(found: _Found) -> FloatArray:
+            return prominence(found.boxes_xyxy, sizes[found.levels], size_wh, off_centre)
+
+        def first_of(found: _Found) -> _Found:
+            faces = found[found.scores > 0]
+            return faces[most_prominent(faces.boxes_xyxy, sizes[faces.levels], faces.scores, size_wh, off_centre)]
+
         for step in (*_coarse_to_fine(levels[::2]), levels[1::2]):
             seen = _suppress(_Found.concatenate([seen, self._search(pyramid, plan_canvases(step, _REACH), _HINT)]))
-            largest = _largest(seen)
-            if len(largest.scores) and largest.scores[0] >= _CLEAR_SCORE:
-                rivals = np.flatnonzero(seen.levels >= largest.levels[0]).tolist()
+            first = first_of(seen)
+            if len(first.scores) and first.scores[0] >= _CLEAR_SCORE:
+                left, _, right, _ = first.boxes_xyxy[0].tolist()
+                if off_centre and not (beside or left <= size_wh[0] / 2 <= right):
+                    beside = True
+                    continue
+                rivals = np.flatnonzero(counts_of(seen) >= counts_of(first)).tolist()
                 refined = [self._refine(pyramid, seen[i : i + 1], levels) for i in rivals]
-                return _largest(_Found.concatenate(refined))
-        return _largest(seen)
+                return first_of(_Found.concatenate(refined))
+        return first_of(seen)
 
     def _refine(self, pyramid: Pyramid, face: _Found, levels: Sequence[Level]) -> _Found:
         """Return the one face as its own or a neighbouring level shows it, whichever scores highest."""
@@ -151,12 +173,6 @@ def _read_tile(tile: Tile, points: NDArray[np.intp], scores: FloatArray, image_w
     low, high = centres - _WINDOW / 2 * factors, centres + (_WINDOW / 2 - 1) * factors
     boxes = np.rint(np.column_stack([low, high])).astype(np.float32)
     return _Found(boxes, scores[own], np.full(len(boxes), tile.level.number))
-
-
-def _largest(found: _Found) -> _Found:
-    """Return the face of the coarsest level, of several the one with the highest score; or none."""
-    faces = found[found.scores > 0]
-    return faces[np.lexsort((faces.scores, faces.levels))[-1:]]
 
 
 def _suppress(found: _Found) -> _Found:
