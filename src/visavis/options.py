@@ -237,7 +237,7 @@ class Loading(TypedDict, total=False):
     ]
     precision: Annotated[
         Precision,
-        Option("auto: bfloat16 where the processor has it; f32: always float32.", default="auto"),
+        Option("auto: bfloat16 where the processor is faster in it; f32: always float32.", default="auto"),
     ]
     threads: Annotated[
         int | None, Option("Threads that one inference may use.", unset="all cores", metavar="N", at_least=1)
