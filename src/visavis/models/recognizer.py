@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 
 from visavis.core import work
 from visavis.core.decide import Rule, check_rate, distance_of, is_live, probability_of_same, rule_at_rate
-from visavis.core.geometry import areas, extract_chip
+from visavis.core.geometry import ChipTemplate, areas, extract_chip
 from visavis.core.image import DEFAULT_LIMITS, ImageLimits, Picture, name_of, read_image
 from visavis.core.pyramid import cost_of
 from visavis.core.quality import assess
@@ -24,9 +24,11 @@ from visavis.options import DEFAULT_PACK, Attribute, Describe, Observe, Recognit
 from visavis.types import Face, FloatArray, ImageSource, SizeWH, UInt8Array, Verification
 
 _LEAST_MIN_FACE = 10
-# A large JPEG may be decoded at a reduced scale as long as the smallest face keeps the pixels that a chip shows of it.
-# No more than this part of a chip's side is a face.
+# A large JPEG may be decoded at a reduced scale as long as the smallest face keeps the pixels that its embedder needs.
+# dlib's needs all that a chip shows, of whose side no more than this part is a face; to others a face of 40 pixels
+# tells as much as one of 95: bench/quality.py.
 _FACE_IN_CHIP = 134 / 150
+_ENOUGH_PX = 40
 # How many chips, and at most how many images, are gathered before they are embedded together.
 _BATCH = 16
 _Result = TypeVar("_Result")
@@ -149,7 +151,8 @@ class Recognizer:
         )
         self.pack = as_installed(find_pack(pack), installation.models_dir)
         self.runtime = installation.spec
-        self.min_face = check_min_face(options["min_face"])
+        least = options["min_face"]
+        self.min_face = self.pack.min_face if least is None else check_min_face(least)
         self.rule = choose_rule(self.pack, Rule.at(self.pack.threshold), options)
         self.limits = limits
         self._models = load_models(self.pack, installation)
@@ -266,7 +269,7 @@ class Recognizer:
         wanted = options["attributes"]
         ready = () if wanted == () else self._models.attributes.ready(wanted)
         search: Describe = {**options, "attributes": ready}
-        reduction = partial(_reduction, least, self.pack.template.side)
+        reduction = partial(_reduction, least, self.pack.template)
 
         def find(image: "ImageSource | VisavisError") -> _Found | VisavisError:
             if isinstance(image, VisavisError):  # which is handed on
@@ -333,10 +336,10 @@ def _several(images: Iterable[ImageSource]) -> Iterable[ImageSource]:
     return images
 
 
-def _reduction(min_face: float, chip_side: int, size_wh: SizeWH) -> float:
+def _reduction(min_face: float, template: ChipTemplate, size_wh: SizeWH) -> float:
     """Return how many times smaller an image may be decoded without loss for its smallest face."""
     smallest = min_face if min_face >= 1 else min_face * min(size_wh)
-    return max(1.0, smallest / (_FACE_IN_CHIP * chip_side))
+    return max(1.0, smallest / (_FACE_IN_CHIP * template.side if template.sampling == "dlib" else _ENOUGH_PX))
 
 
 def _to_original(picture: Picture, points: FloatArray) -> FloatArray:
