@@ -6,7 +6,9 @@ python bench/server.py --seconds 10   shorter overload
 
 import argparse
 import asyncio
+import base64
 import functools
+import http.client
 import http.server
 import json
 import os
@@ -19,7 +21,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 from hostile_clients import KINDS, hostile
 
 QUEUE = 16
+MOST_COST_MS = 3.0  # of a request, beside the library
 CLIENTS = 200
 SOAK_REQUESTS = 5000
 
@@ -133,6 +136,45 @@ def measure_overhead_and_throughput(image: bytes) -> None:
     )
 
 
+def measure_cost_of_a_request(image: bytes, rounds: int = 100) -> None:
+    """Compare requests of one image, as a form and as JSON, with the library; all in turns, so that none drifts.
+
+    Raises:
+        SystemExit: a request costs more than it may.
+    """
+    cv2.setNumThreads(1)
+    recognizer, port = Recognizer(threads=1), free_port()
+    form, form_type = multipart({"images": image})
+    text = json.dumps({"images": [{"base64": base64.b64encode(image).decode()}]}).encode()
+    times: dict[str, list[float]] = {"library": [], "form": [], "JSON": []}
+    with running(*visavis_server(port, workers=1, threads=1)):
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+
+        def ask(body: bytes, content_type: str) -> None:
+            connection.request("POST", "/v1/embed", body, {"Content-Type": content_type})
+            answer = connection.getresponse()
+            if answer.status != http.HTTPStatus.OK or not json.loads(answer.read())["results"][0]["faces"]:
+                raise SystemExit(f"the server answered {answer.status}")
+
+        works: list[Callable[[], object]] = [
+            lambda: recognizer.embed(image),
+            lambda: ask(form, form_type),
+            lambda: ask(text, "application/json"),
+        ]
+        for number in range(rounds + 10):
+            for work, taken in zip(works, times.values(), strict=True):
+                start = time.perf_counter()
+                work()
+                if number >= 10:  # noqa: PLR2004  # the first ones warm up
+                    taken.append(1000 * (time.perf_counter() - start))
+    library, *asked = (statistics.median(taken) for taken in times.values())
+    costs = dict(zip(("form", "JSON"), (each - library for each in asked), strict=True))
+    print(f"a request beside the library's {library:.1f} ms    ", end="")
+    print(", ".join(f"{name} {cost:+.1f} ms" for name, cost in costs.items()), flush=True)
+    if max(costs.values()) > MOST_COST_MS:
+        raise SystemExit(f"a request costs more than {MOST_COST_MS} ms")
+
+
 def measure_overload(image: bytes, seconds: float) -> None:
     """Let many more clients come than the queue holds, and watch answers, latency and memory."""
     port = free_port()
@@ -207,6 +249,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="of overload")
     seconds = parser.parse_args().seconds
     image = hopper_path().read_bytes()
+    measure_cost_of_a_request(image)
     measure_overhead_and_throughput(image)
     measure_old_design(image)
     measure_overload(image, seconds)

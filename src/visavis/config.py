@@ -11,7 +11,6 @@ from visavis.errors import InvalidOption
 from visavis.options import (
     DEFAULT_MAX_BYTES,
     DEFAULT_MAX_PIXELS,
-    DEFAULT_MIN_FACE,
     DEFAULT_PACK,
     Option,
     Precision,
@@ -54,9 +53,10 @@ class Settings:
         int, Option("Processes, each with workers and a queue of its own.", metavar="N", at_least=1)
     ] = 1
     queue: Annotated[int, Option("Calls that may wait for a worker; more are refused.", metavar="N", at_least=0)] = 16
-    min_face: Annotated[float, Option("Smallest face to look for, where a call does not say.", metavar="N")] = (
-        DEFAULT_MIN_FACE
-    )
+    min_face: Annotated[
+        float | None,
+        Option("Smallest face to look for, where a call does not say.", unset="that of the pack", metavar="N"),
+    ] = None
     fmr: Annotated[
         Rate | None,
         Option(
@@ -264,7 +264,7 @@ def _rate(text: str) -> float | str:
 
 _PARSERS: Mapping[object, Callable[[str], Any]] = {
     **dict.fromkeys((int, int | None), int),
-    float: float,
+    **dict.fromkeys((float, float | None), float),
     bool: _truth,
     Path | None: Path,
     Rate | None: _rate,

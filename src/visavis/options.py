@@ -47,7 +47,6 @@ Runtime: TypeAlias = Literal["openvino", "onnxruntime"]
 Precision: TypeAlias = Literal["auto", "f32"]
 
 DEFAULT_PACK = "sface"
-DEFAULT_MIN_FACE = 0.08
 DEFAULT_MAX_BYTES = 20_000_000
 DEFAULT_MAX_PIXELS = 50_000_000
 MOST_CANDIDATES = 1000
@@ -258,7 +257,7 @@ class Loading(TypedDict, total=False):
     ]
     precision: Annotated[
         Precision,
-        Option("auto: bfloat16 where the processor has it; f32: always float32.", default="auto"),
+        Option("auto: bfloat16 where the processor is faster in it; f32: always float32.", default="auto"),
     ]
     threads: Annotated[
         int | None, Option("Threads that one inference may use.", unset="all cores", metavar="N", at_least=1)
@@ -441,7 +440,7 @@ class Recognition(Loading, Threshold, total=False):
     streams: Annotated[
         int, Option("Inferences that run at the same time when several threads share the Recognizer.", default=1)
     ]
-    min_face: Annotated[float, replace(_MIN_FACE, default=DEFAULT_MIN_FACE, unset=None)]
+    min_face: Annotated[float | None, replace(_MIN_FACE, unset="that of the pack")]
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])

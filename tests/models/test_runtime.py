@@ -143,8 +143,28 @@ def test_what_is_in_force() -> None:
     assert precision_in_force(RuntimeSpec(precision="f32")) == "f32"
     assert precision_in_force(RuntimeSpec(runtime="onnxruntime")) == "f32"
     assert precision_in_force(RuntimeSpec()) in ("f32", "bf16")
-    for runtime in ("openvino", "onnxruntime"):
-        assert set(describe(RuntimeSpec(runtime))) == {"version", "device", "capabilities"}
+    assert set(describe(RuntimeSpec())) == {"version", "device", "capabilities", "speed"}
+    assert set(describe(RuntimeSpec("onnxruntime"))) == {"version", "device", "capabilities"}
+
+
+IN_FORCE = """
+from visavis.models.runtime import RuntimeSpec, describe, precision_in_force
+print(precision_in_force(RuntimeSpec()), describe(RuntimeSpec())["speed"])
+"""
+INSTRUCTIONS = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+
+
+@pytest.mark.skipif("amx_bf16" not in INSTRUCTIONS, reason="a processor that does not multiply matrices of bfloat16")
+@pytest.mark.parametrize(("instructions", "precision"), [("ALL", "bf16"), ("AVX512_CORE_BF16", "f32"), ("AVX2", "f32")])
+def test_auto_is_bfloat16_only_where_that_is_a_gain(instructions: str, precision: str) -> None:
+    """OpenVINO says that a processor has bfloat16 also where that halves the speed, as it does without AMX."""
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": instructions}
+    child = subprocess.run(
+        [sys.executable, "-c", IN_FORCE], env=environment, capture_output=True, text=True, check=True
+    )
+    in_force, *speeds = child.stdout.split()
+    assert in_force == precision
+    assert set(speeds) >= {"f32", "bf16"} - ({"bf16"} if instructions == "AVX2" else set())
 
 
 FIRST_TYPES = """

@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 
 from visavis import InvalidImage, InvalidOption, Recognizer
 from visavis.core.geometry import Detections, iou, suppress
+from visavis.core.image import ImageLimits, Picture, Reduction, read_image
 from visavis.core.pyramid import Level, Pyramid, paint, plan_alone
+from visavis.models import recognizer
 from visavis.models.anchor_free import YUNET as FAMILY
 from visavis.models.anchor_free import AnchorFreeDetector, plan_levels
 from visavis.models.catalogue.shared import YUNET
 from visavis.models.installation import Installation
 from visavis.models.runtime import Graph, Infer, RuntimeSpec, compile_graph
 from visavis.options import Precision, Runtime
+from visavis.types import ImageSource
 
 UInt8 = NDArray[np.uint8]
 ALL_PHOTOS = [
@@ -30,7 +33,7 @@ ALL_PHOTOS = [
     "011_3", "012_4", "013_4", "014_5", "015_6", "016_8",
 ]  # fmt: skip
 PHOTOS = ALL_PHOTOS[:: effort(3, 1)]
-LEAST_SCORE, MOST_OVERLAP = 0.8, 0.3
+LEAST_SCORE, MOST_OVERLAP = 0.7, 0.3
 FACE = np.array([[183, 62, 274, 174]], np.float32)  # of the astronaut
 
 
@@ -205,7 +208,7 @@ def test_close_ups(
         found = yunet.find(image, yunet.search_size(image.shape[1::-1], min_face), largest=largest)
         assert len(found.scores) == 1
         points = (found.landmarks[0] + 0.5) / scale - 0.5 + first
-        assert np.abs(points - whole.landmarks[0]).mean() < 0.06 * (right - left)
+        assert np.abs(points - whole.landmarks[0]).mean() < 0.065 * (right - left)
 
 
 def test_a_huge_face_beside_small_ones(recognizer_open: Recognizer, astronaut_pixels: UInt8) -> None:
@@ -217,7 +220,7 @@ def test_a_huge_face_beside_small_ones(recognizer_open: Recognizer, astronaut_pi
     widths = [round(float(face.box_xyxy[2] - face.box_xyxy[0])) for face in faces]
     assert len(faces) == 11
     assert widths[0] == pytest.approx(91 * 12, rel=0.1)
-    assert widths[1:] == pytest.approx([46] * 10, rel=0.15)
+    assert widths[1:] == pytest.approx([46] * 10, rel=0.2)
     (largest,) = recognizer_open.detect(picture, min_face=40, faces="largest")
     assert largest.to_dict() == faces[0].to_dict()
 
@@ -229,7 +232,7 @@ def test_faces_on_the_seams_of_a_large_level(recognizer_open: Recognizer, astron
     places = [(850, 850), (0, 850), (850, 0), (1700, 850), (850, 1700)]
     for x, y in places:
         picture[y : y + 100, x : x + 100] = face
-    faces = recognizer_open.detect(picture, min_face=20)
+    faces = recognizer_open.detect(picture, min_face=12)
     found = {
         (round((face.landmarks[2, 0] - 51) / 10) * 10, round((face.landmarks[2, 1] - 54) / 10) * 10) for face in faces
     }
@@ -251,13 +254,13 @@ def test_bfloat16_is_not_used(open_models: Path, yunet: AnchorFreeDetector, astr
     ("size_wh", "min_face", "expected"),
     [
         ((1, 1), 0.08, (160, 160)),
-        ((640, 480), 60, (320, 240)),
-        ((640, 480), 0.0625, (640, 480)),
-        ((4000, 3000), 0.08, (500, 375)),
+        ((640, 480), 36, (320, 240)),
+        ((640, 480), 0.0625, (384, 288)),
+        ((4000, 3000), 0.03, (800, 600)),
         ((640, 480), 1e9, (213, 160)),
         ((640, 480), 0.99, (213, 160)),
         ((100, 80), 0.08, (200, 160)),  # small images are enlarged
-        ((5000, 10), 0.08, (5000, 10)),  # but not strips
+        ((5000, 10), 0.08, (4500, 9)),  # but not strips
     ],
 )
 def test_search_size(
@@ -267,10 +270,49 @@ def test_search_size(
 
 
 def test_too_much_to_search(yunet: AnchorFreeDetector) -> None:
-    with pytest.raises(InvalidOption, match="min_face must be 17 or more here"):
+    with pytest.raises(InvalidOption, match="min_face must be 11 or more here"):
         yunet.search_size((8000, 4000), 10)
     width, height = yunet.search_size((100_000, 500), 0.02)
     assert width * height <= 16_100_000
+
+
+def test_the_packs_own_smallest_face_takes_two_levels() -> None:
+    """A third would be a third size, for which runtimes prepare themselves on every photo."""
+    for size_wh in ((4000, 3000), (3000, 4000), (6000, 4000), (8000, 6000)):
+        least = YUNET.min_face * min(size_wh)
+        assert len(plan_levels((round(18 / least * size_wh[0]), round(18 / least * size_wh[1])))) == 2
+
+
+@pytest.mark.parametrize("size", [12, 18])
+def test_small_faces(yunet: AnchorFreeDetector, astronaut_pixels: UInt8, size: int) -> None:
+    """Faces of 18 pixels, to which the smallest one is brought; and of 12, which the limit of the score once missed."""
+    scale = size / float(np.sqrt(np.prod(FACE[0, 2:] - FACE[0, :2])))
+    image = cv2.resize(astronaut_pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    picture = np.zeros((192, 192, 3), np.uint8)
+    picture[30 : 30 + len(image), 41 : 41 + len(image)] = image
+    (box,) = yunet.find(picture, (192, 192), largest=False).boxes_xyxy
+    assert overlap(box, FACE * scale + np.array([41, 30] * 2, np.float32)) > 0.5
+
+
+def test_a_large_jpeg_is_decoded_as_small_as_its_smallest_face_allows(
+    recognizer_open: Recognizer, astronaut_pixels: UInt8, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = cv2.resize(astronaut_pixels, (3200, 3200))[:2400]
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(image).save(buffer, "JPEG")
+    seen: list[Picture] = []
+
+    def read_and_look(source: ImageSource, *, limits: ImageLimits, reduction: Reduction) -> Picture:
+        seen.append(read_image(source, limits=limits, reduction=reduction))
+        return seen[-1]
+
+    monkeypatch.setattr(recognizer, "read_image", read_and_look)
+    sizes = {}
+    for min_face in (None, 0.01, 0.08):
+        (face,) = recognizer_open.embed(buffer.getvalue(), min_face=min_face)
+        sizes[min_face] = seen[-1].pixels.shape[1]
+        assert overlap(face.box_xyxy, FACE * 6.25) > 0.8
+    assert sizes == {None: 3200, 0.01: 3200, 0.08: 800}
 
 
 @pytest.mark.parametrize(
@@ -282,4 +324,4 @@ def test_levels(size_wh: tuple[int, int]) -> None:
     assert [level.number for level in levels] == list(range(len(levels)))[::-1]
     assert min(levels[0].size_wh) == 160 or levels == (Level(0, size_wh),)
     for coarse, fine in pairwise(levels):
-        assert 1 < fine.size_wh[0] / coarse.size_wh[0] < 4.1
+        assert 1 < fine.size_wh[0] / coarse.size_wh[0] < 5.1

@@ -64,6 +64,21 @@ def test_base64_that_waits_is_no_larger_than_its_text(piece: str) -> None:
             wanted.images[0].load()
 
 
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [("YQ==", b"a"), ("YR==", b"a"), ("Y Q\n==", b"a"), ("+/+/", b"\xfb\xff\xbf"), ("", b"")]
+    + [(wrong, None) for wrong in ("YQ", "YQ=", "_-__", "YQ-_", "Y===", "\u00e9AAA", "YQ==YQ==")],
+)
+def test_what_is_base64(text: str, data: bytes | None) -> None:
+    """The quick decoder knows another alphabet too, and does without padding: neither is taken."""
+    image = ImagesRequest.read(Body("application/json", json.dumps({"images": [{"base64": text}]}).encode()), 16).images
+    if data is None:
+        with pytest.raises(InputError, match="this is not base64"):
+            image[0].load()
+    else:
+        assert image[0].load() == data
+
+
 def test_members_that_nobody_knows_are_few(server: Caller) -> None:
     body = "{" + ",".join(f'"{number}":1' for number in range(100_000)) + "}"
     peak, _, answer = peak_of(lambda: server.request("POST", "/v1/detect", content=body.encode()))

@@ -16,7 +16,6 @@ from visavis.errors import InvalidOption
 from visavis.options import (
     DEFAULT_MAX_BYTES,
     DEFAULT_MAX_PIXELS,
-    DEFAULT_MIN_FACE,
     DEFAULT_PACK,
     Attribute,
     Loading,
@@ -141,7 +140,7 @@ class ModelOptions:
     """Which models look at which images."""
 
     pack: PackName = DEFAULT_PACK
-    min_face: Annotated[float, options_of(Recognition)["min_face"][1]] = DEFAULT_MIN_FACE
+    min_face: Annotated[float | None, options_of(Recognition)["min_face"][1]] = None
     max_bytes: Annotated[int, replace(_SETTINGS["max_bytes"], at_least=None)] = DEFAULT_MAX_BYTES
     max_pixels: Annotated[int, replace(_SETTINGS["max_pixels"], at_least=None)] = DEFAULT_MAX_PIXELS
     loading: Loading = field(default_factory=Loading)

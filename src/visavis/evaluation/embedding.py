@@ -20,7 +20,7 @@ from visavis.files import replacing
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed, Recognizer
 from visavis.models.runtime import RuntimeSpec, precision_in_force
-from visavis.options import DEFAULT_MIN_FACE, OneFace
+from visavis.options import OneFace
 from visavis.service.enroller import Observer
 from visavis.types import FloatArray, ImageSource
 
@@ -93,9 +93,14 @@ class PhotoEmbedder:
     recognizer: Observer
     runtime: RuntimeSpec = field(default_factory=RuntimeSpec)  # of its networks: for the cache and the report
     faces: OneFace = "prominent"  # several are a failure with main and only
-    min_face: float = DEFAULT_MIN_FACE  # the smallest to look for, as in ``Recognizer``
+    min_face: float | None = None  # the smallest to look for, as in ``Recognizer``
     cache_dir: Path | None = None  # for embeddings; None to keep nothing
     advance: Callable[[], None] = lambda: None  # called after each photo
+
+    @property
+    def smallest(self) -> float:
+        """The smallest face that is looked for."""
+        return self.recognizer.pack.min_face if self.min_face is None else self.min_face
 
     @classmethod
     def of(
@@ -132,7 +137,7 @@ def embed_photos(embedder: PhotoEmbedder, photos: Sequence[Photo]) -> EmbeddedPh
     if embedder.faces not in choices:
         raise InvalidOption(f"faces must be one of {', '.join(choices)}, not {embedder.faces!r}")
     run = _Run(embedder, photos)
-    for outcome in embedder.recognizer.observe_many(run.images(), faces=embedder.faces, min_face=embedder.min_face):
+    for outcome in embedder.recognizer.observe_many(run.images(), faces=embedder.faces, min_face=embedder.smallest):
         run.add(outcome)
     embeddings = np.full((len(photos), embedder.recognizer.pack.dimension), np.nan, np.float32)
     boxes = np.full((len(photos), 4), np.nan, np.float32)
@@ -162,7 +167,7 @@ class _Run:
         self._ahead: deque[tuple[int, str]] = deque()  # place and hash of what was yielded
         self._cache = None
         if embedder.cache_dir is not None:
-            key = key_of(self._pack, embedder.runtime, embedder.faces, embedder.min_face)
+            key = key_of(self._pack, embedder.runtime, embedder.faces, embedder.smallest)
             self._cache = EmbeddingCache(embedder.cache_dir, key)
 
     def images(self) -> Iterator[ImageSource]:

@@ -272,7 +272,7 @@ def about(embedder: PhotoEmbedder, protocol: Pairs | Split, embedded: EmbeddedPh
         runtime=f"{embedder.runtime.runtime} {describe(embedder.runtime)['version'].partition('-')[0]}",
         precision=precision_in_force(embedder.runtime),
         faces=embedder.faces,
-        min_face=embedder.min_face,
+        min_face=embedder.smallest,
         seed=seed,
         replicates=REPLICATES,
         from_cache=embedded.from_cache,

@@ -30,7 +30,8 @@ _MOST_FACE = 256
 _COARSEST = 160
 _ALONE = 224
 # No level is finer than the next one by more than this: a face that is too large for one is large enough for the other.
-_MOST_STEP = 4
+# So two levels do for the packs' own smallest face; a third would cost a runtime's preparing for another size.
+_MOST_STEP = 5
 # Small images are enlarged to the coarsest level's size; long strips only up to this.
 _LONGEST_ENLARGED = 480
 # Half of what the finer level answers for, and what surrounds it.
@@ -144,9 +145,9 @@ def _cells(canvas: UInt8Array, stride: int) -> FloatArray:
     return grid.reshape(-1, 2).astype(np.float32)
 
 
-# At 30 pixels none of LFW's faces scores less (at 24 pixels 1 % do), at 0.9 a tenth would be missed; of the test photos
-# of other things, a dog's face alone scores more.
-_YUNET_LEAST_SCORE = 0.8
+# From 18 pixels on none of LFW's faces scores less, of 16 pixels 1 % do; at 0.8 an eighth of masked ones of 32 pixels
+# would be missed, at 0.6 more is found that is no face: bench/sizes.py.
+_YUNET_LEAST_SCORE = 0.7
 
 
 def _read_yunet(infer: Infer, canvas: UInt8Array) -> Detections:
@@ -167,7 +168,7 @@ def _read_yunet(infer: Infer, canvas: UInt8Array) -> Detections:
 
 YUNET = AnchorFree(
     read=_read_yunet,
-    window=30,
+    window=18,
     most_overlap=0.3,
     # 2 % of portraits of LFW have no face that scores so much; turned, none of them has one.
     upright_score=0.91,
@@ -208,5 +209,5 @@ def _read_scrfd(infer: Infer, canvas: UInt8Array) -> Detections:
     return Detections.concatenate(found)
 
 
-# YuNet's window and score were measured; these weights may not be passed on, and so were not.
+# These weights may not be passed on, and so nothing was measured with them.
 SCRFD = AnchorFree(read=_read_scrfd, window=30, most_overlap=0.4, upright_score=0.7)

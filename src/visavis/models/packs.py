@@ -66,6 +66,8 @@ class Part:
     files: tuple[ModelFile, ...]  # in the order in which the head wants them
     training_data: str  # what is known of the data that it was trained on, and their terms
     commercial_use: bool = True  # whether the licence of its weights allows it
+    # Of a detector: the smallest face that is looked for by default, as a fraction of the image's shorter side.
+    min_face: float = 0.08
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +146,11 @@ class Pack:
     def commercial_use(self) -> bool:
         """Whether the licences of all needed parts allow it."""
         return all(part.commercial_use for part in self.parts)
+
+    @property
+    def min_face(self) -> float:
+        """The smallest face that its detector looks for by default, as a fraction of the image's shorter side."""
+        return self.part("detector").min_face
 
     @property
     def files(self) -> tuple[ModelFile, ...]:

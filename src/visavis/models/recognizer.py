@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 
 from visavis.core import work
 from visavis.core.decide import ErrorRates, Rule, check_rate, distance_of, is_live, probability_of_same, rule_at_rate
-from visavis.core.geometry import LEAST_RIVAL, Detections, areas, extract_chip
+from visavis.core.geometry import LEAST_RIVAL, ChipTemplate, Detections, areas, extract_chip
 from visavis.core.image import DEFAULT_LIMITS, ImageLimits, Picture, name_of, read_image
 from visavis.core.orientation import turned, turned_back
 from visavis.core.pyramid import cost_of
@@ -27,9 +27,11 @@ from visavis.types import Face, FloatArray, ImageSource, SizeWH, UInt8Array, Ver
 
 _LEAST_MIN_FACE = 10
 _LARGEST_FRACTION = 0.9  # of an image's shorter side, as a smallest face
-# A large JPEG may be decoded at a reduced scale as long as the smallest face keeps the pixels that a chip shows of it.
-# No more than this part of a chip's side is a face.
+# A large JPEG may be decoded at a reduced scale as long as the smallest face keeps the pixels that its embedder needs.
+# dlib's needs all that a chip shows, of whose side no more than this part is a face; to others a face of 40 pixels
+# tells as much as one of 95: bench/quality.py.
 _FACE_IN_CHIP = 134 / 150
+_ENOUGH_PX = 40
 # The policies that want one face at most, and how many squared distances from the image's centre its area loses: any
 # weight from 1 to 8 chooses the same faces of LFW. Source: D. Sandberg's FaceNet, ``align_dataset_mtcnn.py``.
 _OFF_CENTRE = {"largest": 0.0, "prominent": 2.0}
@@ -167,7 +169,8 @@ class Recognizer:
         if options["allow_children"]:
             self.pack = replace(self.pack, child=None)
         self.runtime = installation.spec
-        self.min_face = check_min_face(options["min_face"])
+        least = options["min_face"]
+        self.min_face = self.pack.min_face if least is None else check_min_face(least)
         self.rule = choose_rule(self.pack, Rule.at(self.pack.threshold), options)
         self.limits = limits
         self._models = load_models(self.pack, installation)
@@ -284,7 +287,7 @@ class Recognizer:
         wanted = options["attributes"]
         ready = () if wanted == () else self._models.attributes.ready(wanted)
         search: Describe = {**options, "attributes": ready}
-        reduction = partial(_reduction, least, self.pack.template.side)
+        reduction = partial(_reduction, least, self.pack.template)
 
         def find(image: "ImageSource | VisavisError") -> _Found | VisavisError:
             if isinstance(image, VisavisError):  # which is handed on
@@ -387,10 +390,10 @@ def _several(images: Iterable[ImageSource]) -> Iterable[ImageSource]:
     return images
 
 
-def _reduction(min_face: float, chip_side: int, size_wh: SizeWH) -> float:
+def _reduction(min_face: float, template: ChipTemplate, size_wh: SizeWH) -> float:
     """Return how many times smaller an image may be decoded without loss for its smallest face."""
     smallest = min_face if min_face >= 1 else min_face * min(size_wh)
-    return max(1.0, smallest / (_FACE_IN_CHIP * chip_side))
+    return max(1.0, smallest / (_FACE_IN_CHIP * template.side if template.sampling == "dlib" else _ENOUGH_PX))
 
 
 def _to_original(picture: Picture, turns: int, points: FloatArray) -> FloatArray:

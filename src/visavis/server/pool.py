@@ -3,7 +3,6 @@
 import asyncio
 import contextvars
 import inspect
-import json
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Generic, TypeAlias, TypeVar, cast, get_args, 
 
 from fastapi import Depends, Path, Request
 from fastapi.params import Query
+from pydantic_core import to_json
 from starlette.datastructures import State
 from starlette.responses import Response
 from starlette.types import Receive
@@ -238,11 +238,6 @@ class Answer(Generic[_Value]):
     status: int | None = None  # in place of the route's
     headers: Mapping[str, str] = field(default_factory=dict)  # besides those that every answer has
     media_type: str | None = "application/json"  # None where there is no value
-
-
-def to_json(value: object) -> bytes:
-    """Return compact JSON."""
-    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def in_worker(function: Callable[..., Any], pool: str = "pool") -> Callable[..., Awaitable[Response]]:

@@ -13,7 +13,8 @@ from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
-from pydantic_core import from_json
+from pydantic_core import CoreConfig, SchemaValidator, from_json
+from pydantic_core.core_schema import bytes_schema
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field as FormField
 from python_multipart.multipart import File, FormParser, parse_options_header
@@ -40,6 +41,7 @@ _MOST_PARTS_BESIDES_IMAGES = 16
 _MOST_CHANNELS = 4
 _FULL = 255
 _SPACES = string.whitespace.encode()
+_BASE64 = SchemaValidator(bytes_schema(), CoreConfig(val_json_bytes="base64"))
 _DATA_URI = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 
 
@@ -122,6 +124,9 @@ def _from_base64(text: str) -> bytes | InvalidImage:
         if not prefix:
             return InvalidImage("a data URI must say ;base64, before its data")
         text = text[prefix.end() :]
+    if not (len(text) % 4 or "-" in text or "_" in text):  # where this one is no less strict, and five times as fast
+        with suppress(ValidationError):
+            return cast("bytes", _BASE64.validate_strings(text))  # type: ignore[arg-type]  # text is one of these
     try:
         return b64decode(text.encode("ascii").translate(None, _SPACES), validate=True)
     except (binascii.Error, ValueError):

@@ -227,7 +227,7 @@ def _provenance(found: Calibrated, embedder: PhotoEmbedder, embedded: EmbeddedPh
     return (
         f"visavis calibrate {__version__} on {today}: {int(embedded.found.sum()):,} images of {found.people:,} people, "
         f"{found.genuine:,} pairs of one person and {found.support.impostor:,} of strangers{strangers}; "
-        f"faces={embedder.faces}, min_face={embedder.min_face:g}; "
+        f"faces={embedder.faces}, min_face={embedder.smallest:g}; "
         f"{embedder.runtime.runtime}, {runtime.precision_in_force(embedder.runtime)}"
     )
 

@@ -41,18 +41,21 @@ def part_of(role: Role, head: Head, file: ModelFile, training_data: str, *, comm
     return Part(role=role, head=head, files=(file,), training_data=training_data, commercial_use=commercial_use)
 
 
-YUNET = part_of(
-    "detector",
-    "yunet",
-    ModelFile(
-        name="face_detection_yunet_2023mar.onnx",
-        licence="MIT",
-        origin="https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet",
-        size=232_589,
-        sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
-        url="https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
+YUNET = Part(
+    role="detector",
+    head="yunet",
+    files=(
+        ModelFile(
+            name="face_detection_yunet_2023mar.onnx",
+            licence="MIT",
+            origin="https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet",
+            size=232_589,
+            sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+            url="https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
+        ),
     ),
     training_data="WIDER FACE, whose photos were released for research",
+    min_face=0.03,
 )
 
 _MINIFASNET_V2 = "a5eb02e1843f19b5386b953cc4c9f011c3f985d0ee2bb9819eea9a142099bec0"

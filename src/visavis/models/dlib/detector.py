@@ -183,7 +183,6 @@ _DEPTH = 4
 # How many faces go side by side, and the word that holds a byte of each.
 _WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 _MOST_LANES = max(_WORDS)
-_BIT_OF_SPLIT = np.arange(8)[:, None]
 # OpenCV's remap addresses its source with 16-bit signed numbers.
 _LONGEST_SIDE = 32_766
 # The integer part of (R + G + B) / 3, as cv2.transform rounds to the nearest.
@@ -293,8 +292,8 @@ class LandmarkRegressor:
 
     Everything is laid out so that a cascade is some two dozen NumPy calls for up to eight faces. Points are complex
     numbers. The grey values of the faces lie side by side as the bytes ("lanes") of one word per feature point, so
-    that one look-up serves all faces. All splits of all trees are tested at once, and the 15 outcomes of a tree,
-    gathered as bits of two bytes per lane, are looked up to find the leaf.
+    that one look-up serves all faces. All splits of all trees are tested at once, and the 15 outcomes of a tree, packed
+    into the bits of a number, are looked up to find the leaf.
     """
 
     def __init__(self, forest: LandmarkForest) -> None:
@@ -306,13 +305,13 @@ class LandmarkRegressor:
         self._initial = initial
         self._anchor = forest.anchor.astype(np.intp)
         self._delta = np.ascontiguousarray(forest.delta).view(np.complex64)[..., 0]
-        self._split_a = _split_major(forest.split_a, 0).astype(np.intp)
-        self._split_b = _split_major(forest.split_b, 0).astype(np.intp)
+        self._split_a = _sixteen_splits(forest.split_a, 0).astype(np.intp)
+        self._split_b = _sixteen_splits(forest.split_b, 0).astype(np.intp)
         # Grey values are integers: a difference exceeds the threshold when it exceeds the threshold's floor.
-        threshold = _split_major(np.floor(forest.threshold), np.iinfo(np.int16).max).astype(np.int16)
+        threshold = _sixteen_splits(np.floor(forest.threshold), np.iinfo(np.int16).max).astype(np.int16)
         self._thresholds = {lanes: np.repeat(threshold, lanes, axis=1) for lanes in _WORDS}
         self._leaves = forest.leaves.reshape(cascades, trees * 2**_DEPTH, -1)
-        self._first_leaf = np.arange(trees, dtype=np.intp)[:, None] * 2**_DEPTH
+        self._first_leaf = np.arange(trees, dtype=np.intp) * 2**_DEPTH
         self._leaf_of_bits = _leaf_table()
         self._ones = np.ones(trees, np.float32)
 
@@ -341,7 +340,7 @@ class LandmarkRegressor:
             pixels = points.view(np.float32) * scale
             pixels += origin
             for lane, image in enumerate(images):
-                grey[:, lane] = _grey_values(image, pixels[lane].reshape(-1, 1, 2))
+                grey[:, lane] = _grey_values(image, pixels[lane].reshape(1, -1, 2))
             shapes += self._increments(cascade, grey)[: len(images)]
         return shapes.view(np.float32).reshape(len(images), -1, 2) * sizes + corners
 
@@ -351,38 +350,34 @@ class LandmarkRegressor:
         words = grey.view(_WORDS[lanes])[:, 0]
         differences = words.take(self._split_a[cascade], mode="clip").view(np.uint8).astype(np.int16)
         differences -= words.take(self._split_b[cascade], mode="clip").view(np.uint8)
-        outcomes = (differences > self._thresholds[lanes][cascade]).view(_WORDS[lanes]).reshape(2, 8, -1)
-        # A lane holds 0 or 1: shifted by its split's number within the byte, it does not reach the next lane.
-        low, high = np.bitwise_or.reduce(outcomes << _BIT_OF_SPLIT.astype(_WORDS[lanes]), axis=1)
-        bits = low.view(np.uint8) + high.view(np.uint8) * np.uint16(256)
-        leaves = self._leaf_of_bits.take(bits).reshape(-1, lanes) + self._first_leaf
-        values = self._leaves[cascade].take(leaves, axis=0).reshape(len(leaves), -1)
-        increments: NDArray[np.complex64] = (self._ones @ values).view(np.complex64).reshape(lanes, -1)
+        outcomes = np.ascontiguousarray((differences > self._thresholds[lanes][cascade]).reshape(-1, lanes).T)
+        bits = np.packbits(outcomes.reshape(-1), bitorder="little").view("<u2").reshape(lanes, -1)
+        leaves = self._first_leaf + self._leaf_of_bits.take(bits)
+        increments: NDArray[np.complex64] = (self._ones @ self._leaves[cascade].take(leaves, axis=0)).view(np.complex64)
         return increments
 
 
-def _split_major(splits: NDArray[np.generic], value: int) -> NDArray[np.generic]:
-    """Return the (C, T, 15) table as (C, 16 * T): all first splits, all second ones, and a sixteenth of ``value``."""
-    wide = np.pad(splits, ((0, 0), (0, 0), (0, 1)), constant_values=value)
-    return np.ascontiguousarray(wide.transpose(0, 2, 1)).reshape(len(splits), -1)
+def _sixteen_splits(splits: NDArray[np.generic], value: int) -> NDArray[np.generic]:
+    """Return the (C, T, 15) table as (C, T * 16): the splits of a tree, and a sixteenth of ``value``."""
+    return np.pad(splits, ((0, 0), (0, 0), (0, 1)), constant_values=value).reshape(len(splits), -1)
 
 
-def _leaf_table() -> NDArray[np.intp]:
+def _leaf_table() -> NDArray[np.uint8]:
     """Return the leaf that each outcome of a tree's splits leads to: (65536,), bit i being split i."""
     outcomes = np.arange(2**16)
     node = np.zeros(len(outcomes), np.intp)
     for _ in range(_DEPTH):
         node = 2 * node + np.where(outcomes >> node & 1, 1, 2)
     node -= 2**_DEPTH - 1
-    return node
+    return node.astype(np.uint8)
 
 
 def _grey_values(image: UInt8Array, pixels_xy: FloatArray) -> UInt8Array:
-    """Return the grey values (F,) at the pixels nearest to (F, 1, 2); 0 outside the image."""
+    """Return the grey values (F,) at the pixels nearest to (1, F, 2); 0 outside the image."""
     if max(image.shape) > _LONGEST_SIDE:
         image, pixels_xy = _window(image, pixels_xy)
     colours = cv2.remap(image, pixels_xy, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
-    grey: UInt8Array = cv2.transform(colours, _GREY)[:, 0]
+    grey: UInt8Array = cv2.transform(colours, _GREY)[0]
     return grey
 
 

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 from fastapi import APIRouter, Query, Request
+from pydantic_core import to_json
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -25,7 +26,6 @@ from visavis.server.pool import (
     InPath,
     WorkerPool,
     perform,
-    to_json,
     until_gone,
     while_here,
     with_query,
