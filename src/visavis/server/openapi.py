@@ -108,6 +108,8 @@ def _complete(app: FastAPI, routes: Sequence[Any], max_images: int) -> dict[str,
         if body is not None:
             bodies.add(body)
             operation["requestBody"] = _request_body(body)
+            if told := _in_query(body):
+                operation["parameters"] = [*operation.get("parameters", ()), *told]
         if isinstance(answer, type) and issubclass(answer, Record):
             records.add(answer)
             for status, told in operation["responses"].items():
@@ -143,6 +145,14 @@ def _request_body(model: type[Request]) -> dict[str, Any]:
     if form is not None:
         content["multipart/form-data"] = {"schema": form}
     return {"required": True, "content": content}
+
+
+def _in_query(model: type[Request]) -> list[dict[str, Any]]:
+    """Return what the query may say in the place of the body."""
+    return [
+        {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
+        for name, schema in model.texts().items()
+    ]
 
 
 def _problem_answers(path: str, operation: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ partition itself, so that one gallery's locks are no other's. What is written in
 its row.
 """
 
+from collections.abc import Callable
+
 from psycopg import errors, sql
 
 from visavis.errors import StoreForeign, StoreOutdated
@@ -111,6 +113,9 @@ _MIGRATIONS = (
     """
     -- Older versions cannot read what policies tell of candidates, and of searches that cannot be logged.
     """,
+    """
+    -- IDs and names are in their normal form, NFC, to which the store brings them.
+    """,
 )
 
 VERSION = len(_MIGRATIONS)
@@ -134,8 +139,13 @@ def is_current(connection: Connection, url: str) -> bool:
     return True
 
 
-def migrate(connection: Connection, url: str) -> None:
+def migrate(connection: Connection, url: str, finish: Callable[[], None]) -> None:
     """Bring a database to today's schema, as one transaction.
+
+    Args:
+        connection: to the database.
+        url: that messages name.
+        finish: does what SQL cannot, in today's tables.
 
     Raises:
         StoreForeign: its text is not UTF-8; see also ``is_current``.
@@ -153,6 +163,7 @@ def migrate(connection: Connection, url: str) -> None:
         know_vectors(connection, url)
         for migration in _MIGRATIONS[version:]:
             connection.execute(migration.encode())
+        finish()
         connection.execute("UPDATE visavis.meta SET version = %s", (VERSION,))
     connection.execute("COMMIT")
 

@@ -127,6 +127,11 @@ SCHEMA = Schema(
     WHERE gallery IN (SELECT number FROM galleries WHERE seal IS NOT NULL);
     UPDATE store SET stubs = stubs + (1 << 40) WHERE EXISTS (SELECT 1 FROM samples);
     """,
+        """
+    -- IDs and names are in their normal form, NFC; what is encrypted is left to who has the key.
+    ALTER TABLE galleries ADD COLUMN spelled INTEGER NOT NULL DEFAULT 1; -- in that form
+    UPDATE galleries SET spelled = 0;
+    """,
     ),
     application_id=0x76697376,
     functions=(
