@@ -148,9 +148,14 @@ def _request_body(model: type[Request]) -> dict[str, Any]:
 
 
 def _in_query(model: type[Request]) -> list[dict[str, Any]]:
-    """Return what the query may say in the place of the body."""
+    """Return what the query may say in the place of the body, which has the defaults."""
     return [
-        {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
+        {
+            "name": name,
+            "in": "query",
+            "description": schema["description"],
+            "schema": {key: schema[key] for key in schema.keys() - {"description", "default"}},
+        }
         for name, schema in model.texts().items()
     ]
 
