@@ -9,22 +9,12 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from visavis.errors import StoreDamaged
-from visavis.galleries.records import (
-    NEVER,
-    NO_DETAILS,
-    Details,
-    NewSample,
-    Origin,
-    SampleRow,
-    Subject,
-    in_utc,
-    normal,
-)
+from visavis.galleries.records import NEVER, NO_DETAILS, NewSample, Origin, SampleRow, in_utc, normal
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from visavis.galleries.records import Sample
+    from visavis.galleries.records import Details, Sample, Subject
     from visavis.galleries.store import Transaction
     from visavis.options import Keep
 

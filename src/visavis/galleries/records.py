@@ -36,10 +36,7 @@ def check_text(name: str, text: object) -> None:
 def _check_unicode(name: str, text: object) -> None:
     """Refuse what Python makes of bytes that are no UTF-8, such as those of a file's name."""
     if isinstance(text, str) and not _is_unicode(text):
-        raise InvalidOption(
-            f"{name} is no Unicode text: where it comes from a file's name or the command line, that is not in UTF-8; "
-            "rename the file, or set a locale of UTF-8"
-        )
+        raise InvalidOption(f"{name} is not in UTF-8: rename the file that it comes from, or set a locale of UTF-8")
 
 
 def check_metadata(metadata: object) -> None:
@@ -327,10 +324,7 @@ class LogEntry(Record):
 
 _GALLERY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # Letters of Cyrillic and Greek that look like Latin ones. Source: Unicode Technical Standard 39, confusables.txt.
-_LOOKS = str.maketrans(
-    "авекмнорстухіјѕһԁԛԝӏαβεζηικμνορτυχ",
-    "abekmhopctyxijshdqwlabezhikmnoptyx",
-)
+_LOOKS = str.maketrans("авекмнорстухіјѕһԁԛԝӏαβεζηικμνορτυχ", "abekmhopctyxijshdqwlabezhikmnoptyx")
 KEY_BYTES = 32
 """The length of the key that protects those of encrypted galleries."""
 StoreKeys: TypeAlias = bytes | Sequence[bytes] | None

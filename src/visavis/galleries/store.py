@@ -54,6 +54,7 @@ from visavis.options import Policy
 from visavis.types import EmbeddingSpace, FloatArray
 
 _AT_ONCE = 500  # subjects whose time is over, in one transaction; and samples of a subject for which there is no room
+_UNDONE = "nothing was forgotten, or not all of it"
 URL_EXAMPLES = "sqlite:///faces.db (in this folder), sqlite:////var/lib/faces.db, postgresql://user@host/database"
 
 
@@ -398,10 +399,7 @@ class Store(ABC):
     def move(
         self, gallery: str, subject: str, into: str, origin: Origin, *, samples: Iterable[int] | None = None
     ) -> Subject:
-        """Give samples of a subject to another, under new IDs; without ``samples`` all, and forget the first.
-
-        Returns:
-            The other one.
+        """Give samples of a subject to another, and return that; without ``samples`` all, and forget the first.
 
         Raises:
             InvalidOption: both are one.
@@ -409,7 +407,6 @@ class Store(ABC):
             SampleNotFound: a sample is not the subject's.
         """
         wanted = None if samples is None else set(samples)
-        moved: list[Subject] = []
 
         def move(transaction: Transaction) -> tuple[tuple[int, ...], int]:
             first, other = transaction.subject(subject), transaction.subject(into)
@@ -420,12 +417,11 @@ class Store(ABC):
                 raise SampleNotFound(f"subject {subject!r} has not all of these samples")
             if wanted is None:
                 erase(transaction, (first.number,), origin)
-            moved.append(transaction.subject(into))
             return (first.number,), count
 
-        with undone("nothing was moved"):
-            self._forget(gallery, move)
-        return moved[-1]
+        self._forget(gallery, move, words="nothing was moved")
+        with self._reading(gallery) as transaction:
+            return transaction.subject(into)
 
     def forget_samples(
         self, gallery: str, samples: Iterable[int], origin: Origin, *, subject: str | None = None
@@ -532,9 +528,9 @@ class Store(ABC):
             uses = transaction.uses(keys)
         return {key: Stored(subject=use.subject, sample=use.sample, repeated=True) for key, use in uses.items()}
 
-    def _forget(self, gallery: str, erase: "Erasing", *, whole: bool = False) -> Erased:
+    def _forget(self, gallery: str, erase: "Erasing", *, whole: bool = False, words: str = _UNDONE) -> Erased:
         """Erase something in one transaction, also where the disk is full, and overwrite it."""
-        with undone("nothing was forgotten, or not all of it"):
+        with undone(words):
             while True:
                 try:
                     with self._writing(gallery) as transaction:

@@ -108,8 +108,10 @@ def _complete(app: FastAPI, routes: Sequence[Any], max_images: int) -> dict[str,
         if body is not None:
             bodies.add(body)
             operation["requestBody"] = _request_body(body)
-            if told := _in_query(body):
-                operation["parameters"] = [*operation.get("parameters", ()), *told]
+            for name, schema in body.texts().items():  # which the query may say in the place of the body
+                told = {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
+                schema.pop("default", None)  # which is the body's
+                operation.setdefault("parameters", []).append(told)
         if isinstance(answer, type) and issubclass(answer, Record):
             records.add(answer)
             for status, told in operation["responses"].items():
@@ -145,19 +147,6 @@ def _request_body(model: type[Request]) -> dict[str, Any]:
     if form is not None:
         content["multipart/form-data"] = {"schema": form}
     return {"required": True, "content": content}
-
-
-def _in_query(model: type[Request]) -> list[dict[str, Any]]:
-    """Return what the query may say in the place of the body, which has the defaults."""
-    return [
-        {
-            "name": name,
-            "in": "query",
-            "description": schema["description"],
-            "schema": {key: schema[key] for key in schema.keys() - {"description", "default"}},
-        }
-        for name, schema in model.texts().items()
-    ]
 
 
 def _problem_answers(path: str, operation: dict[str, Any]) -> dict[str, Any]:

@@ -140,12 +140,7 @@ def is_current(connection: Connection, url: str) -> bool:
 
 
 def migrate(connection: Connection, url: str, finish: Callable[[], None]) -> None:
-    """Bring a database to today's schema, as one transaction.
-
-    Args:
-        connection: to the database.
-        url: that messages name.
-        finish: does what SQL cannot, in today's tables.
+    """Bring a database to today's schema, as one transaction; ``finish`` does in today's tables what SQL cannot.
 
     Raises:
         StoreForeign: its text is not UTF-8; see also ``is_current``.

@@ -237,7 +237,7 @@ class SqliteStore(Store):
 
     def _renew(self, gallery: Gallery) -> None:
         """Seal a gallery that an older version made, spell it anew, and let the file forget how it was before."""
-        with suppress(GalleryLocked, StoreFull, StoreReadOnly):  # who needs its key is told
+        with suppress(GalleryLocked, StoreDamaged, StoreFull, StoreReadOnly):  # who needs it is told
             with self._file.writing() as connection:
                 seal_older(connection, self._keys, gallery.number)
                 spell_anew(SqliteTransaction(connection, gallery, self._keys))

@@ -74,7 +74,7 @@ class _Words:
             ("confusable", "nearer than the threshold", report.confusable, partial(map, self._pair)),
             ("outliers", "unlike their subject's other samples", report.outliers, self._outliers),
             ("low quality", "refused by today's policy", report.low_quality, self._low_quality),
-            ("look alike", "merge those that are one person, rename the others", report.lookalikes, partial(map, _ids)),
+            ("look alike", "merge those that are one person, rename the others", report.lookalikes, self._lookalikes),
         ]
         parts = [""]
         for title, meaning, found, words in kinds:
@@ -118,6 +118,9 @@ class _Words:
             yield f"  {self._sample(low.subject, low.sample)}: {', '.join(low.reasons)}"
             yield self._mend("forget", low.subject, str(low.sample))
 
+    def _lookalikes(self, groups: Sequence[Sequence[str]]) -> Iterator[str]:
+        return (printable(f"  {' and '.join(map(repr, ids))}") for ids in groups)
+
     def _pair(self, pair: SubjectPair) -> str:
         a, b = (self._sample(*each) for each in zip((pair.a, pair.b), pair.samples, strict=True))
         return f"  {a} and {b}: distance {pair.distance:.4f}"
@@ -130,7 +133,3 @@ class _Words:
 
     def _mend(self, verb: str, *what: str) -> str:
         return printable(f"    -> visavis gallery {shlex.join([verb, self._gallery.name, *what])}")
-
-
-def _ids(ids: Sequence[str]) -> str:
-    return printable(f"  {' and '.join(map(repr, ids))}")

@@ -63,18 +63,6 @@ Exit codes:
 Examples:
   visavis gallery merge staff a-lovelace ada-lovelace
 """
-MOVE_EXAMPLES = """\b
-Examples:
-  visavis gallery show staff ada-lovelace              the numbers of the samples
-  visavis gallery move staff ada-lovelace grace 17 18
-"""
-RENAME_EXAMPLES = """\b
-Photos in a folder that still has the old name are refused when they are enrolled again: rename the folder too.
-
-\b
-Examples:
-  visavis gallery rename staff a-lovelace ada-lovelace
-"""
 FORGET_EXAMPLES = """\b
 Exit codes:
   0  forgotten; the receipt is printed
@@ -445,7 +433,7 @@ def merge(
         write(json.dumps(plain) if as_json else words)
 
 
-@command(MOVE_EXAMPLES)
+@command()
 def move(
     gallery: GalleryName,
     subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="The ID of the one who has the samples.")],
@@ -455,14 +443,17 @@ def move(
     as_json: Json = False,
     store: StoreOptions,
 ) -> None:
-    """Give samples of one subject to another, all or none, with their pictures. They get new numbers."""
+    """Give samples of one subject to another, all or none, with their pictures. They get new numbers.
+
+    visavis gallery show tells the numbers that they have.
+    """
     with stores.open_galleries(store) as galleries:
         other = stores.open_gallery(galleries, gallery).move(subject, samples, into)
         words = f"{printable(other.id)} has {counted(other.samples, 'sample')} now"
         write(json.dumps(other.to_dict()) if as_json else words)
 
 
-@command(RENAME_EXAMPLES)
+@command()
 def rename(
     gallery: GalleryName,
     subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="The ID of a subject.")],
@@ -471,7 +462,10 @@ def rename(
     as_json: Json = False,
     store: StoreOptions,
 ) -> None:
-    """Give a subject another ID. Its number, its samples and all that is known of it stay."""
+    """Give a subject another ID. Its number, its samples and all that is known of it stay.
+
+    Where a folder of photos has its name, rename that too, before visavis enrol runs again.
+    """
     with stores.open_galleries(store) as galleries:
         renamed = stores.open_gallery(galleries, gallery).rename(subject, new_id)
         words = f"{printable(subject)} is {printable(renamed.id)} now"
