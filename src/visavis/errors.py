@@ -193,7 +193,7 @@ class GalleryExists(StateError, ValueError, code="gallery_exists"):
     """There is a gallery of that name already."""
 
 
-class SubjectExists(StateError, FileExistsError, code="subject_exists"):
+class SubjectExists(StateError, ValueError, code="subject_exists"):
     """There is a subject of that ID already."""
 
 
