@@ -301,7 +301,7 @@ def test_the_server_takes_one_of_them(server: Caller, pair: dict[str, Any], two:
     assert "at most one" in problem(server.post("/v1/verify", {**pair, **two}))["detail"]
 
 
-@pytest.mark.parametrize("data", [{"fmr": "2"}, {"fmr": "nan"}, {"fmr": ""}, {"fmr": "lax"}, {"require_live": "1"}])
+@pytest.mark.parametrize("data", [{"fmr": "2"}, {"fmr": "nan"}, {"fmr": " "}, {"fmr": "lax"}, {"require_live": "2"}])
 def test_a_form_says_what_is_wrong(server: Caller, astronaut: Path, data: dict[str, str]) -> None:
     files = {"a": astronaut.read_bytes(), "b": astronaut.read_bytes()}
     answer = server.request("POST", "/v1/verify", files=files, data=data)

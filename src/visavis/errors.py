@@ -201,6 +201,10 @@ class GalleryExists(StateError, ValueError, code="gallery_exists"):
     """There is a gallery of that name already."""
 
 
+class SubjectExists(StateError, ValueError, code="subject_exists"):
+    """There is a subject of that ID already."""
+
+
 class SpaceMismatch(StateError, ValueError, code="space_mismatch"):
     """The gallery is bound to another embedding space: distances between the two mean nothing."""
 

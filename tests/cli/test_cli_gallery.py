@@ -397,12 +397,39 @@ def test_merge(cli: Shell, staff: OpenGallery) -> None:
     assert [subject.id for subject in staff.subjects()] == ["Grace Hopper", "人"]
 
 
-def test_a_sample_that_is_refused_keeps_the_subjects_apart(cli: Shell, staff: OpenGallery) -> None:
-    staff.set_policy(Policy(min_face_px=200.0))
+def test_who_has_given_no_consent_gets_no_samples(cli: Shell, staff: OpenGallery) -> None:
+    staff.set_policy(Policy(consent_required=True))
     outcome = cli("gallery", "merge", "staff", "ada", "人", "--yes")
-    assert "sample 1 of ada: the face is 120 pixels wide; 200 are needed; nothing was forgotten" in outcome.err
+    assert "this gallery wants a note of consent, and has none of '人'" in outcome.err
     assert (outcome.code, outcome.out) == (2, "")
     assert len(staff.samples("ada")) == 2
+
+
+def test_move(cli: Shell, staff: OpenGallery) -> None:
+    outcome = cli("gallery", "move", "staff", "ada", "人", 1)
+    assert (outcome.code, outcome.out) == (0, "人 has 2 samples now\n")
+    assert [sample.source for sample in staff.samples("人")] == [None, "ada/1.jpg"]
+    outcome = cli("gallery", "move", "staff", "人", "ada", staff.samples("人")[1].id, "--json")
+    assert (json.loads(outcome.out)["id"], json.loads(outcome.out)["samples"]) == ("ada", 2)
+    log = cli("gallery", "log", "staff").out.splitlines()
+    assert [line.split("  ", 3)[3] for line in log[-2:]] == ["move  staff  1  subjects 1, 3"] * 2
+
+
+def test_rename(cli: Shell, staff: OpenGallery) -> None:
+    outcome = cli("gallery", "rename", "staff", "ada", "Jose\u0301")
+    assert (outcome.code, outcome.out) == (0, "ada is Jos\xe9 now\n")
+    assert staff.subject("Jos\xe9").samples == 2
+    assert json.loads(cli("gallery", "rename", "staff", "Jos\xe9", "ada", "--json").out)["number"] == 1
+
+
+def test_ids_that_look_alike_are_told(cli: Shell, staff: OpenGallery) -> None:
+    staff.rename("人", "ADA")
+    outcome = cli("gallery", "audit", "staff")
+    assert outcome.out.splitlines()[2:] == [
+        "look alike: 1, merge those that are one person, rename the others",
+        "  'ADA' and 'ada'",
+    ]
+    assert outcome.code == 1
 
 
 # --- export, import and backup --------------------------------------------------------------------------------------
@@ -588,6 +615,10 @@ def test_on_a_terminal_it_asks_first(cli: Shell, answer: bytes, code: int, left:
         (["merge", "staff", "ada", "ada", "--yes"], "cannot be merged into itself"),
         (["merge", "staff", "ada", "nope", "--yes"], "no subject 'nope'"),
         (["merge", "staff", "ada", "人"], "add --yes where nobody can be asked"),
+        (["rename", "staff", "ada", "人"], "has a subject '人' already"),
+        (["rename", "staff", "ada", "a/b"], "a subject's ID is 1 to 200 printable characters"),
+        (["move", "staff", "ada", "人"], "Missing argument 'SAMPLE'"),
+        (["move", "staff", "ada", "人", "4"], "has not all of these samples"),
         (["forget", "staff"], "add --yes where nobody can be asked"),
         (["forget", "staff", "nope", "--yes"], "no subject 'nope'"),
         (["forget", "staff", "ada", "99", "--yes"], "sample"),
@@ -625,7 +656,21 @@ def test_what_cannot_be_done_says_why(cli: Shell, arguments: list[str], message:
 
 @pytest.mark.parametrize(
     "command",
-    ["list", "show", "create", "policy", "audit", "merge", "export", "import", "backup", "log", "forget"],
+    [
+        "list",
+        "show",
+        "create",
+        "policy",
+        "audit",
+        "merge",
+        "move",
+        "rename",
+        "export",
+        "import",
+        "backup",
+        "log",
+        "forget",
+    ],
 )
 def test_every_command_explains_itself(shell: Shell, command: str) -> None:
     outcome = shell("gallery", command, "-h")

@@ -133,3 +133,31 @@ def test_standard_input_has_no_name(shell: Shell) -> None:
     outcome = shell("enrol", "-", "--by", "file", "--dry-run")
     assert (outcome.code, outcome.out) == (2, "")
     assert "--subject" in outcome.err
+
+
+def test_a_name_in_another_encoding_says_so(shell: Shell) -> None:
+    touch("people/Jos\udce9/1.jpg", "people/ada/1.jpg")
+    reason = "is not in UTF-8: rename the file that it comes from, or set a locale of UTF-8"
+    outcome = shell("enrol", "people", "--dry-run")
+    assert (outcome.code, outcome.out) == (1, "people/ada/1.jpg: ada\n")
+    assert f"a subject's ID {reason}" in outcome.err
+    for arguments in (("--subject", "Jos\udce9"), ("--subject", "ada", "--name", "Jos\udce9")):
+        refused = shell("enrol", "people/ada/1.jpg", *arguments)
+        assert (refused.code, reason in refused.err) == (2, True)
+
+
+def test_one_person_in_two_spellings(shell: Shell) -> None:
+    outcome = shell("enrol", "--dry-run", "people/a.jpg", "--subject", unicodedata.normalize("NFD", "Jos\xe9"))
+    assert outcome.code == 2  # there is no such file
+    touch("people/a.jpg")
+    outcome = shell(
+        "enrol", "--dry-run", "people/a.jpg", "--subject", unicodedata.normalize("NFD", "Jos\xe9"), "--json"
+    )
+    assert named(outcome) == {"people/a.jpg": "Jos\xe9"}
+
+
+def test_names_that_look_alike_are_told(shell: Shell) -> None:
+    touch("people/Ada Lovelace/1.jpg", "people/ada lovelace/1.jpg", "people/grace/1.jpg")
+    outcome = shell("enrol", "people", "--dry-run")
+    assert "these look alike, and are people of their own: 'Ada Lovelace', 'ada lovelace'\n" in outcome.err
+    assert (outcome.code, outcome.out.count("\n")) == (0, 3)

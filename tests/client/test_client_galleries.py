@@ -846,6 +846,8 @@ def test_ids_that_no_subject_has_are_not_sent(side: Side, subject: Any) -> None:
         ("picture", (1,)),
         ("forget_sample", (1,)),
         ("merge", ("grace",)),
+        ("move", ([1], "grace")),
+        ("rename", ("grace",)),
     ]
     for method, arguments in calls:
         with pytest.raises(errors.SubjectNotFound, match="no subject can have this ID"):
@@ -899,6 +901,21 @@ def test_merge(side: Side) -> None:
     assert server.bodies == [{"into": "ada"}]
 
 
+def test_move_and_rename(side: Side) -> None:
+    server = Server(ok(ADA.to_dict()))
+    assert side.gallery("move", "a?b", [1, 2], "ada", answers=server) == ADA
+    assert side.gallery("rename", "Jose\u0301", "ada", answers=server) == ADA
+    assert side.gallery("update", "ada", Details(name="A"), new_id="a/b", answers=server) == ADA
+    assert [(request.method, request.url.raw_path) for request in server.requests] == [
+        ("POST", b"/v1/galleries/people/subjects/a%3Fb/move"),
+        ("PATCH", b"/v1/galleries/people/subjects/Jos%C3%A9"),
+        ("PATCH", b"/v1/galleries/people/subjects/ada"),
+    ]
+    assert server.bodies == [{"samples": [1, 2], "into": "ada"}, {"id": "ada"}, {"name": "A", "id": "a/b"}]
+    with pytest.raises(errors.SubjectExists):
+        side.gallery("rename", "ada", "grace", answers=Server(problem(409, "subject_exists")))
+
+
 def test_forget_a_subject_or_a_sample(side: Side) -> None:
     server = Server(ok(RECEIPT.to_dict()))
     assert side.gallery("forget_subject", "a?b", answers=server) == RECEIPT
@@ -942,6 +959,8 @@ ONCE: list[Act] = [
     lambda client: client.gallery("people").forget_subject("ada", version=ADA),
     lambda client: client.gallery("people").forget_sample("ada", 1),
     lambda client: client.gallery("people").merge("grace", "ada"),
+    lambda client: client.gallery("people").move("grace", [1], "ada"),
+    lambda client: client.gallery("people").rename("grace", "ada"),
     lambda client: client.gallery("people").update("ada", Details(name="x"), version=ADA),
 ]
 AS_OFTEN_AS_NEEDED: list[Act] = [

@@ -133,6 +133,16 @@ def test_exif_counts_before_xmp_and_nonsense_does_not_count() -> None:
         assert read_image(data).size_wh == (48, 32)
 
 
+@pytest.mark.parametrize("type_", TYPES)
+def test_the_own_tag_of_a_tiff(type_: str) -> None:
+    number, code = TYPES[type_]
+    entry = struct.pack("<HHIHH", TAG, 3, 1, 6, 0)
+    data = encoded("TIFF", tiffinfo={TAG: 6})
+    assert data.count(entry) == 1
+    other = struct.pack("<HHI", TAG, number, 1) + struct.pack("<" + code, 6).ljust(4, b"\0")
+    check_upright(read_image(data.replace(entry, other)).pixels)
+
+
 @pytest.mark.parametrize("spelling", ["attribute", "element"])
 def test_a_tiff_that_says_it_twice_is_turned_once(spelling: str) -> None:
     xmp = XMP.format(IN_XMP[spelling]).encode()

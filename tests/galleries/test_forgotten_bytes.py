@@ -137,6 +137,20 @@ class Crowd:
             self._bury(person.id, {what: person.texts[what] for what in texts})
             person.texts.update(texts)
 
+    def mix(self, count: int) -> None:
+        """Give some another ID, and some of their samples to others."""
+        for person in self._some(count):
+            old, person.id = person.id, self.word()
+            self.store.update(GALLERY, old, Details(), origin(), new_id=person.id)
+            self._bury(old, {"id": person.texts["id"]})
+            person.texts["id"] = person.id.encode()
+            self.people[person.id] = self.people.pop(old)
+            other, chosen = self._some(1)[0], sorted(person.samples)[:2]
+            if other is not person and chosen:
+                self.store.move(GALLERY, person.id, other.id, origin(), samples=chosen)
+                numbers = [sample.id for sample in self.store.samples(GALLERY, subject=other.id)][-len(chosen) :]
+                other.samples |= {new: person.samples.pop(was) for was, new in zip(chosen, numbers, strict=True)}
+
     def lose_samples(self, count: int) -> Erased:
         """Forget some samples."""
         pairs = [(person, sample) for person in self.people.values() for sample in person.samples]
@@ -244,6 +258,7 @@ def test_no_piece_is_left(
     for turn in range(effort(12, 60)):
         crowd.come(generator.randrange(50))
         crowd.change(generator.randrange(5))
+        crowd.mix(generator.randrange(5))
         erased = generator.choice(ways)(generator.choice((1, 1, 5, 60)))
         assert erased.overwritten
         if turn % 6 == 5:
@@ -278,6 +293,7 @@ def test_what_lives_is_found_once(place: Place, crowd: Crowd) -> None:
     for _ in range(20):
         crowd.come(40)
         crowd.change(10)
+        crowd.mix(5)
         crowd.lose_samples(20)
     erased = crowd.lose_people(1)  # brings everything into the file
     assert erased.overwritten

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from service_kinds import NOON as NOW
 from service_kinds import PACK, Clock, FakeEyes, at
-from store_kinds import GALLERY, KEY, REAL_KINDS, Place, content, enrol, origin, place_of
+from store_kinds import GALLERY, KEY, REAL_KINDS, Place, content, enrol, make, origin, place_of
 
 from visavis.errors import ExtremePose, GalleryLocked, LowScore, StoreDamaged
-from visavis.galleries.records import Gallery, NewSample, Stored
+from visavis.galleries.records import Details, Gallery, NewSample, Stored
 from visavis.galleries.sealing import GalleryKeys, Sealer
 from visavis.galleries.sqlite.schema import SCHEMA
 from visavis.galleries.sqlite.store import SqliteStore
@@ -77,6 +77,7 @@ def make_old(place: Place) -> None:
         else:
             unwrap(connection)
         connection.execute("ALTER TABLE galleries DROP COLUMN seal")
+        connection.execute("ALTER TABLE galleries DROP COLUMN spelled")
         connection.execute("DROP TABLE new_keys")
         connection.execute("PRAGMA user_version = 1")
         connection.commit()
@@ -135,6 +136,64 @@ def test_the_gallery_goes_on_working(old_place: Place) -> None:
     assert gallery.audit().low_quality == ()  # what is not known of a sample is not held against it
     assert gallery.set_policy(Policy()).policy == Policy()
     assert old_place.reopen().gallery(GALLERY).policy == Policy()
+
+
+# --- names in two forms, which older versions took for two people
+
+COMPOSED, DECOMPOSED = "Jos\xe9 \xc5", "Jose\u0301 \u212b"
+
+
+@pytest.fixture(params=REAL_KINDS)
+def misspelled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """A store in which somebody is there twice, and somebody else in the form that is not the normal one."""
+    with place_of(request.param, tmp_path, request) as place, pytest.MonkeyPatch.context() as patch:
+        for module in ("records", "store"):
+            patch.setattr(f"visavis.galleries.{module}.normal", lambda text: text)
+        store = place.open()
+        make(store, dimension=3)
+        expiry = Details(name="Jose\u0301", consent="signed", expires_at=origin(9).at)
+        samples = [
+            NewSample(subject=DECOMPOSED, embedding=at(0), details=expiry, picture=b"photo", key="k"),
+            NewSample(subject=COMPOSED, embedding=at(1), details=Details(name="J", expires_at=origin(99).at)),
+            NewSample(subject="Ame\u0301lie", embedding=at(2), details=Details(name="Ame\u0301lie")),
+            NewSample(subject="ben", embedding=at(3), details=Details(name="Be\u0301n"), key="b"),
+        ]
+        assert len({one.subject.number for one in enrol(store, samples)}) == 4
+        store.search(GALLERY, at(0)[None], 1)
+        place.close()
+        if place.kind == "postgres":
+            import psycopg  # noqa: PLC0415  # only where there is a server
+
+            with closing(psycopg.connect(place.url, autocommit=True)) as connection:
+                connection.execute("UPDATE visavis.meta SET version = version - 1")
+        else:
+            run(place.path, "UPDATE galleries SET spelled = 0")
+        patch.undo()
+        yield place
+
+
+def test_who_is_there_in_two_forms_becomes_one(misspelled: Place) -> None:
+    for store in (misspelled.open(), misspelled.reopen()):
+        jose, amelie, ben = sorted(store.subjects(GALLERY), key=lambda subject: -subject.samples)
+        assert (jose.id, jose.name, jose.consent, jose.expires_at) == (COMPOSED, "J", "signed", origin(9).at)
+        assert (amelie.id, amelie.name, ben.id, ben.name) == (*["Am\xe9lie"] * 2, "ben", "B\xe9n")
+        samples = store.samples(GALLERY, subject=DECOMPOSED)
+        assert sorted(sample.embedding.tolist() for sample in samples) == [[1, 0, 0], [1, 1, 0]]
+        assert [store.picture(GALLERY, sample.id) for sample in samples] == [None, b"photo"]
+        assert [match.subject for match in store.search(GALLERY, at(0)[None], 3)[0]] == [COMPOSED, "Am\xe9lie", "ben"]
+        assert store.keyed(GALLERY, ["k", "b"])["b"].subject == ben
+        found = store.gallery(GALLERY)
+        assert (found.subjects, found.samples, store.check(GALLERY).damaged) == (3, 4, ())
+        told = [(entry.actor, entry.action, entry.count) for entry in store.entries(GALLERY)][2:]
+        upgraded = [("move", 1), ("forget", 0), ("update", 0), ("update", 0)]
+        assert told == [("upgrade", *each) for each in upgraded]
+    assert misspelled.open().forget_subjects(GALLERY, [DECOMPOSED], origin(10)).samples == 2
+
+
+def test_an_older_store_may_be_asked_to_forget_at_once(misspelled: Place) -> None:
+    store = misspelled.open()
+    assert store.forget_subjects(GALLERY, [COMPOSED], origin(1)).samples == 2
+    assert [subject.id for subject in store.subjects(GALLERY)] == ["Am\xe9lie", "ben"]
 
 
 # --- a file that version 2 wrote: one gallery in plain, one encrypted, each of two people with pictures
@@ -197,14 +256,14 @@ def test_hashes_that_can_be_tried_leave_the_file(path: Path) -> None:
         assert not [value for value in hashes if value in data]
 
 
-def test_copies_leave_the_file_with_the_next_forgetting(path: Path) -> None:
+def test_copies_leave_the_file_with_the_upgrade(path: Path) -> None:
     with closing(SqliteStore(path)) as store:
         check_content(store, "plain")
+        assert run(path, "SELECT stubs FROM store") == [(0,)]
         assert store.forget_subjects("plain", ["anna"], origin()).overwritten
         data = b"".join(file.read_bytes() for file in path.parent.iterdir())
         assert b"anna.jpg" not in data
         assert data.count(b"ben.jpg") == 1
-    assert run(path, "SELECT stubs FROM store") == [(0,)]
 
 
 def test_what_was_damaged_before_is_told(path: Path) -> None:

@@ -31,11 +31,12 @@ from visavis.errors import (
     InvalidOption,
     KeyReused,
     SampleNotFound,
+    SubjectExists,
     SubjectNotFound,
     VersionMismatch,
     VisavisError,
 )
-from visavis.galleries.records import NEVER, Details, Erased, LogEntry, NewSample
+from visavis.galleries.records import NEVER, Details, Erased, LogEntry, NewSample, normal
 from visavis.galleries.store import Store
 from visavis.options import Keep, Policy
 from visavis.types import EmbeddingSpace, Metric, Quality
@@ -59,6 +60,7 @@ POLICY = Policy(
     log_searches=False,
 )
 EMBEDDING = vectors(1)[0]
+COMPOSED, DECOMPOSED = "Jos\xe9", "Jose\u0301"
 HOSTILE = (
     "'; DROP TABLE samples; --",
     '"quoted" \\ back\\slashed %s %(a)s $1 ?1 :name {0}',
@@ -84,7 +86,6 @@ HOSTILE_IDS = (
     "Anna",
     "anna",
     "é",
-    "e\u0301",  # looks the same, and is another one
     "人 😀",
     "0",
     "00",
@@ -112,6 +113,7 @@ def test_a_new_store_is_empty(store: Store) -> None:
     lambda store: store.enrol("none", [], origin()),
     lambda store: store.enrol("none", new_samples(["anna"], vectors(1)), origin()),
     lambda store: store.update("none", "anna", Details(name="Anna"), origin()),
+    lambda store: store.move("none", "anna", "ben", origin()),
     lambda store: store.forget_samples("none", [1], origin()),
     lambda store: store.forget_subjects("none", ["anna"], origin()),
     lambda store: store.expire("none", origin()),
@@ -461,7 +463,7 @@ def test_hostile_strings_are_strings(place: Place) -> None:
     for sample, text in zip(store.samples(GALLERY), HOSTILE, strict=True):
         subject = store.subject(GALLERY, sample.subject)
         assert subject is not None
-        assert (subject.name, subject.consent, sample.source) == (text, text, text)
+        assert (subject.name, subject.consent, sample.source) == (normal(text), text, text)
         assert subject.metadata == nested(text[:2000])
     again = [stored(outcome) for outcome in store.enrol(GALLERY, new, origin(2))]
     assert [(one.sample, one.repeated) for one in again] == [(one.sample, True) for one in told]
@@ -496,6 +498,9 @@ def test_what_is_absurd_is_merely_absent(store: Store) -> None:
         assert store.keyed(GALLERY, [id_]) == {}
         with pytest.raises(SubjectNotFound):
             store.update(GALLERY, id_, Details(name="x"), origin(1))
+        for both in ((id_, "anna"), ("anna", id_)):
+            with pytest.raises(SubjectNotFound):
+                store.move(GALLERY, *both, origin(1))
         assert store.entries(id_) == ()
         with pytest.raises(GalleryNotFound):
             store.gallery(id_)
@@ -691,6 +696,98 @@ def test_every_change_makes_a_new_version(store: Store) -> None:
     assert now.updated_at == origin(2).at
     seen.append(now.version)
     assert seen == sorted(set(seen))
+
+
+def test_the_same_letters_are_the_same_subject(place: Place) -> None:
+    store = place.open()
+    make(store)
+    told = enrol(store, new_samples([COMPOSED, DECOMPOSED], vectors(2)))
+    assert {one.subject.id for one in told} == {COMPOSED}
+    assert store.update(GALLERY, DECOMPOSED, Details(name=DECOMPOSED), origin(1)).name == COMPOSED
+    store = place.reopen()
+    (subject,) = store.subjects(GALLERY)
+    assert store.subject(GALLERY, DECOMPOSED) == store.subject(GALLERY, COMPOSED) == subject
+    assert len(store.samples(GALLERY, subject=DECOMPOSED)) == subject.samples == 2
+    assert store.forget_samples(GALLERY, [told[0].sample], origin(2), subject=DECOMPOSED).samples == 1
+    assert store.forget_subjects(GALLERY, [DECOMPOSED], origin(3)).subjects == (subject.number,)
+    assert store.subject(GALLERY, COMPOSED) is None
+
+
+def test_a_subject_is_renamed(place: Place) -> None:
+    store = place.open()
+    make(store)
+    anna, ben = (one.subject for one in enrol(store, new_samples(["anna", "ben"], vectors(2))))
+    assert store.search(GALLERY, vectors(1), 1)[0][0].subject == "anna"  # which others have in memory
+    other = place.open()
+    with pytest.raises(SubjectExists):
+        store.update(GALLERY, "anna", Details(name="A"), origin(1), new_id="ben")
+    with pytest.raises(InvalidOption, match="subject's ID"):
+        store.update(GALLERY, "anna", Details(name="A"), origin(1), new_id="a/b")
+    renamed = store.update(GALLERY, "anna", Details(name="A"), origin(1), new_id="Cafe\u0301")
+    assert renamed == replace(anna, id="Caf\xe9", name="A", version=2, updated_at=origin(1).at)
+    for each in (store, other, place.reopen()):
+        assert each.subjects(GALLERY) == (renamed, ben)
+        assert each.subject(GALLERY, "anna") is None
+        assert [sample.subject for sample in each.samples(GALLERY)] == ["Caf\xe9", "ben"]
+        assert each.search(GALLERY, vectors(1), 1)[0][0].subject == "Caf\xe9"
+        assert each.check(GALLERY).damaged == ()
+    store = place.reopen()
+    assert store.update(GALLERY, "Caf\xe9", Details(), origin(2), new_id="Caf\xe9").version == 3
+    (again,) = enrol(store, new_samples(["anna"], vectors(1)))  # the old one is free
+    assert again.subject.number > ben.number
+
+
+def test_samples_are_moved(place: Place) -> None:
+    store = place.open()
+    make(store)
+    new = new_samples(["anna", "anna", "anna", "ben"], vectors(4))
+    new[0] = replace(new[0], picture=b"photo", source="a.jpg", quality=Quality(1.0, 0.5, 0.25, yaw=3.0), key="k")
+    told = enrol(store, new)
+    first, second, third, _ = (one.sample for one in told)
+    store.search(GALLERY, vectors(1), 1)
+    other, before = place.open(), content(store)
+    other.search(GALLERY, vectors(1), 1)
+    for wrong, error in (([told[3].sample], SampleNotFound), ([first, 2**40], SampleNotFound)):
+        with pytest.raises(error):
+            store.move(GALLERY, "anna", "ben", origin(1), samples=wrong)
+    with pytest.raises(InvalidOption, match=r"to whose it is|both are one"):
+        store.move(GALLERY, "anna", "anna", origin(1), samples=[first])
+    assert content(store) == before
+    was = store.samples(GALLERY)[0]
+    ben = store.move(GALLERY, "anna", "ben", origin(2), samples=[first, second])
+    assert (ben, ben.samples, ben.version, ben.updated_at) == (store.subject(GALLERY, "ben"), 3, 2, origin(2).at)
+    for each in (store, other, place.reopen()):
+        moved = each.samples(GALLERY, subject="ben")[1]
+        assert plain(moved) == {**plain(was), "id": moved.id, "subject": "ben"}
+        assert each.picture(GALLERY, moved.id) == b"photo"
+        assert [sample.id for sample in each.samples(GALLERY, subject="anna")] == [third]
+        assert [each.search(GALLERY, vectors(3)[at][None], 1)[0][0].subject for at in range(3)] == [
+            "ben",
+            "ben",
+            "anna",
+        ]
+        assert (each.gallery(GALLERY).subjects, each.gallery(GALLERY).samples) == (2, 4)
+        assert each.check(GALLERY).damaged == ()
+    assert place.reopen().keyed(GALLERY, ["k"]) == {}
+
+
+def test_of_two_subjects_one_is_made(place: Place) -> None:
+    store = place.open()
+    make(store)
+    told = enrol(store, new_samples([*["anna"] * 60, "ben"], vectors(61)))  # more than are moved at once
+    enrol(store, [NewSample(subject="cyd", embedding=EMBEDDING)])
+    merged = store.move(GALLERY, "anna", "ben", origin(1))
+    assert (merged.id, merged.samples) == ("ben", 61)
+    store = place.reopen()
+    assert [subject.id for subject in store.subjects(GALLERY)] == ["ben", "cyd"]
+    embeddings = {tuple(sample.embedding.tolist()) for sample in store.samples(GALLERY, subject="ben")}
+    assert embeddings == set(map(tuple, vectors(61).tolist()))
+    both = tuple(sorted({one.subject.number for one in told}))
+    last = [(entry.action, entry.subjects, entry.count) for entry in store.entries(GALLERY)][-2:]
+    assert last == [("move", both, 60), ("forget", both[:1], 0)]
+    store.forget_samples(GALLERY, [sample.id for sample in store.samples(GALLERY, subject="ben")], origin(2))
+    assert store.move(GALLERY, "ben", "cyd", origin(3)).samples == 1  # there is nothing to move
+    assert store.gallery(GALLERY).subjects == 1
 
 
 def test_one_wrong_version_forgets_nobody(store: Store) -> None:

@@ -176,6 +176,31 @@ class StoreMachine(RuleBasedStateMachine):
         if told is not None:
             assert self.in_model_numbers(told[1]) == told[0]
 
+    @rule(which=stores, name=names, subject=subjects, new_id=subjects | st.just("a/b"))
+    def rename(self, which: int, name: str, subject: str, new_id: str) -> None:
+        origin = self.origin()
+        told = self.both(which, lambda store: store.update(name, subject, Details(), origin, new_id=new_id))
+        if told is not None:
+            assert self.in_model_numbers(told[1]) == told[0]
+
+    @precondition(lambda self: self.model.galleries())
+    @rule(which=stores, name=names, both=st.tuples(subjects, subjects), all_=st.booleans(), data=st.data())
+    def move(self, which: int, name: str, both: tuple[str, str], all_: bool, data: st.DataObject) -> None:  # noqa: FBT001  # as it is drawn
+        origin, (subject, into) = self.origin(), both
+        ever = [0, *self.sample_numbers.of_store]
+        chosen = data.draw(st.lists(st.sampled_from(ever), min_size=1, max_size=2))
+        theirs = [self.sample_numbers.of_store.get(number, 0) for number in chosen]
+
+        def move(store: Store) -> Subject:
+            samples = None if all_ else chosen if store is self.model else theirs
+            return store.move(name, subject, into, origin, samples=samples)
+
+        if (told := self.both(which, move)) is not None:
+            ours, its = (store.samples(name, subject=into, limit=10_000) for store in (self.model, self.stores[which]))
+            for mine, other in zip(ours, its, strict=True):
+                self.sample_numbers.pair(mine.id, other.id)
+            assert self.in_model_numbers(told[1]) == told[0]
+
     @precondition(lambda self: self.model.galleries())
     @rule(which=stores, name=names, data=st.data())
     def forget_samples(self, which: int, name: str, data: st.DataObject) -> None:

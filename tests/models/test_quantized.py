@@ -81,7 +81,11 @@ def test_every_weight_of_the_pack_is_written_out(file: ModelFile) -> None:
     reshapes = {node.input[0]: node for node in model.graph.node if node.op_type == "Reshape"}
     for node in (node for node in model.graph.node if node.op_type == "DequantizeLinear"):
         graph = onnx.helper.make_graph(
-            [node], "one", [], [onnx.helper.make_empty_tensor_value_info(node.output[0])], [given[n] for n in node.input]
+            [node],
+            "one",
+            [],
+            [onnx.helper.make_empty_tensor_value_info(node.output[0])],
+            [given[n] for n in node.input],
         )
         opset = onnx.helper.make_opsetid("", 21)
         (expected,) = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=[opset])).run(None, {})

@@ -248,11 +248,41 @@ class TestEnrol:
         answer = server.request("POST", f"{gallery}/enrol", files=[("images", astronaut.read_bytes())], data=data)
         assert answer.status_code == 201
         assert answer.json()["subject"]["metadata"] == {"a": [1, "b"]}
-        for name, text in (("metadata", "{"), ("allow_conflict", "yes"), ("min_face", "x"), ("metadata", "[]")):
+        for name, text in (
+            *(("metadata", "{"), ("allow_conflict", "maybe"), ("min_face", "x"), ("metadata", "[]")),
+            *(("subject", ""), ("expires_at", "soon")),
+        ):
             answer = server.request(
                 "POST", f"{gallery}/enrol", files=[("images", astronaut.read_bytes())], data={name: text}
             )
             assert (answer.status_code, problem(answer)["field"]) == (422, name)
+
+    def test_what_a_form_leaves_empty_is_not_given(self, server: Caller, gallery: str, astronaut: Path) -> None:
+        files = [("images", astronaut.read_bytes())]
+        empty = dict.fromkeys(("metadata", "expires_at", "faces", "min_face", "allow_conflict"), "")
+        data = {**empty, "subject": "eileen", "name": "E", "consent": "signed"}
+        answer = server.request("POST", f"{gallery}/enrol", files=files, data=data)
+        assert answer.status_code == 201
+        assert [answer.json()["subject"][name] for name in ("metadata", "expires_at")] == [{}, None]
+        cleared = server.request("POST", f"{gallery}/enrol?subject=eileen&name=", files=files, data={"consent": ""})
+        assert [cleared.json()["subject"][name] for name in ("id", "name", "consent")] == ["eileen", None, None]
+
+    def test_options_in_the_query_count(self, server: Caller, gallery: str, astronaut: Path, crowd: bytes) -> None:
+        server.request("PATCH", gallery, json={"policy": {"candidate_threshold": 2}})
+        query = f"{gallery}/enrol?subject=eileen&faces=largest&metadata=%7B%22a%22%3A1%7D"
+        answer = server.post(query, {"images": [image(crowd)], "metadata": {"a": 1}})
+        assert (answer.status_code, answer.json()["subject"]["metadata"]) == (201, {"a": 1})
+        answer = server.post(query, {"images": [image(crowd)], "metadata": {"a": 2}})
+        assert (answer.status_code, problem(answer)["field"]) == (422, "metadata")
+        found = server.post(f"{gallery}/identify?faces=largest&threshold=1.5", {"images": [image(crowd)]})
+        (face,) = found.json()["results"][0]["faces"]
+        assert face["threshold"] == 1.5
+        verified = server.post(
+            f"{gallery}/subjects/eileen/verify?threshold=0.01", {"image": image(astronaut.read_bytes())}
+        )
+        assert (verified.json()["threshold"], verified.json()["same"]) == (0.01, False)
+        refused = server.post(f"{gallery}/identify?fmr=strict", {"images": [image(crowd)], "threshold": 0.5})
+        assert "at most one of threshold and fmr" in problem(refused)["detail"]
 
     def test_one_bad_image_does_not_spoil_the_others(
         self, server: Caller, gallery: str, astronaut: Path, grey: bytes, crowd: bytes

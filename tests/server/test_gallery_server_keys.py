@@ -35,6 +35,7 @@ CALLS: list[tuple[Scope, str, str, object]] = [
     ("admin", "DELETE", SUBJECT, None),
     ("admin", "GET", f"{SUBJECT}/export", None),
     ("admin", "POST", f"{SUBJECT}/merge", {"into": "grace"}),
+    ("admin", "POST", f"{SUBJECT}/move", {"into": "grace", "samples": [1]}),
     ("read", "POST", f"{SUBJECT}/verify", {"image": {"array": PIXELS}}),
     ("probe", "POST", f"{SUBJECT}/verify", {"embedding": vector(1)}),
     ("admin", "GET", f"{SUBJECT}/samples/1/picture", None),

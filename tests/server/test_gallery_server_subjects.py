@@ -18,7 +18,7 @@ from visavis.server.api.subjects import media_type_of
 
 _numbers = itertools.count(1)
 STRANGE = [
-    *("é", "e\u0301", "%", "%41", "?", "#", "+", "a b", "😀", "&=;:@$,!*'()[]", '"', "\\", "<b>", "名前", "..."),
+    *("é", "x\u0301", "%", "%41", "?", "#", "+", "a b", "😀", "&=;:@$,!*'()[]", '"', "\\", "<b>", "名前", "..."),
     *(
         "a" * 200,
         "😀" * 200,
@@ -220,11 +220,65 @@ class TestMerge:
             assert (members["status"], members["code"], members.get("field")) == expected
         assert problem(server.post(f"{gallery}/subjects/nobody/merge", {"into": "ada"}))["code"] == "subject_not_found"
         assert problem(server.post("/v1/galleries/none/subjects/a/merge", {"into": "b"}))["code"] == "gallery_not_found"
-        server.request("PATCH", gallery, json={"policy": {"min_face_px": 100}})
+        server.request("PATCH", gallery, json={"policy": {"consent_required": True}})
         refused = problem(server.post(f"{gallery}/subjects/grace/merge", {"into": "ada"}))
-        assert (refused["status"], refused["code"]) == (422, "too_small")
-        assert "nothing was forgotten" in refused["detail"]
+        assert (refused["status"], refused["code"]) == (422, "consent_missing")
         assert server.get(gallery).json()["subjects"] == 2
+
+
+class TestMove:
+    def test_samples_go_to_another(self, server: Caller) -> None:
+        gallery = make(server, keep="chips")
+        enrol(server, gallery, "ada", 1)
+        enrol(server, gallery, "grace", 2, 3, source="door")
+        first, second = (sample["id"] for sample in server.get(f"{gallery}/subjects/grace").json()["sample_list"])
+        path = f"{gallery}/subjects/grace/move"
+        for value, expected in (
+            ({"into": "ada"}, (422, "invalid_request", "samples")),
+            ({"into": "ada", "samples": []}, (422, "invalid_request", "samples")),
+            ({"into": "ada", "samples": ["1"]}, (422, "invalid_request", "samples.0")),
+            ({"samples": [first]}, (422, "invalid_request", "into")),
+            ({"into": "grace", "samples": [first]}, (422, "invalid_option", None)),
+            ({"into": "nobody", "samples": [first]}, (404, "subject_not_found", None)),
+            ({"into": "ada", "samples": [first, 2**70]}, (404, "sample_not_found", None)),
+        ):
+            members = problem(server.post(path, value))
+            assert (members["status"], members["code"], members.get("field")) == expected
+        moved = server.post(path, {"into": "ada", "samples": [first]})
+        subject = moved.json()
+        assert (moved.status_code, moved.headers["etag"]) == (200, f'"{subject["number"]}-{subject["version"]}"')
+        assert (subject["id"], subject["samples"]) == ("ada", 2)
+        assert [each["id"] for each in server.get(f"{gallery}/subjects/grace").json()["sample_list"]] == [second]
+        (face,) = server.post(f"{gallery}/identify", {"embeddings": [vector(2)]}).json()["results"][0]["faces"]
+        assert face["match"]["subject"] == "ada"
+        last = server.get(f"{gallery}/log").json()["entries"][-2]
+        assert (last["action"], last["count"], len(last["subjects"])) == ("move", 1, 2)
+
+
+class TestRename:
+    def test_a_subject_gets_another_id(self, server: Caller, gallery: str) -> None:
+        enrol(server, gallery, "ada", 1)
+        enrol(server, gallery, "grace", 2)
+        tag = server.get(f"{gallery}/subjects/ada").headers["etag"]
+        change = {"id": "Lovelac\xe9", "name": "Ame\u0301lie"}
+        renamed = server.request("PATCH", f"{gallery}/subjects/ada", json=change, headers={"If-Match": tag})
+        subject = renamed.json()
+        assert (renamed.status_code, subject["id"], subject["name"]) == (200, "Lovelac\xe9", "Am\xe9lie")
+        assert server.get(f"{gallery}/subjects/ada").status_code == 404
+        for spelled in ("Lovelac%C3%A9", "Lovelace%CC%81"):
+            shown = server.get(f"{gallery}/subjects/{spelled}")
+            assert (shown.json()["number"], shown.headers["etag"]) == (subject["number"], renamed.headers["etag"])
+        answer = server.request("PATCH", f"{gallery}/subjects/Lovelac%C3%A9", json={"id": "grace", "name": "G"})
+        assert (answer.status_code, problem(answer)["code"]) == (409, "subject_exists")
+        assert server.get(f"{gallery}/subjects/Lovelac%C3%A9").json()["name"] == "Am\xe9lie"
+
+    @pytest.mark.parametrize("id_", [None, "", 1, "a" * 201])
+    def test_ids_that_cannot_be(self, server: Caller, gallery: str, id_: object) -> None:
+        enrol(server, gallery, "ada", 1)
+        answer = server.request("PATCH", f"{gallery}/subjects/ada", json={"id": id_})
+        assert (answer.status_code, problem(answer)["field"]) == (422, "id")
+        answer = server.request("PATCH", f"{gallery}/subjects/ada", json={"id": "a/b"})
+        assert (answer.status_code, problem(answer)["code"]) == (422, "invalid_option")
 
 
 class TestConditions:
@@ -326,7 +380,7 @@ class TestChanges:
     @pytest.mark.parametrize(
         ("value", "field"),
         [
-            *(({}, None), ([], None), ({"name": 1}, "name"), ({"metadata": []}, "metadata"), ({"id": "x"}, "id")),
+            *(({}, None), ([], None), ({"name": 1}, "name"), ({"metadata": []}, "metadata"), ({"number": 1}, "number")),
             *(({"expires_at": "soon"}, "expires_at"), ({"name": "x" * 10_001}, "name"), ({"samples": 3}, "samples")),
         ],
     )
@@ -405,7 +459,8 @@ class TestReports:
         assert problem(server.get(f"{gallery}/subjects/nobody/export"))["code"] == "subject_not_found"
 
     def test_an_audit(self, server: Caller, gallery: str) -> None:
-        empty = {"subjects": 0, "samples": 0, "duplicates": [], "confusable": [], "outliers": [], "low_quality": []}
+        kinds = ("duplicates", "confusable", "outliers", "low_quality", "lookalikes")
+        empty = {"subjects": 0, "samples": 0, **{kind: [] for kind in kinds}}
         assert server.get(f"{gallery}/audit").json() == empty
         enrol(server, gallery, "ada", 1)
         enrol(server, gallery, "ada again", 1, allow_conflict=True)

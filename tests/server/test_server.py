@@ -1,12 +1,15 @@
 """The native API, called without a network: what it answers, and how it refuses."""
 
+import gzip
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import PIL.Image
 import pytest
@@ -18,7 +21,8 @@ from visavis import Recognizer
 from visavis.config import Settings
 from visavis.errors import InvalidImage, VisavisError
 from visavis.server.problems import HTTP, LIBRARY
-from visavis.server.reading import check_array
+from visavis.server.reading import _read_texts, check_array
+from visavis.server.requests import ImagesRequest, VerifyRequest
 
 Pixels = NDArray[np.uint8]
 READ, ADMIN = "read-only-secret-0123456789", "admin-secret-0123456789abcdef"
@@ -166,14 +170,13 @@ class TestDetectAndEmbed:
         without = server.post(path, body).json()["results"][0]["faces"][0]
         assert with_it.pop("quality") == face.quality.to_dict()
         assert with_it == without
-        for text, status in (("true", 200), ("false", 200), ("1", 422), ("", 422)):
+        for text in ("True", "off", "2"):
             files = [("images", astronaut.read_bytes())]
             answer = server.request("POST", path, files=files, data={"quality": text})
-            assert answer.status_code == status
-            if status == 200:
-                assert ("quality" in answer.json()["results"][0]["faces"][0]) == (text == "true")
+            if text == "2":
+                assert (answer.status_code, problem(answer)["field"]) == (422, "quality")
             else:
-                assert problem(answer)["field"] == "quality"
+                assert ("quality" in answer.json()["results"][0]["faces"][0]) == (text == "True")
         assert problem(server.post(path, {**body, "quality": 1}))["field"] == "quality"
 
     def test_as_many_images_as_allowed(self, server: Caller, grey: bytes) -> None:
@@ -218,6 +221,86 @@ class TestVerify:
         both = {"a": image(grey), "b": image(grey), "threshold": 0.5, "operating_point": "default"}
         assert "at most one" in problem(server.post("/v1/verify", both))["detail"]
         assert problem(server.post("/v1/verify", {"a": image(grey)}))["field"] == "b"
+
+
+class TestForms:
+    """What clients send in place of what they are told to."""
+
+    def faces(self, answer: httpx.Response) -> list[int]:
+        return [len(result["faces"]) for result in answer.json()["results"]]
+
+    @pytest.mark.parametrize("word", ["true", "True", "TRUE", "1", "on", "yes", "Yes"])
+    def test_truths(self, word: str) -> None:
+        said = {"quality": word}
+        assert _read_texts(ImagesRequest, said) == {"quality": True}
+        opposite = {"true": "false", "1": "0", "on": "off", "yes": "no"}[word.lower()]
+        assert _read_texts(ImagesRequest, {"quality": opposite.title()}) == {"quality": False}
+        pattern = ImagesRequest.texts()["quality"]["pattern"]
+        assert all(re.search(pattern, text) for text in (word, opposite, opposite.upper(), ""))
+        assert not any(re.search(pattern, text) for text in ("2", "y", "truee", " true", "t"))
+
+    def test_what_is_empty_is_not_given(self, server: Caller, astronaut: Path) -> None:
+        empty = dict.fromkeys(ImagesRequest.texts(), "")
+        assert {"min_face", "faces", "attributes", "quality"} <= empty.keys()
+        files = [("images", astronaut.read_bytes())]
+        answers = [server.request("POST", "/v1/detect", files=files, data=data) for data in (empty, {})]
+        assert answers[0].json() == answers[1].json()
+        query = "&".join(f"{name}=" for name in empty)
+        assert server.request("POST", f"/v1/detect?{query}", files=files).json() == answers[1].json()
+        with_null = server.post("/v1/detect?min_face=", {"images": [image(astronaut.read_bytes())], "min_face": 0.2})
+        assert self.faces(with_null) == [1]
+
+    @pytest.mark.parametrize("name", ["images", "images[]", "file", "image", "photo[]", "files"])
+    def test_files_by_other_names(self, server: Caller, astronaut: Path, grey: bytes, name: str) -> None:
+        files = [(name, ("a.jpg", astronaut.read_bytes())), (name, ("b.jpg", grey))]
+        assert self.faces(server.request("POST", "/v1/detect", files=files)) == [1, 0]
+
+    @pytest.mark.parametrize(
+        ("path", "names"),
+        [
+            ("/v1/detect", ("images", "file")),
+            ("/v1/detect", ("file", "photo")),
+            ("/v1/verify", ("a", "file")),
+            ("/v1/verify", ("file", "file")),
+        ],
+    )
+    def test_files_that_may_be_another(self, server: Caller, path: str, names: tuple[str, str]) -> None:
+        answer = server.request("POST", path, files=[(name, ("a.jpg", b"x")) for name in names])
+        members = problem(answer)
+        assert (answer.status_code, members["code"], members["field"]) == (422, "invalid_request", "file")
+        assert f"images are sent as {'images' if path == '/v1/detect' else 'a and b'}" in members["detail"]
+
+    def test_a_byte_order_mark(self, server: Caller, astronaut: Path) -> None:
+        body = json.dumps({"images": [image(astronaut.read_bytes())]}).encode("utf-8-sig")
+        answer = server.request("POST", "/v1/detect", content=body, headers={"content-type": "application/json"})
+        assert self.faces(answer) == [1]
+
+    @pytest.mark.parametrize("as_form", [False, True])
+    def test_options_in_the_query_count(self, server: Caller, astronaut: Path, as_form: bool) -> None:  # noqa: FBT001  # a parameter of the test
+        def send(query: str, **more: object) -> httpx.Response:
+            if as_form:
+                files = [(name, astronaut.read_bytes()) for name in ("a", "b")]
+                return server.request("POST", f"/v1/verify?{query}", files=files, data=more)
+            picture = image(astronaut.read_bytes())
+            return server.post(f"/v1/verify?{query}", {"a": picture, "b": picture, **more})
+
+        assert send("threshold=0.01").json()["threshold"] == 0.01
+        assert send("threshold=0.01", threshold=0.01).json()["threshold"] == 0.01
+        for query, more in (
+            *(("threshold=0.01", {"threshold": 0.5}), ("threshold=nan", {"threshold": 0.5}), ("threshold=nan", {})),
+            *(("threshold=x", {}), ("threshold=-1", {})),
+        ):
+            answer = send(query, **more)
+            assert (answer.status_code, problem(answer)["field"]) == (422, "threshold")
+        assert problem(send("require_live=maybe"))["field"] == "require_live"
+        assert "at most one of" in problem(send("threshold=0.01", fmr="strict"))["detail"]
+        live = problem(send("require_live=Yes&threshold=0.01"))  # this pack cannot tell
+        assert (live["code"], live["field"]) == ("invalid_option", "require_live")
+
+    def test_the_document_tells_of_the_query(self, server: Caller) -> None:
+        described = server.get("/openapi.json").json()["paths"]["/v1/verify"]["post"]["parameters"]
+        assert {each["name"] for each in described} == set(VerifyRequest.texts()) >= {"threshold", "require_live"}
+        assert {(each["in"], each.get("required", False)) for each in described} == {("query", False)}
 
 
 class TestRefusals:
@@ -268,16 +351,29 @@ class TestRefusals:
             assert (answer.status_code, problem(answer)["code"]) == (400, "invalid_request")
 
     def test_a_form_without_images(self, server: Caller) -> None:
-        answer = server.request("POST", "/v1/embed", files={"picture": b"x"})
-        assert problem(answer)["code"] == "invalid_request"
+        answer = server.request("POST", "/v1/embed", files={"picture": (None, b"x")})
+        assert (problem(answer)["code"], problem(answer)["field"]) == ("invalid_request", "images")
         answer = server.request("POST", "/v1/embed", files=[(f"p{number}", b"x") for number in range(50)])
         assert problem(answer)["code"] == "invalid_request"
 
-    @pytest.mark.parametrize("query", ["require_live=true&threshold=0.01", "faces=largest", "x=1"])
-    def test_options_in_the_query_are_not_passed_over(self, server: Caller, query: str) -> None:
+    def test_unknown_options_in_the_query(self, server: Caller) -> None:
         for path in ("/v1/detect", "/v1/embed", "/v1/verify"):
-            answer = server.post(f"{path}?{query}", {"images": []})
-            assert (answer.status_code, problem(answer)["field"]) == (422, query.partition("=")[0])
+            for query, field in (("x=1", "x"), ("require_live=1&require_live=1", "require_live")):
+                answer = server.post(f"{path}?{query}", {"images": []})
+                assert (answer.status_code, problem(answer)["field"]) == (422, field)
+
+    @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "GZIP"])
+    def test_compressed_bodies(self, server: Caller, encoding: str) -> None:
+        body = gzip.compress(b'{"images": []}')
+        headers = {"content-type": "application/json", "content-encoding": encoding}
+        answer = server.request("POST", "/v1/embed", content=body, headers=headers)
+        assert (answer.status_code, problem(answer)["code"]) == (415, "unsupported_media_type")
+        assert ("Content-Encoding" in problem(answer)["detail"], answer.headers["accept-encoding"]) == (
+            True,
+            "identity",
+        )
+        plain = server.request("GET", "/v1/models", headers={"content-encoding": "gzip"})
+        assert plain.status_code == 200
 
     def test_another_content_type(self, server: Caller) -> None:
         answer = server.request("POST", "/v1/embed", content=b"abc", headers={"content-type": "image/jpeg"})

@@ -57,6 +57,23 @@ def test_duplicates_and_confusable_pairs_by_their_nearest_samples(world: World) 
     assert isinstance(alike, SubjectPair)
 
 
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ("Ada", "ada"),
+        ("ada lovelace", "adalovelace", "Ada Lovelace"),
+        ("ada", "\u0430\u0501\u0430"),  # Cyrillic
+        ("NIKO\u03a3", "niko\u03c2", "\u039d\u0399\u039a\u039f\u03a3"),
+        ("\ufb01nn", "\uff26inn"),  # a ligature, a wide letter
+        ("STRASSE", "stra\xdfe"),
+    ],
+)
+def test_ids_that_look_alike(world: World, ids: tuple[str, ...]) -> None:
+    for place, id_ in enumerate((*ids, "bda", "0da", "Fynn")):
+        enrol(world, id_, 10 * place)
+    assert world.gallery.audit().lookalikes == (tuple(sorted(ids)),)
+
+
 def test_the_most_urgent_come_first(world: World) -> None:
     for number, gap in enumerate((0.2, 0.05, 0.1)):
         enrol(world, f"a{number}", 10 * number)

@@ -11,7 +11,6 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from store_kinds import Place
 from visavis import Recognizer
 from visavis.core.decide import ErrorRates, OperatingPoint
 from visavis.errors import (
+    ConsentMissing,
     GalleryExists,
     GalleryNotFound,
     ImageCorrupt,
@@ -30,6 +30,7 @@ from visavis.errors import (
     NoFace,
     SampleNotFound,
     SpaceMismatch,
+    SubjectExists,
     SubjectNotFound,
     VersionMismatch,
     VisavisError,
@@ -41,7 +42,7 @@ from visavis.galleries.sqlite.store import SqliteStore
 from visavis.options import Policy
 from visavis.service.enroller import Enrolment
 from visavis.service.gallery import Galleries, OpenGallery
-from visavis.service.results import Identification
+from visavis.service.results import Enrolled, Identification
 from visavis.types import Quality
 
 
@@ -264,21 +265,58 @@ def test_merged_subjects_are_one(world: World) -> None:
             world.gallery.merge(*both)
 
 
-def test_who_is_enrolled_during_a_merge_is_not_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_become_another_subjects(world: World) -> None:
     fill(world, ada=0, grace=0.1)
     gallery = world.gallery
-    enrol_many = gallery.enrol_many
+    (sample,) = gallery.samples("grace")
+    moved = gallery.move("grace", [sample.id], "ada")
+    assert (moved.id, moved.samples, gallery.subject("grace").samples) == ("ada", 2, 0)
+    with pytest.raises(SampleNotFound):
+        gallery.move("grace", [sample.id], "ada")
+    (found,) = gallery.identify_embeddings(at(0.1)[None])
+    assert found.match is not None
+    assert found.match.subject == "ada"
 
-    def enrol_one_more(enrolments: Any, *, allow_conflict: bool) -> Iterator[Any]:  # noqa: ANN401  # as it comes
-        yield from enrol_many(enrolments, allow_conflict=allow_conflict)
-        monkeypatch.undo()
-        fill(world, grace=0.2)
 
-    monkeypatch.setattr(gallery, "enrol_many", enrol_one_more)
-    with pytest.raises(VersionMismatch):
+def test_where_consent_is_wanted_nobody_gets_samples_without(world: World) -> None:
+    fill(world, ada=0, grace=0.1)
+    gallery = world.gallery
+    gallery.set_policy(Policy(consent_required=True))
+    (sample,) = gallery.samples("grace")
+    with pytest.raises(ConsentMissing, match="none of 'ada'"):
         gallery.merge("grace", "ada")
-    assert gallery.subject("grace").samples == 2
-    assert gallery.merge("grace", "ada").samples == 3
+    with pytest.raises(ConsentMissing, match="none of 'ada'"):
+        gallery.move("grace", [sample.id], "ada")
+    gallery.update("ada", Details(consent="signed"))
+    assert gallery.merge("grace", "ada").samples == 2
+
+
+def test_a_renamed_subject_is_the_same_one(world: World) -> None:
+    fill(world, ada=0, grace=5)
+    gallery = world.gallery
+    ada = gallery.subject("ada")
+    with pytest.raises(SubjectExists, match="has a subject 'grace' already"):
+        gallery.rename("ada", "grace")
+    with pytest.raises(VersionMismatch):
+        gallery.rename("ada", "lovelace", version=7)
+    renamed = gallery.rename("ada", "Lovelac\xe9", version=ada.version)
+    assert (renamed.id, renamed.number, renamed.samples) == ("Lovelac\xe9", ada.number, 1)
+    assert gallery.verify_embedding(at(0), "Lovelace\u0301").same
+    with pytest.raises(SubjectNotFound):
+        gallery.subject("ada")
+
+
+def test_one_spelling_of_a_name_is_as_good_as_the_other(world: World) -> None:
+    gallery, key = world.gallery, "k"
+    first = gallery.enrol_embedding(at(0), "Ame\u0301lie", details=Details(name="Ame\u0301lie"), key=key)
+    again = gallery.enrol_embedding(at(0), "Am\xe9lie", key=key)
+    assert (first.subject.id, first.subject.name, again.repeated) == ("Am\xe9lie", "Am\xe9lie", True)
+    (line,) = list(gallery.export())[1:]
+    (imported,) = gallery.import_lines([{**line, "subject": "Ame\u0301lie", "embedding": at(0.1).tolist()}])
+    assert isinstance(imported, Enrolled)
+    assert imported.subject.samples == 2
+    assert gallery.forget_subject("Ame\u0301lie").samples == 2
+    assert gallery.subjects() == ()
 
 
 def test_whom_nobody_knows_cannot_be_verified(world: World) -> None:

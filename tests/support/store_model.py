@@ -4,6 +4,7 @@ It does what ``Store`` promises, and shares none of its code: it is what every o
 """
 
 import itertools
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from visavis.errors import (
     InvalidOption,
     KeyReused,
     SampleNotFound,
+    SubjectExists,
     SubjectNotFound,
     VersionMismatch,
     VisavisError,
@@ -41,6 +43,7 @@ from visavis.galleries.records import (
     check_gallery_name,
     check_probes,
     check_samples,
+    check_subject_id,
 )
 from visavis.galleries.store import Store
 from visavis.options import Policy
@@ -143,24 +146,59 @@ class StoreModel:
             for outcome in outcomes
         )
 
-    def update(
-        self, gallery: str, subject: str, details: Details, origin: Origin, *, version: int | None = None
+    def update(  # noqa: PLR0913  # as the store has it
+        self,
+        gallery: str,
+        subject: str,
+        details: Details,
+        origin: Origin,
+        *,
+        new_id: str | None = None,
+        version: int | None = None,
     ) -> Subject:
         shelf = self._shelf(gallery)
-        if subject not in shelf.subjects:
-            raise SubjectNotFound(f"there is no subject {subject}")
-        self._check_versions(shelf, [subject], version)
-        self._change(shelf, subject, origin, details)
-        self.log("update", gallery, origin, subjects=[shelf.subjects[subject].number])
-        return shelf.subjects[subject]
+        id_ = self._known(shelf, subject)
+        self._check_versions(shelf, [id_], version)
+        new = id_ if new_id is None else check_subject_id(new_id)
+        if new != id_ and new in shelf.subjects:
+            raise SubjectExists(f"there is a subject {new}")
+        self._change(shelf, id_, origin, details)
+        shelf.subjects[new] = replace(shelf.subjects.pop(id_), id=new)
+        for held in shelf.held.values():
+            held.sample = replace(held.sample, subject=new) if held.sample.subject == id_ else held.sample
+        self.log("update", gallery, origin, subjects=[shelf.subjects[new].number])
+        return shelf.subjects[new]
+
+    def move(
+        self, gallery: str, subject: str, into: str, origin: Origin, *, samples: Iterable[int] | None = None
+    ) -> Subject:
+        shelf = self._shelf(gallery)
+        first, other = self._known(shelf, subject), self._known(shelf, into)
+        own = {number for number, held in shelf.held.items() if held.sample.subject == first}
+        wanted = own if samples is None else set(samples)
+        if first == other:
+            raise InvalidOption("both are one")
+        if wanted - own:
+            raise SampleNotFound(subject)
+        for number in sorted(wanted):
+            held = shelf.held.pop(number)
+            sample = replace(held.sample, id=next(self._numbers), subject=other)
+            shelf.held[sample.id] = _Held(sample, held.picture, None, "")
+            self._change(shelf, first, origin, samples=-1)
+        both = sorted(shelf.subjects[id_].number for id_ in (first, other))
+        if wanted:
+            self._change(shelf, other, origin, samples=len(wanted))
+            self.log("move", gallery, origin, subjects=both, count=len(wanted))
+        if samples is None:
+            self._forget(shelf, [first], "forget", origin)
+        return shelf.subjects[other]
 
     def forget_samples(
         self, gallery: str, samples: Iterable[int], origin: Origin, *, subject: str | None = None
     ) -> Erased:
         shelf = self._shelf(gallery)
         there = sorted(set(samples) & set(shelf.held))
-        if subject is not None and subject not in shelf.subjects:
-            raise SubjectNotFound(subject)
+        subject = None if subject is None else self._known(shelf, subject)
         if subject is not None and {shelf.held[sample].sample.subject for sample in there} - {subject}:
             raise SampleNotFound(subject)
         touched = set()
@@ -177,7 +215,7 @@ class StoreModel:
     ) -> Erased:
         shelf = self._shelf(gallery)
         ids: dict[str | int, str] = {subject.number: id_ for id_, subject in shelf.subjects.items()}
-        wanted = dict.fromkeys(ids.get(subject, subject) for subject in subjects)
+        wanted = dict.fromkeys(ids.get(subject, nfc(subject)) for subject in subjects)
         there = [subject for subject in wanted if isinstance(subject, str) and subject in shelf.subjects]
         self._check_versions(shelf, there, version)
         return self._forget(shelf, there, "forget", origin)
@@ -200,7 +238,7 @@ class StoreModel:
         return self._forget(shelf, over, "expire", origin)
 
     def subject(self, gallery: str, subject: str) -> Subject | None:
-        return self._shelf(gallery).subjects.get(subject)
+        return self._shelf(gallery).subjects.get(nfc(subject))
 
     def subjects(self, gallery: str, *, after: int = 0, limit: int = 100) -> tuple[Subject, ...]:
         in_order = sorted(self._shelf(gallery).subjects.values(), key=lambda subject: subject.number)
@@ -209,6 +247,7 @@ class StoreModel:
     def samples(
         self, gallery: str, *, subject: str | None = None, after: int = 0, limit: int = 1000
     ) -> tuple[Sample, ...]:
+        subject = nfc(subject)
         all_ = (held.sample for _, held in sorted(self._shelf(gallery).held.items()))
         return _first(limit, (one for one in all_ if one.id > after and subject in {None, one.subject}))
 
@@ -261,6 +300,11 @@ class StoreModel:
         if name not in self._shelves:
             raise GalleryNotFound(f"there is no gallery {name}")
         return self._shelves[name]
+
+    def _known(self, shelf: _Shelf, subject: str) -> str:
+        if nfc(subject) not in shelf.subjects:
+            raise SubjectNotFound(f"there is no subject {subject}")
+        return nfc(subject)
 
     def _holder(self, shelf: _Shelf, key: str) -> _Held | None:
         return next((held for held in shelf.held.values() if held.key == key), None)
@@ -347,6 +391,11 @@ class StoreModel:
             (distance,) = true_distances(shelf.gallery.space.metric, probe, [true_template(own)])
             anew.append(replace(match, distance=float(distance)))
         return tuple(sorted(anew, key=lambda match: (match.distance, match.sample)))
+
+
+def nfc(subject: T) -> T:
+    """Return the ID of a subject as it is stored; anything else as it is."""
+    return cast("T", unicodedata.normalize("NFC", subject)) if isinstance(subject, str) else subject
 
 
 def new_model() -> Store:

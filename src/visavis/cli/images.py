@@ -5,9 +5,8 @@ import logging
 import os
 import re
 import sys
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import IO, Literal
@@ -213,12 +212,12 @@ def name_people(sources: Sequence[ImageFile], by: Naming) -> list[Portrait]:
 
 def one_person(sources: Sequence[ImageFile], subject: str) -> list[Portrait]:
     """Say that all images show the same person."""
-    records.check_subject_id(subject)
-    return [Portrait(source, "option", subject) for source in sources]
+    known = records.check_subject_id(subject)
+    return [Portrait(source, "option", known) for source in sources]
 
 
-def describe_naming(portraits: Iterable[Portrait], *, shown: int = 3) -> list[str]:
-    """Return a line for each way in which people were named: how many, and the first few."""
+def describe_naming(portraits: Sequence[Portrait], *, shown: int = 3) -> list[str]:
+    """Return a line for each way in which people were named, with the first few, and for names that look alike."""
     lines = []
     for way in ("folder", "file"):
         counts = Counter(each.subject for each in portraits if each.named_by == way and each.subject is not None)
@@ -227,7 +226,8 @@ def describe_naming(portraits: Iterable[Portrait], *, shown: int = 3) -> list[st
             tail = f" and {len(counts) - shown} more" if len(counts) > shown else ""
             people = f"{len(counts)} {'person' if len(counts) == 1 else 'people'}"
             lines.append(f"{people}, named by {way}: {', '.join(first)}{tail}")
-    return lines
+    groups = records.alike(each.subject for each in portraits if each.subject is not None)
+    return lines + [f"these look alike, and are people of their own: {', '.join(map(repr, ids))}" for ids in groups]
 
 
 def _portrait(source: ImageFile, by: Naming, *, is_nested: bool) -> Portrait:
@@ -236,8 +236,7 @@ def _portrait(source: ImageFile, by: Naming, *, is_nested: bool) -> Portrait:
     way: Literal["folder", "file"] = "folder" if by == "folder" or (by == "auto" and is_nested) else "file"
     try:
         name = _folder_name(source, is_nested=is_nested) if way == "folder" else _file_name(source.relative.stem)
-        # The same letters are the same, however the file system writes them.
-        return Portrait(source, way, records.check_subject_id(unicodedata.normalize("NFC", name).strip()))
+        return Portrait(source, way, records.check_subject_id(name.strip()))
     except InvalidOption as error:
         return Portrait(source, way, None, str(error))
 

@@ -105,18 +105,12 @@ class Connection:
         return ServerUnreachable(f"{self.server} cannot be reached: {wire.reason_of(error)}")
 
     def ask(
-        self,
-        read_json: Callable[[Any], _Value],
-        method: str,
-        path: str,
-        request: _Request = None,
-        *,
-        once: bool = False,
+        self, read: Callable[[Any], _Value], method: str, path: str, request: _Request = None, *, once: bool = False
     ) -> _Value:
         """Make a call, and return what the JSON of its answer is; arguments as in ``call``."""
         response = self.call(method, path, request, once=once)
         with wire.content(response) as plain:
-            return read_json(plain)
+            return read(plain)
 
     def pages(self, kind: type[_Value], path: str, name: str) -> Iterator[_Value]:
         """Give the items of a list, asked for a page at a time."""
@@ -521,34 +515,39 @@ class GalleryClient:
         return self._connection.pages(Subject, f"{self._path}/subjects", "subjects")
 
     def subject(self, subject: str) -> Subject:
-        """Return the subject of that ID.
-
-        Raises:
-            SubjectNotFound: there is none.
-        """
+        """Return the subject of that ID; ``SubjectNotFound`` where there is none."""
         return self._connection.ask(reader(Subject), "GET", self._subject(subject))
 
     def samples(self, subject: str) -> tuple[ServedSample, ...]:
         """Return a subject's samples, without their embeddings: those are in exports only."""
         return self._connection.ask(records.samples, "GET", self._subject(subject))
 
-    def update(self, subject: str, details: Details, *, version: int | Subject | None = None) -> Subject:
+    def update(
+        self, subject: str, details: Details, *, new_id: str | None = None, version: int | Subject | None = None
+    ) -> Subject:
         """Change what is known of a subject.
 
         Args:
             subject: its ID.
             details: that are to be changed.
+            new_id: that it is to have.
             version: that it must still have; or the subject as it was read, which also tells it from one that was
                 forgotten and enrolled anew under the same ID.
 
         Raises:
             SubjectNotFound: there is none of that ID.
+            SubjectExists: the new ID is another subject's.
             VersionMismatch: it has changed.
         """
-        path, plain = self._subject(subject), details_of(details)
+        path, plain = self._subject(subject), {**details_of(details), **given({"id": new_id})}
         condition = self._condition(subject, version)
         body = json_of(plain, condition)
-        return self._connection.ask(reader(Subject), "PATCH", path, body, once=bool(condition))
+        once = bool(condition) or new_id is not None
+        return self._connection.ask(reader(Subject), "PATCH", path, body, once=once)
+
+    def rename(self, subject: str, new_id: str, *, version: int | Subject | None = None) -> Subject:
+        """Give a subject another ID; arguments and errors as in ``update``."""
+        return self.update(subject, NO_DETAILS, new_id=new_id, version=version)
 
     def picture(self, subject: str, sample: int) -> bytes:
         """Return what is stored of a sample's image, encoded.
@@ -568,18 +567,18 @@ class GalleryClient:
 
         Raises:
             SubjectNotFound: there is none of that ID.
-            InputError, StateError: today's policy refuses a sample, or the first was changed meanwhile; nothing is
-                forgotten then.
+            ConsentMissing: the policy wants a note of consent, and there is none of the other.
         """
         path = self._subject(subject, "merge")
         return self._connection.ask(reader(Subject), "POST", path, json_of({"into": into}), once=True)
 
-    def forget_sample(self, subject: str, sample: int) -> Receipt:
-        """Forget a sample of a subject.
+    def move(self, subject: str, samples: Iterable[int], into: str) -> Subject:
+        """Give samples of one subject to another, and return that; errors as in ``merge``, and ``SampleNotFound``."""
+        path, body = self._subject(subject, "move"), json_of({"samples": list(samples), "into": into})
+        return self._connection.ask(reader(Subject), "POST", path, body, once=True)
 
-        Raises:
-            SubjectNotFound, SampleNotFound: there is none, or not any more.
-        """
+    def forget_sample(self, subject: str, sample: int) -> Receipt:
+        """Forget a sample of a subject; ``SubjectNotFound`` or ``SampleNotFound`` where there is none any more."""
         path = self._subject(subject, "samples", sample_segment(sample))
         return self._connection.ask(reader(Receipt), "DELETE", path, once=True)
 

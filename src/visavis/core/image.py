@@ -52,6 +52,7 @@ def orientation_of(image: PIL.Image.Image) -> int:
     entry, of which a file may have thousands.
     """
     own = image.tag_v2.get(ExifTag.Orientation) if isinstance(image, TiffDecoder) else None
+    own = own[0] if isinstance(own, bytes) and own else own  # as Pillow reads a BYTE
     blocks = list(_metadata(image))
     in_xmp = (int(found[1]) for found in map(_XMP_ORIENTATION.search, blocks) if found)
     found = chain([own if isinstance(own, int) else 0], map(_exif_orientation, blocks), in_xmp)

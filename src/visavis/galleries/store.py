@@ -7,12 +7,11 @@ A kind of store is a folder, called as the scheme of its URL, whose ``store.py``
 import base64
 import binascii
 import importlib
-import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -23,13 +22,14 @@ from visavis.errors import (
     KeyReused,
     SampleNotFound,
     StoreFull,
+    SubjectExists,
     SubjectNotFound,
     VersionMismatch,
     VisavisError,
 )
+from visavis.galleries.moves import changed, erase, move_samples
 from visavis.galleries.records import (
     KEY_BYTES,
-    NEVER,
     Details,
     Erased,
     Gallery,
@@ -39,18 +39,22 @@ from visavis.galleries.records import (
     NewSample,
     Origin,
     Sample,
+    SampleRow,
     Stored,
     StoreKeys,
     Subject,
     check_limit,
     check_samples,
+    check_subject_id,
     in_utc,
+    normal,
     within_integers,
 )
-from visavis.options import Keep, Policy
+from visavis.options import Policy
 from visavis.types import EmbeddingSpace, FloatArray
 
 _AT_ONCE = 500  # subjects whose time is over, in one transaction; and samples of a subject for which there is no room
+_UNDONE = "nothing was forgotten, or not all of it"
 URL_EXAMPLES = "sqlite:///faces.db (in this folder), sqlite:////var/lib/faces.db, postgresql://user@host/database"
 
 
@@ -60,20 +64,6 @@ class Use(NamedTuple):
     subject: Subject  # as it is now
     sample: int  # the ID of the sample that came of it
     fingerprint: str | bytes  # as ``Transaction.fingerprint`` returned it
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SampleRow:
-    """A sample to be written, from what was given."""
-
-    id: int
-    subject: int  # its number
-    new: NewSample
-    embedding: FloatArray = field(repr=False)  # (D,), checked
-    kept: Keep  # what is stored of the image
-    picture: bytes | None = field(repr=False)
-    fingerprint: str | bytes  # as ``Transaction.fingerprint`` returned it
-    created_at: datetime  # in UTC
 
 
 @contextmanager
@@ -110,7 +100,13 @@ class Transaction(ABC):
 
     @abstractmethod
     def find(self, subjects: Iterable[str]) -> dict[str, Subject]:
-        """Return by ID those subjects that are there."""
+        """Return by ID those subjects that are there, whose IDs are in their normal form."""
+
+    def subject(self, subject: str) -> Subject:
+        """Return a subject by its ID; ``SubjectNotFound`` where there is none."""
+        for found in self.find([normal(subject)]).values():
+            return found
+        raise SubjectNotFound(f"gallery {self.gallery.name!r} has no subject {subject!r}")
 
     def numbers(self, subjects: Iterable[str | int]) -> dict[int, int]:
         """Return by number the versions of subjects that are there, by their IDs or numbers, also of damaged ones."""
@@ -377,24 +373,61 @@ class Store(ABC):
         return outcomes
 
     @undone("the subject was not changed")
-    def update(
-        self, gallery: str, subject: str, details: Details, origin: Origin, *, version: int | None = None
+    def update(  # noqa: PLR0913  # each is a part of its own
+        self,
+        gallery: str,
+        subject: str,
+        details: Details,
+        origin: Origin,
+        *,
+        new_id: str | None = None,
+        version: int | None = None,
     ) -> Subject:
-        """Change what is known of a subject.
+        """Change what is known of a subject, and its ID where there is a new one.
 
         Raises:
             SubjectNotFound: there is none of that ID.
+            SubjectExists: the new ID is another subject's.
             VersionMismatch: its version is another than the one given.
         """
         with self._writing(gallery) as transaction:
-            before = transaction.find([subject]).get(subject)
-            if before is None:
-                raise SubjectNotFound(f"gallery {gallery!r} has no subject {subject!r}")
+            before = transaction.subject(subject)
             _check_version(before.version, version)
-            after = _changed(before, details, in_utc(origin.at))
+            after = changed(before, details, in_utc(origin.at))
+            if new_id is not None:
+                after = replace(after, id=check_subject_id(new_id))
+                if after.id != before.id and transaction.find([after.id]):
+                    raise SubjectExists(f"gallery {gallery!r} has a subject {after.id!r} already")
             transaction.put_subjects([(before, after)])
             transaction.log(origin, "update", [after.number])
         return after
+
+    def move(
+        self, gallery: str, subject: str, into: str, origin: Origin, *, samples: Iterable[int] | None = None
+    ) -> Subject:
+        """Give samples of a subject to another, and return that; without ``samples`` all, and forget the first.
+
+        Raises:
+            InvalidOption: both are one.
+            SubjectNotFound: there is none of that ID.
+            SampleNotFound: a sample is not the subject's.
+        """
+        wanted = None if samples is None else set(samples)
+
+        def move(transaction: Transaction) -> tuple[tuple[int, ...], int]:
+            first, other = transaction.subject(subject), transaction.subject(into)
+            if first.number == other.number:
+                raise InvalidOption("a subject cannot be merged into itself, nor a sample moved to whose it is")
+            count = move_samples(transaction, first, other, origin, wanted)
+            if count < len(wanted or ()):
+                raise SampleNotFound(f"subject {subject!r} has not all of these samples")
+            if wanted is None:
+                erase(transaction, (first.number,), origin)
+            return (first.number,), count
+
+        self._forget(gallery, move, words="nothing was moved")
+        with self._reading(gallery) as transaction:
+            return transaction.subject(into)
 
     def forget_samples(
         self, gallery: str, samples: Iterable[int], origin: Origin, *, subject: str | None = None
@@ -408,7 +441,7 @@ class Store(ABC):
         wanted = [sample for sample in dict.fromkeys(samples) if sample == within_integers(sample)]
 
         def erase(transaction: Transaction) -> tuple[tuple[int, ...], int]:
-            owner = None if subject is None else transaction.numbers([subject])
+            owner = None if subject is None else transaction.numbers([normal(subject)])
             if owner == {}:
                 raise SubjectNotFound(f"gallery {gallery!r} has no subject {subject!r}")
             lost = transaction.erase_samples(wanted, in_utc(origin.at))
@@ -430,7 +463,7 @@ class Store(ABC):
         Raises:
             VersionMismatch: one has another version than the one given.
         """
-        wanted = tuple(dict.fromkeys(subjects))
+        wanted = tuple(dict.fromkeys(normal(each) if isinstance(each, str) else each for each in subjects))
 
         def find(transaction: Transaction, version: int | None = None) -> tuple[int, ...]:
             found = transaction.numbers(wanted)
@@ -439,7 +472,7 @@ class Store(ABC):
             return tuple(sorted(found))
 
         try:
-            return self._forget(gallery, lambda transaction: _erase(transaction, find(transaction, version), origin))
+            return self._forget(gallery, lambda transaction: erase(transaction, find(transaction, version), origin))
         except StoreFull:
             return self._forget_in_parts(gallery, find, origin)
 
@@ -455,7 +488,7 @@ class Store(ABC):
     def subject(self, gallery: str, subject: str) -> Subject | None:
         """Return a subject, or None."""
         with self._reading(gallery) as transaction:
-            return transaction.find([subject]).get(subject)
+            return next(iter(transaction.find([normal(subject)]).values()), None)
 
     def subjects(self, gallery: str, *, after: int = 0, limit: int = 100) -> tuple[Subject, ...]:
         """Return the next subjects after a number, in the order of their numbers, which is that of their enrolment."""
@@ -470,8 +503,8 @@ class Store(ABC):
         with self._reading(gallery) as transaction:
             if subject is None:
                 return transaction.samples(None, after, limit)
-            found = transaction.find([subject]).get(subject)
-            return () if found is None else transaction.samples(found.number, after, limit)
+            found = transaction.find([normal(subject)]).values()
+            return tuple(sample for one in found for sample in transaction.samples(one.number, after, limit))
 
     def picture(self, gallery: str, sample: int) -> bytes | None:
         """Return what is stored of a sample's image, or None."""
@@ -484,9 +517,9 @@ class Store(ABC):
             uses = transaction.uses(keys)
         return {key: Stored(subject=use.subject, sample=use.sample, repeated=True) for key, use in uses.items()}
 
-    def _forget(self, gallery: str, erase: "Erasing", *, whole: bool = False) -> Erased:
+    def _forget(self, gallery: str, erase: "Erasing", *, whole: bool = False, words: str = _UNDONE) -> Erased:
         """Erase something in one transaction, also where the disk is full, and overwrite it."""
-        with undone("nothing was forgotten, or not all of it"):
+        with undone(words):
             while True:
                 try:
                     with self._writing(gallery) as transaction:
@@ -511,7 +544,7 @@ class Store(ABC):
         while True:
             try:
                 erased = self._forget(
-                    gallery, lambda transaction: _erase(transaction, find(transaction), origin, action)
+                    gallery, lambda transaction: erase(transaction, find(transaction), origin, action)
                 )
             except StoreFull:
                 with self._reading(gallery) as transaction:
@@ -557,7 +590,7 @@ class _Batch:
                 return KeyReused("this idempotency key was used for another enrolment; take a new one")
             return Stored(subject=self._now[sample.subject], sample=use.sample, repeated=True)
         before = self._now.get(sample.subject) or self._new_subject(sample.subject)
-        subject = self._now[sample.subject] = _changed(before, sample.details, self._at, samples=1)
+        subject = self._now[sample.subject] = changed(before, sample.details, self._at, samples=1)
         keep = self._transaction.gallery.policy.keep
         picture = None if keep == "nothing" else sample.picture
         kept = "nothing" if picture is None else keep
@@ -598,33 +631,6 @@ class _Batch:
 def _check_version(present: int, version: int | None) -> None:
     if version is not None and present != version:
         raise VersionMismatch(f"the subject has changed: its version is {present}, not {version}; read it anew")
-
-
-def _changed(subject: Subject, details: Details, at: datetime, *, samples: int = 0) -> Subject:
-    """Return a subject's next version."""
-    expires_at = subject.expires_at if details.expires_at is None else details.expires_at
-    return replace(
-        subject,
-        name=subject.name if details.name is None else details.name or None,
-        metadata=subject.metadata if details.metadata is None else json.loads(json.dumps(details.metadata)),
-        consent=subject.consent if details.consent is None else details.consent or None,
-        updated_at=at,
-        expires_at=None if expires_at == NEVER else expires_at,
-        version=subject.version + 1,
-        samples=subject.samples + samples,
-    )
-
-
-def _erase(
-    transaction: Transaction, subjects: tuple[int, ...], origin: Origin, action: str = "forget"
-) -> tuple[tuple[int, ...], int]:
-    """Erase subjects by their numbers; return these, and how many samples they had."""
-    if not subjects:
-        return (), 0
-    count = transaction.erase_subjects(subjects)
-    transaction.count(subjects=-len(subjects), samples=-count)
-    transaction.log(origin, action, subjects, count)
-    return subjects, count
 
 
 _ALIASES = {"postgresql": "postgres"}

@@ -36,6 +36,7 @@ if sys.platform != "win32":
 
 _log = logging.getLogger("visavis.server")
 
+_AS_IT_IS = "identity"
 _CLOSE = {"Connection": "close"}  # the rest of the request is not worth reading
 _GRACE_S = 1.0  # first the application may say that the time is over
 
@@ -90,7 +91,8 @@ class BodyLimits:
             await self._app(scope, receive, send)
             return
         deadline = time.monotonic() + self._read_timeout_s
-        announced = Headers(scope=scope).get("content-length", "")
+        headers = Headers(scope=scope)
+        announced, encoding = headers.get("content-length", ""), headers.get("content-encoding", _AS_IT_IS)
         received, complete = 0, False
 
         async def limited() -> Message:
@@ -105,6 +107,9 @@ class BodyLimits:
                 detail = f"a request must arrive within {self._read_timeout_s:g} s"
                 raise Problem("request_timeout", detail, headers=_CLOSE) from None
             count = len(message.get("body", b""))
+            if count and encoding.lower() != _AS_IT_IS:
+                detail = "the body is compressed: send it as it is, without Content-Encoding"
+                raise Problem("unsupported_media_type", detail, headers={"Accept-Encoding": _AS_IT_IS, **_CLOSE})
             received += count
             complete = not message.get("more_body", False)
             self._check(received)

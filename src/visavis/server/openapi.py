@@ -108,6 +108,10 @@ def _complete(app: FastAPI, routes: Sequence[Any], max_images: int) -> dict[str,
         if body is not None:
             bodies.add(body)
             operation["requestBody"] = _request_body(body)
+            for name, schema in body.texts().items():  # which the query may say in the place of the body
+                told = {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
+                schema.pop("default", None)  # which is the body's
+                operation.setdefault("parameters", []).append(told)
         if isinstance(answer, type) and issubclass(answer, Record):
             records.add(answer)
             for status, told in operation["responses"].items():

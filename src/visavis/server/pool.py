@@ -252,7 +252,7 @@ def in_worker(function: Callable[..., Any], pool: str = "pool") -> Callable[...,
 
     async def route(request: Request, **known: object) -> Response:
         data = b"".join([part async for part in request.stream()])
-        sent = [Body(request.headers.get("content-type", ""), data)]
+        sent = [Body(request.headers.get("content-type", ""), data, request.query_params)]
         del data  # so that nobody has the body any more once it is read: what it says is never larger
         state = request.app.state
 
@@ -281,7 +281,9 @@ def in_worker(function: Callable[..., Any], pool: str = "pool") -> Callable[...,
         body=body and body.annotation,
         answer=get_args(answer)[0] if get_origin(answer) is Answer else answer,
     )
-    return with_query(route)
+    with_query(route)
+    vars(route)["query"].update(body.annotation.texts() if body else ())
+    return route
 
 
 in_quick_worker = partial(in_worker, pool="quick")

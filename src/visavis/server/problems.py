@@ -56,6 +56,7 @@ LIBRARY: Mapping[type[errors.VisavisError], Kind] = {
     errors.SubjectNotFound: Kind(404, "There is no such subject"),
     errors.SampleNotFound: Kind(404, "There is no such sample"),
     errors.GalleryExists: Kind(409, "There is such a gallery already"),
+    errors.SubjectExists: Kind(409, "There is such a subject already"),
     errors.SpaceMismatch: Kind(409, "The gallery belongs to other models"),
     errors.SubjectConflict: Kind(409, "The face is somebody else's"),
     errors.KeyReused: Kind(409, "The idempotency key was used before"),

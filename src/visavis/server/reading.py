@@ -4,9 +4,10 @@ import binascii
 import re
 import string
 from base64 import b64decode
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, cast
 
@@ -51,6 +52,7 @@ class Body:
 
     content_type: str
     data: bytes
+    query: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def media_type(self) -> str:
@@ -59,14 +61,17 @@ class Body:
 
 
 def read_json(data: bytes, what: str = "the body") -> Any:  # noqa: ANN401  # JSON
-    """Return what JSON says; a ``Problem`` where it is none, as NaN is, or has unreasonably many lists or numbers."""
+    """Return what JSON says; a ``Problem`` where it is none, as NaN is, or has unreasonably many lists or numbers.
+
+    A byte-order mark before it is passed over.
+    """
     if data.count(b",") >= _MOST_NUMBERS or data.count(b"[") + data.count(b"{") > _MOST_LISTS:
         detail = "too many numbers or lists; larger images fit when they are encoded, as files or in base64"
         raise Problem("body_too_large", detail)
     if data.count(b":") > _MOST_MEMBERS:
         raise Problem("body_too_large", "too many members, or colons")
     try:
-        return from_json(data, allow_inf_nan=False)
+        return from_json(data.removeprefix(BOM_UTF8), allow_inf_nan=False)
     except ValueError as error:
         raise Problem("invalid_request", f"{what} is not JSON: {error}", status=400) from None
 
@@ -219,7 +224,7 @@ class Request(Strict):
     def read(cls, body: Body, max_images: int) -> Self:
         """Read a body; a ``Problem`` where it is not valid, of another content type, or has too many images."""
         if body.media_type == FORM and _files(cls):
-            return check(cls, _read_form(cls, body, max_images))
+            return check(cls, _with_query(cls, _read_form(cls, body, max_images), body.query))
         if body.media_type != _JSON:
             also = f" or {FORM}" if _files(cls) else ""
             raise Problem("unsupported_media_type", f"send {_JSON}{also}")
@@ -227,7 +232,24 @@ class Request(Strict):
         images = value.get("images") if isinstance(value, dict) else None
         if isinstance(images, list) and len(images) > max_images:  # before each is looked at
             raise Problem("invalid_request", f"images: at most {max_images}", field="images")
-        return check(cls, value)
+        return check(cls, _with_query(cls, value, body.query))
+
+    @classmethod
+    def texts(cls) -> dict[str, dict[str, Any]]:
+        """Return the schemas of what a form and the query may hold besides images; none where there are no images."""
+        members = {}
+        for name, (kinds, schema) in (_texts(cls) if _files(cls) else {}).items():
+            told = {key: schema[key] for key in ("description", "enum", "default") if schema.get(key) is not None}
+            if kinds == {"boolean"}:
+                told |= {"pattern": _FLAG_PATTERN, "default": str(schema.get("default", False)).lower()}
+            elif "enum" in told:
+                told["enum"] = [*told["enum"], ""]
+            else:
+                told.pop("default", None)
+            for kind in kinds & _AS_TEXT.keys():
+                told["description"] = f"{told['description']} {_AS_TEXT[kind]}"
+            members[name] = {**told, "type": "string"}
+        return members
 
     @classmethod
     def form(cls) -> dict[str, Any] | None:
@@ -239,21 +261,13 @@ class Request(Strict):
             name: {"type": "array", "items": _FILE, "minItems": 1, MOST_IMAGES: True} if several else _FILE
             for name, several in files.items()
         }
-        for name, (kinds, schema) in _texts(cls).items():
-            told = {key: schema[key] for key in ("description", "enum", "default") if schema.get(key) is not None}
-            if kinds == {"boolean"}:
-                told |= {"enum": ["true", "false"], "default": str(schema.get("default", False)).lower()}
-            elif "enum" not in told:
-                told.pop("default", None)
-            for kind in kinds & _AS_TEXT.keys():
-                told["description"] = f"{told['description']} {_AS_TEXT[kind]}"
-            members[name] = {**told, "type": "string"}
-        return {"type": "object", "properties": members, "required": list(files)}
+        return {"type": "object", "properties": {**members, **cls.texts()}, "required": list(files)}
 
 
 _FILE = {"type": "string", "format": "binary"}
 _AS_TEXT = {"array": "With commas between them.", "object": "As JSON."}
-_FLAG = {"true": True, "false": False}
+_FLAG = {**dict.fromkeys(("true", "1", "on", "yes"), True), **dict.fromkeys(("false", "0", "off", "no"), False)}
+_FLAG_PATTERN = f"^({'|'.join(re.sub('([a-z])', lambda of: f'[{of[1].upper()}{of[1]}]', word) for word in _FLAG)})?$"
 _Texts: TypeAlias = Mapping[str, tuple[frozenset[str], Mapping[str, Any]]]
 
 
@@ -267,24 +281,48 @@ def _files(model: type[Request]) -> Mapping[str, bool]:
 def _texts(model: type[Request]) -> _Texts:
     """Return the members that a form can hold as texts: the types of their JSON but for null, and their schema.
 
-    Objects are JSON, lists of words have commas between them; lists of anything else are in no form.
+    Objects are JSON, lists of words have commas between them; lists of anything else are in no form. A string that
+    cannot be any, and hence not empty, is a "word".
     """
     schema = model.model_json_schema()
     found = {}
     for name, member in schema["properties"].items():
         variants = member.get("anyOf", [member])
-        kinds = frozenset(kind for variant in variants if (kind := variant.get("type", "object")) != "null")
+        kinds = frozenset(
+            "word" if kind == "string" and variant.keys() & {"enum", "format"} else kind
+            for variant in variants
+            if (kind := variant.get("type", "object")) != "null"
+        )
         if name not in _files(model) and (kinds != {"array"} or "enum" in member["items"]):
             found[name] = (kinds, member)
     return found
 
 
+def _with_query(model: type[Request], value: object, query: Mapping[str, str]) -> object:
+    """Add what the query says to what a body says; where they disagree, neither counts."""
+    if not isinstance(value, dict):
+        return value
+    for name, said in _read_texts(model, query).items():
+        if name in value and value[name] != said:
+            raise Problem("invalid_request", f"{name}: the query and the body disagree", field=name)
+        value[name] = said
+    return value
+
+
+def _read_texts(model: type[Request], texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return what texts mean; an empty one means that nothing is given, where it cannot be the value itself."""
+    known = {name: kinds for name, (kinds, _) in _texts(model).items()}
+    return {
+        name: _typed(name, text, known[name]) if name in known else text
+        for name, text in texts.items()
+        if text or "string" in known.get(name, {"string"})
+    }
+
+
 def _read_form(model: type[Request], body: Body, max_images: int) -> dict[str, Any]:
     files = _files(model)
-    most = max_images if True in files.values() else len(files)
-    images, texts = _parts(body, files, most)
-    known = _texts(model)
-    value = {name: _typed(name, text, known[name][0]) if name in known else text for name, text in texts.items()}
+    images, texts = _parts(body, model, max_images if True in files.values() else len(files))
+    value = _read_texts(model, texts)
     for name, several in files.items():
         own = [Image.of_file(data) for part, data in images if part == name]
         if several or own:
@@ -297,14 +335,14 @@ def _typed(name: str, text: str, kinds: frozenset[str]) -> object:
         with suppress(ValueError):
             number = float(text)
             return int(number) if "integer" in kinds and number.is_integer() else number
-        if "string" not in kinds:
+        if not kinds & {"string", "word"}:
             raise Problem("invalid_request", f"{name}: must be a number", field=name)
     if kinds == {"boolean"}:
-        if text not in _FLAG:
+        if text.lower() not in _FLAG:
             raise Problem("invalid_request", f"{name}: must be true or false", field=name)
-        return _FLAG[text]
+        return _FLAG[text.lower()]
     if kinds == {"array"}:
-        return [part.strip() for part in text.split(",")] if text else []
+        return [part.strip() for part in text.split(",")]
     if kinds == {"object"}:
         try:
             return read_json(text.encode())
@@ -313,8 +351,12 @@ def _typed(name: str, text: str, kinds: frozenset[str]) -> object:
     return text
 
 
-def _parts(body: Body, names: Mapping[str, bool], most: int) -> tuple[Sequence[tuple[str, bytes]], Mapping[str, str]]:
-    """Return the parts of these names, which are images, whatever they call themselves; and the others, as text."""
+def _parts(body: Body, model: type[Request], most: int) -> tuple[Sequence[tuple[str, bytes]], Mapping[str, str]]:
+    """Return the parts that are images, whatever they say of their content; and the others, as text.
+
+    Files of a name that nobody knows are images where that cannot be in doubt.
+    """
+    names, known = _files(model), _texts(model)
     images: list[tuple[str, bytes]] = []
     texts: dict[str, str] = {}
     ended = False
@@ -325,7 +367,7 @@ def _parts(body: Body, names: Mapping[str, bool], most: int) -> tuple[Sequence[t
 
     def add(part: FormField | File) -> None:
         name, data = _content(part)
-        if name in names:
+        if name in names or (isinstance(part, File) and name not in known):
             images.append((name, data))
         elif name in texts:
             raise Problem("invalid_request", f"{name}: given twice", field=name)
@@ -344,7 +386,11 @@ def _parts(body: Body, names: Mapping[str, bool], most: int) -> tuple[Sequence[t
         ended = False
     if not ended:
         raise Problem("invalid_request", "the body is not multipart/form-data, or is cut off", status=400)
-    found = [*images], {**texts}
+    sent = {name for name, _ in images}
+    if (unknown := sorted(sent - names.keys())) and len(sent) + len(names) > 2:  # noqa: PLR2004  # one of each
+        detail = f"{unknown[0]}: images are sent as {' and '.join(names)}, and not under this name"
+        raise Problem("invalid_request", detail, field=unknown[0])
+    found = [(name if name in names else next(iter(names)), data) for name, data in images], {**texts}
     images.clear()  # which the parser knows, and that is in a cycle
     texts.clear()
     return found
@@ -358,4 +404,4 @@ def _content(part: FormField | File) -> tuple[str, bytes]:
         name, data = part.field_name, part.file_object.read()
         # It lies in memory, in a cycle. It is not closed: some versions of the parser flush it once more at the end.
         part.file_object.truncate(0)
-    return (name or b"").decode("utf-8", "replace"), data
+    return (name or b"").decode("utf-8", "replace").removesuffix("[]"), data

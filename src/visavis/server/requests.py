@@ -337,17 +337,23 @@ class SubjectChange(Request):
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
     example: ClassVar = {"name": "Ada Lovelace", "expires_at": "2030-12-31T23:59:59Z"}
 
+    id: Annotated[
+        str,
+        Option("Another ID, by which the subject is called from then on."),
+        Field(default=None, min_length=1, max_length=LONGEST_ID, json_schema_extra=_schema()),
+    ]
+
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not self.model_fields_set:
-            raise ValueError("needs at least one of name, metadata, consent and expires_at")
+            raise ValueError("needs at least one of id, name, metadata, consent and expires_at")
         return self
 
     @property
     def details(self) -> Details:
         """The same, as stores take it."""
         cleared: dict[str, Any] = {"name": "", "metadata": {}, "consent": "", "expires_at": NEVER}
-        given = {name: getattr(self, name) for name in self.model_fields_set}
+        given = {name: getattr(self, name) for name in self.model_fields_set - {"id"}}
         return Details(**{name: cleared[name] if value is None else value for name, value in given.items()})
 
 
@@ -357,6 +363,14 @@ class Merge(Request):
     example: ClassVar = {"into": "ada"}
 
     into: Annotated[str, Option("ID of the subject that stays."), Field(min_length=1, max_length=LONGEST_ID)]
+
+
+class Move(Merge):
+    """Where some of a subject's samples are to go."""
+
+    example: ClassVar = {"samples": [17], "into": "ada"}
+
+    samples: Annotated[list[int], Option("Their IDs."), Field(min_length=1, max_length=_MOST_LISTED)]
 
 
 class Page(BaseModel):

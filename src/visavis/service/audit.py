@@ -6,7 +6,7 @@ import numpy as np
 
 from visavis.core import work
 from visavis.core.decide import distances, probability_of_same
-from visavis.galleries.records import Gallery, Match, Sample
+from visavis.galleries.records import Gallery, Match, Sample, alike
 from visavis.galleries.store import Store
 from visavis.service.decisions import Rules, unfit
 from visavis.service.results import AuditReport, LowQuality, Outlier, SubjectPair
@@ -19,7 +19,7 @@ def audit(store: Store, gallery: Gallery, rules: Rules) -> AuditReport:
     for subject in all_subjects(store, gallery.name):
         work.check()
         samples = tuple(all_samples(store, gallery.name, subject.id))
-        report.subjects += 1
+        report.ids.append(subject.id)
         report.samples += len(samples)
         if samples:
             found = store.search(gallery.name, np.stack([sample.embedding for sample in samples]), 2)
@@ -32,7 +32,7 @@ class _Findings:
     """What was found so far."""
 
     def __init__(self, gallery: Gallery, rules: Rules) -> None:
-        self.subjects = 0
+        self.ids: list[str] = []
         self.samples = 0
         self._metric = gallery.space.metric
         self._rules = rules
@@ -62,12 +62,13 @@ class _Findings:
         pairs = sorted(self._pairs.values(), key=lambda pair: (pair.distance, pair.samples))
         limit = self._rules.conflict_threshold
         return AuditReport(
-            subjects=self.subjects,
+            subjects=len(self.ids),
             samples=self.samples,
             duplicates=tuple(pair for pair in pairs if pair.distance < limit),
             confusable=tuple(pair for pair in pairs if pair.distance >= limit),
             outliers=tuple(sorted(self._outliers, key=lambda outlier: -outlier.distance)),
             low_quality=tuple(self._low_quality),
+            lookalikes=alike(self.ids),
         )
 
     def _add_pair(self, sample: Sample, other: Match) -> None:

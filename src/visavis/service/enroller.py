@@ -28,6 +28,7 @@ from visavis.galleries.records import (
     check_embedding,
     check_key,
     check_subject_id,
+    normal,
 )
 from visavis.galleries.store import Store
 from visavis.models.packs import Pack
@@ -86,6 +87,8 @@ class Enrolment:
     def __post_init__(self) -> None:
         if (self.image is None) == (self.embedding is None):
             raise InvalidOption("an enrolment needs an image or an embedding, and not both")
+        if isinstance(self.subject, str):
+            object.__setattr__(self, "subject", normal(self.subject))
 
 
 def batches(enrolments: Iterable[Enrolment | VisavisError]) -> Iterator[list[Enrolment | VisavisError]]:

@@ -12,8 +12,8 @@ import numpy as np
 from typing_extensions import Unpack
 
 from visavis.errors import (
+    ConsentMissing,
     GalleryNotFound,
-    InvalidOption,
     NoFace,
     SampleNotFound,
     StoreFull,
@@ -269,21 +269,29 @@ class OpenGallery:
         self.subject(subject)
         return tuple(transfer.all_samples(self._store, self.name, subject))
 
-    def update(self, subject: str, details: Details, *, version: int | None = None) -> Subject:
+    def update(
+        self, subject: str, details: Details, *, new_id: str | None = None, version: int | None = None
+    ) -> Subject:
         """Change what is known of a subject.
 
         Args:
             subject: its ID.
             details: what to change.
+            new_id: the ID that it is to have; see ``rename``.
             version: that the caller knows; where the subject has another by now, nothing is changed.
 
         Raises:
+            SubjectExists: the new ID is another subject's.
             VersionMismatch: it has changed meanwhile.
         """
         self._expire()
         origin = self._origin()
         details = within_retention(details, self.record.policy, origin.at)
-        return self._store.update(self.name, subject, details, origin, version=version)
+        return self._store.update(self.name, subject, details, origin, new_id=new_id, version=version)
+
+    def rename(self, subject: str, new_id: str, *, version: int | None = None) -> Subject:
+        """Give a subject another ID; its number and all else stay. Arguments and errors as in ``update``."""
+        return self.update(subject, NO_DETAILS, new_id=new_id, version=version)
 
     def picture(self, subject: str, sample: int) -> bytes:
         """Return the encoded image, or chip, that is stored with a sample.
@@ -302,8 +310,6 @@ class OpenGallery:
     def merge(self, subject: str, into: str) -> Subject:
         """Give all samples of one subject to another, with their pictures, and forget the first.
 
-        Interrupted, it can be called again.
-
         Args:
             subject: the ID of the one that goes, with its name, metadata and consent note.
             into: the ID of the one that stays.
@@ -313,30 +319,27 @@ class OpenGallery:
 
         Raises:
             InvalidOption: both are one.
-            InputError, StateError: today's policy refuses a sample; nothing is forgotten then.
-            VersionMismatch: somebody changed the first meanwhile; nothing is forgotten, and it can be called again.
+            ConsentMissing: the policy wants a note of consent, and there is none of the one that stays.
         """
-        if subject == into:
-            raise InvalidOption("a subject cannot be merged into itself")
-        version = self.subject(subject).version  # before its samples: one that comes later must not be forgotten
-        samples = self.samples(subject)
-        self.subject(into)
-        enrolments = (
-            Enrolment(
-                subject=into,
-                embedding=sample.embedding,
-                quality=sample.quality,
-                source=sample.source,
-                key=f"merge-{sample.id}",
-                picture=None if sample.picture == "nothing" else self.picture(subject, sample.id),
-            )
-            for sample in samples
-        )
-        for sample, outcome in zip(samples, self.enrol_many(enrolments, allow_conflict=True), strict=True):
-            if isinstance(outcome, VisavisError):
-                raise type(outcome)(f"sample {sample.id} of {subject}: {outcome}; nothing was forgotten") from outcome
-        self.forget_subject(subject, version=version)
-        return self.subject(into)
+        return self._move(subject, into, None)
+
+    def move(self, subject: str, samples: Sequence[int], into: str) -> Subject:
+        """Give samples of one subject to another, with their pictures; they get new numbers. Both subjects stay.
+
+        Returns:
+            The other one.
+
+        Raises:
+            SampleNotFound: a sample is not the subject's.
+            InvalidOption, ConsentMissing: as in ``merge``.
+        """
+        return self._move(subject, into, samples)
+
+    def _move(self, subject: str, into: str, samples: Sequence[int] | None) -> Subject:
+        self._expire()
+        if self.record.policy.consent_required and not self._subject(into).consent:
+            raise ConsentMissing(f"this gallery wants a note of consent, and has none of {into!r}; give one first")
+        return self._store.move(self.name, subject, into, self._origin(), samples=samples)
 
     def forget_sample(self, subject: str, sample: int) -> Receipt:
         """Forget a sample, also a damaged one; its subject stays.

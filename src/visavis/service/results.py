@@ -187,3 +187,5 @@ class AuditReport(Record):
     """Samples that may belong to somebody else, farthest first."""
     low_quality: tuple[LowQuality, ...]
     """Samples that today's policy would refuse."""
+    lookalikes: tuple[tuple[str, ...], ...] = ()
+    """IDs that people may take for each other: they differ in case, blanks, or letters that look the same."""

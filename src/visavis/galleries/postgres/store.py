@@ -24,6 +24,7 @@ from typing_extensions import override
 
 from visavis.errors import GalleryExists, GalleryNotFound, InvalidOption, StoreOutdated, StoreUnavailable
 from visavis.galleries.index import RANKED_ANEW
+from visavis.galleries.moves import spell_anew
 from visavis.galleries.postgres.connection import Connection, Connections
 from visavis.galleries.postgres.schema import (
     LARGEST_DIMENSION,
@@ -48,6 +49,7 @@ from visavis.galleries.records import (
     NewSample,
     Origin,
     Sample,
+    SampleRow,
     StoreKeys,
     Subject,
     check_gallery_name,
@@ -57,7 +59,7 @@ from visavis.galleries.records import (
     may_be_gallery,
     within_integers,
 )
-from visavis.galleries.store import SampleRow, Store, Transaction, Use, log_entry, undone
+from visavis.galleries.store import Store, Transaction, Use, log_entry, undone
 from visavis.options import Policy
 from visavis.types import EmbeddingSpace, FloatArray, Quality
 
@@ -236,7 +238,7 @@ class PostgresStore(Store):
             )
         if not current:
             with self._connections.single(patiently=True) as connection:
-                migrate(connection, self.url)
+                migrate(connection, self.url, partial(_spell_anew, connection))
         self._is_open = True
 
 
@@ -273,7 +275,7 @@ ON CONFLICT DO NOTHING RETURNING number"""
 _PUT_SUBJECT = """
 INSERT INTO visavis.subjects (gallery, id, number, name, metadata, consent, created_at, updated_at, expires_at, version,
     samples) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (gallery, number) DO UPDATE SET name = excluded.name, metadata = excluded.metadata,
+ON CONFLICT (gallery, number) DO UPDATE SET id = excluded.id, name = excluded.name, metadata = excluded.metadata,
     consent = excluded.consent, updated_at = excluded.updated_at, expires_at = excluded.expires_at,
     version = excluded.version, samples = excluded.samples"""
 _NUMBERS = """
@@ -393,6 +395,11 @@ class PostgresTransaction(Transaction):
     def _naming(self, statement: str, **parts: sql.Composable) -> sql.Composed:
         """Return a statement with the table of the gallery's samples, and other parts, where it speaks of them."""
         return sql.SQL(statement).format(samples=partition_of(self.gallery.number), **parts)
+
+
+def _spell_anew(connection: Connection) -> None:
+    for gallery in map(_gallery_of, _named(connection.execute(_GALLERIES))):
+        spell_anew(PostgresTransaction(connection, gallery))
 
 
 def _find_gallery(connection: Connection, name: str, lock: str = "") -> Gallery:

@@ -130,6 +130,11 @@ SCHEMA = Schema(
         """
     -- Samples know their validity, and policies the least one. No table changes for that either.
     """,
+        """
+    -- IDs and names are in their normal form, NFC; what is encrypted is left to who has the key.
+    ALTER TABLE galleries ADD COLUMN spelled INTEGER NOT NULL DEFAULT 1; -- in that form
+    UPDATE galleries SET spelled = 0;
+    """,
     ),
     application_id=0x76697376,
     functions=(

@@ -30,6 +30,7 @@ from visavis.errors import (
     StoreUnavailable,
 )
 from visavis.galleries.index import Hit
+from visavis.galleries.moves import spell_anew
 from visavis.galleries.records import (
     Gallery,
     GalleryCheck,
@@ -39,6 +40,7 @@ from visavis.galleries.records import (
     NewSample,
     Origin,
     Sample,
+    SampleRow,
     StoreKeys,
     Subject,
     check_gallery_name,
@@ -78,7 +80,7 @@ from visavis.galleries.sqlite.keys import (
 )
 from visavis.galleries.sqlite.memory import Memory
 from visavis.galleries.sqlite.schema import SCHEMA, compact
-from visavis.galleries.store import URL_EXAMPLES, SampleRow, Store, Transaction, Use, log_entry, undone
+from visavis.galleries.store import URL_EXAMPLES, Store, Transaction, Use, log_entry, undone
 from visavis.options import Policy
 from visavis.types import EmbeddingSpace, FloatArray, Quality
 
@@ -217,7 +219,7 @@ class SqliteStore(Store):
                 yield transaction
                 return
         self._tried.add(older)
-        self._seal(transaction.gallery.number)
+        self._renew(transaction.gallery)
         with self._file.reading() as connection:
             yield self._transaction(connection, gallery)
 
@@ -234,11 +236,13 @@ class SqliteStore(Store):
                 self._told.add(number)
             yield transaction
 
-    def _seal(self, number: int) -> None:
-        """Seal a gallery that an older version made, and let the file forget how it was before."""
-        with suppress(GalleryLocked):  # who needs its key is told
+    def _renew(self, gallery: Gallery) -> None:
+        """Seal a gallery that an older version made, spell it anew, and let the file forget how it was before."""
+        with suppress(GalleryLocked, StoreDamaged, StoreFull, StoreReadOnly):  # who needs it is told
             with self._file.writing() as connection:
-                seal_older(connection, self._keys, number)
+                seal_older(connection, self._keys, gallery.number)
+                spell_anew(SqliteTransaction(connection, gallery, self._keys))
+                connection.execute("UPDATE galleries SET spelled = 1 WHERE number = ?", (gallery.number,))
             compact(self._file)
             self._file.overwrite()
 
@@ -312,11 +316,12 @@ _GET_PICTURE = "SELECT data FROM pictures JOIN samples ON samples.id = pictures.
 _LOG = "SELECT number, at, actor, action, gallery, subjects, count FROM log"
 _ADD_TO_LOG = "INSERT INTO log (at, actor, action, gallery, subjects, count) VALUES (?, ?, ?, ?, ?, ?)"
 _NEW_SUBJECT = (
-    "INSERT INTO subjects (details, updated_at, expires_at, version, samples, number, gallery, id_hash, created_at) "
+    "INSERT INTO subjects (details, updated_at, expires_at, version, samples, id_hash, number, gallery, created_at) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _SET_SUBJECT = (
-    "UPDATE subjects SET details = ?, updated_at = ?, expires_at = ?, version = ?, samples = ? WHERE number = ?"
+    "UPDATE subjects SET details = ?, updated_at = ?, expires_at = ?, version = ?, samples = ?, id_hash = ? "
+    "WHERE number = ?"
 )
 _NEW_SAMPLE = (
     "INSERT INTO samples (id, gallery, subject, embedding, about, picture, created_at, key_hash, fingerprint) "
@@ -354,10 +359,10 @@ class SqliteTransaction(Transaction):
 
     @property
     def is_older(self) -> bool:
-        """Whether an older version made the gallery, and nobody has sealed it who has a key."""
-        lacking = "SELECT 1 FROM galleries WHERE number = ? AND encrypted AND seal IS NULL"
-        encrypted = self._keys and self.gallery.encrypted
-        return bool(encrypted and self._execute(lacking, (self.gallery.number,)).fetchone())
+        """Whether an older version made the gallery, and nobody has brought it up to date who can."""
+        older = "SELECT 1 FROM galleries WHERE number = ? AND (NOT spelled OR encrypted AND seal IS NULL)"
+        can = self._keys or not self.gallery.encrypted
+        return bool(can and self._execute(older, (self.gallery.number,)).fetchone())
 
     def unlock(self) -> None:
         """Insist that the gallery's row is as it was written, and that there is what opens the gallery."""
@@ -366,8 +371,7 @@ class SqliteTransaction(Transaction):
     def find(self, subjects: Iterable[str]) -> dict[str, Subject]:
         self.unlock()
         statement = f"{_SUBJECTS} WHERE gallery = ? AND id_hash = ?"
-        of = self.gallery.number
-        found = ((id_, self._rows(statement, of, self._id_hash(id_))) for id_ in subjects)
+        found = ((id_, self._rows(statement, self.gallery.number, self._id_hash(id_))) for id_ in subjects)
         return {id_: self._certain(row, id_) for id_, rows in found for row in rows}
 
     def numbers(self, subjects: Iterable[str | int]) -> dict[int, int]:
@@ -406,8 +410,7 @@ class SqliteTransaction(Transaction):
 
     def uses(self, keys: Iterable[str]) -> dict[str, Use]:
         self.unlock()
-        of = self.gallery.number
-        rows = {key: row for key in keys for row in self._rows(_USE, of, self._hash("key", key))}
+        rows = {key: row for key in keys for row in self._rows(_USE, self.gallery.number, self._hash("key", key))}
         known = {key: (row.pop("id"), row.pop("fingerprint")) for key, row in rows.items()}
         return {key: Use(self._certain(row), *known[key]) for key, row in rows.items()}
 
@@ -459,10 +462,10 @@ class SqliteTransaction(Transaction):
                 stored = sealer.seal(content.encode(), f"{DETAILS}{number}")
                 details = self._execute("INSERT INTO details (content) VALUES (?)", (stored,)).lastrowid
             expires_at = None if after.expires_at is None else to_integer(after.expires_at)
-            values = (details, to_integer(after.updated_at), expires_at, after.version, after.samples, number)
+            counts = (after.version, after.samples, self._id_hash(after.id))
+            values = (details, to_integer(after.updated_at), expires_at, *counts, number)
             if before is None:
-                owner = (self.gallery.number, self._id_hash(after.id), to_integer(after.created_at))
-                self._execute(_NEW_SUBJECT, (*values, *owner))
+                self._execute(_NEW_SUBJECT, (*values, self.gallery.number, to_integer(after.created_at)))
             else:
                 self._execute(_SET_SUBJECT, values)
 

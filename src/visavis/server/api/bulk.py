@@ -1,6 +1,7 @@
 """Import and export of galleries as lines of JSON."""
 
 import re
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -41,7 +42,6 @@ from visavis.service.transfer import enrolment_from_line, has_face, is_header, s
 
 _MEDIA_TYPE = "application/x-ndjson"
 _MEDIA_TYPES = (_MEDIA_TYPE, "application/jsonl", "application/x-jsonlines", "application/json-lines")
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MOST_IMAGES, _MOST_LINES = 16, 500  # that are worked on at a time
 _MOST_LINES_IN_ALL = 100_000  # in one import
 _PIECE = re.compile(rb"\s{1,65536}|\S[^\n]*")  # the bound lets other threads go on between blank lines
@@ -148,7 +148,7 @@ class _Importer:
         self.end: Problem | None = None  # why no further line is read, if so
         self._gallery = gallery
         self._options = options
-        self._lines = _numbered(body.removeprefix(_BYTE_ORDER_MARK))
+        self._lines = _numbered(body.removeprefix(BOM_UTF8))
         self._left = _MOST_LINES_IN_ALL
 
     def next(self) -> Fetch[_Results] | _Results:

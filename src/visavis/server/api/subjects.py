@@ -18,7 +18,7 @@ from visavis.record import Record
 from visavis.server.openapi import ETAG, about, header
 from visavis.server.pool import Answer, InPath, in_quick_worker, in_worker
 from visavis.server.problems import Problem
-from visavis.server.requests import Merge, Page, SubjectChange
+from visavis.server.requests import Merge, Move, Page, SubjectChange
 from visavis.service.gallery import OpenGallery
 from visavis.service.results import Receipt
 from visavis.types import FloatArray, Shape
@@ -188,14 +188,17 @@ def show_subject(gallery: InPath, subject: _Subject, conditions: _Conditions) ->
     return Answer(SubjectDetail(**members, sample_list=gallery.samples(subject)), headers={"ETag": tag})
 
 
-@router.patch("/{subject}", **about("enrol", "version_mismatch", headers=ETAG, extra={"parameters": [_IF_MATCH]}))
+@router.patch(
+    "/{subject}",
+    **about("enrol", "version_mismatch", "subject_exists", headers=ETAG, extra={"parameters": [_IF_MATCH]}),
+)
 @in_quick_worker
 def change_subject(
     gallery: InPath, subject: _Subject, conditions: _Conditions, wanted: SubjectChange
 ) -> Answer[Subject]:
-    """Change name, metadata, consent or expiry; null clears, and what is not given stays."""
+    """Change name, metadata, consent or expiry, or the ID; null clears, and what is not given stays."""
     version = _expected_version(gallery, subject, conditions)
-    changed = gallery.update(subject, wanted.details, version=version)
+    changed = gallery.update(subject, wanted.details, new_id=wanted.id, version=version)
     return Answer(changed, headers={"ETag": _tag_of(changed)})
 
 
@@ -207,16 +210,26 @@ def forget_subject(gallery: InPath, subject: _Subject, conditions: _Conditions) 
     return receipt(gallery.forget_subject(subject, version=version))
 
 
-@router.post("/{subject}/merge", **about("admin", "space_mismatch", "version_mismatch", headers=ETAG))
-@in_worker  # it searches for each sample
+@router.post("/{subject}/merge", **about("admin", "consent_missing", headers=ETAG))
+@in_worker  # it may have many samples
 def merge_subject(gallery: InPath, subject: _Subject, wanted: Merge) -> Answer[Subject]:
     """Give all samples of a subject to another, with their pictures, and forget the first; answer with the other.
 
-    The name, metadata and consent of the first go with it. Interrupted, or where the first was changed meanwhile, it
-    can be called again.
+    The name, metadata and consent of the first go with it.
     """
     merged = gallery.merge(subject, wanted.into)
     return Answer(merged, headers={"ETag": _tag_of(merged)})
+
+
+@router.post("/{subject}/move", **about("admin", "consent_missing", "sample_not_found", headers=ETAG))
+@in_worker
+def move_samples(gallery: InPath, subject: _Subject, wanted: Move) -> Answer[Subject]:
+    """Give samples of a subject to another, with their pictures, all or none; answer with the other.
+
+    They get new IDs. Both subjects stay, also without any sample.
+    """
+    other = gallery.move(subject, wanted.samples, wanted.into)
+    return Answer(other, headers={"ETag": _tag_of(other)})
 
 
 @router.get("/{subject}/export", **about("admin"))

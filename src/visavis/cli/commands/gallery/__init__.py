@@ -25,6 +25,8 @@ Encrypted galleries: openssl rand -hex 32 > visavis.key makes a key, and VISAVIS
         "check": ("gallery.records:check", "Find what is damaged."),
         "rekey": ("gallery.records:rekey", "Change the key of a gallery, or of all."),
         "merge": ("gallery.records:merge", "Make two subjects one."),
+        "move": ("gallery.records:move", "Give samples to another subject."),
+        "rename": ("gallery.records:rename", "Give a subject another ID."),
         "export": ("gallery.files:export", "Write a gallery to a file."),
         "import": ("gallery.files:import_", "Read a gallery from a file."),
         "backup": ("gallery.files:backup", "Copy the whole store to a file."),

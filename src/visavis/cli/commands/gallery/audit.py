@@ -26,6 +26,7 @@ What is looked for:
   confusable   two subjects that the threshold does not tell apart
   outliers     samples that look unlike their subject's others
   low quality  samples that today's policy would refuse
+  look alike   IDs that differ in case, blanks, or letters that look the same
 
 \b
 Look at the photos before you run a command that it prints. What is confusable needs more and better photos of both, or
@@ -56,7 +57,8 @@ def audit(
         report = opened.audit()
         shown = None if all_ else _SHOWN
         write(json.dumps(report.to_dict(), indent=2) if as_json else _Words(opened).of(report, shown))
-        return int(any((report.duplicates, report.confusable, report.outliers, report.low_quality)))
+        found = (report.duplicates, report.confusable, report.outliers, report.low_quality, report.lookalikes)
+        return int(any(found))
 
 
 class _Words:
@@ -72,6 +74,7 @@ class _Words:
             ("confusable", "nearer than the threshold", report.confusable, partial(map, self._pair)),
             ("outliers", "unlike their subject's other samples", report.outliers, self._outliers),
             ("low quality", "refused by today's policy", report.low_quality, self._low_quality),
+            ("look alike", "merge those that are one person, rename the others", report.lookalikes, self._lookalikes),
         ]
         parts = [""]
         for title, meaning, found, words in kinds:
@@ -114,6 +117,9 @@ class _Words:
         for low in samples:
             yield f"  {self._sample(low.subject, low.sample)}: {', '.join(low.reasons)}"
             yield self._mend("forget", low.subject, str(low.sample))
+
+    def _lookalikes(self, groups: Sequence[Sequence[str]]) -> Iterator[str]:
+        return (printable(f"  {' and '.join(map(repr, ids))}") for ids in groups)
 
     def _pair(self, pair: SubjectPair) -> str:
         a, b = (self._sample(*each) for each in zip((pair.a, pair.b), pair.samples, strict=True))

@@ -1,4 +1,4 @@
-"""``visavis gallery list``, ``show``, ``log``, ``create``, ``policy``, ``check``, ``rekey``, ``merge``, ``forget``."""
+"""``visavis gallery list``, ``show``, ``log``, ``create``, ``policy``, ``check``, ``rekey`` ... ``forget``."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ Examples:
 """
 MERGE_EXAMPLES = """\b
 The samples of the first subject become the second's, with their pictures; the first one is forgotten, with its name,
-metadata and consent note. Interrupted, it can be run again.
+metadata and consent note.
 
 \b
 Exit codes:
   0  merged
   1  not confirmed, and nothing was done
-  2  it could not be done: there is no such subject, a sample that today's policy refuses, wrong usage or set-up
+  2  it could not be done: there is no such subject, no note of consent that the policy wants, wrong usage or set-up
 
 \b
 Examples:
@@ -433,6 +433,45 @@ def merge(
         words = f"{printable(into)} has {counted(merged.samples, 'sample')} now, and {printable(subject)} is forgotten"
         plain = {"gallery": gallery, "forgotten": subject, "subject": into, "samples": merged.samples}
         write(json.dumps(plain) if as_json else words)
+
+
+@command()
+def move(
+    gallery: GalleryName,
+    subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="The ID of the one who has the samples.")],
+    into: Annotated[str, typer.Argument(metavar="INTO", help="The ID of the one whose they are.")],
+    samples: Annotated[list[int], typer.Argument(metavar="SAMPLE", help="The numbers of the samples.")],
+    *,
+    as_json: Json = False,
+    store: StoreOptions,
+) -> None:
+    """Give samples of one subject to another, all or none, with their pictures. They get new numbers.
+
+    visavis gallery show tells the numbers that they have.
+    """
+    with stores.open_galleries(store) as galleries:
+        other = stores.open_gallery(galleries, gallery).move(subject, samples, into)
+        words = f"{printable(other.id)} has {counted(other.samples, 'sample')} now"
+        write(json.dumps(other.to_dict()) if as_json else words)
+
+
+@command()
+def rename(
+    gallery: GalleryName,
+    subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="The ID of a subject.")],
+    new_id: Annotated[str, typer.Argument(metavar="NEW", help="The ID that it is to have.")],
+    *,
+    as_json: Json = False,
+    store: StoreOptions,
+) -> None:
+    """Give a subject another ID. Its number, its samples and all that is known of it stay.
+
+    Where a folder of photos has its name, rename that too, before visavis enrol runs again.
+    """
+    with stores.open_galleries(store) as galleries:
+        renamed = stores.open_gallery(galleries, gallery).rename(subject, new_id)
+        words = f"{printable(subject)} is {printable(renamed.id)} now"
+        write(json.dumps(renamed.to_dict()) if as_json else words)
 
 
 def _confirm(question: str, *, yes: bool) -> None:

@@ -1,0 +1,107 @@
+"""Changes of subjects within a transaction: details, samples that become another's, ends, and names spelled anew."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from visavis.errors import StoreDamaged
+from visavis.galleries.records import NEVER, NO_DETAILS, NewSample, Origin, SampleRow, in_utc, normal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from visavis.galleries.records import Details, Sample, Subject
+    from visavis.galleries.store import Transaction
+    from visavis.options import Keep
+
+_SPELLED_AT_ONCE = 500  # subjects
+_MOVED_AT_ONCE = 50  # samples, with their pictures
+
+
+def changed(subject: Subject, details: Details, at: datetime, *, samples: int = 0) -> Subject:
+    """Return a subject's next version."""
+    expires_at = subject.expires_at if details.expires_at is None else details.expires_at
+    return replace(
+        subject,
+        name=subject.name if details.name is None else details.name or None,
+        metadata=subject.metadata if details.metadata is None else json.loads(json.dumps(details.metadata)),
+        consent=subject.consent if details.consent is None else details.consent or None,
+        updated_at=at,
+        expires_at=None if expires_at == NEVER else expires_at,
+        version=subject.version + 1,
+        samples=subject.samples + samples,
+    )
+
+
+def erase(
+    transaction: Transaction, subjects: tuple[int, ...], origin: Origin, action: str = "forget"
+) -> tuple[tuple[int, ...], int]:
+    """Erase subjects by their numbers; return these, and how many samples they had."""
+    if not subjects:
+        return (), 0
+    count = transaction.erase_subjects(subjects)
+    transaction.count(subjects=-len(subjects), samples=-count)
+    transaction.log(origin, action, subjects, count)
+    return subjects, count
+
+
+def move_samples(
+    transaction: Transaction, subject: Subject, into: Subject, origin: Origin, wanted: Collection[int] | None = None
+) -> int:
+    """Give samples of a subject to another, all of them without ``wanted``; return how many these were.
+
+    They are new rows, with new numbers: who has a gallery in memory looks for what came and what went.
+    """
+    at, count, last = in_utc(origin.at), 0, 0
+    while page := transaction.samples(subject.number, last, _MOVED_AT_ONCE):
+        last = page[-1].id
+        some = [sample for sample in page if wanted is None or sample.id in wanted]
+        if not some:
+            continue
+        numbers, _ = transaction.new_numbers(len(some))
+        transaction.put_samples([_row_of(transaction, sample, next(numbers), into) for sample in some])
+        transaction.erase_samples([sample.id for sample in some], at)
+        count += len(some)
+    if count:
+        transaction.put_subjects([(into, changed(into, NO_DETAILS, at, samples=count))])
+        transaction.log(origin, "move", sorted((subject.number, into.number)), count)
+    return count
+
+
+def _row_of(transaction: Transaction, sample: Sample, number: int, owner: Subject) -> SampleRow:
+    picture = None
+    with suppress(StoreDamaged):  # the face is still of use
+        picture = transaction.picture(sample.id)
+    kept: Keep = "nothing" if picture is None else sample.picture
+    new = NewSample(subject=owner.id, embedding=sample.embedding, quality=sample.quality, source=sample.source)
+    about = kept, picture, transaction.fingerprint(new), sample.created_at
+    return SampleRow(number, owner.number, new, sample.embedding, *about)
+
+
+def spell_anew(transaction: Transaction) -> None:
+    """Bring the IDs and names of an older store to their normal form; who is there in two forms becomes one."""
+    origin, after = Origin(actor="upgrade", at=datetime.now(timezone.utc)), 0
+    while page := transaction.subjects(after, _SPELLED_AT_ONCE):
+        after = page[-1].number
+        odd = [subject.id for subject in page if _spelled(subject) != subject]
+        for old in (found for id_ in odd for found in transaction.find([id_]).values()):  # as they are by then
+            new = _spelled(old)
+            twin = None if new.id == old.id else transaction.find([new.id]).get(new.id)
+            if twin is None:
+                transaction.put_subjects([(old, new)])
+                transaction.log(origin, "update", [old.number])
+                continue
+            known = {name: getattr(twin, name) or getattr(new, name) for name in ("name", "metadata", "consent")}
+            ends = [moment for moment in (old.expires_at, twin.expires_at) if moment]
+            one = replace(twin, version=twin.version + 1, expires_at=min(ends, default=None), **known)
+            transaction.put_subjects([(twin, one)])
+            move_samples(transaction, old, one, origin)
+            erase(transaction, (old.number,), origin)
+
+
+def _spelled(subject: Subject) -> Subject:
+    return replace(subject, id=normal(subject.id), name=subject.name and normal(subject.name))
