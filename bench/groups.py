@@ -48,7 +48,7 @@ def embed(recognizer: Recognizer, folder: Path, cache_dir: Path | None) -> Crowd
     """Return the faces of the photos below a folder, by the name of the folder that each lies in."""
     paths = sorted(folder.rglob("*.jpg"))
     photos = [Photo(path.name, str(path), str(path)) for path in paths]
-    embedded = embed_photos(PhotoEmbedder.of(recognizer, faces="central", cache_dir=cache_dir), photos)
+    embedded = embed_photos(PhotoEmbedder.of(recognizer, faces="prominent", cache_dir=cache_dir), photos)
     names, groups = (np.array(each) for each in zip(*((path.name, path.parent.name) for path in paths), strict=True))
     print(f"{folder.name}: {len(paths)} photos, {len(embedded.failures)} without a face", flush=True)
     return Crowd(names[embedded.found], groups[embedded.found], embedded.embeddings[embedded.found])

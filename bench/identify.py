@@ -9,8 +9,9 @@ single image is a stranger to that gallery. Images without a face are left out, 
     python bench/identify.py --pack open --galleries --cache DIR     galleries of several sizes, as they decide
 
 Galleries as they decide (protocol as in ``bench/rates.py``: images as they are, faces from 40 pixels on): people of
-LFW's first fold are drawn and enrolled with one to three photos each; probes are their other photos, strangers the people of folds 2 to 4
-and those of the first that were not drawn. Who has no further photo is enrolled all the same, and not looked for.
+LFW's first fold are drawn and enrolled with one to three photos each; probes are their other photos, strangers the
+people of folds 2 to 4 and those of the first that were not drawn. Who has no further photo is enrolled all the same,
+and not looked for.
 """
 
 import itertools
@@ -244,8 +245,10 @@ def all_distances(metric: Metric, probes: FloatArray, references: FloatArray | F
     a, b = probes.astype(np.float64), references.astype(np.float64)
     if metric == "cosine":
         a, b = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (a, b))
-        return 1.0 - a @ b.T
-    return np.sqrt(np.maximum(0.0, (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T))
+        cosine: Floats = 1.0 - a @ b.T
+        return cosine
+    squared: Floats = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+    return np.sqrt(np.maximum(0.0, squared))
 
 
 def report_rankings(pack: Pack, people: Sequence[FloatArray], others: Sequence[FloatArray]) -> None:
@@ -276,7 +279,8 @@ def report_galleries(pack: Pack, people: Sequence[FloatArray], others: Sequence[
     if pack.rates is None:
         raise SystemExit(f"nobody has measured the rates of the pack {pack.name}")
     print(
-        f"\nFPIR {DEFAULT_FPIR:g}, margin {pack.identify_margin:g}; for comparison, the threshold chosen on these very probes"
+        f"\nFPIR {DEFAULT_FPIR:g}, margin {pack.identify_margin:g}; for comparison, the threshold chosen on these very "
+        "probes"
     )
     print(
         "people photos  threshold  strangers taken  found  somebody else  uncertain: known, strangers  "
@@ -321,7 +325,9 @@ def report_probability(pack: Pack, people: Sequence[FloatArray], others: Sequenc
     print("\nprobability told of the nearest: its mean > how often it was right (share of probes)")
     for size, photos in ((163, 1), (163, 3), (434, 1)):
         rng = np.random.default_rng(1)
-        told, right, weights = [], [], []
+        told: list[float] = []
+        right: list[bool] = []
+        weights: list[float] = []
         for _ in range(_GALLERIES):
             drawn = draw(several, few, size, photos, rng)
             compared = comparisons(size, len(drawn.samples))
@@ -346,7 +352,7 @@ def embed_as_they_are(recognizer: Recognizer, folder: Path, cache: Path | None) 
     """Return the embeddings (n, D) of each person, from images as they are."""
     paths = sorted((folder / "images").rglob("*.jpg"))
     photos = [Photo(path.name, str(path), path.parent.name) for path in paths]
-    embedded = embed_photos(PhotoEmbedder.of(recognizer, faces="central", cache_dir=cache), photos)
+    embedded = embed_photos(PhotoEmbedder.of(recognizer, faces="prominent", cache_dir=cache), photos)
     names = np.array([photo.person for photo in photos])
     people = (embedded.embeddings[(names == name) & embedded.found] for name in np.unique(names))
     return [own for own in people if len(own)]

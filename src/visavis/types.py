@@ -1,7 +1,7 @@
 """Arrays, and the records that the library returns.
 
-Images are (H, W, 3) uint8 RGB, upright as their metadata say. Boxes are float32 ``xyxy`` in pixels of the upright original,
-landmarks float32 (5, 2) ``xy`` in the same pixels; (0, 0) is the centre of the top-left pixel.
+Images are (H, W, 3) uint8 RGB, upright as their metadata say. Boxes are float32 ``xyxy`` in pixels of the upright
+original, landmarks float32 (5, 2) ``xy`` in the same pixels; (0, 0) is the centre of the top-left pixel.
 Records are immutable, and their arrays are read-only.
 """
 

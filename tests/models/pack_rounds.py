@@ -18,7 +18,7 @@ from test_keras_packs import KERAS_PACKS, file_of
 from test_scrfd import network, random_weights
 
 from visavis import Recognizer
-from visavis.models.catalogue import AURAFACE, BUFFALO_S, SFACE_FLOAT, PACKS
+from visavis.models.catalogue import AURAFACE, BUFFALO_S, PACKS, SFACE_FLOAT
 from visavis.models.installation import FILES, PINS, Pins
 
 if TYPE_CHECKING:

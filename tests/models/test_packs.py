@@ -105,7 +105,7 @@ def test_what_a_network_is_fed_does_not_share_memory_with_the_chips() -> None:
     assert (given == before).all()
 
 
-# --- the pack sface-float, with a made-up embedder ------------------------------------------------------------------------
+# --- the pack sface-float, with a made-up embedder -------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

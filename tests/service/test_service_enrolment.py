@@ -102,9 +102,10 @@ def test_an_unfit_image_is_refused(world: World, seen, policy, kind) -> None:  #
 def test_a_child_is_enrolled_where_the_policy_allows_it_and_audited_where_not(world: World) -> None:
     world.eyes.pack = replace(PACK, child=ChildTest("0 1 0", 0.9, "a test"))
     image = world.eyes.show(b"x", face_at(4))
-    for refused in (lambda: world.gallery.enrol(image, "ada"), lambda: world.gallery.enrol_embedding(at(4), "ada")):
-        with pytest.raises(ChildFace, match="allow_children"):
-            refused()
+    with pytest.raises(ChildFace, match="allow_children"):
+        world.gallery.enrol(image, "ada")
+    with pytest.raises(ChildFace, match="allow_children"):
+        world.gallery.enrol_embedding(at(4), "ada")
     world.gallery.set_policy(Policy(allow_children=True))
     world.gallery.enrol(image, "ada")
     assert world.gallery.identify(image)[0].match

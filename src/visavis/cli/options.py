@@ -165,8 +165,14 @@ class ModelOptions:
 
     def load(self, streams: int = 1, *, allow_children: bool = False) -> "Recognizer":
         """Load the models, for so many inferences at the same time."""
-        options = Recognition(min_face=self.min_face, streams=streams, allow_children=allow_children)
-        return recognizer.Recognizer(self.pack, limits=self.limits(), **{**options, **self.loading})
+        return recognizer.Recognizer(
+            self.pack,
+            limits=self.limits(),
+            min_face=self.min_face,
+            streams=streams,
+            allow_children=allow_children,
+            **self.loading,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,8 @@ def rate_at(rates: ErrorRates, distance: float) -> float:
     """Return the false match rate of a threshold, as in ``rule_at_rate``; beyond what was measured, the nearest one."""
     logs = [np.log(point.fmr) for point in rates.points]
     return float(np.exp(np.interp(distance, [point.threshold for point in rates.points], logs)))
-=======
+
+
 def _interpolated(rates: ErrorRates, rate: float) -> list[float]:
     """Return a rate's threshold, low and high; above what was measured, those of the greatest rate.
 

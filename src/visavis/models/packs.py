@@ -121,7 +121,7 @@ class Pack:
     input: InputContract  # how a chip is fed to the embedder
     # Names how chips are sampled and fed to the embedder; another name, where that changes so that embeddings do.
     preprocessing: str
-    # Whether an embedding is the sum of those of a chip and of its mirror image, of length 1 each: two runs of the network.
+    # Whether an embedding is the sum of those of a chip and of its mirror image, of length 1 each: twice the work.
     mirror: bool = False
     dimension: int
     metric: Metric  # how two embeddings are compared

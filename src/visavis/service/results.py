@@ -22,8 +22,8 @@ class Candidate(Match):
 
     probability: Probability | None
     """Calibrated chance, 0 to 1, that both are the same person. ``identify`` takes it to be as likely as not beforehand
-    that the person is enrolled, as any of the subjects; an enrolment means this one, as ``Verification`` does. None also
-    where there is a reason to doubt.
+    that the person is enrolled, as any of the subjects; an enrolment means this one, as ``Verification`` does. None
+    also where there is a reason to doubt.
     """
     margin: float | None
     """By how much the next candidate is farther away, rounded down; None where no further one is near enough."""

@@ -29,6 +29,7 @@ from visavis.cli.terminal import (
     write,
 )
 from visavis.errors import InvalidOption
+from visavis.models.installation import is_packaged
 from visavis.options import DEFAULT_FPIR, DEFAULT_PACK, Option
 
 if TYPE_CHECKING:

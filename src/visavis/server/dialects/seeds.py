@@ -291,5 +291,6 @@ def _vector(recognizer: Recognizer, image: Image, field: str) -> FloatArray:
 def _as_compared(recognizer: Recognizer, embedding: FloatArray) -> FloatArray:
     """Return an embedding of length 1 where only its direction counts, else as it is."""
     if recognizer.pack.metric == "cosine":
-        return embedding / max(np.linalg.norm(embedding), np.finfo(np.float32).tiny)
+        unit: FloatArray = embedding / max(np.linalg.norm(embedding), np.finfo(np.float32).tiny)
+        return unit
     return embedding
