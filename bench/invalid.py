@@ -9,7 +9,7 @@ many the person is found, and the same, beside another photo of theirs that is u
 Then the photos that are called invalid among the untouched ones, of LFW and of every further folder that is named.
 
     python bench/invalid.py [--pack open] [--models-dir DIR] [--people N] [--extra] [--good FOLDER ...]
-    python bench/invalid.py --fit         the rule of validity, for the catalogue, from the same photos
+    python bench/invalid.py --fit [--good FOLDER ...]   the rule of validity, for the catalogue, from the same photos
 """
 
 import argparse
@@ -27,6 +27,7 @@ from lfw import DATA
 from numpy.typing import NDArray
 from PIL import Image
 
+import visavis
 from visavis import Face, Recognizer
 from visavis.core.decide import NAMED_RATES, Rule, rule_at_rate
 from visavis.models import anchor_free
@@ -36,10 +37,12 @@ from visavis.models.recognizer import compare, value_of
 
 MIN_FACE = 40
 PAINTER = "sface"  # the pack whose landmarks tell where to paint
+PROTOTYPES = Path(visavis.__file__).parent / "models" / "catalogue" / "nonsense.npz"
 Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float64]
 Treatment = Callable[[Pixels, Face], Pixels]
 _MIDDLE = 127
-_FALSE_ALARMS = 0.003  # of good photos, to which --fit lays the rule's constant
+_FEWEST = 12  # faces that count as a kind of nonsense
 _WEAK_SCORE = 0.65  # from which on --fit looks at faces of nonsense, where the detector's own limit is higher
 
 
@@ -229,34 +232,62 @@ def as_they_lie() -> Iterator[None]:
     """Let nothing be turned upright, and YuNet find faces that it is hardly sure of."""
     with (
         mock.patch.object(anchor_free, "_YUNET_LEAST_SCORE", _WEAK_SCORE),
-        mock.patch.object(AnchorFreeDetector, "clear_score", -np.inf),
-        mock.patch.object(DlibDetector, "clear_score", -np.inf),
+        mock.patch.object(AnchorFreeDetector, "are_upright", return_value=True),
+        mock.patch.object(DlibDetector, "are_upright", return_value=True),
     ):
         yield
 
 
-def fitted(good: Sequence[Face], bad: Sequence[Sequence[Face]]) -> NDArray[np.float64]:
-    """Return the weights of length, score and sharpness, and the constant: a logistic regression, all kinds alike."""
+def fitted(prototypes: Floats, good: Sequence[Sequence[Face]], bad: Sequence[Sequence[Face]]) -> tuple[Floats, Floats]:
+    """Return the weights of length, likeness and sharpness, and what they make of the first good ones.
 
-    def measures(faces: Sequence[Face]) -> NDArray[np.float64]:
-        rows = [(np.linalg.norm(f.embedding), f.quality.sharpness, f.score) for f in faces if f.quality]  # type: ignore[arg-type]  # all have both
-        length, sharpness, score = np.array(rows).T
-        return np.column_stack([np.log(length), score, np.log(sharpness), np.ones(len(rows))])
+    A logistic regression, in which all good lots together weigh as much as all bad ones.
+    """
 
-    points = np.concatenate([measures(good), *map(measures, bad)])
-    truth = np.repeat([1.0, 0.0], [len(good), len(points) - len(good)])
-    weight = np.concatenate([np.full(len(part), 1 / len(part)) for part in (good, *bad)])
-    weight[len(good) :] /= len(bad)
-    penalty = np.diag([1, 1, 1, 0]) * 1e-2 / len(points)
+    def measures(faces: Sequence[Face]) -> Floats:
+        embeddings = np.array([face.embedding for face in faces], np.float64)
+        lengths = np.linalg.norm(embeddings, axis=1)
+        likeness = (embeddings @ prototypes.T).max(axis=1) / lengths
+        sharpness = np.maximum([face.quality.sharpness for face in faces if face.quality], 0.01)
+        return np.column_stack([np.log(lengths), likeness, np.log(sharpness), np.ones(len(faces))])
+
+    lots = [measures(faces) for faces in (*good, *bad)]
+    points = np.concatenate(lots)
+    truth = np.repeat([1.0] * len(good) + [0.0] * len(bad), [len(lot) for lot in lots])
+    share = [1 / len(good)] * len(good) + [1 / len(bad)] * len(bad)
+    weight = np.concatenate([np.full(len(lot), part / len(lot)) for lot, part in zip(lots, share, strict=True)])
+    penalty = np.diag([1.0, 1.0, 1.0, 0.0]) * 1e-2 / len(points)
     found = np.zeros(4)
     for _ in range(100):  # Newton's method
         chance = 1 / (1 + np.exp(-np.clip(points @ found, -30, 30)))
         slope = points.T @ (weight * (chance - truth)) + penalty @ found
-        found -= np.linalg.solve(
-            (points.T * weight * chance * (1 - chance)) @ points + penalty + 1e-9 * np.eye(4), slope
-        )
-    found[3] -= np.quantile(measures(good) @ found, _FALSE_ALARMS)
-    return found
+        curve = (points.T * weight * chance * (1 - chance)) @ points + penalty + 1e-9 * np.eye(4)
+        found -= np.linalg.solve(curve, slope)
+    return found[:3], lots[0][:, :3] @ found[:3]
+
+
+def fit(recognizer: Recognizer, photos: Sequence[tuple[Pixels, Face]], folders: Sequence[Path]) -> None:
+    """Print the rule of validity, with the constant at which so many good photos of LFW are called invalid."""
+    portraits = [face for face in look(recognizer, map(read, photos_in(DATA))) if face]
+    others = ([face for path in photos_in(each) for face in recognizer.embed(path, quality=True)] for each in folders)
+    good = [portraits, *others]
+    with as_they_lie():
+        bad = [
+            [face for face in look(recognizer, (kind(*each) for each in photos)) if face]
+            for name, kind in TREATMENTS.items()
+            if name != "none" and "painted" not in name
+        ]
+    weights, values = fitted(
+        np.load(PROTOTYPES)[recognizer.pack.name], good, [lot for lot in bad if len(lot) > _FEWEST]
+    )
+    print("length={:.1f}, likeness={:.1f}, sharpness={:.1f}".format(*weights))
+    for share in (0.001, 0.003, 0.005):
+        print(f"constant={-np.quantile(values, share):.1f} calls {100 * share:.1f} % of good photos invalid")
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """Return the photos of a folder."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".png"})
 
 
 def main() -> None:
@@ -276,12 +307,7 @@ def main() -> None:
     people = [people[at] for at in np.linspace(0, len(people) - 1, min(options.people, len(people))).astype(int)]
     photos = [(read(own[0]), painter.detect(own[0], faces="largest")[0]) for own in people]
     if options.fit:
-        good = [face for face in look(recognizer, map(read, sorted(DATA.rglob("*.jpg")))) if face]
-        kinds = [kind for name, kind in TREATMENTS.items() if name != "none" and "painted" not in name]
-        with as_they_lie():
-            bad = [[face for face in look(recognizer, (kind(*each) for each in photos)) if face] for kind in kinds]
-        length, score, sharpness, constant = fitted(good, [faces for faces in bad if len(faces) > 1])
-        print(f"length={length:.2f}, score={score:.2f}, sharpness={sharpness:.2f}, constant={constant:.2f}")
+        fit(recognizer, photos, options.good)
         return
     several = [at for at, own in enumerate(people) if len(own) > 1]
     again = look(recognizer, (read(people[at][1]) for at in several))
@@ -290,8 +316,7 @@ def main() -> None:
         tell(recognizer, name, look(recognizer, (kind(*each) for each in photos)), others)
     tell_good(recognizer, "all photos", sorted(options.images.rglob("*.jpg")))
     for folder in options.good:
-        paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".png"})
-        tell_good(recognizer, folder.name, paths)
+        tell_good(recognizer, folder.name, photos_in(folder))
 
 
 if __name__ == "__main__":

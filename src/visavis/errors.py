@@ -173,6 +173,10 @@ class InvalidFace(InputError, ValueError, code="invalid_face"):
     """The face's embedding says nothing: it lies turned in the image, or is too degraded to be told from others."""
 
 
+class FaceOccluded(InputError, ValueError, code="occluded"):
+    """Eyes or mouth look covered, as by sunglasses or a mask, more than the gallery's policy allows."""
+
+
 class ChildFace(InputError, ValueError, code="child"):
     """The face looks like that of a child below about 12 years: what tells adults apart hardly tells children apart."""
 

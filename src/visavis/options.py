@@ -353,6 +353,14 @@ class Policy(Record):
             "Least validity of a face that is enrolled, identified or verified; 0 for any.", unset=_PACK, at_least=0
         ),
     ] = None
+    max_occluded: Annotated[
+        float | None,
+        Option(
+            "Most occlusion, as by a mask, of a face that is enrolled, identified or verified; 1 for any.",
+            unset=_PACK,
+            at_least=0,
+        ),
+    ] = None
     allow_children: Annotated[
         bool,
         Option("Whether faces that look like children's, below about 12 years, are enrolled, identified and verified."),

@@ -111,6 +111,10 @@ class Quality(Record):
     """0 to 1, how much the embedding looks like one of an upright, legible face: those of turned, half-toned or noisy
     ones are all alike. None where nobody looked, or the pack cannot tell.
     """
+    occluded: float | None = None
+    """0 to 1, how much eyes or mouth look covered: eyes by the darkness of sunglasses, the mouth by the smoothness of a
+    mask. None where nobody looked.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ def test_photos_of_nobody_twice_have_rates_within_groups(embedder: PhotoEmbedder
     places = np.array([0 if photo.file.startswith("collins") else 1 for photo in protocol.photos])
     found = evaluate_pairs(embedder, protocol, grouping=Grouping(("a", "b"), places))
     assert (found.genuine, found.impostor) == (0, 21)
-    collins, _, _ = found.groups
+    collins = found.groups[0]
     assert collins.false_positives is not None
     assert (collins.strangers, collins.own, collins.false_negatives) == (3, 0, None)
     assert collins.false_positives.value == 1.0

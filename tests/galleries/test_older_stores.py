@@ -67,7 +67,8 @@ def make_old(place: Place) -> None:
 
         with closing(psycopg.connect(place.url, autocommit=True)) as connection:
             connection.execute("UPDATE visavis.galleries SET policy = %s", (policy,))
-            connection.execute("ALTER TABLE visavis.samples DROP COLUMN yaw, DROP COLUMN pitch, DROP COLUMN validity")
+            columns = ("yaw", "pitch", "validity", "occluded")
+            connection.execute("ALTER TABLE visavis.samples " + ", ".join(f"DROP COLUMN {name}" for name in columns))
             connection.execute("UPDATE visavis.meta SET version = 1")
         return
     with closing(sqlite3.connect(place.path)) as connection:
@@ -87,7 +88,7 @@ def unseal(connection: sqlite3.Connection) -> None:
     """Take checksums from a plain store, and angles."""
     ((embedding, about),) = connection.execute("SELECT embedding, about FROM samples").fetchall()
     plain = json.loads(about[:-4])
-    assert plain["quality"] == [120.0, 0.25, 1.0, None, None, None]
+    assert plain["quality"] == [120.0, 0.25, 1.0, None, None, None, None]
     old = json.dumps({**plain, "quality": [120.0, 0.25, 1.0]})
     connection.execute("UPDATE samples SET embedding = ?, about = ?", (embedding[:12], old))
     ((content,),) = connection.execute("SELECT content FROM details").fetchall()
@@ -113,7 +114,7 @@ def test_policies_mean_what_they_meant(old_place: Place) -> None:
 
 
 def test_samples_are_read_and_new_ones_know_their_angles(old_place: Place) -> None:
-    turned = Quality(120.0, 0.25, 1.0, yaw=-12.5, pitch=3.25, validity=0.75)
+    turned = Quality(120.0, 0.25, 1.0, yaw=-12.5, pitch=3.25, validity=0.75, occluded=0.25)
     for store in (old_place.open(), old_place.reopen()):
         assert store.samples(GALLERY)[0].quality == OLD_QUALITY
         enrol(store, [NewSample(subject="ben", embedding=at(5), quality=turned)])

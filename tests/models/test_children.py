@@ -37,6 +37,20 @@ def test_small_children_are_never_one_person(default: Recognizer, test_data: Pat
         assert sum(answer.distance < rule.threshold for answer in answers) > 0.2 * len(answers)  # else nothing is shown
 
 
+def test_children_are_decided_about_where_that_is_allowed(
+    default: Recognizer, test_data: Path, cache_dir: Path
+) -> None:
+    two = sorted((test_data / "groups-of-people" / "age0-5").glob("000[13].jpg"))
+    if not two:
+        pytest.skip("no photos of children")
+    answer = default.verify(*two)
+    assert (answer.same, answer.decision, answer.reason, answer.probability) == (False, "uncertain", "child", None)
+    allowed = Recognizer(precision="f32", min_face=40, cache_dir=cache_dir, allow_children=True).verify(*two)
+    assert allowed.reason is None
+    assert allowed.probability is not None
+    assert allowed.distance == pytest.approx(answer.distance, abs=1e-3)
+
+
 def test_adults_are_rarely_children(default: Recognizer, test_data: Path) -> None:
     groups = ("asian-men", "asian-women", "black-women", "white-men", "white-women")
     adults = [face for group in groups for face in faces_of(default, test_data / "groups-of-people" / group)]

@@ -155,7 +155,9 @@ def choose_format(
 _POINTS = 5
 _NUMBERS_SHOWN = 4
 # Columns besides box and landmarks: where a face holds what is in them.
-_QUALITY = {f"quality_{name}": f"quality.{name}" for name in ("face_px", "sharpness", "yaw", "pitch", "validity")}
+_QUALITY = {
+    f"quality_{name}": f"quality.{name}" for name in ("face_px", "sharpness", "yaw", "pitch", "validity", "occluded")
+}
 _ATTRIBUTES = {
     "liveness": {"liveness": "liveness"},
     "pose": {"yaw": "pose.yaw", "pitch": "pose.pitch", "roll": "pose.roll"},
@@ -193,7 +195,8 @@ class FaceLayout:
             turns = (("sideways", face.quality.yaw), ("down", face.quality.pitch))
             turned = " ".join(f"{way} {angle:.0f}" for way, angle in turns if angle is not None)
             parts += [f"turned {turned}"] if turned else []
-            parts += [] if face.quality.validity is None else [f"validity {face.quality.validity:.2f}"]
+            told = (("validity", face.quality.validity), ("occluded", face.quality.occluded))
+            parts += [f"{name} {share:.2f}" for name, share in told if share is not None]
         about = face.attributes
         if about is not None:
             parts += [] if about.liveness is None else [f"liveness {about.liveness:.2f}"]

@@ -53,9 +53,11 @@ _ADVICE = {
     "too_small": "visavis gallery policy {gallery} --min-face-px N allows smaller ones",
     "blurred": "visavis gallery policy {gallery} --min-sharpness N allows more",
     "low_score": "visavis gallery policy {gallery} --min-score N allows more",
+    "occluded": "visavis gallery policy {gallery} --max-occluded 1 allows all",
     "invalid_face": "visavis gallery policy {gallery} --min-validity 0 allows all",
     "extreme_pose": "visavis gallery policy {gallery} --max-yaw N --max-pitch N allows more; 90 allows all",
     "not_live": "visavis gallery policy {gallery} --no-require-live enrols it all the same",
+    "child": "visavis gallery policy {gallery} --allow-children enrols it all the same",
     "conflict": "--allow-conflict enrols it all the same",
     "consent_missing": "--consent TEXT notes what was agreed to",
 }

@@ -396,7 +396,7 @@ class GalleryClient:
 
         Raises:
             NoFace, MultipleFaces, NotLive, FaceTooSmall, FaceBlurred, LowScore, ExtremePose, InvalidFace,
-                ConsentMissing, SubjectConflict: it is refused.
+                FaceOccluded, ChildFace, ConsentMissing, SubjectConflict: it is refused.
             KeyReused: the key belongs to another enrolment.
             InputError: the image cannot be used, or an argument is out of its range.
         """

@@ -1,12 +1,13 @@
 """Quality of a face in an image: its size, sharpness and pose, the detector's score; and whether it is a child's."""
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from visavis.core.geometry import Anatomy
+from visavis.core.geometry import Anatomy, ChipTemplate
 from visavis.types import Face, FloatArray, Quality, UInt8Array
 
 _SMOOTHING = 1.0  # pixels of the chip: this much blur removes noise and the blocks of JPEG
@@ -16,6 +17,9 @@ _FLAT = 0.01  # squared grey levels per squared pixel: what is flatter is a sing
 _NOSE_DEPTH = 0.33
 _NOSE_HEIGHT = 0.54
 _LEAST = 0.01  # of which a logarithm is taken
+_FACE_SIDE = 112  # of a chip whose pixels are smoothed by one
+# The median luma of the lighter eye, and the range of the mouth's, in that of cheeks or forehead.
+_DARK_EYES, _SMOOTH_MOUTH = 0.18, 0.14
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,33 +39,76 @@ class ChildTest:
         return float(embedding @ self._vector) > self.limit * float(np.linalg.norm(embedding))
 
 
-def assess(face: Face, chip: UInt8Array, anatomy: Anatomy) -> Quality:
-    """Return the quality of a detected face by its aligned chip (S, S, 3) RGB and the anatomy of its landmarks."""
+def assess(face: Face, chip: UInt8Array, template: ChipTemplate) -> Quality:
+    """Return the quality of a detected face by its chip (S, S, 3) RGB, which is aligned to the template."""
     width, height = (face.box_xyxy[2:] - face.box_xyxy[:2]).tolist()
-    yaw, pitch = turn(face.landmarks, anatomy)
-    return Quality(float(min(width, height)), sharpness(chip), face.score, yaw, pitch)
+    yaw, pitch = turn(face.landmarks, template.anatomy)
+    covered = occlusion(chip, template)
+    return Quality(float(min(width, height)), sharpness(chip), face.score, yaw, pitch, occluded=covered)
+
+
+def occlusion(chip: UInt8Array, template: ChipTemplate) -> float:
+    """Return how much eyes or mouth of an aligned chip (S, S, 3) look covered, 0 to 1.
+
+    Half where both eyes are darker beside cheeks or forehead, or the mouth is smoother, than on all but a few of LFW's
+    photos: bench/invalid.py. What covers them otherwise, as clear glasses or a patterned scarf, is not seen.
+    """
+    luma = cv2.GaussianBlur(cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY), (0, 0), len(chip) / _FACE_SIDE)
+    *eyes, mouth, cheeks, forehead = (luma[part] for part in _parts_of(template))
+    bright = max(float(np.median(cheeks)), float(np.median(forehead)), 1.0)
+    eye = max(float(np.median(part)) for part in eyes) / bright
+    dark, light = (float(np.percentile(mouth, percent)) for percent in (10, 90))
+    return max(0.0, 1 - eye / (2 * _DARK_EYES), 1 - (light - dark) / bright / (2 * _SMOOTH_MOUTH))
+
+
+@cache
+def _parts_of(template: ChipTemplate) -> tuple[NDArray[np.bool_], ...]:
+    """Return where on a chip the eyes are, mouth, cheeks and forehead: ellipses, in distances of the eyes."""
+    points, anatomy = template.points.astype(np.float64), template.anatomy
+    left, right = (points[list(eye)].mean(axis=0) for eye in anatomy.eyes)
+    apart, middle = float(np.linalg.norm(right - left)), (left + right) / 2
+    mouth = points[list(anatomy.mouth)].mean(axis=0) if anatomy.mouth else middle + np.array([0, 1.05 * apart])
+    pixels = np.moveaxis(np.mgrid[: template.side, : template.side][::-1], 0, -1)
+
+    def ellipse(
+        centre: NDArray[np.float64], shift: tuple[float, float], half: tuple[float, float]
+    ) -> NDArray[np.bool_]:
+        away = (pixels - centre - np.multiply(shift, apart)) / np.multiply(half, apart)
+        inside: NDArray[np.bool_] = (away**2).sum(axis=-1) < 1
+        return inside
+
+    eyes = (ellipse(eye, (0, 0), (0.3, 0.18)) for eye in (left, right))
+    cheeks = ellipse(left, (0.05, 0.55), (0.2, 0.15)) | ellipse(right, (-0.05, 0.55), (0.2, 0.15))
+    return (*eyes, ellipse(mouth, (0, 0), (0.45, 0.22)), cheeks, ellipse(middle, (0, -0.45), (0.35, 0.15)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidityRule:
-    """A logistic rule that tells embeddings of upright, legible faces from those of others.
+    """A logistic rule that tells embeddings of upright, legible faces from those that say nothing.
 
-    An embedder gives what it cannot make out a short embedding, whatever length they are brought to later; a detector
-    gives it a low score; and half-tones and noise are sharper than any photo.
+    What an embedder cannot make out gives short embeddings, all of them much alike; half-tones and noise are sharper
+    than any photo.
     """
 
     length: float  # weight of the logarithm of the embedding's length
-    score: float  # of the detector's score
+    likeness: float  # of the largest cosine of its angle to a prototype of those that say nothing
     sharpness: float  # of the logarithm of the sharpness
     constant: float
-    provenance: str  # the data and the script that they come from
+    prototypes: str  # their name in the file that packs come with
+    provenance: str  # the data and the script that the numbers come from
 
-    def validity(self, embedding: FloatArray, quality: Quality) -> float:
-        """Return the validity, 0 to 1, of a face's embedding (D,), as the embedder gave it, by the face's quality."""
-        length, sharpness = (
-            np.log(max(float(each), _LEAST)) for each in (np.linalg.norm(embedding), quality.sharpness)
-        )
-        log_odds = self.length * length + self.sharpness * sharpness + self.score * quality.score + self.constant
+    def validity(self, embedding: FloatArray, prototypes: FloatArray, quality: Quality) -> float:
+        """Return the validity, 0 to 1, of a face's embedding (D,), as the embedder gave it.
+
+        Args:
+            embedding: of the face.
+            prototypes: (K, D), each of length 1, of embeddings that say nothing.
+            quality: of the face.
+        """
+        length = max(float(np.linalg.norm(embedding)), _LEAST)
+        likeness = float((prototypes @ embedding).max(initial=-length)) / length
+        log_odds = self.constant + self.length * np.log(length) + self.likeness * likeness
+        log_odds += self.sharpness * np.log(max(quality.sharpness, _LEAST))
         return float(1.0 / (1.0 + np.exp(-np.clip(log_odds, -700.0, 700.0))))
 
 

@@ -76,7 +76,7 @@ def check_moment(name: str, moment: object) -> datetime:
 
 NEVER = datetime.max.replace(tzinfo=timezone.utc)
 """Clears the expiry of a subject."""
-_IF_KNOWN = ("yaw", "pitch", "validity")  # of a quality
+_IF_KNOWN = ("yaw", "pitch", "validity", "occluded")  # of a quality
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

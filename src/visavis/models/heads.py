@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.resources import files
 from threading import Lock
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from visavis.core.geometry import Detections
 from visavis.errors import InvalidOption, ModelCorrupt, ModelMissing, RuntimeFailed
+from visavis.models import catalogue
 from visavis.models.anchor_free import SCRFD, YUNET, AnchorFree, AnchorFreeDetector
 from visavis.models.attributes import AGE_GENDER, HEAD_POSE, MINIFASNET, ROLE_OF_ATTRIBUTE, AttributeNetwork, Measure
 from visavis.models.dlib.detector import DlibDetector, LandmarkForest, LandmarkRegressor, read_landmark_forest
@@ -126,6 +128,12 @@ class Detector(Protocol):
         It says so of nearly all that are upright, and hardly ever of others.
         """
 
+    def are_upright(self, image: UInt8Array, found: Detections) -> bool:
+        """Tell whether there are faces among those of an image, and they surely do not lie turned by a quarter or more.
+
+        It says so of nearly all that are upright, and hardly ever of others.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Models:
@@ -134,6 +142,7 @@ class Models:
     detector: Detector
     embedder: ChipEmbedder
     attributes: "AttributeModels"
+    nonsense: FloatArray  # (K, D) prototypes of embeddings that say nothing
 
 
 def load_models(pack: Pack, installation: Installation) -> Models:
@@ -148,7 +157,17 @@ def load_models(pack: Pack, installation: Installation) -> Models:
         detector=DETECTORS[pack.part("detector").head](pack, installation),
         embedder=EMBEDDERS[pack.part("embedder").head](pack, installation),
         attributes=AttributeModels(pack, installation),
+        nonsense=_prototypes(pack),
     )
+
+
+def _prototypes(pack: Pack) -> FloatArray:
+    """Return those that come with a pack, made by bench/nonsense.py, or none."""
+    if pack.validity is None:
+        return np.empty((0, pack.dimension), np.float32)
+    with files(catalogue).joinpath("nonsense.npz").open("rb") as file, np.load(file) as known:
+        prototypes: FloatArray = known[pack.validity.prototypes].astype(np.float32)
+    return prototypes
 
 
 def _dlib_graph(write: Callable[[Network, Weights], bytes], _pack: Pack, part: Part, data: bytes) -> bytes:

@@ -99,12 +99,15 @@ class QualityLimits:
     probe_min_score: float = 0.0
     # Of all faces that are compared.
     min_validity: float = 0.5
+    max_occluded: float = 0.5
     provenance: str = UNMEASURED  # where the numbers come from
 
     def doubt(self, quality: Quality | None, attributes: Attributes | None = None) -> Doubt | None:  # noqa: ARG002
         """Return why the distance of a face to others says nothing, or None; what was not looked at is not doubted."""
         if quality is not None and quality.validity is not None and quality.validity < self.min_validity:
             return "invalid_face"
+        if quality is not None and quality.occluded is not None and quality.occluded > self.max_occluded:
+            return "occluded"
         return None
 
 

@@ -328,7 +328,7 @@ class Recognizer:
         cut = tuple(extract_chip(pixels, points, template) for points in found.landmarks)
         if search["quality"]:
             pairs = zip(faces, cut, strict=True)
-            faces = tuple(replace(face, quality=assess(face, chip, template.anatomy)) for face, chip in pairs)
+            faces = tuple(replace(face, quality=assess(face, chip, template)) for face, chip in pairs)
         return _Found(faces, cut)
 
     def _search(
@@ -379,7 +379,7 @@ class Recognizer:
         """Return a face with its embedding, and how valid that is where quality was asked for."""
         quality, rule = face.quality, self.pack.validity
         if quality is not None and rule is not None:
-            quality = replace(quality, validity=rule.validity(embedding, quality))
+            quality = replace(quality, validity=rule.validity(embedding, self._models.nonsense, quality))
         return replace(face, embedding=embedding, quality=quality)
 
 

@@ -49,6 +49,7 @@ LIBRARY: Mapping[type[errors.VisavisError], Kind] = {
     errors.LowScore: Kind(422, "The face is not clear enough"),
     errors.ExtremePose: Kind(422, "The head is turned too far"),
     errors.InvalidFace: Kind(422, "The face is turned or degraded"),
+    errors.FaceOccluded: Kind(422, "The face is covered"),
     errors.ChildFace: Kind(422, "The face is a child's"),
     errors.ConsentMissing: Kind(422, "A note of consent is needed"),
     errors.InvalidEmbedding: Kind(422, "The embedding is not usable"),

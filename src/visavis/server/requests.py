@@ -236,6 +236,7 @@ class MeasuredQuality(Strict):
     yaw: float | None = None
     pitch: float | None = None
     validity: float | None = None
+    occluded: float | None = None
 
 
 @with_options(Enrol, Details)

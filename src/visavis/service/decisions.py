@@ -1,7 +1,7 @@
 """From what a gallery ranks to what it means: pure functions of distances, qualities and a policy."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from itertools import zip_longest
@@ -22,6 +22,7 @@ from visavis.errors import (
     ChildFace,
     ExtremePose,
     FaceBlurred,
+    FaceOccluded,
     FaceTooSmall,
     InvalidFace,
     InvalidOption,
@@ -282,17 +283,15 @@ def within_retention(details: Details, policy: Policy, at: datetime) -> Details:
 def unfit(embedding: FloatArray, quality: Quality | None, rules: Rules) -> tuple[VisavisError, ...]:
     """Return why an embedding (D,) is not enrolled, each as the error that refuses it."""
     lacks = () if quality is None else shortcomings(quality, rules.limits)
-    return (*lacks, ChildFace(_CHILD)) if rules.pack.doubt(embedding, rules.limits) == "child" else lacks
-
-
-_CHILD = "the face looks like a child's, and children are hardly told apart; allow_children enrols it all the same"
+    doubt = rules.pack.doubt(embedding, rules.limits)
+    return (*lacks, _refusal(doubt)) if doubt else lacks
 
 
 def shortcomings(quality: Quality, limits: QualityLimits) -> tuple[VisavisError, ...]:
     """Return what a face lacks to be enrolled, each as the error that refuses it; unknown angles are passed over."""
     lacks = [*_too_little(quality, limits.min_face_px, limits.min_sharpness, limits.min_score)]
-    if limits.doubt(quality) == "invalid_face":
-        lacks.append(InvalidFace("the face is turned or degraded, so that it cannot be told from others of its kind"))
+    if doubt := limits.doubt(quality):
+        lacks.append(_refusal(doubt))
     turns = (("sideways", quality.yaw, limits.max_yaw), ("up or down", quality.pitch, limits.max_pitch))
     for way, angle, most in turns:
         if angle is not None and abs(angle) > most:
@@ -300,6 +299,18 @@ def shortcomings(quality: Quality, limits: QualityLimits) -> tuple[VisavisError,
                 ExtremePose(f"the head is turned {way} by about {abs(angle):.0f} degrees; {most:g} are allowed")
             )
     return tuple(lacks)
+
+
+def _refusal(doubt: Doubt) -> VisavisError:
+    kind, text = _DOUBTED[doubt]
+    return kind(text)
+
+
+_DOUBTED: Mapping[Doubt, tuple[type[VisavisError], str]] = {
+    "invalid_face": (InvalidFace, "the face is turned or degraded, so that it cannot be told from others that are"),
+    "occluded": (FaceOccluded, "the eyes or the mouth look covered"),
+    "child": (ChildFace, "the face looks like a child's, whom models hardly tell apart; allow_children enrols it"),
+}
 
 
 def probe_shortcomings(quality: Quality, limits: QualityLimits) -> tuple[VisavisError, ...]:

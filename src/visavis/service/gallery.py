@@ -109,8 +109,8 @@ class OpenGallery:
             **options: see ``visavis.options.Enrol``.
 
         Raises:
-            NoFace, MultipleFaces, NotLive, FaceTooSmall, FaceBlurred, LowScore, ExtremePose, InvalidFace: the image is
-                not fit to be enrolled from.
+            NoFace, MultipleFaces, NotLive, FaceTooSmall, FaceBlurred, LowScore, ExtremePose, InvalidFace, FaceOccluded,
+                ChildFace: the image is not fit to be enrolled from.
             SubjectConflict: the face already is another subject.
             ConsentMissing: the policy wants a note of consent.
             KeyReused: the key was used for another subject.

@@ -166,7 +166,7 @@ class LowQuality(Record):
     sample: int
     """Its ID."""
     reasons: tuple[str, ...]
-    """too_small, blurred, low_score, extreme_pose, invalid_face."""
+    """too_small, blurred, low_score, extreme_pose, invalid_face, occluded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -203,7 +203,9 @@ def _moment(value: object) -> datetime:
 def _quality(value: object) -> Quality:
     numbers = _object(value)
     if not _MEASURES <= set(numbers) <= _MEASURES | _IF_KNOWN:
-        raise ValueError("must have face_px, sharpness and score, may have yaw, pitch and validity, and nothing else")
+        raise ValueError(
+            "must have face_px, sharpness and score, may have yaw, pitch, validity and occluded, and nothing else"
+        )
     known = {name: number for name, number in numbers.items() if name in _MEASURES or number is not None}
     return Quality(**{name: _number(number) for name, number in known.items()})
 

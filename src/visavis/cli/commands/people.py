@@ -71,6 +71,9 @@ Unknown faces come with the reason:
   low_margin       two subjects are about as near; they may be one person: visavis gallery audit
   low_quality      the face is too small or too blurred for the gallery's policy
   not_live         it looks like a print or a screen, and --require-live or the policy wants live faces
+  invalid_face     the face lies turned or is degraded: its distance to anybody says nothing
+  occluded         eyes or mouth look covered
+  child            it looks like a child's, and the policy does not say --allow-children
   empty_gallery    nobody is enrolled
 
 \b

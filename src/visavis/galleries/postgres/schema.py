@@ -114,7 +114,7 @@ _MIGRATIONS = (
     -- Older versions cannot read what policies tell of candidates, and of searches that cannot be logged.
     """,
     """
-    ALTER TABLE visavis.samples ADD COLUMN validity double precision; -- of which older policies know nothing either
+    ALTER TABLE visavis.samples ADD COLUMN validity double precision, ADD COLUMN occluded double precision;
     """,
     """
     -- IDs and names are in their normal form, NFC, to which the store brings them.

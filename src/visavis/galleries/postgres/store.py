@@ -255,8 +255,8 @@ _LOG = "SELECT number, at, actor, action, gallery, subjects, count FROM visavis.
 _DUE = "SELECT number FROM visavis.subjects WHERE gallery = %s {} ORDER BY number LIMIT %s"
 # Those that are wanted are found before anything is joined to them, also where the planner knows nothing yet.
 _SAMPLES = """
-SELECT sample.id, subject.id AS subject, embedding, face_px, sharpness, score, yaw, pitch, validity, source,
-    kept AS picture, sample.created_at
+SELECT sample.id, subject.id AS subject, embedding, face_px, sharpness, score, yaw, pitch, validity,
+    occluded, source, kept AS picture, sample.created_at
 FROM (
     SELECT * FROM {samples} WHERE gallery = %(gallery)s{of} AND id > %(after)s ORDER BY id LIMIT %(limit)s
 ) AS sample
@@ -282,8 +282,8 @@ _NUMBERS = """
 SELECT ARRAY(SELECT nextval('visavis.sample_ids') FROM generate_series(1, %(count)s)),
        ARRAY(SELECT nextval('visavis.subject_numbers') FROM generate_series(1, %(count)s))"""
 _COPY = """
-COPY {samples} (gallery, id, subject, embedding, face_px, sharpness, score, yaw, pitch, validity, source, kept, picture,
-    key, fingerprint, created_at) FROM STDIN (FORMAT BINARY)"""
+COPY {samples} (gallery, id, subject, embedding, face_px, sharpness, score, yaw, pitch, validity, occluded, source,
+    kept, picture, key, fingerprint, created_at) FROM STDIN (FORMAT BINARY)"""
 _QUALITY = tuple(field.name for field in fields(Quality))
 _TYPES = (
     *("int8", "int8", "int8", "vector", *["float8"] * len(_QUALITY)),

@@ -128,7 +128,7 @@ SCHEMA = Schema(
     UPDATE store SET stubs = stubs + (1 << 40) WHERE EXISTS (SELECT 1 FROM samples);
     """,
         """
-    -- Samples know their validity, and policies the least one. No table changes for that either.
+    -- Samples know validity and occlusion, and policies limits to them. No table changes for that either.
     """,
         """
     -- IDs and names are in their normal form, NFC; what is encrypted is left to who has the key.

@@ -8,6 +8,7 @@ were rounded; ``auraface`` is a large embedder that its publisher made for use a
 from dataclasses import replace
 
 from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
+from visavis.core.quality import ValidityRule
 from visavis.models.catalogue import groups
 from visavis.models.catalogue.shared import (
     APACHE,
@@ -88,6 +89,15 @@ SFACE = Pack(
     identify_provenance="bench/identify.py on the people of LFW's first fold, float32",
     cluster_threshold=0.56,
     cluster_provenance="bench/cluster.py on the people of LFW's first fold, float32",
+    validity=ValidityRule(
+        length=18.7,
+        likeness=-17.2,
+        sharpness=-1.4,
+        constant=-37.5,
+        prototypes="sface",
+        provenance="logistic regression on the photos of LFW's first fold, 250 of them degraded, and on test photos of "
+        "groups: bench/invalid.py --pack sface --fit; bench/nonsense.py",
+    ),
     child=groups.SFACE_CHILD,
     calibration=Calibration(
         midpoint=0.6581,
@@ -153,6 +163,7 @@ AURAFACE = replace(
     dimension=512,
     threshold=0.6,
     threshold_provenance=UNMEASURED,
+    validity=None,
     child=None,
 )
 

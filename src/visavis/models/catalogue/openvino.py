@@ -4,6 +4,7 @@ import numpy as np
 
 from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
 from visavis.core.geometry import ChipTemplate
+from visavis.core.quality import ValidityRule
 from visavis.models.catalogue import groups
 from visavis.models.catalogue.shared import ATTRIBUTES, YUNET, zoo_files
 from visavis.models.packs import InputContract, Pack, Part, QualityLimits
@@ -60,6 +61,15 @@ OPEN = Pack(
         slope=40.31,
         provenance="all pairs of the 435 people of LFW's first fold, bench/rates.py --pack open, float32",
         worst_group=groups.OPEN_WORST,
+    ),
+    validity=ValidityRule(
+        length=16.5,
+        likeness=-17.0,
+        sharpness=-3.3,
+        constant=-40.7,
+        prototypes="open",
+        provenance="logistic regression on the photos of LFW's first fold, 250 of them degraded, and on test photos of "
+        "groups: bench/invalid.py --pack open --fit; bench/nonsense.py",
     ),
     rates=ErrorRates(
         points=(

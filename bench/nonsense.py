@@ -1,0 +1,73 @@
+"""Prototypes of embeddings that say nothing, which packs come with: what turned and degraded faces have in common.
+
+Each photo, which shows one face, is scaled so that the face is about as large as LFW's, and leaned and mirrored a
+little; then each is treated as ``bench/invalid.py`` does, and embedded as it lies. A prototype is the mean direction of
+what comes of one treatment; nothing in it is of one person. The packs' own are of photos in the public domain:
+scikit-image's astronaut, Matplotlib's Grace Hopper, and official portraits of Barack Obama and Joe Biden.
+
+    python bench/nonsense.py [--models-dir DIR] PHOTO ...
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from invalid import MIN_FACE, PAINTER, PROTOTYPES, TREATMENTS, as_they_lie, look, read
+from numpy.typing import NDArray
+
+from visavis import Face, Recognizer
+
+PACKS = ("sface", "open", "dlib")
+_FACE_PX = 100
+_SIDE = 250
+_LEANS = (-8, 0, 8)  # degrees
+_FEWEST = 12  # faces that a prototype is made of, or it would be of one person
+
+
+def variants(photo: NDArray[np.uint8], face: Face) -> Iterator[NDArray[np.uint8]]:
+    """Yield the middle of a photo around a face, leaned and mirrored."""
+    left, top, right, bottom = face.box_xyxy.tolist()
+    for lean in _LEANS:
+        to_face = cv2.getRotationMatrix2D(((left + right) / 2, (top + bottom) / 2), lean, _FACE_PX / (right - left))
+        to_face[:, 2] += _SIDE / 2 - np.array([(left + right) / 2, (top + bottom) / 2])
+        seen = cv2.warpAffine(photo, to_face, (_SIDE, _SIDE), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+        yield from (seen, np.ascontiguousarray(seen[:, ::-1]))
+
+
+def prototypes(recognizer: Recognizer, photos: Sequence[tuple[NDArray[np.uint8], Face]]) -> NDArray[np.float16]:
+    """Return the prototypes (K, D), each of length 1."""
+    found = []
+    for name, kind in TREATMENTS.items():
+        if name == "none" or "painted" in name:
+            continue
+        with as_they_lie():
+            faces = [face for face in look(recognizer, (kind(*each) for each in photos)) if face]
+        if len(faces) >= _FEWEST:
+            vectors = np.array([face.embedding / np.linalg.norm(face.embedding) for face in faces])  # type: ignore[operator, arg-type]
+            mean = vectors.mean(axis=0)
+            found.append(mean / np.linalg.norm(mean))
+            print(f"{recognizer.pack.name:8} {name:28} {len(faces):4} faces, {np.mean(vectors @ found[-1]):.2f} alike")
+    return np.array(found, np.float16)
+
+
+def main() -> None:
+    """Make them all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path, nargs="+")
+    parser.add_argument("--models-dir", type=Path, help="where pulled models are kept")
+    options = parser.parse_args()
+    painter = Recognizer(PAINTER, precision="f32", models_dir=options.models_dir)
+    whole = [(photo, painter.detect(photo, faces="largest")[0]) for photo in map(read, options.photos)]
+    near = [variant for photo, face in whole for variant in variants(photo, face)]
+    photos = [(photo, face) for photo in near for face in painter.detect(photo, faces="largest")]
+    made = {}
+    for pack in PACKS:
+        recognizer = Recognizer(pack, precision="f32", min_face=MIN_FACE, models_dir=options.models_dir)
+        made[pack] = prototypes(recognizer, photos)
+    np.savez(PROTOTYPES, **made)  # type: ignore[arg-type]  # arrays by name
+
+
+if __name__ == "__main__":
+    main()
