@@ -30,10 +30,11 @@ from PIL import Image
 import visavis
 from visavis import Face, Recognizer
 from visavis.core.decide import NAMED_RATES, Rule, rule_at_rate
+from visavis.core.quality import flatness
 from visavis.models import anchor_free
 from visavis.models.anchor_free import AnchorFreeDetector
 from visavis.models.dlib.detector import DlibDetector
-from visavis.models.recognizer import compare, value_of
+from visavis.models.recognizer import Observed, compare, value_of
 
 MIN_FACE = 40
 PAINTER = "sface"  # the pack whose landmarks tell where to paint
@@ -188,8 +189,12 @@ def read(path: Path) -> Pixels:
 
 def look(recognizer: Recognizer, photos: Iterable[Pixels]) -> list[Face | None]:
     """Return the largest face of each photo."""
-    seen = recognizer.embed_many(photos, faces="largest", quality=True)
-    return [next(iter(value_of(faces)), None) for faces in seen]
+    return [seen.face if seen else None for seen in observe(recognizer, photos)]
+
+
+def observe(recognizer: Recognizer, photos: Iterable[Pixels | Path]) -> list[Observed | None]:
+    """Return the largest face of each photo, with its chip."""
+    return [next(iter(value_of(seen)), None) for seen in recognizer.observe_many(photos, faces="largest")]
 
 
 def is_valid(recognizer: Recognizer, face: Face) -> bool:
@@ -238,49 +243,52 @@ def as_they_lie() -> Iterator[None]:
         yield
 
 
-def fitted(prototypes: Floats, good: Sequence[Sequence[Face]], bad: Sequence[Sequence[Face]]) -> tuple[Floats, Floats]:
-    """Return the weights of length, likeness and sharpness, and what they make of the first good ones.
+def fitted(
+    prototypes: Floats, good: Sequence[Sequence[Observed]], bad: Sequence[Sequence[Observed]]
+) -> tuple[Floats, Floats]:
+    """Return the weights of length, likeness, sharpness and flatness, and what they make of the first good ones.
 
     A logistic regression, in which all good lots together weigh as much as all bad ones.
     """
 
-    def measures(faces: Sequence[Face]) -> Floats:
-        embeddings = np.array([face.embedding for face in faces], np.float64)
+    def measures(lot: Sequence[Observed]) -> Floats:
+        embeddings = np.array([seen.face.embedding for seen in lot], np.float64)
         lengths = np.linalg.norm(embeddings, axis=1)
         likeness = (embeddings @ prototypes.T).max(axis=1) / lengths
-        sharpness = np.maximum([face.quality.sharpness for face in faces if face.quality], 0.01)
-        return np.column_stack([np.log(lengths), likeness, np.log(sharpness), np.ones(len(faces))])
+        sharp = np.maximum([seen.face.quality.sharpness for seen in lot if seen.face.quality], 0.01)
+        flat = [flatness(seen.chip) for seen in lot]
+        return np.column_stack([np.log(lengths), likeness, np.log(sharp), flat, np.ones(len(lot))])
 
     lots = [measures(faces) for faces in (*good, *bad)]
     points = np.concatenate(lots)
     truth = np.repeat([1.0] * len(good) + [0.0] * len(bad), [len(lot) for lot in lots])
     share = [1 / len(good)] * len(good) + [1 / len(bad)] * len(bad)
     weight = np.concatenate([np.full(len(lot), part / len(lot)) for lot, part in zip(lots, share, strict=True)])
-    penalty = np.diag([1.0, 1.0, 1.0, 0.0]) * 1e-2 / len(points)
-    found = np.zeros(4)
+    penalty = np.diag([1.0, 1.0, 1.0, 1.0, 0.0]) * 1e-2 / len(points)
+    found = np.zeros(5)
     for _ in range(100):  # Newton's method
         chance = 1 / (1 + np.exp(-np.clip(points @ found, -30, 30)))
         slope = points.T @ (weight * (chance - truth)) + penalty @ found
-        curve = (points.T * weight * chance * (1 - chance)) @ points + penalty + 1e-9 * np.eye(4)
+        curve = (points.T * weight * chance * (1 - chance)) @ points + penalty + 1e-9 * np.eye(5)
         found -= np.linalg.solve(curve, slope)
-    return found[:3], lots[0][:, :3] @ found[:3]
+    return found[:4], lots[0][:, :4] @ found[:4]
 
 
 def fit(recognizer: Recognizer, photos: Sequence[tuple[Pixels, Face]], folders: Sequence[Path]) -> None:
     """Print the rule of validity, with the constant at which so many good photos of LFW are called invalid."""
-    portraits = [face for face in look(recognizer, map(read, photos_in(DATA))) if face]
-    others = ([face for path in photos_in(each) for face in recognizer.embed(path, quality=True)] for each in folders)
-    good = [portraits, *others]
+    good = [[seen for seen in observe(recognizer, photos_in(DATA)) if seen]]
+    for found in (recognizer.observe_many(photos_in(each)) for each in folders):
+        good += [[seen for faces in found for seen in value_of(faces)]]
     with as_they_lie():
         bad = [
-            [face for face in look(recognizer, (kind(*each) for each in photos)) if face]
+            [seen for seen in observe(recognizer, (kind(*each) for each in photos)) if seen]
             for name, kind in TREATMENTS.items()
             if name != "none" and "painted" not in name
         ]
     weights, values = fitted(
         np.load(PROTOTYPES)[recognizer.pack.name], good, [lot for lot in bad if len(lot) > _FEWEST]
     )
-    print("length={:.1f}, likeness={:.1f}, sharpness={:.1f}".format(*weights))
+    print("length={:.1f}, likeness={:.1f}, sharpness={:.1f}, flatness={:.1f}".format(*weights))
     for share in (0.001, 0.003, 0.005):
         print(f"constant={-np.quantile(values, share):.1f} calls {100 * share:.1f} % of good photos invalid")
 

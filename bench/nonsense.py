@@ -1,9 +1,10 @@
 """Prototypes of embeddings that say nothing, which packs come with: what turned and degraded faces have in common.
 
-Each photo, which shows one face, is scaled so that the face is about as large as LFW's, and leaned and mirrored a
-little; then each is treated as ``bench/invalid.py`` does, and embedded as it lies. A prototype is the mean direction of
-what comes of one treatment; nothing in it is of one person. The packs' own are of photos in the public domain:
-scikit-image's astronaut, Matplotlib's Grace Hopper, and official portraits of Barack Obama and Joe Biden.
+The largest face of each photo is scaled to the size of LFW's, as it is and leaned and mirrored; each is then treated as
+``bench/invalid.py`` does, and embedded as it lies. A prototype is the mean direction of all that one treatment makes:
+nothing in it is of one person. The packs' own are of 25 people: scikit-image's astronaut and Matplotlib's Grace Hopper,
+``obama.jpg`` and ``biden.jpg`` of ``images/portraits``, which are in the public domain; 001, 007, 009 to 016 and 000 of
+``images/groups``, CompreFace's samples (Apache-2.0); and the photos of ``images/groups_dlib``, dlib's examples (Boost).
 
     python bench/nonsense.py [--models-dir DIR] PHOTO ...
 """
@@ -22,18 +23,19 @@ from visavis import Face, Recognizer
 PACKS = ("sface", "open", "dlib")
 _FACE_PX = 100
 _SIDE = 250
-_LEANS = (-8, 0, 8)  # degrees
+_LEANS = (0, 8)  # degrees; who leans is mirrored too
 _FEWEST = 12  # faces that a prototype is made of, or it would be of one person
 
 
 def variants(photo: NDArray[np.uint8], face: Face) -> Iterator[NDArray[np.uint8]]:
     """Yield the middle of a photo around a face, leaned and mirrored."""
     left, top, right, bottom = face.box_xyxy.tolist()
+    middle = ((left + right) / 2, (top + bottom) / 2)
     for lean in _LEANS:
-        to_face = cv2.getRotationMatrix2D(((left + right) / 2, (top + bottom) / 2), lean, _FACE_PX / (right - left))
-        to_face[:, 2] += _SIDE / 2 - np.array([(left + right) / 2, (top + bottom) / 2])
+        to_face = cv2.getRotationMatrix2D(middle, lean, _FACE_PX / (right - left))
+        to_face[:, 2] += _SIDE / 2 - np.array(middle)
         seen = cv2.warpAffine(photo, to_face, (_SIDE, _SIDE), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
-        yield from (seen, np.ascontiguousarray(seen[:, ::-1]))
+        yield np.ascontiguousarray(seen[:, ::-1]) if lean else seen
 
 
 def prototypes(recognizer: Recognizer, photos: Sequence[tuple[NDArray[np.uint8], Face]]) -> NDArray[np.float16]:
@@ -62,6 +64,7 @@ def main() -> None:
     whole = [(photo, painter.detect(photo, faces="largest")[0]) for photo in map(read, options.photos)]
     near = [variant for photo, face in whole for variant in variants(photo, face)]
     photos = [(photo, face) for photo in near for face in painter.detect(photo, faces="largest")]
+    print(f"{len(photos)} faces")
     made = {}
     for pack in PACKS:
         recognizer = Recognizer(pack, precision="f32", min_face=MIN_FACE, models_dir=options.models_dir)

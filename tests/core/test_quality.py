@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from visavis import ImageNotFound, InvalidOption, MultipleFaces, Recognizer, VisavisError
 from visavis.core.geometry import EYE_CORNERS_NOSE, EYES_NOSE_MOUTH, Anatomy
-from visavis.core.quality import ChildTest, assess, sharpness, turn
-from visavis.models.catalogue import DLIB, SFACE
+from visavis.core.quality import ChildTest, ValidityRule, assess, flatness, occlusion, sharpness, turn
+from visavis.models.catalogue import DLIB, OPEN, SFACE
+from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed
 from visavis.types import Face, FloatArray, ImageSource, Quality
 
@@ -101,7 +102,66 @@ def test_assess(box: list[float], side: float) -> None:
     face = Face(np.array(box, np.float32), 1, np.zeros((5, 2), np.float32))
     known = Quality(side, 0.0, 1.0, yaw=0.0, occluded=1.0)  # the mouth of a single grey is as smooth as can be
     assert assess(face, GREY, DLIB.template) == known
-    assert assess(face, GREY, SFACE.template) == replace(known, pitch=0.0)
+    assert assess(face, GREY[:112, :112], SFACE.template) == replace(known, pitch=0.0)
+
+
+@pytest.mark.parametrize("pack", [DLIB, SFACE, OPEN])
+def test_covered_eyes_or_a_covered_mouth_are_told(recognizer: Recognizer, hopper: Path, pack: Pack) -> None:
+    (found,) = recognizer.detect(hopper)
+    eyes = found.landmarks[[2, 3, 0, 1]].reshape(2, 2, 2).mean(axis=1)
+    mouth = eyes.mean(axis=0) + np.array([0, 1.05 * np.ptp(eyes[:, 0])])
+    photo = np.asarray(PIL.Image.open(hopper).convert("RGB"))
+    points = pack.template.points
+    here = points[[2, 3, 0, 1]].reshape(2, 2, 2).mean(axis=1) if pack is DLIB else points[:2]
+    scale = float(np.ptp(here[:, 0]) / np.ptp(eyes[:, 0]))
+    shift = here.mean(axis=0) - scale * eyes.mean(axis=0)
+    side = pack.template.side
+
+    def occluded(*covered: NDArray[np.float32]) -> float:
+        painted = photo.copy()
+        for x, y in covered:
+            half = round(0.35 * float(np.ptp(eyes[:, 0])) * (1 if len(covered) > 1 else 1.7))
+            painted[round(y) - half : round(y) + half, round(x) - half : round(x) + half] = 20
+        to_chip = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+        return occlusion(cv2.warpAffine(painted, to_chip, (side, side), flags=cv2.INTER_AREA), pack.template)
+
+    assert occluded() < 0.3
+    assert occluded(eyes[0]) < 0.5  # the other one is there
+    assert occluded(*eyes) > 0.5
+    assert occluded(mouth) > 0.5
+
+
+RULE = ValidityRule(length=20.0, likeness=-10.0, sharpness=-1.0, constant=-30.0, prototypes="", provenance="a test")
+PROTOTYPES = np.eye(4, dtype=np.float32)[:2]
+
+
+def test_long_embeddings_unlike_any_prototype_of_plain_photos_are_valid() -> None:
+    def validity(*embedding: float, sharpness: float = 0.4) -> float:
+        return RULE.validity(np.array(embedding, np.float32), PROTOTYPES, Quality(99, sharpness, 1), GREY)
+
+    assert validity(0, 0, 9, 0) > 0.99
+    assert validity(0, 0, 4, 0) < 0.5 < validity(0, 0, 5, 0)
+    assert validity(9, 0, 0, 0) == validity(0, 9, 0, 0) < validity(6, 0, 6, 0) < validity(0, 0, 9, 0)
+    assert validity(0, 0, 5, 0, sharpness=3) < validity(0, 0, 5, 0)
+    assert 0 <= validity(0, 0, 0, 0, sharpness=0) < 0.01
+
+
+def test_flat_chips_are_less_valid(chip: NDArray[np.uint8]) -> None:
+    small = cv2.resize(chip, (12, 12), interpolation=cv2.INTER_AREA)
+    mosaic = cv2.resize(small, chip.shape[:2], interpolation=cv2.INTER_NEAREST)
+    assert flatness(chip) < 0.1
+    assert flatness(mosaic) > 0.5
+    assert flatness(GREY) == 1
+    rule, embedding = replace(RULE, flatness=-20.0), np.array([0, 0, 9, 0], np.float32)
+    of = [rule.validity(embedding, PROTOTYPES, Quality(99, 0.4, 1), each) for each in (chip, mosaic)]
+    assert of[0] > 0.9
+    assert of[1] < of[0]
+
+
+def test_without_prototypes_the_length_decides() -> None:
+    nothing = np.empty((0, 4), np.float32)
+    of = [RULE.validity(np.array([x, 0, 0, 0], np.float32), nothing, Quality(99, 0.4, 1), GREY) for x in (1, 9)]
+    assert of[0] < 0.5 < of[1]
 
 
 # --- where a head turns
@@ -194,6 +254,8 @@ def test_quality_as_plain_values(recognizer: Recognizer, hopper: Path) -> None:
         "sharpness": face.quality.sharpness,
         "score": face.quality.score,
         "yaw": face.quality.yaw,
+        "validity": face.quality.validity,
+        "occluded": face.quality.occluded,
     }
     assert {type(value) for value in plain["quality"].values()} == {float}
 

@@ -60,7 +60,7 @@ def test_an_answer_is_true_or_false(recognizer: Recognizer, astronaut: Path, hop
 def test_printing_shows_no_biometric_data(recognizer: Recognizer, hopper: Path) -> None:
     answer = recognizer.verify(hopper, hopper)
     assert "embedding" not in repr(answer)
-    assert len(repr(answer)) < 500
+    assert len(repr(answer)) < 800
 
 
 def test_a_single_image_is_not_several(recognizer: Recognizer) -> None:

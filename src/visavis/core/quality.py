@@ -87,28 +87,31 @@ class ValidityRule:
     """A logistic rule that tells embeddings of upright, legible faces from those that say nothing.
 
     What an embedder cannot make out gives short embeddings, all of them much alike; half-tones and noise are sharper
-    than any photo.
+    than any photo; mosaics, blocks of JPEG and what is painted over are flat.
     """
 
     length: float  # weight of the logarithm of the embedding's length
     likeness: float  # of the largest cosine of its angle to a prototype of those that say nothing
     sharpness: float  # of the logarithm of the sharpness
+    flatness: float = 0.0  # of that of the chip; see ``flatness``
     constant: float
     prototypes: str  # their name in the file that packs come with
     provenance: str  # the data and the script that the numbers come from
 
-    def validity(self, embedding: FloatArray, prototypes: FloatArray, quality: Quality) -> float:
+    def validity(self, embedding: FloatArray, prototypes: FloatArray, quality: Quality, chip: UInt8Array) -> float:
         """Return the validity, 0 to 1, of a face's embedding (D,), as the embedder gave it.
 
         Args:
             embedding: of the face.
             prototypes: (K, D), each of length 1, of embeddings that say nothing.
             quality: of the face.
+            chip: (S, S, 3) that was embedded.
         """
         length = max(float(np.linalg.norm(embedding)), _LEAST)
         likeness = float((prototypes @ embedding).max(initial=-length)) / length
         log_odds = self.constant + self.length * np.log(length) + self.likeness * likeness
         log_odds += self.sharpness * np.log(max(quality.sharpness, _LEAST))
+        log_odds += self.flatness * flatness(chip) if self.flatness else 0.0
         return float(1.0 / (1.0 + np.exp(-np.clip(log_odds, -700.0, 700.0))))
 
 
@@ -149,6 +152,12 @@ def sharpness(chip: UInt8Array) -> float:
     gradients = (_middle(cv2.Sobel(smooth, cv2.CV_32F, dx, 1 - dx, ksize=1, scale=0.5)) for dx in (0, 1))
     energy = sum(float(gradient.var()) for gradient in gradients)
     return float(laplacian.var()) / (energy + _FLAT)
+
+
+def flatness(chip: UInt8Array) -> float:
+    """Return the part, 0 to 1, of the middle of a chip (S, S, 3) where the next pixels right and below are as light."""
+    luma = _middle(cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY).astype(np.float32))
+    return float(((luma[:-1, :-1] == luma[:-1, 1:]) & (luma[:-1, :-1] == luma[1:, :-1])).mean())
 
 
 def _degrees(opposite: float, adjacent: float) -> float:

@@ -373,13 +373,14 @@ class Recognizer:
                 if isinstance(item, VisavisError):
                     yield item
                 else:
-                    yield _Found(tuple(self._embedded(face, next(embeddings)) for face in item.faces), item.chips)
+                    pairs = zip(item.faces, item.chips, strict=True)
+                    yield _Found(tuple(self._embedded(*pair, next(embeddings)) for pair in pairs), item.chips)
 
-    def _embedded(self, face: Face, embedding: FloatArray) -> Face:
+    def _embedded(self, face: Face, chip: UInt8Array, embedding: FloatArray) -> Face:
         """Return a face with its embedding, and how valid that is where quality was asked for."""
         quality, rule = face.quality, self.pack.validity
         if quality is not None and rule is not None:
-            quality = replace(quality, validity=rule.validity(embedding, self._models.nonsense, quality))
+            quality = replace(quality, validity=rule.validity(embedding, self._models.nonsense, quality, chip))
         return replace(face, embedding=embedding, quality=quality)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
 from visavis.core.geometry import EYE_CORNERS_NOSE, ChipTemplate
+from visavis.core.quality import ValidityRule
 from visavis.models.catalogue import groups
 from visavis.models.catalogue.shared import part_of
 from visavis.models.packs import InputContract, ModelFile, Pack, QualityLimits
@@ -102,6 +103,16 @@ DLIB = Pack(
         "landmarks tell no pitch",
     ),
     child=groups.DLIB_CHILD,
+    validity=ValidityRule(
+        length=11.9,
+        likeness=-22.4,
+        sharpness=-4.2,
+        flatness=-18.8,
+        constant=15.4,
+        prototypes="dlib",
+        provenance="logistic regression on the photos of LFW's first fold, 60 of them degraded, and on test photos of "
+        "groups: bench/invalid.py --pack dlib --fit; bench/nonsense.py",
+    ),
     calibration=Calibration(
         midpoint=0.636,
         slope=44.4,

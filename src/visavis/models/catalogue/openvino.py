@@ -63,10 +63,10 @@ OPEN = Pack(
         worst_group=groups.OPEN_WORST,
     ),
     validity=ValidityRule(
-        length=16.5,
-        likeness=-17.0,
-        sharpness=-3.3,
-        constant=-40.7,
+        length=12.9,
+        likeness=-23.1,
+        sharpness=-2.5,
+        constant=-29.2,
         prototypes="open",
         provenance="logistic regression on the photos of LFW's first fold, 250 of them degraded, and on test photos of "
         "groups: bench/invalid.py --pack open --fit; bench/nonsense.py",
