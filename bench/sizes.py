@@ -35,12 +35,13 @@ SIZES = (10, 12, 14, 16, 18, 20, 24, 28, 32, 40, 48, 64, 80, 96, 128, 200)
 SIZES_TURNED = (20, 32, 64, 96, 200)
 TURNS = (0, 45, 90, 180)
 LIMITS = {"dlib-mmod": (0.0, 0.5), "scrfd": (0.5, 0.6)}
-LIMITS_OF_OTHERS = (0.6, 0.7, 0.8, 0.9)  # YuNet's
+LIMITS_OF_OTHERS = (0.6, 0.7, 0.73, 0.8, 0.9)  # YuNet's
 LEAST_SCORE = 0.5  # of what is looked at
-WINDOWS = (12, 16, 20, 24, 30)
+WINDOWS = (12, 16, 18, 20, 24, 30)
 PARTS = (0.02, 0.03, 0.05, 0.08)  # of the shorter side
 MOST_PIXELS = 4_000_000  # of a picture of many photos
 STEP = 8
+MASK = (150, 190, 220)
 LARGE_WH = (4000, 3000)
 NEAR, ALIKE = 0.35, 1.7  # of a face's size: how far its middle may be, and how many times larger or smaller it may be
 DATA = Path(os.environ.get("TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -60,8 +61,11 @@ class Photo:
         self.number = int(np.argmin(distances)) if len(distances) else -1
         self.middle = middles[self.number] if len(distances) else np.zeros(2)
 
-    def scaled(self, size: float, *, masked: bool, turn: int) -> tuple[UInt8, NDArray[np.float64]]:
-        """Return the photo with its face at a size, turned counter-clockwise about it, and all its faces there."""
+    def scaled(self, size: float, *, masked: bool, turn: int) -> tuple[UInt8, NDArray[np.float64], NDArray[np.float64]]:
+        """Return the photo with its face at a size, turned counter-clockwise about it.
+
+        With it come the middles and sizes of all its faces there, and the points of that one.
+        """
         factor, side = size / self.sizes[self.number], round(250 * size / self.sizes[self.number])
         pixels = self._masked() if masked else self.pixels
         if factor < 1:
@@ -70,20 +74,21 @@ class Photo:
         scale = pixels.shape[1] / self.pixels.shape[1]
         to_cell = cv2.getRotationMatrix2D(tuple((self.middle * scale).tolist()), turn, factor / scale)
         to_cell[:, 2] += side / 2 - self.middle * scale
-        cell = cv2.warpAffine(pixels, to_cell, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        cell = cv2.warpAffine(pixels, to_cell, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         middles = (self.faces.boxes_xyxy[:, :2] + self.faces.boxes_xyxy[:, 2:]) / 2 * scale
-        there = np.column_stack([middles, np.ones(len(middles))]) @ to_cell.T
-        return cell, np.column_stack([there, self.sizes * factor])
+        points = self.faces.landmarks[self.number] * scale
+        there, points = (np.column_stack([each, np.ones(len(each))]) @ to_cell.T for each in (middles, points))
+        return cell, np.column_stack([there, self.sizes * factor]), points
 
     def _masked(self) -> UInt8:
-        """Paint a mask from the bridge of the nose down, as wide as the face."""
-        left_eye, right_eye, nose, *mouth = self.faces.landmarks[self.number]
-        across, down = right_eye - left_eye, np.mean(mouth, axis=0) - (left_eye + right_eye) / 2
-        top = (left_eye + right_eye) / 2 + 0.35 * (nose - (left_eye + right_eye) / 2)
-        chin = np.mean(mouth, axis=0) + 0.75 * down
-        shape = [top, top + 0.9 * across + 0.3 * down, chin + 0.45 * across, chin - 0.45 * across]
-        shape.append(top - 0.9 * across + 0.3 * down)
-        painted: UInt8 = cv2.fillPoly(self.pixels.copy(), [np.rint(shape).astype(np.int32)], (190, 205, 215))
+        """Paint a mask from below the eyes down, over the whole width of the face."""
+        left_eye, right_eye, nose, *_ = self.faces.landmarks[self.number]
+        left, _, right, bottom = self.faces.boxes_xyxy[self.number]
+        eyes = (left_eye[1] + right_eye[1]) / 2
+        top = eyes + 0.25 * (nose[1] - eyes)
+        upper = [(left - 2, top), (nose[0], top - 3), (right + 2, top)]
+        shape = np.array([*upper, (right, bottom + 4), (nose[0], bottom + 10), (left, bottom + 4)])
+        painted: UInt8 = cv2.fillPoly(self.pixels.copy(), [np.rint(shape).astype(np.int32)], MASK)
         return painted
 
 
@@ -105,11 +110,14 @@ def pictures(cells: Sequence[UInt8]) -> Iterator[tuple[UInt8, list[tuple[int, in
 
 def scores_of(
     photos: Sequence[Photo], detector: Detector, size: float, *, masked: bool = False, turn: int = 0
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the score of each photo's face, -9 where it is missed, and the scores of faces too many."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Return the score of each photo's face, -9 where it is missed; the scores of faces too many; and an error.
+
+    That is how far the points of a face are, on average, from where they are at its full size, in parts of its size.
+    """
     made = [photo.scaled(size, masked=masked, turn=turn) for photo in photos]
-    scores, too_many = np.full(len(photos), -9.0), list[float]()
-    for picture, at in pictures([cell for cell, _ in made]):
+    scores, too_many, errors = np.full(len(photos), -9.0), list[float](), list[float]()
+    for picture, at in pictures([cell for cell, *_ in made]):
         found = detector.find(picture, (picture.shape[1], picture.shape[0]), largest=False)
         middles, sizes = (found.boxes_xyxy[:, :2] + found.boxes_xyxy[:, 2:]) / 2, np.sqrt(areas(found.boxes_xyxy))
         known = np.zeros(len(sizes), bool)
@@ -120,8 +128,10 @@ def scores_of(
                 known |= near
                 if which == photos[number].number and here.any():
                     scores[number] = found.scores[here].max()
+                    points = found.landmarks[here][found.scores[here].argmax()]
+                    errors.append(float(np.hypot(*(points - [left, top] - made[number][2]).T).mean()) / size)
         too_many += found.scores[~known].tolist()
-    return scores, np.array(too_many)
+    return scores, np.array(too_many), float(np.mean(errors)) if errors else np.nan
 
 
 def shares(scores: NDArray[np.float64], limits: Sequence[float]) -> str:
@@ -177,18 +187,18 @@ def main() -> None:
     photos = [Photo(path, detector) for path in paths[:: max(1, len(paths) // options.photos)]]
     photos = [photo for photo in photos if photo.number >= 0]
     print(f"{options.pack}: {len(photos)} photos; faces found in percent, by the limit of the score\n")
-    print(f"{'':32}" + " ".join(f"{limit:8.2f}" for limit in limits) + "   too many, at each")
+    print(f"{'':32}" + " ".join(f"{limit:8.2f}" for limit in limits) + "   points off   too many, at each")
     for size in SIZES:
-        scores, more = scores_of(photos, detector, size)
+        scores, more, error = scores_of(photos, detector, size)
         counts = " ".join(f"{np.sum(more >= limit):4d}" for limit in limits)
-        print(f"{f'  {size} px':32}{shares(scores, limits)}   {counts}", flush=True)
+        print(f"{f'  {size} px':32}{shares(scores, limits)} {error:12.3f}   {counts}", flush=True)
     for turn in TURNS:
         for size in SIZES_TURNED:
-            scores, _ = scores_of(photos, detector, size, turn=turn)
+            scores, *_ = scores_of(photos, detector, size, turn=turn)
             print(f"{f'  {size} px, turned by {turn}':32}{shares(scores, limits)}", flush=True)
     if recognizer.pack.template.anatomy.mouth:
         for size in SIZES_TURNED:
-            scores, _ = scores_of(photos, detector, size, masked=True)
+            scores, *_ = scores_of(photos, detector, size, masked=True)
             print(f"{f'  {size} px, masked':32}{shares(scores, limits)}", flush=True)
     report_groups(detector, recognizer.min_face, limits)
     large = cv2.resize(photos[0].pixels, (2000, 1500), interpolation=cv2.INTER_CUBIC)

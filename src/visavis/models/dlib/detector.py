@@ -183,6 +183,7 @@ _DEPTH = 4
 # How many faces go side by side, and the word that holds a byte of each.
 _WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 _MOST_LANES = max(_WORDS)
+_BITS = np.dtype("<u2")  # one for each split of a tree
 # OpenCV's remap addresses its source with 16-bit signed numbers.
 _LONGEST_SIDE = 32_766
 # The integer part of (R + G + B) / 3, as cv2.transform rounds to the nearest.
@@ -305,8 +306,8 @@ class LandmarkRegressor:
         self._initial = initial
         self._anchor = forest.anchor.astype(np.intp)
         self._delta = np.ascontiguousarray(forest.delta).view(np.complex64)[..., 0]
-        self._split_a = _sixteen_splits(forest.split_a, 0).astype(np.intp)
-        self._split_b = _sixteen_splits(forest.split_b, 0).astype(np.intp)
+        compared = (_sixteen_splits(splits, 0) for splits in (forest.split_a, forest.split_b))
+        self._compared = np.concatenate(list(compared), axis=1).astype(np.intp)
         # Grey values are integers: a difference exceeds the threshold when it exceeds the threshold's floor.
         threshold = _sixteen_splits(np.floor(forest.threshold), np.iinfo(np.int16).max).astype(np.int16)
         self._thresholds = {lanes: np.repeat(threshold, lanes, axis=1) for lanes in _WORDS}
@@ -348,11 +349,10 @@ class LandmarkRegressor:
         """Return what the cascade's trees add to each lane's shape, (lanes, P), by grey values (F, lanes)."""
         lanes = grey.shape[1]
         words = grey.view(_WORDS[lanes])[:, 0]
-        differences = words.take(self._split_a[cascade], mode="clip").view(np.uint8).astype(np.int16)
-        differences -= words.take(self._split_b[cascade], mode="clip").view(np.uint8)
-        outcomes = np.ascontiguousarray((differences > self._thresholds[lanes][cascade]).reshape(-1, lanes).T)
-        bits = np.packbits(outcomes.reshape(-1), bitorder="little").view("<u2").reshape(lanes, -1)
-        leaves = self._first_leaf + self._leaf_of_bits.take(bits)
+        a, b = words.take(self._compared[cascade], mode="clip").view(np.uint8).reshape(2, -1)
+        outcomes = np.subtract(a, b, dtype=np.int16) > self._thresholds[lanes][cascade]
+        bits = np.packbits(outcomes.reshape(-1, lanes).T.reshape(-1), bitorder="little").view(_BITS)
+        leaves = self._first_leaf + self._leaf_of_bits.take(bits).reshape(lanes, -1)
         increments: NDArray[np.complex64] = (self._ones @ self._leaves[cascade].take(leaves, axis=0)).view(np.complex64)
         return increments
 
