@@ -104,4 +104,4 @@ def spell_anew(transaction: Transaction) -> None:
 
 
 def _spelled(subject: Subject) -> Subject:
-    return replace(subject, id=normal(subject.id), name=subject.name and normal(subject.name))
+    return replace(subject, id=normal(subject.id), name=normal(subject.name))

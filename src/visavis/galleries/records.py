@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -17,11 +17,12 @@ from visavis.types import EmbeddingSpace, FloatArray, Quality, Shape, read_only
 
 LONGEST_TEXT = 10_000
 _LONGEST_METADATA = 10_000
+_Text = TypeVar("_Text")
 
 
-def normal(text: str) -> str:
-    """Return a text in Unicode's form NFC: the same letters are the same, however they came."""
-    return unicodedata.normalize("NFC", text)
+def normal(text: _Text) -> _Text:
+    """Return a text in Unicode's form NFC: the same letters are the same, however they came. What is none stays."""
+    return cast("_Text", unicodedata.normalize("NFC", text)) if isinstance(text, str) else text
 
 
 def check_text(name: str, text: object) -> None:
@@ -165,8 +166,7 @@ class Details:
     expires_at: Annotated[datetime | None, Option("When the subject is to be forgotten.")] = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.name, str):
-            object.__setattr__(self, "name", normal(self.name))
+        object.__setattr__(self, "name", normal(self.name))
         for name in ("name", "consent"):
             check_text(name, getattr(self, name))
         if self.metadata is not None:
@@ -200,7 +200,7 @@ class NewSample:
     """Of what the key was used for; another one under the same key is an error."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "subject", normal(self.subject) if isinstance(self.subject, str) else self.subject)
+        object.__setattr__(self, "subject", normal(self.subject))
         check_text("source", self.source)
         for name, value in asdict(self.quality).items() if self.quality else ():
             if value is not None or name not in _IF_KNOWN:
@@ -361,7 +361,7 @@ def check_subject_id(subject: str) -> str:
         InvalidOption: it is not one that a subject may have.
     """
     _check_unicode("a subject's ID", subject)
-    subject = normal(subject) if isinstance(subject, str) else subject
+    subject = normal(subject)
     good = isinstance(subject, str) and 0 < len(subject) <= LONGEST_ID and subject.isprintable()
     if not good or "/" in subject or subject in {".", ".."} or subject != subject.strip():
         raise InvalidOption(

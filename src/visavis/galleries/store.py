@@ -463,7 +463,7 @@ class Store(ABC):
         Raises:
             VersionMismatch: one has another version than the one given.
         """
-        wanted = tuple(dict.fromkeys(normal(each) if isinstance(each, str) else each for each in subjects))
+        wanted = tuple(dict.fromkeys(map(normal, subjects)))
 
         def find(transaction: Transaction, version: int | None = None) -> tuple[int, ...]:
             found = transaction.numbers(wanted)

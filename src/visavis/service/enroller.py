@@ -87,8 +87,7 @@ class Enrolment:
     def __post_init__(self) -> None:
         if (self.image is None) == (self.embedding is None):
             raise InvalidOption("an enrolment needs an image or an embedding, and not both")
-        if isinstance(self.subject, str):
-            object.__setattr__(self, "subject", normal(self.subject))
+        object.__setattr__(self, "subject", normal(self.subject))
 
 
 def batches(enrolments: Iterable[Enrolment | VisavisError]) -> Iterator[list[Enrolment | VisavisError]]:

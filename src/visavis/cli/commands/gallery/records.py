@@ -424,8 +424,6 @@ def merge(
     """Give all samples of one subject to another, and forget the first."""
     models = ModelOptions(loading={"models_dir": models_dir})
     with stores.open_galleries(store, models) as galleries:
-        if subject == into:
-            raise InvalidOption("a subject cannot be merged into itself")
         opened = stores.open_with_its_pack(galleries, gallery, models)
         moved, there = counted(opened.subject(subject).samples, "sample"), opened.subject(into).samples
         _confirm(f"Give the {moved} of {printable(subject)} to {printable(into)}, who has {there}?", yes=yes)
