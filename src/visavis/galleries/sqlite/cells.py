@@ -40,6 +40,7 @@ class Embeddings(NamedTuple):
     squares: FloatArray  # (N,), of their lengths
 
 
+@lru_cache(maxsize=16)
 def place_of_gallery(*row: str | bytes | float | None) -> str:
     """Return the place of a gallery's seal: its row itself, but for its counts."""
     return f"row of gallery {row!a}"
@@ -66,10 +67,12 @@ def to_stored(
     if isinstance(sealer, Sealer):
         rows = (vector.astype(_NUMBERS).tobytes() for vector in vectors)
         return [sealer.seal(row, f"{EMBEDDING}{subject}") for row, subject in zip(rows, subjects, strict=True)]
-    words = np.zeros((len(vectors), (vectors.shape[1] + 1) // 2 + 1), _WORDS)
+    width = (vectors.shape[1] + 1) // 2
+    words = np.zeros((len(vectors), width + 2), _WORDS)
     words.view(_NUMBERS)[:, : vectors.shape[1]] = vectors
-    words[:, -1] = _checksums(words[:, :-1], np.array(samples, np.int64), np.array(subjects, np.int64))
-    return [row.tobytes() for row in words]
+    words[:, width], words[:, width + 1] = samples, subjects
+    words[:, width] = words @ _weights(width + 2)
+    return [row[:-1].tobytes() for row in words]
 
 
 def to_vectors(rows: Sequence[VectorRow], sealer: Sealer | Checker, dimension: int) -> Embeddings:
@@ -93,8 +96,11 @@ def _vectors(rows: Sequence[VectorRow], sealer: Sealer | Checker, dimension: int
         data = [sealer.open(data, f"{EMBEDDING}{owner}") for data, owner in zip(stored, owners, strict=True)]
         vectors = np.frombuffer(b"".join(data), _NUMBERS).reshape(len(rows), dimension)
     else:
-        words = np.frombuffer(b"".join(stored), _WORDS).reshape(len(rows), (dimension + 1) // 2 + 1)
-        if not np.array_equal(_checksums(words[:, :-1], samples, subjects), words[:, -1]):
+        width = (dimension + 1) // 2
+        words, weights = np.frombuffer(b"".join(stored), _WORDS).reshape(len(rows), width + 1), _weights(width + 2)
+        sums = words[:, :width] @ weights[:width]
+        sums += samples.view(np.uint64) * weights[width] + subjects.view(np.uint64) * weights[width + 1]
+        if not np.array_equal(sums, words[:, -1]):
             raise StoreDamaged("what is stored was changed")
         vectors = words.view(_NUMBERS)[:, :dimension]
     squares = np.einsum("nd,nd->n", vectors, vectors)  # which do not compare where a number is none
@@ -103,23 +109,17 @@ def _vectors(rows: Sequence[VectorRow], sealer: Sealer | Checker, dimension: int
     return Embeddings(samples, subjects, vectors, squares)
 
 
-def _checksums(words: NDArray[np.uint64], samples: IntArray, subjects: IntArray) -> NDArray[np.uint64]:
-    """Return a checksum for each row (N, W), bound to its sample and its subject.
+@lru_cache(maxsize=16)
+def _weights(count: int) -> NDArray[np.uint64]:
+    """Return the powers of an odd number by which the words of a row, its sample and its subject are multiplied.
 
-    It is a sum of products with powers of an odd number, modulo 2**64: a change within one word is always noticed,
-    another one almost surely. It takes a tenth of the time of CRCs.
+    The sum of that, modulo 2**64, is the checksum: a change within one word is always noticed, another one almost
+    surely. It takes a tenth of the time of CRCs.
 
     Source: R. Karp and M. Rabin, "Efficient randomized pattern-matching algorithms", 1987.
     """
-    weights = _weights(words.shape[1] + 2)
-    sums: NDArray[np.uint64] = np.einsum("nw,w->n", words, weights[2:])
-    sums += samples.view(np.uint64) * weights[0] + subjects.view(np.uint64) * weights[1]
-    return sums
-
-
-@lru_cache(maxsize=16)
-def _weights(count: int) -> NDArray[np.uint64]:
-    return np.multiply.accumulate(np.full(count, 0x9E3779B97F4A7C15, np.uint64))
+    powers = np.multiply.accumulate(np.full(count, 0x9E3779B97F4A7C15, np.uint64))
+    return np.roll(powers, -2)  # the first two are the sample's and the subject's
 
 
 # Rows, and the moments in them.

@@ -29,7 +29,7 @@ _NO_ROOM = "has no room left on its disk; make room and try again"
 _LEAST_ROOM = 1 << 16  # bytes, without which SQLite cannot even open a file
 _LARGEST_RESERVE = 1 << 25  # bytes: enough to forget a sample with the largest image that a server takes
 _RESERVE_STEP = 1 << 18
-_BLOCK = 4096  # more at once is refused where there is less
+_PAGE_BYTES = 4096  # as SQLite makes files; to write more at once is refused where there is less room
 
 # How SQLite says what went wrong, which Python 3.10 does not tell by number.
 _KINDS: tuple[tuple[str, type[VisavisError], str], ...] = (
@@ -225,7 +225,7 @@ class Reserve:
                     if self.is_lent:
                         os.fsync(file.fileno())  # some file systems give blocks back no sooner
                     while missing > 0:
-                        missing -= file.write(os.urandom(min(missing, _BLOCK)))
+                        missing -= file.write(os.urandom(min(missing, _PAGE_BYTES)))
             elif missing < 0:
                 os.truncate(self._path, size)
             self._kept = size
@@ -421,8 +421,8 @@ class SqliteFile:
     def _keep_reserve(self, connection: sqlite3.Connection, *, surely: bool = True) -> None:
         """Keep room for changing every page: once in the log, and once in the file, which may not hold it yet."""
         with suppress(sqlite3.Error):  # what was to be done is done
-            pages, page = (connection.execute(f"PRAGMA page_{what}").fetchone()[0] for what in ("count", "size"))
-            self.reserve.keep(2 * pages * page + _LEAST_ROOM, surely=surely)
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            self.reserve.keep(2 * pages * _PAGE_BYTES + _LEAST_ROOM, surely=surely)
 
     def _open_reader(self) -> sqlite3.Connection | None:
         if self._reader is None:

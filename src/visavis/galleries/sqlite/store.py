@@ -344,6 +344,7 @@ class SqliteTransaction(Transaction):
     def __init__(self, connection: sqlite3.Connection, row: tuple[Any, ...], keys: GalleryKeys) -> None:
         super().__init__(_gallery_of(row[:GALLERY_COLUMNS]))
         self._row = row
+        self._id_hashes: dict[str, bytes] = {}
         self._connection = connection
         self._execute = connection.execute
         self._keys = keys
@@ -434,6 +435,8 @@ class SqliteTransaction(Transaction):
         return check_gallery(self._connection, self.gallery, self._sealer, self._id_hash, quick=quick)
 
     def fingerprint(self, sample: NewSample) -> bytes:
+        if sample.key is None:  # nobody will ask
+            return b""
         return self._hash("fingerprint", f"{len(sample.subject)}:{sample.subject}{sample.fingerprint}")
 
     def new_numbers(self, count: int) -> tuple[Iterator[int], Iterator[int]]:
@@ -471,7 +474,7 @@ class SqliteTransaction(Transaction):
 
     def put_samples(self, rows: Sequence[SampleRow]) -> None:
         numbers = [row.id for row in rows], [row.subject for row in rows]
-        embeddings = to_stored(*numbers, np.stack([row.embedding for row in rows]), self._sealer)
+        embeddings = to_stored(*numbers, np.array([row.embedding for row in rows]), self._sealer)
         self._connection.executemany(_NEW_SAMPLE, map(self._sample_values, rows, embeddings))
         kept = ((row.id, row.picture) for row in rows if row.picture is not None)
         pictures = [(id_, self._sealer.seal(picture, f"{PICTURE}{id_}")) for id_, picture in kept]
@@ -584,7 +587,9 @@ class SqliteTransaction(Transaction):
             self._execute("UPDATE galleries SET pruned = ?", (until,))
 
     def _id_hash(self, subject: str) -> bytes:
-        return self._hash(f"id in {self.gallery.number}", subject)
+        if subject not in self._id_hashes:
+            self._id_hashes[subject] = self._hash(f"id in {self.gallery.number}", subject)
+        return self._id_hashes[subject]
 
     def _hash(self, kind: str, text: str) -> bytes:
         """Return by what an ID or a key is found, and from which it cannot be read."""
