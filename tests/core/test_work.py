@@ -35,3 +35,17 @@ def test_stopped_work_ends_at_the_next_look() -> None:
             work.spend(0)
     finally:
         WORK.reset(token)
+
+
+def test_room_is_made_before_much_memory_is_taken() -> None:
+    wanted, freed = Work(1), list[int]()
+    work.make_room(1e12)
+    token = WORK.set(wanted)
+    try:
+        work.check(lambda: freed.append(1))
+        work.make_room(1e6)
+        assert not freed
+        work.make_room(1e9)
+        assert freed == [1]
+    finally:
+        WORK.reset(token)

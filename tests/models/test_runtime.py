@@ -60,7 +60,7 @@ def test_what_a_call_took_is_freed_after_it(recognizer: Recognizer) -> None:
     finally:
         WORK.reset(token)
     before = resident_megabytes()
-    give_memory_back(work.holders)
+    give_memory_back(work)
     assert resident_megabytes() < before - 30
     assert recognizer.detect(np.zeros((200, 200, 3), np.uint8)) == ()
 

@@ -449,3 +449,4 @@ def spend(image: ImageFile, size: int, original_wh: SizeWH, most_pixels: int, na
             f"{original * most_bytes / memory:,.0f}, as decoding takes more memory than that of others"
         )
     work.spend(units)
+    work.make_room(memory)

@@ -6,7 +6,7 @@ one. Where nobody has set ``WORK``, as in the library, nothing is counted.
 
 import ctypes
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 
@@ -73,6 +73,7 @@ def spend(pixels: float) -> None:
 
 
 _M_MMAP_THRESHOLD, _LARGE_BYTES = -3, 8 << 20
+_MANY_BYTES = 150_000_000
 
 
 def give_large_blocks_back() -> None:
@@ -86,12 +87,19 @@ def give_large_blocks_back() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
-def give_memory_back(holders: Iterable[Callable[[], None]] = ()) -> None:
+def give_memory_back(work: Work | None = None) -> None:
     """Give whole pages of memory that was freed back to the system, which empties them, where the C library can.
 
-    Before that, let these holders free what they keep.
+    Before that, free what is kept of a call.
     """
-    for free in holders:
+    for free in work.holders if work else ():
         free()
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def make_room(count: float) -> None:
+    """Free what is kept of the present call, before it takes so many bytes for something else, if these are many."""
+    work = WORK.get()
+    if work is not None and count > _MANY_BYTES:
+        give_memory_back(work)

@@ -170,7 +170,7 @@ async def perform(
     finally:
         work.stop()
         if work.spent > _DEAR_PIXELS:  # else what decoders and networks used stays, for each thread
-            asyncio.get_running_loop().run_in_executor(None, give_memory_back, work.holders)
+            asyncio.get_running_loop().run_in_executor(None, give_memory_back, work)
         if state.search_rate is not None:
             state.search_rate.charge(CALLER.get(), work.spent / 1e6)
 
