@@ -53,8 +53,8 @@ class TiffDecoder(TiffImageFile):
         """Do not read the directories of EXIF, nor turn the image."""
 
 
-class WebPDecoder(WebPImageFile):
-    """A WebP, whose decoder's memory is free as soon as there are pixels."""
+class _DropsDecoder(ImageFile):
+    """What frees its decoder's memory as soon as there are pixels."""
 
     def load_prepare(self) -> None:
         """Drop the decoder."""
@@ -62,13 +62,12 @@ class WebPDecoder(WebPImageFile):
         super().load_prepare()
 
 
-class AvifDecoder(AvifImageFile):
-    """An AVIF, likewise."""
+class WebPDecoder(_DropsDecoder, WebPImageFile):
+    """A WebP."""
 
-    def load_prepare(self) -> None:
-        """Drop the decoder."""
-        self._decoder = None
-        super().load_prepare()
+
+class AvifDecoder(_DropsDecoder, AvifImageFile):
+    """An AVIF."""
 
 
 _DECODERS: dict[str, type[ImageFile]] = {
