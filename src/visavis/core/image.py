@@ -161,8 +161,9 @@ def colours(image: PIL.Image.Image, *, alpha_counts: bool) -> UInt8Array:
     """Return (H, W, 3) RGB of an image of 8 bits, over white where it is transparent, if that counts."""
     if image.has_transparency_data:
         rgba = _rgba(image)
-        image = PIL.Image.new("RGB", image.size, "white") if alpha_counts else rgba.convert("RGB")
-        if alpha_counts:
+        shows = alpha_counts and rgba.getchannel("A").getextrema() != (255, 255)
+        image = PIL.Image.new("RGB", image.size, "white") if shows else rgba.convert("RGB")
+        if shows:
             image.paste(rgba, mask=rgba)
     elif image.mode == "LAB":  # which Pillow converts with colour profiles only, and hands out with signed a and b
         return cast(
