@@ -28,6 +28,7 @@ from visavis import Recognizer
 from visavis.core.decide import Rule, comparisons, distances, probability_of_same, rule_at_fpir, templates_of
 from visavis.evaluation.embedding import PhotoEmbedder, embed_photos
 from visavis.evaluation.protocols import Photo
+from visavis.galleries.index import RANKED_ANEW
 from visavis.models.packs import Pack
 from visavis.options import DEFAULT_FPIR
 from visavis.types import FloatArray, Metric
@@ -245,10 +246,10 @@ def all_distances(metric: Metric, probes: FloatArray, references: FloatArray | F
     a, b = probes.astype(np.float64), references.astype(np.float64)
     if metric == "cosine":
         a, b = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (a, b))
-        cosine: Floats = 1.0 - a @ b.T
-        return cosine
-    squared: Floats = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
-    return np.sqrt(np.maximum(0.0, squared))
+        cosines: Floats = 1.0 - a @ b.T
+        return cosines
+    lengths: Floats = np.sqrt(np.maximum(0.0, (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T))
+    return lengths
 
 
 def report_rankings(pack: Pack, people: Sequence[FloatArray], others: Sequence[FloatArray]) -> None:
@@ -256,6 +257,7 @@ def report_rankings(pack: Pack, people: Sequence[FloatArray], others: Sequence[F
     several = [own for own in (*people, *others) if len(own) > _PHOTOS[-1]]
     few = np.concatenate([own for own in (*people, *others) if len(own) <= _PHOTOS[-1]])
     print(f"\n{len(several)} people who have four photos or more; found with three of each enrolled, without a margin")
+    places: list[int] = []
     print("people  ranking          " + "".join(f"   FPIR {fpir:<6g} threshold" for fpir in _RANKED_AT))
     for size in (163, len(several)):
         found: dict[str, list[list[float]]] = {}
@@ -263,6 +265,8 @@ def report_rankings(pack: Pack, people: Sequence[FloatArray], others: Sequence[F
         for _ in range(_GALLERIES):
             drawn = draw(several, few, size, _PHOTOS[-1], rng)
             ours, theirs = (rank(pack.metric, probes, drawn) for probes in (drawn.known, drawn.strangers))
+            limit = _threshold(pack, drawn)
+            places += [place for each in (ours, theirs) for place in places_by_sample(each, limit)]
             for name, own in ours.items():
                 strangers, right = np.sort(theirs[name].min(axis=1)), own.argmin(axis=1) == drawn.persons
                 thresholds = [float(strangers[int(fpir * len(strangers))]) for fpir in _RANKED_AT]
@@ -273,14 +277,35 @@ def report_rankings(pack: Pack, people: Sequence[FloatArray], others: Sequence[F
             told = "".join(f"{cells[k]:12.2%} {cells[k + 1]:11.3f}" for k in range(0, len(cells), 2))
             print(f"{size:6} {name:17}{told}", flush=True)
 
+    beyond = sum(place > RANKED_ANEW for place in places)
+    print(
+        f"in {len(places):,} searches that find somebody by default, that subject was at most number "
+        f"{max(places)} by its nearest sample; {beyond} times not among the first {RANKED_ANEW}"
+    )
+
+
+def _threshold(pack: Pack, drawn: Drawn) -> float:
+    subjects = len(np.unique(drawn.owners))
+    if pack.rates is None:
+        return pack.identify_threshold
+    return rule_at_fpir(pack.rates, DEFAULT_FPIR, comparisons(subjects, len(drawn.samples))).threshold
+
+
+def places_by_sample(found: dict[str, Floats], threshold: float) -> list[int]:
+    """Return of each probe near enough at which place the subject of the nearest template comes by its samples."""
+    near = found["template"].min(axis=1) < threshold
+    nearest, first = found["nearest sample"][near], found["template"][near].argmin(axis=1)
+    own = np.take_along_axis(nearest, first[:, None], axis=1)
+    places: list[int] = (1 + (nearest < own).sum(axis=1)).tolist()
+    return places
+
 
 def report_galleries(pack: Pack, people: Sequence[FloatArray], others: Sequence[FloatArray]) -> None:
     """Print what galleries of several sizes do by default; margins count."""
     if pack.rates is None:
         raise SystemExit(f"nobody has measured the rates of the pack {pack.name}")
     print(
-        f"\nFPIR {DEFAULT_FPIR:g}, margin {pack.identify_margin:g}; for comparison, the threshold chosen on these very "
-        "probes"
+        f"\nFPIR {DEFAULT_FPIR:g}, margin {pack.identify_margin:g}; beside it, thresholds chosen on these very probes"
     )
     print(
         "people photos  threshold  strangers taken  found  somebody else  uncertain: known, strangers  "
@@ -348,6 +373,22 @@ def report_probability(pack: Pack, people: Sequence[FloatArray], others: Sequenc
         print(f"{size:4} people, {photos} photos: " + "   ".join(cells), flush=True)
 
 
+def report_extrapolation(pack: Pack, _: Sequence[FloatArray], others: Sequence[FloatArray]) -> None:
+    """Print what the pack's rates come to below the least that was measured, beside all pairs of the other people."""
+    if pack.rates is None:
+        return
+    vectors = np.concatenate(others)
+    owners = np.repeat(np.arange(len(others)), [len(own) for own in others])
+    first, second = np.triu_indices(len(vectors), 1)
+    apart = owners[first] != owners[second]
+    between = np.sort(all_distances(pack.metric, vectors, vectors)[first[apart], second[apart]])
+    print(f"\nthresholds by the pack's rates, and of {len(between):,} pairs of strangers in folds 2 to 4")
+    for rate in (1e-3, 1e-4, 3e-5, 1e-5):
+        rule, measured = rule_at_fpir(pack.rates, rate, 1.0), between[int(rate * len(between))]
+        told = f"{rule.threshold:.4f} ({rule.low:.4f} to {rule.high:.4f})"
+        print(f"FMR {rate:<6g} {told}   measured {measured:.4f}", flush=True)
+
+
 def embed_as_they_are(recognizer: Recognizer, folder: Path, cache: Path | None) -> list[FloatArray]:
     """Return the embeddings (n, D) of each person, from images as they are."""
     paths = sorted((folder / "images").rglob("*.jpg"))
@@ -369,7 +410,7 @@ def main() -> None:
         folds = [
             embed_as_they_are(recognizer, folder, options.cache) for folder in (DATA, DATA.with_name("lfw-folds2-4"))
         ]
-        for report in (report_rankings, report_galleries, report_probability):
+        for report in (report_rankings, report_galleries, report_probability, report_extrapolation):
             report(recognizer.pack, *folds)
         return
     recognizer = recognizer_of(options)

@@ -75,7 +75,7 @@ def fill(path: Path, vectors: Vectors) -> float:
 def visavis_search(path: Path) -> Iterator[Search]:
     """Search with a store, subjects and all."""
     store = SqliteStore(path)
-    yield lambda probe: [int(match.subject) for match in store.search("bench", probe[None], NEAREST)[0]]
+    yield lambda probe: [int(match.subject) for match in store.search("bench", probe[None], NEAREST, templates=True)[0]]
     store.close()
 
 
@@ -266,7 +266,7 @@ def report_hnsw(vectors: Vectors, url: str, rounds: int) -> None:
             print(f"  PostgreSQL store: HNSW index made in {time.perf_counter() - start:.0f} s")
 
         def search(probe: Vectors, store: "PostgresStore" = store) -> list[int]:
-            return [int(match.subject) for match in store.search("bench", probe[None], NEAREST)[0]]
+            return [int(match.subject) for match in store.search("bench", probe[None], NEAREST, templates=True)[0]]
 
         measure({f"HNSW, beam {beam}": search}, vectors, rounds)
         store.close()

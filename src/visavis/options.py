@@ -402,18 +402,14 @@ class Policy(Record):
                 raise InvalidOption(f"{name} must be true or false")
             option.check(name, kind, value)
         if None not in (self.fpir, self.threshold):
-            raise InvalidOption(
-                "fpir and threshold are two ways to say the same: use one of them, and None for the other"
-            )
+            raise InvalidOption("fpir and threshold say the same: use one of them, and None for the other")
+
+
+_Limit: TypeAlias = float | None
 
 
 def check_number(
-    name: str,
-    value: object,
-    *,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
+    name: str, value: object, *, at_least: _Limit = None, above: _Limit = None, at_most: _Limit = None
 ) -> None:
     """Insist on a finite number.
 

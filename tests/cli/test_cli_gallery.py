@@ -197,7 +197,7 @@ def test_create_and_policy(shell: Shell) -> None:
     assert made["policy"] == expected.to_dict()
     assert outcome.err == "made the gallery staff in sqlite:///visavis.db\n"
     text = shell("gallery", "policy", "staff", "--threshold", "default", "--retention-days", "never").out
-    assert "  threshold            the pack's own: 0.56\n" in text
+    assert "  threshold            by fpir: 0.66\n" in text  # of an empty gallery
     assert "  forget after days    never\n" in text
     assert "  min face px          60\n" in text
     changed = json.loads(shell("gallery", "policy", "staff", "--json").out)["policy"]
@@ -611,7 +611,10 @@ def test_on_a_terminal_it_asks_first(cli: Shell, answer: bytes, code: int, left:
         (["policy", "staff", "--max-yaw", "never"], "visavis: --max-yaw must be a number or default, not 'never'"),
         (["policy", "staff", "--max-pitch", "-1"], "visavis: --max-pitch must be a finite number of 0 or more"),
         (["policy", "staff", "--retention-days", "default"], "visavis: --retention-days must be a number or never"),
-        (["policy", "staff", "--retention-days", "1e9"], "visavis: --retention-days is at most"),
+        (
+            ["policy", "staff", "--retention-days", "1e9"],
+            "visavis: --retention-days must be a finite number above 0 and at most",
+        ),
         (["merge", "staff", "ada", "ada", "--yes"], "cannot be merged into itself"),
         (["merge", "staff", "ada", "nope", "--yes"], "no subject 'nope'"),
         (["merge", "staff", "ada", "人"], "add --yes where nobody can be asked"),

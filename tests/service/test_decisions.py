@@ -99,6 +99,9 @@ def test_the_threshold_of_a_search_follows_from_its_size() -> None:
     assert thresholds == pytest.approx([0.5, 0.5, 0.5, 0.3, 0.1], abs=2e-3)  # 0.01, 0.01, 1e-3, 1e-4 and extrapolated
     three = rules_of(Policy(), RATED, searched=gallery_of(50, 200)).rule
     assert three == rules_for(100).rule  # each of four samples
+    assert rules_for(1, pack=replace(RATED, threshold=0.45)).rule == Rule(
+        0.45, 0.4, 0.6, fpir=0.01
+    )  # no wider than that
     assert rules_for(100, Policy(fpir=0.1)).rule.threshold == pytest.approx(0.5, abs=5e-3)
     assert (rules_for(100).candidate_threshold, rules_for(100).rule.fpir) == (rules_for(100).rule.threshold, 0.01)
 

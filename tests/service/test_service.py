@@ -139,6 +139,32 @@ def test_a_subject_is_as_far_as_the_mean_of_its_samples(world: World) -> None:
     assert who(world, 0.75).candidates[0].distance == found.candidates[1].distance
 
 
+@pytest.mark.parametrize(("subjects", "photos"), [(50, 3), (400, 1)])
+def test_no_more_strangers_are_taken_however_many_are_enrolled(tmp_path: Path, subjects: int, photos: int) -> None:
+    rng, dimension = np.random.default_rng(subjects + photos), 16
+    some, others = (rng.normal(size=(2000, dimension)) for _ in range(2))
+    some, others = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (some, others))
+    between = 1 - some @ others.T
+    rates = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+    points = tuple(
+        OperatingPoint(rate, limit, limit, limit)
+        for rate, limit in zip(rates, np.quantile(between, rates).tolist(), strict=True)
+    )
+    pack = replace(PACK, dimension=dimension, metric="cosine", identify_margin=0.0, rates=ErrorRates(points, "a test"))
+    galleries = Galleries(SqliteStore(tmp_path / "g.db"), FakeEyes(pack=pack))
+    galleries.create("people")
+    gallery = galleries.open("people")
+    centres = np.repeat(rng.normal(size=(subjects, dimension)), photos, axis=0)
+    samples = (centres + rng.normal(size=centres.shape) * 0.4).astype(np.float32)
+    new = (Enrolment(subject=f"s{at // photos}", embedding=sample) for at, sample in enumerate(samples))
+    assert all(map(enrolled, gallery.enrol_many(new, allow_conflict=True)))
+    found = gallery.identify_embeddings(rng.normal(size=(2000, dimension)).astype(np.float32))
+    assert 0.003 <= np.mean([bool(each) for each in found]) <= 0.02
+    own = gallery.identify_embeddings(samples[::photos][:50])
+    assert np.mean([each.match is not None and each.match.subject == f"s{at}" for at, each in enumerate(own)]) > 0.9
+    galleries.store.close()
+
+
 def test_the_threshold_follows_a_gallery_as_it_grows(world: World) -> None:
     points = (OperatingPoint(1e-4, 0.25, 0.2, 0.3), OperatingPoint(1e-2, 0.5, 0.45, 0.55))
     world.eyes.pack = replace(world.eyes.pack, rates=ErrorRates(points, "a test"))

@@ -238,8 +238,6 @@ class SearchEvaluation(_Evaluation):
     rank1: Estimate
     """Share of probes of enrolled people, among those with an embedding, whose nearest person is the right one."""
     asked: AskedFmr | None
-    asked_fpir: float | None
-    """The false positive identification rate that the threshold was to keep, where it follows from one."""
     compared: SearchRates
     """At the threshold and the pack's margin, of probes with an embedding and people who are enrolled."""
     counted: SearchRates
@@ -258,6 +256,8 @@ class SearchEvaluation(_Evaluation):
     """The probes of enrolled people that are nearest to another person."""
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
+    asked_fpir: float | None = None
+    """The false positive identification rate that the threshold was to keep, where it follows from one."""
 
 
 def about(embedder: PhotoEmbedder, protocol: Pairs | Split, embedded: EmbeddedPhotos, seed: int) -> Circumstances:

@@ -9,15 +9,7 @@ from typing import cast, get_args
 
 import numpy as np
 
-from visavis.core.decide import (
-    Rule,
-    comparisons,
-    distances,
-    is_live,
-    named_rules,
-    probability_of_same,
-    rule_at_fpir,
-)
+from visavis.core.decide import Rule, comparisons, distances, is_live, named_rules, probability_of_same, rule_at_fpir
 from visavis.errors import (
     ChildFace,
     ExtremePose,
@@ -112,7 +104,9 @@ def _of_search(policy: Policy, pack: Pack, fixed: Rule, compared: float) -> Rule
     """Return the rule of a search by the policy's FPIR; or the fixed one, where the policy or the pack wants that."""
     if policy.threshold is not None or (policy.fpir is None and pack.rates is None):
         return fixed
-    return rule_at_fpir(rates_of(pack, "fpir"), _first(policy.fpir, DEFAULT_FPIR), compared)
+    rule = rule_at_fpir(rates_of(pack, "fpir"), _first(policy.fpir, DEFAULT_FPIR), compared)
+    most = pack.threshold  # however few there are, a gallery is as strict as a comparison of two faces
+    return replace(rule, threshold=min(rule.threshold, most), low=min(rule.low, most))
 
 
 def _rule(policy: Policy, pack: Pack, default: Rule, asked: Threshold | IdentifyEmbeddings, compared: float) -> Rule:
@@ -132,15 +126,12 @@ def _rule(policy: Policy, pack: Pack, default: Rule, asked: Threshold | Identify
     allowed = _first(policy.candidate_threshold, max((pack.threshold, *(each.threshold for each in named))))
     widest = max(default.threshold, allowed)
     if rule.threshold > widest:
+        name = "fpir" if rule.fpir else "fmr" if rule.fmr else "threshold"
         raise InvalidOption(
-            f"{_asked_by(rule)}: a threshold of {rule.threshold:.4g} is wider than this gallery allows, {widest:.4g}; "
+            f"{name}: a threshold of {rule.threshold:.4g} is wider than this gallery allows, {widest:.4g}; "
             "candidate_threshold in its policy allows more"
         )
     return replace(rule, threshold=math.floor(round(rule.threshold * _STEPS, 6)) / _STEPS or rule.threshold)
-
-
-def _asked_by(rule: Rule) -> str:
-    return next((name for name in ("fmr", "fpir") if getattr(rule, name) is not None), "threshold")
 
 
 _STEPS = 100  # of a distance of 1, in which distances are told

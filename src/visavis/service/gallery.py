@@ -82,8 +82,7 @@ class OpenGallery:
         Raises:
             InvalidOption: it wants live faces, or a rate, and the pack, which is the gallery's, cannot tell.
         """
-        wants = policy.require_live or policy.fpir is not None
-        if wants and self.record.space == self._eyes.pack.space:
+        if self.record.space == self._eyes.pack.space:
             check_policy(policy, self._eyes.pack)
         return self._store.set_policy(self.name, policy, self._origin())
 

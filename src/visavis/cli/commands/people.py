@@ -86,7 +86,7 @@ Exit codes:
 Examples:
   visavis identify party.jpg
   visavis identify photos/ --gallery staff --csv > who.csv
-  visavis identify --fmr strict --gallery staff door.jpg
+  visavis identify --fpir 0.001 --gallery staff door.jpg
   visavis identify --faces largest --json door.jpg | jq -r '.faces[0].match.subject'
 """
 _UNNAMED = "unnamed"  # the code of an image whose path names nobody
