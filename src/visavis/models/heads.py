@@ -128,12 +128,6 @@ class Detector(Protocol):
         It says so of nearly all that are upright, and hardly ever of others.
         """
 
-    def are_upright(self, image: UInt8Array, found: Detections) -> bool:
-        """Tell whether there are faces among those of an image, and they surely do not lie turned by a quarter or more.
-
-        It says so of nearly all that are upright, and hardly ever of others.
-        """
-
 
 @dataclass(frozen=True, slots=True)
 class Models:
