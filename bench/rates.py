@@ -12,9 +12,11 @@ probabilities that the others gave: people are left out, not pairs.
     python bench/rates.py --data ../shared/data/lfw-fold1 --data ../shared/data/lfw-folds2-4
     python bench/rates.py --precision auto           how much bfloat16 changes, where the processor has it
     python bench/rates.py --wrong 0.01               with a hundredth of the photos under wrong people
+    python bench/rates.py --metric cosine --mirror   what angles and the mirrored chip are worth
 """
 
 import argparse
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from visavis.evaluation.calibration import Calibrated, calibrate
 from visavis.evaluation.embedding import PhotoEmbedder, embed_photos
 from visavis.evaluation.metrics import Comparisons, compare_pairs, rates_at
 from visavis.evaluation.protocols import Photo, pair_people
+from visavis.models.catalogue import PACKS
 from visavis.models.runtime import precision_in_force
 from visavis.options import DEFAULT_PACK
 
@@ -129,8 +132,11 @@ def main() -> None:
     parser.add_argument("--precision", choices=["f32", "auto"], default="f32")
     parser.add_argument("--cache", type=Path, help="a folder for embeddings, to measure again faster")
     parser.add_argument("--wrong", type=float, default=0.0, help="the share of photos to put under wrong people")
+    parser.add_argument("--metric", choices=["euclidean", "cosine"], help="other than the pack's")
+    parser.add_argument("--mirror", action="store_true", help="embed the mirrored chip too")
     options = parser.parse_args()
-    folders = options.data or [DATA]
+    folders, pack = options.data or [DATA], PACKS[options.pack]
+    PACKS[options.pack] = replace(pack, mirror=pack.mirror or options.mirror, metric=options.metric or pack.metric)
     recognizer = Recognizer(options.pack, precision=options.precision, min_face=MIN_FACE, models_dir=options.models_dir)
     compared, places = compare(recognizer, folders, options.cache, options.wrong)
     found = calibrate(compared)

@@ -269,10 +269,10 @@ class IdentityLayout:
         parts.append(_called(nearest) if known and nearest else f"unknown ({found.unknown})")
         if nearest is not None:
             parts += [] if known else [f"nearest {_called(nearest)}"]
-            parts.append(f"distance {nearest.distance:#.2g}")
+            parts.append(f"distance {nearest.distance:.3f}")
             parts += [] if nearest.probability is None else [f"probability {nearest.probability:.4f}"]
             if nearest.margin is not None and second is not None:
-                parts.append(f"margin {nearest.margin:#.2g} to {printable(second.subject)}")
+                parts.append(f"margin {nearest.margin:.3f} to {printable(second.subject)}")
         parts += ["uncertain"] if found.uncertain else []
         return "  ".join(parts)
 

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
-from visavis.core.geometry import LEAST_RIVAL, Detections, areas, iou, most_prominent, overlapped, prominence, suppress
+from visavis.core.geometry import Detections, areas, iou, most_prominent, overlapped, suppress
 from visavis.core.pyramid import Canvas, Level, Pyramid, paint, plan_alone, search_size
 from visavis.errors import ModelCorrupt
 from visavis.models.runtime import Graph, Infer, RuntimeSpec, compile_graph
@@ -87,13 +87,9 @@ class AnchorFreeDetector:
             found = Detections.concatenate([found, seen[~known & own]])
             if largest and len(found.scores):
                 every = Detections.concatenate([found, seen[~known & ~own]])
-                sizes = areas(every.boxes_xyxy)
-                first = most_prominent(every.boxes_xyxy, sizes, every.scores, pyramid.size_wh, off_centre)
-                unseen = (self._family.window * width / level.size_wh[0]) ** 2
-                counts = prominence(every.boxes_xyxy[first], sizes[first], pyramid.size_wh, off_centre)
-                if first < len(found.scores) and (
-                    finer is None or unseen <= max(counts.max(), LEAST_RIVAL * sizes.max())
-                ):
+                boxes = every.boxes_xyxy
+                first = most_prominent(boxes, areas(boxes), every.scores, pyramid.size_wh, off_centre)
+                if first[0] < len(found.scores):  # what finer levels alone show is less than half as large
                     return every[first]
         return found
 

@@ -241,7 +241,7 @@ class Enroller:
             conflict = self._conflict(each, self._nearest_by_now(each, nearest, so_far)) if looked_for else None
             if conflict is not None and not self.options["allow_conflict"]:
                 so_far.outcomes[number] = SubjectConflict(
-                    f"this face already is subject {conflict.subject!r} (distance {conflict.distance:#.2g}); "
+                    f"this face already is subject {conflict.subject!r} (distance {conflict.distance:.2f}); "
                     "enrol it there, or allow the conflict"
                 )
             else:

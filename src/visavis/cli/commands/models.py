@@ -229,7 +229,7 @@ def _details(pack: Pack, here: ModelsFolder) -> dict[str, Any]:
     known, pins = all(file.sha256 for file in pack.part("embedder").files), here.pins()
     return {
         **_about(pack, here),
-        **_members(pack, "commercial_use", "dimension", "metric"),
+        **_members(pack, "commercial_use", "dimension", "metric", "mirror"),
         "space": pack.space.id if known else None,
         "input": asdict(pack.input),
         "template": {**_members(pack.template, "side", "points", "sampling"), "points": pack.template.points.tolist()},
@@ -272,7 +272,8 @@ def _pack_words(pack: Mapping[str, Any]) -> str:
         "embedding": f"{pack['dimension']} numbers, compared by their {pack['metric']} distance",
         "embedding space": pack["space"] or "known when it is installed",
         "input": f"{wants['colours']}, {wants['layout']}, {wants['dtype']}, {values}",
-        "chip": f"{template['side']} x {template['side']} pixels, sampling {template['sampling']}",
+        "chip": f"{template['side']} x {template['side']} pixels, sampling {template['sampling']}"
+        + (", and its mirror image" if pack["mirror"] else ""),
         "landmarks": " ".join(f"({x:.1f}, {y:.1f})" for x, y in template["points"]),
     }
     return readable(_titled(pack), facts)
