@@ -36,7 +36,7 @@ LIMIT_S = 60
 @pytest.fixture(scope="session")
 def recognizer(cache_dir: Path) -> Recognizer:
     """What the command line should agree with."""
-    return Recognizer(precision="f32", min_face=0.15, cache_dir=cache_dir, threads=1)
+    return Recognizer("dlib", precision="f32", min_face=0.15, cache_dir=cache_dir, threads=1)
 
 
 @pytest.fixture

@@ -197,7 +197,7 @@ def test_create_and_policy(shell: Shell) -> None:
     assert made["policy"] == expected.to_dict()
     assert outcome.err == "made the gallery staff in sqlite:///visavis.db\n"
     text = shell("gallery", "policy", "staff", "--threshold", "default", "--retention-days", "never").out
-    assert "  threshold            by fpir: 0.66\n" in text  # of an empty gallery
+    assert "  threshold            by fpir: 0.6\n" in text  # of an empty gallery
     assert "  forget after days    never\n" in text
     assert "  min face px          60\n" in text
     changed = json.loads(shell("gallery", "policy", "staff", "--json").out)["policy"]

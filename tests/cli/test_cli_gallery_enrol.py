@@ -353,7 +353,7 @@ def test_identify_as_csv(enrolled: Shell, odd: Path) -> None:
         ("twins.png", "", "Eileen Collins", "grace-hopper"),
     ]
     assert float(rows[0]["distance"]) < 1e-3
-    assert float(rows[0]["threshold"]) == 0.56
+    assert 0.56 < float(rows[0]["threshold"]) <= 0.6  # of two subjects
 
 
 def test_identify_at_a_rate(enrolled: Shell, hopper: Path) -> None:

@@ -16,7 +16,7 @@ from model_server import ModelServer, model_server, status
 from tiny_packs import file_of, pack_of, sha256, some_bytes, some_hdf5
 
 from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
-from visavis.models.catalogue import DLIB, OPEN, PACKS
+from visavis.models.catalogue import DLIB, OPEN, PACKS, SFACE
 from visavis.models.installation import Measured, calibration_path
 from visavis.models.packs import Pack
 
@@ -66,7 +66,7 @@ def test_list(shell: Shell) -> None:
     lines = shell("models", "list").out.splitlines()
     assert lines[0].split("  ")[0] == "pack"
     (default,) = [line for line in lines if "(default)" in line]
-    assert re.split(r"  +", default)[:6] == ["dlib (default)", "128", "yes", "-", "yes", "32.3 MB"]
+    assert re.split(r"  +", default)[:6] == ["sface (default)", "128", "yes", "none", "yes", "10.8 MB"]
     packs = listed(shell)
     assert packs["tiny"]["installed"] == "no"
     assert packs["tiny"]["size"] == len(FIRST) + len(SECOND)
@@ -141,7 +141,7 @@ def test_a_pack_that_there_is_not(shell: Shell, command: str) -> None:
     outcome = shell("models", command, "tinny")
     assert outcome.code == 2
     assert "there is no pack 'tinny'; did you mean tiny?" in outcome.err
-    assert "choose one of: dlib, open" in shell("models", command, "\0").err
+    assert "choose one of: dlib, dlib-cosine, open, sface" in shell("models", command, "\0").err
 
 
 def test_a_command_that_there_is_not(shell: Shell) -> None:
@@ -317,7 +317,7 @@ def test_import_of_another_kind_of_file(shell: Shell) -> None:
 def test_verify(shell: Shell) -> None:
     outcome = shell("models", "verify")
     assert outcome.code == 0
-    assert outcome.out.splitlines() == [f"{file.name}: well" for file in DLIB.files]
+    assert outcome.out.splitlines() == [f"{file.name}: well" for file in (*DLIB.files, *SFACE.files)]
     assert shell("models", "verify", "tiny").code == 1
     shell("models", "pull", "tiny")
     assert shell("models", "verify", "tiny").code == 0
@@ -455,7 +455,7 @@ def test_names_are_unique_in_the_catalogue_and_fit_for_files() -> None:
     for file in files:
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", file.name)
         assert {other for other in files if other.name.lower() == file.name.lower()} == {file}
-        sources = [bool(file.package), bool(file.url), bool(file.archive)]
+        sources = [bool(file.package or file.url), bool(file.archive)]
         assert sources.count(True) == 1
         assert replace(file, sha256=None) != file or not file.package
     assert OPEN.commercial_use

