@@ -15,13 +15,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from invalid import MIN_FACE, PAINTER, PROTOTYPES, TREATMENTS, as_they_lie, look, read
+from invalid import PAINTER, PROTOTYPES, TREATMENTS, as_they_lie, look, read
 from numpy.typing import NDArray
 
 from visavis import Face, Recognizer
 
 PACKS = ("sface", "open", "dlib")
 _FACE_PX = 100
+_MIN_FACE = 40
 _SIDE = 250
 _LEANS = (0, 8)  # degrees; who leans is mirrored too
 _FEWEST = 12  # faces that a prototype is made of, or it would be of one person
@@ -67,7 +68,7 @@ def main() -> None:
     print(f"{len(photos)} faces")
     made = {}
     for pack in PACKS:
-        recognizer = Recognizer(pack, precision="f32", min_face=MIN_FACE, models_dir=options.models_dir)
+        recognizer = Recognizer(pack, precision="f32", min_face=_MIN_FACE, models_dir=options.models_dir)
         made[pack] = prototypes(recognizer, photos)
     np.savez(PROTOTYPES, **made)  # type: ignore[arg-type]  # arrays by name
 

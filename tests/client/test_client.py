@@ -41,6 +41,7 @@ VERIFIED = {
     "probability": 0.99,
     "decision": "same",
     "fmr": None,
+    "reason": None,
     "faces": [FACE, {**FACE, "score": 0.8}],
 }
 MODELS: dict[str, Any] = {

@@ -266,8 +266,8 @@ def test_dropping_one_leaves_the_others(store: Store) -> None:
 # --- enrolment
 
 
-@pytest.mark.parametrize("angles", [(None, None), (-12.5, None), (1 / 3, -0.0)])
-def test_a_sample_is_as_it_was_enrolled(place: Place, angles: tuple[float | None, float | None]) -> None:
+@pytest.mark.parametrize("told", [(None, None), (-12.5, None), (1 / 3, -0.0), (1.5, None, 0.25), (0, 0, 2 / 3, 1.0)])
+def test_a_sample_is_as_it_was_enrolled(place: Place, told: tuple[float | None, ...]) -> None:
     store = place.open()
     make(store)
     details = Details(
@@ -276,7 +276,7 @@ def test_a_sample_is_as_it_was_enrolled(place: Place, angles: tuple[float | None
         consent="signed 2024-05-17, form 3",
         expires_at=NOON + timedelta(days=30, microseconds=1),
     )
-    quality = Quality(123.5, 0.1, -1.25, *angles)
+    quality = Quality(123.5, 0.1, -1.25, *told)
     (was,) = enrol(
         store,
         [

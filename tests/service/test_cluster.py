@@ -299,7 +299,7 @@ def test_duplicates_are_grouped_and_strangers_are_not(cli: Run, album: Path) -> 
 def test_lines_of_json(cli: Run, recognizer: Recognizer, album: Path) -> None:
     line = cli("--json", album).lines()[0]
     assert list(line) == ["group", "left_out", "file", "box_xyxy", "score", "quality"]
-    (face,) = recognizer.detect(album / "a.png", min_face=0.15, quality=True)
+    (face,) = recognizer.embed(album / "a.png", min_face=0.15, quality=True)
     assert line["file"] == str(album / "a.png")
     assert line["box_xyxy"] == pytest.approx(face.box_xyxy.tolist(), abs=0.01)
     assert line["left_out"] is None

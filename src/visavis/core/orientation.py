@@ -33,6 +33,8 @@ _EDGES = np.array(
     ]
 )
 _CELLS = 8
+# By how much more: 1 % of LFW's portraits have less, and hardly one that lies turned has so much.
+_SURE = 2.5
 _SMOOTHING = 1 / 64  # of a chip's side
 _FLAT = 0.001  # grey levels a pixel: an image without edges has no way up
 
@@ -74,7 +76,7 @@ def quarter_turned(found: FloatArray, quarters: int) -> FloatArray:
 
 
 def is_upright(chip: UInt8Array) -> bool:
-    """Tell whether a chip (S, S, 3), as dlib aligns faces, looks more like a face as it is than turned by quarters."""
+    """Tell whether a chip (S, S, 3), as dlib aligns faces, looks surely more like a face as it is than turned."""
     found = edges(chip)
-    likeness = [float((folded(quarter_turned(found, quarters)) * _EDGES).sum()) for quarters in range(4)]
-    return max(likeness) == likeness[0]
+    upright, *lying = (float((folded(quarter_turned(found, quarters)) * _EDGES).sum()) for quarters in range(4))
+    return upright >= max(lying) + _SURE
