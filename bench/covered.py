@@ -12,13 +12,15 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from invalid import MIN_FACE, PAINTER, TREATMENTS, Treatment, look, read
+from invalid import PAINTER, TREATMENTS, Treatment, look, read
 from lfw import DATA
 from numpy.typing import NDArray
 
 from visavis import Face, Recognizer
 from visavis.core.decide import distances, rule_at_rate
 from visavis.types import Metric
+
+MIN_FACE = 40
 
 
 def between(metric: Metric, a: list[Face], b: list[Face]) -> NDArray[np.float64]:

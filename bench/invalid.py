@@ -10,6 +10,7 @@ Then the photos that are called invalid among the untouched ones, of LFW and of 
 
     python bench/invalid.py [--pack open] [--models-dir DIR] [--people N] [--extra] [--good FOLDER ...]
     python bench/invalid.py --fit [--good FOLDER ...]   the rule of validity, for the catalogue, from the same photos
+    python bench/invalid.py --fit-edges                 what tells upright chips of dlib's from turned ones
 """
 
 import argparse
@@ -26,10 +27,12 @@ import numpy as np
 from lfw import DATA
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
 
 import visavis
 from visavis import Face, Recognizer
 from visavis.core.decide import NAMED_RATES, Rule, rule_at_rate
+from visavis.core.orientation import edges, folded, quarter_turned
 from visavis.core.quality import flatness
 from visavis.models import anchor_free
 from visavis.models.anchor_free import AnchorFreeDetector
@@ -292,6 +295,18 @@ def fit(recognizer: Recognizer, photos: Sequence[tuple[Pixels, Face]], folders: 
         print(f"constant={-np.quantile(values, share):.1f} calls {100 * share:.1f} % of good photos invalid")
 
 
+def fit_edges(photos: Sequence[Path], models_dir: Path | None) -> None:
+    """Print the weights of edges by which a chip as dlib aligns it looks upright, beside the same edges turned."""
+    found = observe(Recognizer("dlib", precision="f32", models_dir=models_dir), photos)
+    upright = [edges(seen.chip) for seen in found if seen]
+    more = np.array(
+        [(folded(each) - folded(quarter_turned(each, turns))).ravel() for each in upright for turns in (1, 2, 3)]
+    )
+    truth = np.repeat([True, False], len(more))
+    model = LogisticRegression(C=0.3, fit_intercept=False, max_iter=5000).fit(np.concatenate([more, -more]), truth)
+    print(model.coef_.reshape(2, 8, 4).round(1))
+
+
 def photos_in(folder: Path) -> list[Path]:
     """Return the photos of a folder."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".png"})
@@ -307,7 +322,11 @@ def main() -> None:
     parser.add_argument("--extra", action="store_true", help="other treatments, which the rule was not fitted on")
     parser.add_argument("--good", type=Path, nargs="*", default=[], help="folders of good photos")
     parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--fit-edges", action="store_true")
     options = parser.parse_args()
+    if options.fit_edges:
+        fit_edges(photos_in(options.images), options.models_dir)
+        return
     packs = (options.pack, PAINTER)
     recognizer, painter = (Recognizer(pack, precision="f32", models_dir=options.models_dir) for pack in packs)
     people = [sorted(folder.glob("*.jpg")) for folder in sorted(options.images.iterdir())]

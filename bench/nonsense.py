@@ -2,7 +2,7 @@
 
 The largest face of each photo is scaled to the size of LFW's, as it is and leaned and mirrored; each is then treated as
 ``bench/invalid.py`` does, and embedded as it lies. A prototype is the mean direction of all that one treatment makes:
-nothing in it is of one person. The packs' own are of 25 people: scikit-image's astronaut and Matplotlib's Grace Hopper,
+nothing in it is of one person. The packs' own are of 26 photos: scikit-image's astronaut and Matplotlib's Grace Hopper,
 ``obama.jpg`` and ``biden.jpg`` of ``images/portraits``, which are in the public domain; 001, 007, 009 to 016 and 000 of
 ``images/groups``, CompreFace's samples (Apache-2.0); and the photos of ``images/groups_dlib``, dlib's examples (Boost).
 
