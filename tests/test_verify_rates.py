@@ -39,7 +39,7 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def measured(cache_dir: Path, models_dir: Path) -> Recognizer:
     """The default pack, with error rates that were measured here."""
-    return Recognizer(precision="f32", cache_dir=cache_dir, models_dir=models_dir, threads=1)
+    return Recognizer("dlib", precision="f32", cache_dir=cache_dir, models_dir=models_dir, threads=1)
 
 
 # --- library --------------------------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ def test_strangers_are_different_at_every_rate(measured: Recognizer, astronaut: 
 def test_a_rate_may_be_the_recognizers_own(
     cache_dir: Path, models_dir: Path, astronaut: Path, astronaut_again: bytes
 ) -> None:
-    own = Recognizer(precision="f32", cache_dir=cache_dir, models_dir=models_dir, threads=1, fmr="balanced")
+    own = Recognizer("dlib", precision="f32", cache_dir=cache_dir, models_dir=models_dir, threads=1, fmr="balanced")
     assert own.threshold == 0.40
     assert own.verify(astronaut, astronaut_again).decision == "uncertain"
     assert own.verify(astronaut, astronaut_again, threshold=0.5).decision == "same"
@@ -87,7 +87,7 @@ def test_what_is_no_rate_is_refused_before_an_image_is_read(measured: Recognizer
     with pytest.raises(InvalidOption, match="fmr"):
         measured.verify("nowhere.jpg", "nowhere.jpg", **wrong)
     with pytest.raises(InvalidOption, match="fmr"):
-        Recognizer(models_dir="nowhere", **wrong)
+        Recognizer("dlib", models_dir="nowhere", **wrong)
 
 
 def test_a_pack_that_tells_no_liveness_cannot_require_it(measured: Recognizer, astronaut: Path) -> None:
@@ -312,7 +312,7 @@ def test_a_form_says_what_is_wrong(server: Caller, astronaut: Path, data: dict[s
 def test_a_name_that_nobody_measured_is_the_fields_fault(cache_dir: Path, tmp_path: Path, pair: dict[str, Any]) -> None:
     few = replace(MADE_UP, rates=ErrorRates(MADE_UP.rates.points[1:], "made up"))
     keep(few, tmp_path)
-    own = Recognizer(precision="f32", cache_dir=cache_dir, models_dir=tmp_path, threads=1)
+    own = Recognizer("dlib", precision="f32", cache_dir=cache_dir, models_dir=tmp_path, threads=1)
     with Caller(Settings(), own) as caller:
         answer = caller.post("/v1/verify", {**pair, "operating_point": "strict"})
     assert (problem(answer)["code"], problem(answer)["field"]) == ("invalid_option", "operating_point")
@@ -320,7 +320,7 @@ def test_a_name_that_nobody_measured_is_the_fields_fault(cache_dir: Path, tmp_pa
 
 
 def test_a_server_may_have_a_rate_of_its_own(cache_dir: Path, models_dir: Path, pair: dict[str, Any]) -> None:
-    own = Recognizer(precision="f32", cache_dir=cache_dir, models_dir=models_dir, threads=1, fmr="strict")
+    own = Recognizer("dlib", precision="f32", cache_dir=cache_dir, models_dir=models_dir, threads=1, fmr="strict")
     with Caller(Settings(fmr="strict"), own) as caller:
         for options, fmr in (({}, 1e-4), ({"operating_point": "default"}, 1e-4), ({"fmr": 1e-2}, 1e-2)):
             assert caller.post("/v1/verify", {**pair, **options}).json()["fmr"] == fmr

@@ -224,7 +224,7 @@ def test_verify_sends_a_rate_and_whether_faces_must_live(side: Side, fmr: float 
     answer = side.call("verify", b"first", b"second", fmr=fmr, require_live=True, answers=server)
     assert (answer.decision, answer.fmr, answer.probability) == ("uncertain", 1e-3, None)
     sent = {name: content for name, _, content in parts(server.requests[0])}
-    assert sent == {"a": b"first", "b": b"second", "faces": b"largest", "fmr": text, "require_live": b"true"}
+    assert sent == {"a": b"first", "b": b"second", "faces": b"prominent", "fmr": text, "require_live": b"true"}
     side.call("verify", b"first", "https://example.com/b.jpg", fmr=fmr, require_live=True, answers=server)
     body = json.loads(server.requests[1].content)
     assert (body["fmr"], body["require_live"]) == (fmr, True)

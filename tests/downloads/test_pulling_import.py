@@ -316,9 +316,9 @@ def test_verify_tells_of_a_pin_that_is_lost(folder: ModelsFolder, given: Path) -
 def test_verify_the_package(folder: ModelsFolder) -> None:
     assert set(faults([DLIB], folder).values()) == {None}
     detector = DLIB.part("detector")
-    missing = replace(detector, files=(replace(detector.files[0], package="no_such_package"),))
+    missing = replace(detector, files=(replace(detector.files[0], package="no_such_package", requirement="this-one"),))
     found = faults([replace(DLIB, parts=(missing,))], folder)
-    assert found == {detector.files[0].name: "it is not installed: pip install no_such_package"}
+    assert found == {detector.files[0].name: "it is not installed: pip install this-one"}
 
 
 def test_verify_what_cannot_be_read(folder: ModelsFolder) -> None:

@@ -18,7 +18,7 @@ from visavis.models.runtime import Graph, RuntimeSpec, compile_graph, describe, 
 
 @pytest.fixture(scope="module")
 def on_onnxruntime(cache_dir: Path) -> Recognizer:
-    return Recognizer(runtime="onnxruntime", cache_dir=cache_dir, threads=1)
+    return Recognizer("dlib", runtime="onnxruntime", cache_dir=cache_dir, threads=1)
 
 
 def test_both_runtimes_agree(
@@ -79,13 +79,15 @@ def test_images_smaller_than_the_network(
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="a system that does not tell")
 def test_no_thread_is_tied_to_a_core(cache_dir: Path) -> None:
-    one_thread = Recognizer(precision="f32", threads=1, cache_dir=cache_dir)
+    one_thread = Recognizer("dlib", precision="f32", threads=1, cache_dir=cache_dir)
     caller, cores, done = threading.get_native_id(), os.sched_getaffinity(0), threading.Event()
     with ThreadPoolExecutor(1) as pool:
         stayed = pool.submit(lambda: all(os.sched_getaffinity(caller) == cores for _ in iter(done.is_set, 1)))
-        for _ in range(5):
-            one_thread.embed_chips([np.zeros((150, 150, 3), np.uint8)] * 8)
-        done.set()
+        try:
+            for _ in range(5):
+                one_thread.embed_chips([np.zeros((150, 150, 3), np.uint8)] * 8)
+        finally:
+            done.set()
         assert stayed.result()
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from visavis.cli.app import command
-from visavis.cli.lazy import stores
+from visavis.cli.lazy import decisions, stores
 from visavis.cli.options import (
     GalleryName,
     Json,
@@ -34,7 +34,6 @@ from visavis.cli.options import (
 from visavis.cli.terminal import Facts, counted, printable, readable, say, spans, write
 from visavis.errors import InvalidOption, StoreDamaged
 from visavis.options import DEFAULT_PACK, Option, Policy, options_of
-from visavis.service.decisions import rules_of
 
 if TYPE_CHECKING:
     from visavis import Galleries, OpenGallery
@@ -315,7 +314,7 @@ def _policy_facts(gallery: Gallery, pack: Pack | None) -> Facts:
     own: dict[str, float] = {}
     if pack is not None:
         own = {**asdict(pack.quality), "margin": pack.identify_margin}
-        own["threshold"] = rules_of(gallery.policy, pack, searched=gallery).rule.threshold
+        own["threshold"] = decisions.rules_of(gallery.policy, pack, searched=gallery).rule.threshold
         own["conflict_threshold"] = pack.conflict_threshold
     facts: dict[str, str | float | bool | None] = {}
     for name, value in gallery.policy.to_dict().items():
