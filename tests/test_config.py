@@ -30,7 +30,7 @@ def test_every_setting_has_its_variable() -> None:
     environment = {
         "HOST": "::1",
         "PORT": "0",
-        "PACK": "dlib",
+        "PACK": "sface",
         "RUNTIME": "onnxruntime",
         "PRECISION": "f32",
         "THREADS": "2",

@@ -184,7 +184,7 @@ def test_a_damaged_calibration_is_one_line_and_exit_2(cli: Shell, astronaut: Pat
 def start_server(models_dir: Path, cache_dir: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     """Start a server that should not start, in a process of its own: it listens before it fails."""
     variables = {"VISAVIS_CACHE_DIR": str(cache_dir), "VISAVIS_STORE": f"sqlite:///{models_dir}/g.db"}
-    arguments = ["serve", "--port", "0", "--models-dir", str(models_dir), *options]
+    arguments = ["serve", "--pack", "dlib", "--port", "0", "--models-dir", str(models_dir), *options]
     return subprocess.run(
         [sys.executable, "-m", "visavis", *arguments],
         env={**os.environ, **variables},

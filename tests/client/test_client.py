@@ -248,7 +248,7 @@ def test_verify_sends_json_where_there_is_a_url(side: Side) -> None:
         {
             "a": {"base64": "Zmlyc3Q="},
             "b": {"url": "https://example.com/b.jpg"},
-            "faces": "largest",
+            "faces": "prominent",
             "operating_point": "default",
         }
     ]

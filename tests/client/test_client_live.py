@@ -294,6 +294,7 @@ def test_update_and_versions(people: Asked, recognizer: Recognizer) -> None:
 @BOTH
 def test_many_go_in_and_out(people: Asked, side: Side, recognizer: Recognizer) -> None:
     rows = embeddings(recognizer, 1203)
+    people.set_policy(Policy(allow_children=True))  # for which some of these are taken
     enrolments = [
         Enrolment(embedding=row, subject=f"subject {number}", source=f"{number}", details=Details(name=f"{number}"))
         for number, row in enumerate(rows)

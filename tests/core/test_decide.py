@@ -128,7 +128,7 @@ def test_no_pack_is_quite_sure(pack: Pack) -> None:
 
 def test_the_pack_says_where_its_calibration_comes_from() -> None:
     assert DLIB.calibration is not None
-    assert "bench/lfw.py" in DLIB.calibration.provenance
+    assert "bench/rates.py" in DLIB.calibration.provenance
     assert DLIB.calibration.slope > 0
 
 

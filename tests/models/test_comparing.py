@@ -139,7 +139,7 @@ def test_a_calibration_takes_the_place_of_ours(tmp_path: Path) -> None:
 
 
 def test_a_refused_rate_names_the_measurement_and_the_way_back(tmp_path: Path) -> None:
-    with pytest.raises(InvalidOption, match=r"\(measured: all pairs of the 435 people.*smaller ones$"):
+    with pytest.raises(InvalidOption, match=r"\(measured: all 4.7 million pairs.*smaller ones$"):
         choose_rule(DLIB, DEFAULT, {"fmr": 1e-9})
     keep(MADE_UP, tmp_path)
     with pytest.raises(InvalidOption, match=r"\(measured: made up\).*; visavis calibrate --reset --pack dlib brings"):

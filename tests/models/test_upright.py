@@ -30,9 +30,9 @@ def searched(seeing: Recognizer, monkeypatch: pytest.MonkeyPatch) -> list[SizeWH
     kind = type(vars(seeing)["_models"].detector)
     find = kind.find
 
-    def counted(self, image, size_wh, *, largest):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  # as it is
+    def counted(self, image, size_wh, **one):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN003, ANN202  # as it is
         sizes.append(size_wh)
-        return find(self, image, size_wh, largest=largest)
+        return find(self, image, size_wh, **one)
 
     monkeypatch.setattr(kind, "find", counted)
     return sizes

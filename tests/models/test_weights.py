@@ -98,8 +98,8 @@ def test_a_failed_conversion_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_package_that_is_not_installed(tmp_path: Path) -> None:
-    with pytest.raises(ModelMissing, match="pip install no_such_package"):
-        converted(replace(PART, files=(replace(FILE, package="no_such_package"),)), convert, tmp_path)
+    with pytest.raises(ModelMissing, match="pip install this-one"):
+        converted(replace(PART, files=(replace(FILE, package="no_such_package", requirement="this-one"),)), convert, tmp_path)
     with pytest.raises(ModelMissing, match="reinstall"):
         read_source(replace(FILE, path="models/none.dat"))
 
@@ -128,7 +128,7 @@ def test_another_conversion_has_another_name(tmp_path: Path, monkeypatch: pytest
 def test_several_processes_start_at_once(tmp_path: Path, hopper: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from visavis import Recognizer;"
-        "print(len(Recognizer(threads=1, cache_dir=Path(sys.argv[1])).embed(sys.argv[2])))"
+        "print(len(Recognizer('dlib', threads=1, cache_dir=Path(sys.argv[1])).embed(sys.argv[2])))"
     )
     command = [sys.executable, "-c", code, str(tmp_path), str(hopper)]
     processes = [

@@ -256,6 +256,7 @@ Run = Callable[..., Outcome]
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, cache_dir: Path, tmp_path: Path) -> Run:
     """Run the command in this process, in an empty folder."""
+    monkeypatch.setenv("VISAVIS_PACK", "dlib")
     monkeypatch.setenv("VISAVIS_PRECISION", "f32")
     monkeypatch.setenv("VISAVIS_MIN_FACE", "0.15")
     monkeypatch.setenv("VISAVIS_CACHE_DIR", str(cache_dir))

@@ -236,8 +236,8 @@ def test_a_threshold_that_a_call_names_is_no_finer_than_distances_are(asked: Thr
 @pytest.mark.parametrize(("policy", "pack", "asked", "widest"), [
     (Policy(), PACK, {"threshold": 0.76}, "0.75"),
     (Policy(threshold=0.9), PACK, {"threshold": 0.91}, "0.9"),
-    (Policy(), OPEN, {"threshold": 0.76}, "0.7542"),
-    (Policy(), OPEN, {"fmr": 0.03}, "0.7542"),
+    (Policy(), OPEN, {"threshold": 0.77}, "0.76"),
+    (Policy(), OPEN, {"fmr": 0.03}, "0.76"),
     (Policy(candidate_threshold=1), OPEN, {"threshold": 1.01}, "1"),
     (Policy(candidate_threshold=0.1), OPEN, {"fmr": "balanced"}, "0.6"),
 ])  # fmt: skip

@@ -106,7 +106,8 @@ class SqliteStore(Store):
         self._file = SqliteFile(path, SCHEMA, patience_s)
         self._keys = GalleryKeys(key)
         self._memory = Memory(self._file, self._keys)
-        self._tried: set[tuple[int, int]] = set()  # to seal: the file's generation, the gallery's number
+        self._tried: set[tuple[int, int]] = set()  # to renew: the file's generation, the gallery's number
+        self._renewed: set[tuple[int, str]] = set()  # as far as they can be: the same, the gallery's name
         self._told: set[int] = set()  # galleries whose being in plain was told
 
     @classmethod
@@ -225,9 +226,11 @@ class SqliteStore(Store):
 
     @contextmanager
     def _writing(self, gallery: str) -> Iterator["SqliteTransaction"]:
-        if self._keys or not self._file.path.exists():  # seal it first; and make no file for nothing
+        version = self._file.version()
+        if version is None or (version[0], gallery) not in self._renewed:  # renew it first; make no file for nothing
             with self._reading(gallery):
                 pass
+            self._renewed.update([] if version is None else [(version[0], gallery)])
         with self._file.writing() as connection:
             transaction = self._transaction(connection, gallery)
             number = transaction.gallery.number
