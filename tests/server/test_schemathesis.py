@@ -22,7 +22,7 @@ from serving import sqlite_url, vector
 
 from visavis import FetchFailed, Recognizer
 from visavis.config import Settings
-from visavis.errors import GalleryExists
+from visavis.errors import GalleryExists, SubjectNotFound
 from visavis.fetch import FetchPolicy
 from visavis.galleries.records import Details, may_be_gallery
 from visavis.galleries.store import open_store
@@ -93,10 +93,15 @@ def make_it_find_something(case: Any, galleries: Galleries) -> None:  # noqa: AN
         return
     with suppress(GalleryExists):
         galleries.create("team")
-    found = galleries.open("team").enrol_embedding(PERSON, "ada", key="ada", details=SIGNED, allow_conflict=True)
+    gallery, samples = galleries.open("team"), list[int]()
+    with suppress(SubjectNotFound):  # a request before may have renamed, merged or forgotten it
+        samples = [sample.id for sample in gallery.samples("ada")]
+    sample = (
+        samples[0] if samples else gallery.enrol_embedding(PERSON, "ada", details=SIGNED, allow_conflict=True).sample
+    )
     names.update({name: value for name, value in (("gallery", "team"), ("subject", "ada")) if name in names})
     if isinstance(names.get("sample"), int):
-        names["sample"] = found.sample
+        names["sample"] = sample
 
 
 def examples(few: int) -> hypothesis.settings:
@@ -108,7 +113,7 @@ def examples(few: int) -> hypothesis.settings:
 def test_the_document_is_true(case: Any, galleries: Galleries) -> None:  # noqa: ANN401  # likewise
     body = case.body if case.media_type == "multipart/form-data" and isinstance(case.body, dict) else {}
     hypothesis.assume([] not in [value for name, value in body.items() if name != "images"])  # no form can hold that
-    hypothesis.assume(not isinstance(body.get("images"), dict))  # in a form, all are bytes
+    hypothesis.assume(isinstance(body.get("images", []), list))  # whatever else it is, in a form it is a list of one
     make_it_find_something(case, galleries)
     case.call_and_validate()
 
