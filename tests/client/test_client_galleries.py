@@ -698,7 +698,10 @@ def test_verify(side: Side, tmp_path: Path) -> None:
     assert sent == {"image": b"image", "faces": b"only", "threshold": b"0.4", "min_face": b"20"}
     assert server.requests[0].url.path == "/v1/galleries/people/subjects/ada/verify"
     side.gallery("verify", "http://example.com/a.jpg", "ada", answers=server)
-    assert json.loads(server.requests[1].content) == {"image": {"url": "http://example.com/a.jpg"}, "faces": "prominent"}
+    assert json.loads(server.requests[1].content) == {
+        "image": {"url": "http://example.com/a.jpg"},
+        "faces": "prominent",
+    }
     path = tmp_path / "a.jpg"
     path.write_bytes(b"image")
     with pytest.raises(errors.NoFace, match=r"a\.jpg: what is wrong"):

@@ -305,7 +305,7 @@ def test_many_go_in_and_out(people: Asked, side: Side, recognizer: Recognizer) -
     lines = people.export()
     assert len(lines) == len(rows) + 1
     name = f"copy-{people.name}"
-    side.do(lambda client: client.create_gallery(name))
+    side.do(lambda client: client.create_gallery(name, policy=Policy(allow_children=True)))
     copy = Asked(side, name)
     keyed = [lines[0], *({**line, "key": line["subject"]} for line in lines[1:])]
     first, second = copy.import_lines(keyed), copy.import_lines(keyed)

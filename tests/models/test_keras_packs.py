@@ -71,7 +71,7 @@ def test_a_face_is_embedded(
         embeddings.append(face.embedding)
         monkeypatch.setattr(heads, "keras_graph", fail)
     ours, theirs = embeddings
-    assert np.abs(ours - theirs).max() < 1e-4 * np.abs(ours).max()
+    assert np.abs(ours - theirs).max() < 1e-3 * np.abs(ours).max()
     assert is_cached(recognizer.pack.part("embedder"), tmp_path)
     verified = recognizer.verify(hopper, hopper)
     assert verified.same

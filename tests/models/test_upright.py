@@ -15,7 +15,7 @@ from visavis.core.work import WORK, Work
 from visavis.types import SizeWH, Verification
 
 PEOPLE = ("collins", "hopper", "obama")
-BLANK = np.full((480, 640, 3), 128, np.uint8)
+BLANK = np.full((1200, 1600, 3), 127, np.uint8)
 
 
 @pytest.fixture(scope="module", params=["sface", "open", "dlib"])

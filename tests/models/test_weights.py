@@ -99,7 +99,9 @@ def test_a_failed_conversion_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_package_that_is_not_installed(tmp_path: Path) -> None:
     with pytest.raises(ModelMissing, match="pip install this-one"):
-        converted(replace(PART, files=(replace(FILE, package="no_such_package", requirement="this-one"),)), convert, tmp_path)
+        converted(
+            replace(PART, files=(replace(FILE, package="no_such_package", requirement="this-one"),)), convert, tmp_path
+        )
     with pytest.raises(ModelMissing, match="reinstall"):
         read_source(replace(FILE, path="models/none.dat"))
 

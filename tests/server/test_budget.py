@@ -66,11 +66,14 @@ def canvases(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 class TestBudget:
-    """Images of 200 x 200 pixels are searched at 0.64 megapixels, the smallest face being 16 pixels."""
+    """Images of 200 x 200 pixels are searched at 0.64 megapixels, the smallest face being 16 pixels.
+
+    Where no face is found, three more turns of a smaller image are looked at, for 0.48 megapixels.
+    """
 
     @pytest.fixture
     def server(self, recognizer: Recognizer, store: str) -> Iterator[Caller]:
-        with Caller(Settings(max_searched_pixels=1_500_000, store=store), recognizer) as server:
+        with Caller(Settings(max_searched_pixels=2_600_000, store=store), recognizer) as server:
             yield server
 
     @pytest.mark.parametrize("path", ["/v1/detect", "/v1/embed"])
@@ -81,7 +84,7 @@ class TestBudget:
         assert [each.get("error", {}).get("code") for each in results] == [None, None, "too_much_work", None]
         error = results[2]["error"]
         assert (error["status"], error["field"]) == (422, "images.2")
-        assert "search 2 megapixels" in error["detail"]
+        assert "search 3 megapixels" in error["detail"]
         assert "send fewer images, smaller ones, or a larger min_face" in error["detail"]
 
     def test_each_call_has_its_own(self, server: Caller) -> None:
@@ -100,9 +103,8 @@ class TestBudget:
         headers = {"Content-Type": "application/x-ndjson"}
         answer = server.request("POST", "/v1/galleries/batches/import", content=ndjson(*lines), headers=headers)
         codes = [each["error"]["code"] for each in from_ndjson(answer.content)[:-1]]
-        assert (
-            codes == ["no_face"] * 9 + ["too_much_work"] * 7 + ["no_face"] * 9 + ["too_much_work"] * 7 + ["no_face"] * 8
-        )
+        some, others = ["no_face"] * 4, ["too_much_work"] * 12
+        assert codes == [*some, *others, *some, *others, *some, *others[:4]]
 
     def test_strips_cost_no_more_than_photos(self, recognizer: Recognizer, canvases: list[int]) -> None:
         strip = {"base64": encoded((32, 64_031), "GIF")}
@@ -119,7 +121,7 @@ class TestBudget:
         with Caller(Settings(), recognizer) as server:
             results = server.post("/v1/detect", {"images": [photo] * 16}).json()["results"]
         assert results == [{"faces": []}] * 16
-        assert sum(canvases) < 5 * 16 * 1_600_000
+        assert sum(canvases) < 2 * 5 * 16 * 1_600_000
 
 
 class TestRate:
@@ -129,7 +131,7 @@ class TestRate:
             refused = server.post("/v1/detect", images((20, 20)))
             told = problem(refused)
             assert (told["status"], told["code"]) == (429, "rate_limited")
-            assert 900 < int(refused.headers["Retry-After"]) <= 1050
+            assert 4300 < int(refused.headers["Retry-After"]) <= 4600
             assert server.get("/healthz").status_code == 200
 
     def test_many_small_calls_are_not(self, recognizer: Recognizer, store: str) -> None:

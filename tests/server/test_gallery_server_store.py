@@ -221,7 +221,7 @@ class TestFaults:
         self, recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         with Caller(settings(tmp_path / "galleries.db"), recognizer) as server:
-            server.post("/v1/galleries", {"name": "team"})
+            server.post("/v1/galleries", {"name": "team", "policy": {"allow_children": True}})
             store = server.app.state.galleries.store
             enrol, calls = store.enrol, []
 

@@ -163,7 +163,7 @@ class TestDetectAndEmbed:
     def test_quality_where_it_is_asked_for(
         self, server: Caller, recognizer: Recognizer, astronaut: Path, path: str
     ) -> None:
-        (face,) = recognizer.detect(astronaut, quality=True)
+        (face,) = getattr(recognizer, path.rpartition("/")[2])(astronaut, quality=True)
         assert face.quality is not None
         body = {"images": [image(astronaut.read_bytes())]}
         with_it = server.post(path, {**body, "quality": True}).json()["results"][0]["faces"][0]

@@ -27,6 +27,7 @@ from visavis.types import Face, FloatArray, ImageSource, SizeWH, UInt8Array, Ver
 
 _LEAST_MIN_FACE = 10
 _LARGEST_FRACTION = 0.9  # of an image's shorter side, as a smallest face
+_CHEAP = 500_000  # searched pixels that are spent on any image
 # A large JPEG may be decoded at a reduced scale as long as the smallest face keeps the pixels that its embedder needs.
 # dlib's needs all that a chip shows, of whose side no more than this part is a face; to others a face of 40 pixels
 # tells as much as one of 95: bench/quality.py.
@@ -346,11 +347,14 @@ class Recognizer:
             work.spend(cost_of(size_wh))
             return detector.find(image, size_wh, largest=off_centre is not None, off_centre=off_centre or 0.0)
 
-        found = find(pixels, detector.search_size(picture.size_wh, min_face))
-        if detector.are_upright(pixels, found):
-            return pixels, found, 0
+        size_wh = detector.search_size(picture.size_wh, min_face)
+        found = find(pixels, size_wh)
         twice = 2 * min_face if min_face >= 1 else min(2 * min_face, _LARGEST_FRACTION)
-        small = cv2.resize(pixels, detector.search_size(picture.size_wh, twice), interpolation=cv2.INTER_AREA)
+        small_wh = detector.search_size(picture.size_wh, twice)
+        dear = 3 * cost_of(small_wh) > max(cost_of(size_wh), _CHEAP)  # as for strips, which are never made smaller
+        if dear or detector.are_upright(pixels, found):
+            return pixels, found, 0
+        small = cv2.resize(pixels, small_wh, interpolation=cv2.INTER_AREA)
         for quarters in (1, 3, 2):
             image = turned(small, quarters)
             if detector.are_upright(image, find(image, image.shape[1::-1])):

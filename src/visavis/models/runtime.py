@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from queue import Empty, SimpleQueue
 from threading import Lock, get_ident
 from typing import Any, TypeAlias, get_args
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -222,7 +223,15 @@ def _compile_openvino(graph: Graph, spec: RuntimeSpec) -> Infer:
             working.discard(get_ident())
             idle.put(request)
 
+    _RUNNING.add(infer)
     return infer
+
+
+# A forked process that frees what ran a network in its parent waits for ever, for threads that it does not have.
+_RUNNING: WeakSet[Infer] = WeakSet()
+_INHERITED: list[Infer] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _INHERITED.extend(_RUNNING))
 
 
 def _openvino_config(spec: RuntimeSpec) -> dict[str, Any]:
