@@ -183,6 +183,13 @@ class TestVerification:
         eyes = only_eyes(recognizer, crop).tolist()
         assert post(server, "/", {"truth": eyes, "check": eyes}).json() == {"Match": "Yes"}
 
+    @pytest.mark.parametrize("kind", ["negative.jpg", "pixelated.png", "turned180.jpg"])
+    def test_degraded_faces_of_two_people_are_no_match(self, server: Listening, test_data: Path, kind: str) -> None:
+        one, other = (
+            read_pixels(test_data / "cases" / "degenerate" / f"{who}-{kind}").tolist() for who in ("collins", "hopper")
+        )
+        assert post(server, "/", {"truth": one, "check": other}).json() == {"Match": "No"}
+
     @pytest.mark.parametrize(
         "body",
         [
@@ -200,3 +207,17 @@ class TestVerification:
     def test_numbers_that_are_no_image(self, server: Listening, truth: object) -> None:
         answer = post(server, "/", {"truth": truth, "check": [[0]]})
         assert (answer.status, answer.json()["code"], answer.json()["field"]) == (422, "invalid_image", "truth")
+
+
+def test_where_only_the_direction_counts_the_length_is_one(cache_dir: Path, astronaut: Path) -> None:
+    recognizer = Recognizer("sface", precision="f32", cache_dir=cache_dir, threads=1)
+    with listening(Settings(port=0), recognizer) as server:
+        for path, value in (
+            ("/face-embedding/img", {"img": in_base64(astronaut.read_bytes())}),
+            ("/face-embedding/array", {"array": [list(astronaut.read_bytes())] * 2}),
+        ):
+            vector = np.array(post(server, path, value).json()["embedding"]["vector"])
+            assert vector.shape == (128,)
+            assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
+            own = np.array(vector_of(recognizer, astronaut))
+            assert vector @ own / np.linalg.norm(own) == pytest.approx(1, abs=1e-4)

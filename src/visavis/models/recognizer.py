@@ -230,6 +230,13 @@ class Recognizer:
                 raise InvalidImage(f"a chip must be ({side}, {side}, 3) uint8, not {chip.shape} {chip.dtype}")
         return self._models.embedder(chips)
 
+    def face_of(self, chip: UInt8Array) -> Face:
+        """Return a chip as the face that it is, with its embedding and quality; argument and errors as above."""
+        template = self.pack.template
+        embedding = self.embed_chips([chip])[0]
+        face = Face(np.array([0, 0, template.side, template.side], np.float32), 0.0, template.points)
+        return self._embedded(replace(face, quality=assess(face, chip, template)), chip, embedding)
+
     @takes(Describe)
     def detect_many(
         self, images: Iterable[ImageSource], **options: Unpack[Describe]

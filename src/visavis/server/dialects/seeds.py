@@ -19,11 +19,10 @@ from pydantic import AfterValidator, ConfigDict, Field
 from starlette.responses import HTMLResponse, Response
 from typing_extensions import Self
 
-from visavis.core.decide import distance_of
 from visavis.core.image import read_image
 from visavis.errors import InputError, NoFace
 from visavis.models.catalogue import PACKS
-from visavis.models.recognizer import Recognizer
+from visavis.models.recognizer import Recognizer, compare
 from visavis.record import Record
 from visavis.server.auth import require
 from visavis.server.openapi import about
@@ -40,7 +39,7 @@ from visavis.server.reading import (
     check_array,
     read_json,
 )
-from visavis.types import FloatArray, Shape
+from visavis.types import Face, FloatArray, Shape
 
 _BYTE_VALUES = range(256)
 _BYTE = {"type": "integer", "minimum": 0, "maximum": 255}
@@ -248,9 +247,9 @@ def embed_array(recognizer: InUse, wanted: ArrayRequest) -> Answer[VectorRespons
 @router.post("/", **about([Depends(_answer_with_cors), Depends(require("read", any_origin=True))]))
 @in_worker
 def match(recognizer: InUse, wanted: MatchRequest) -> Answer[MatchResponse]:
-    """Answer Yes where the largest faces are nearer than the pack's threshold."""
-    truth, other = _embed(recognizer, wanted, "truth", "check")
-    same = distance_of(recognizer.pack.metric, truth, other) < recognizer.threshold
+    """Answer Yes where the largest faces are nearer than the pack's threshold, and there is no reason to doubt it."""
+    truth, other = (_face(recognizer, *each) for each in zip(wanted.pictures, ("truth", "check"), strict=True))
+    same = compare(recognizer.pack, truth, other, recognizer.rule).same
     return Answer(MatchResponse("Yes" if same else "No"), {"images": 2, "faces": 2})
 
 
@@ -269,15 +268,16 @@ def _embed(recognizer: Recognizer, wanted: _Lenient, *fields: str) -> list[Float
         fields: the members that they are, for messages; the last one is that of all further ones.
     """
     names = [*fields, *fields[-1:] * len(wanted.pictures)]
-    return [_vector(recognizer, image, name) for image, name in zip(wanted.pictures, names, strict=False)]
+    faces = (_face(recognizer, image, name) for image, name in zip(wanted.pictures, names, strict=False))
+    return [_as_compared(recognizer, face.embedding) for face in faces if face.embedding is not None]
 
 
-def _vector(recognizer: Recognizer, image: Image, field: str) -> FloatArray:
+def _face(recognizer: Recognizer, image: Image, field: str) -> Face:
+    """Return the largest face of an image, with its embedding and quality; or an array where none is found in it."""
     try:
         data = image.load()
-        for face in recognizer.embed(data, faces="largest"):
-            if face.embedding is not None:
-                return _as_compared(recognizer, face.embedding)
+        for face in recognizer.embed(data, faces="largest", quality=True):
+            return face
         if image.array is None:
             raise NoFace("no face found")
         side = recognizer.pack.template.side
@@ -285,7 +285,7 @@ def _vector(recognizer: Recognizer, image: Image, field: str) -> FloatArray:
         chip = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
     except InputError as error:
         raise from_library(error, field) from None
-    return _as_compared(recognizer, recognizer.embed_chips([chip])[0])
+    return recognizer.face_of(chip)
 
 
 def _as_compared(recognizer: Recognizer, embedding: FloatArray) -> FloatArray:
