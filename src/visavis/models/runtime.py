@@ -199,7 +199,10 @@ def _compile_openvino(graph: Graph, spec: RuntimeSpec) -> Infer:
     # A request holds one inference's buffers and serves one thread at a time; as many exist as ran at the same time.
     idle: SimpleQueue[Any] = SimpleQueue()
     process, working = os.getpid(), set[int]()  # threads
-    free_buffers = compiled.release_memory
+
+    def free_buffers() -> None:
+        with suppress(RuntimeError):  # another thread runs the network, and frees them in its turn
+            compiled.release_memory()
 
     def infer(images: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
         work.check(free_buffers)
