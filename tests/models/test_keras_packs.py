@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from effort import effort, scaled
+from effort import effort
 from keras_nets import NETWORKS, keras_file, random_file
 
 from visavis import ModelCorrupt, ModelMissing, Recognizer
@@ -50,7 +50,7 @@ def models_dir(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-@scaled
+@pytest.mark.thorough
 @pytest.mark.parametrize("pack", effort((VGGFACE2,), KERAS_PACKS), ids=lambda pack: pack.name)
 def test_a_face_is_embedded(
     pack: Pack, models_dir: Path, tmp_path: Path, hopper: Path, monkeypatch: pytest.MonkeyPatch

@@ -129,7 +129,7 @@ def test_it_is_what_a_search_of_everything_would_choose(recognizer_open: Recogni
 
 
 @pytest.mark.parametrize("left", [300, 340, 560], ids=["middle", "near", "aside"])
-@pytest.mark.parametrize("size", [300, 200])
+@pytest.mark.parametrize("size", [300, pytest.param(200, marks=pytest.mark.thorough)])
 def test_a_portrait_costs_no_more(
     either: Recognizer, astronaut_pixels: UInt8, monkeypatch: pytest.MonkeyPatch, left: int, size: int
 ) -> None:

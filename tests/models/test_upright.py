@@ -18,7 +18,7 @@ PEOPLE = ("collins", "hopper", "obama")
 BLANK = np.full((1200, 1600, 3), 127, np.uint8)
 
 
-@pytest.fixture(scope="module", params=["sface", "open", "dlib"])
+@pytest.fixture(scope="module", params=["sface", "open", pytest.param("dlib", marks=pytest.mark.thorough)])
 def seeing(request: pytest.FixtureRequest, open_models: Path, cache_dir: Path) -> Recognizer:
     return Recognizer(request.param, precision="f32", cache_dir=cache_dir, models_dir=open_models, threads=1)
 

@@ -114,6 +114,7 @@ class TestBudget:
         assert codes == [None] * 14 + ["too_much_work"] * 2
         assert sum(canvases) < 5 * Settings().max_searched_pixels
 
+    @pytest.mark.thorough
     def test_as_many_large_photos_as_a_call_may_have_pass(self, recognizer: Recognizer, canvases: list[int]) -> None:
         buffer = io.BytesIO()
         PIL.Image.new("L", (8660, 5773)).save(buffer, "JPEG")

@@ -121,6 +121,7 @@ def attacker(server: Caller, scope: Scope) -> Attacker:
     return Attacker(server, keys.create("a", scope, ["team"])[1], {str(n): {} for n in range(SUBJECTS)})
 
 
+@pytest.mark.thorough
 def test_vectors_in_any_direction_tell_nothing(server: Caller) -> None:
     probing, probes = attacker(server, "probe"), directions(PROBES)
     probing.identify(probes, images=False)

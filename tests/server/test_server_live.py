@@ -270,6 +270,7 @@ class TestRefusals:
     def test_what_cannot_be_served(self, refusal: Callable[..., str], arguments: tuple[str, ...], message: str) -> None:
         assert message in refusal("--port", "0", *arguments)
 
+    @pytest.mark.thorough
     def test_a_certificate_that_cannot_be_used(self, refusal: Callable[..., str], tmp_path: Path) -> None:
         one, other = tmp_path / "one.pem", tmp_path / "other.pem"
         make_certificate(one)
@@ -471,7 +472,7 @@ class TestCommand:
             assert (code, ready, remedies) == (1, True, ["name a key that it knows: --key"])
         assert doctor(cache_dir, url) == (1, None, ["check the address, and whether it runs"])
 
-    @pytest.mark.parametrize("processes", ["1", "2"])
+    @pytest.mark.parametrize("processes", ["1", pytest.param("2", marks=pytest.mark.thorough)])
     def test_over_tls(self, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: str) -> None:
         cert = tmp_path / "cert.pem"
         make_certificate(cert)
