@@ -134,6 +134,7 @@ def test_a_store_may_be_made_before_its_server(server: PostgresServer, url: str)
         assert store.galleries() == ()
 
 
+@pytest.mark.thorough
 def test_a_silent_server_is_not_waited_for_without_end(server: PostgresServer, store: PostgresStore, url: str) -> None:
     enrol(store, new_samples(["anna"], vectors(1)))
     with closing(PostgresStore(url, patience_s=PATIENCE_S)) as unopened:

@@ -12,8 +12,9 @@ ROUNDS = 3
 _MOST_GROWTH = 0.05
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells how much memory a process has")
-@pytest.mark.parametrize("packs", [("dlib",), pytest.param((), id="all", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("packs", [("dlib",), pytest.param((), id="all")])
 def test_loading_and_dropping_packs_again_takes_no_more_memory(
     all_models: Path, astronaut: Path, tmp_path: Path, packs: tuple[str, ...]
 ) -> None:

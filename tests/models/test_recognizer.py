@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from conftest import many_faces
-from effort import effort, scaled
+from effort import effort
 from numpy.typing import NDArray
 
 from visavis import (
@@ -142,7 +142,7 @@ def test_results_as_plain_values(recognizer: Recognizer, hopper: Path) -> None:
     assert all("embedding" not in face for face in answer["faces"])
 
 
-@scaled
+@pytest.mark.thorough
 def test_batches_give_what_single_calls_give(
     recognizer: Recognizer, astronaut: Path, hopper: Path, astronaut_pixels: NDArray[np.uint8]
 ) -> None:

@@ -144,6 +144,7 @@ def test_face_counts(either: Recognizer, test_data: Path) -> None:
     assert sum(a == b for a, b in zip(found, wanted, strict=True)) >= 16
 
 
+@pytest.mark.thorough
 @mostly_auto
 def test_accuracy_on_a_part_of_lfw(either: Recognizer, test_data: Path) -> None:
     folder = test_data / "lfw-fold1"

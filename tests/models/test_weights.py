@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from effort import effort, scaled
+from effort import effort
 
 from visavis import ModelCorrupt, ModelMissing
 from visavis.models import installation
@@ -126,7 +126,7 @@ def test_another_conversion_has_another_name(tmp_path: Path, monkeypatch: pytest
     assert not is_cached(PART, tmp_path)
 
 
-@scaled
+@pytest.mark.thorough
 def test_several_processes_start_at_once(tmp_path: Path, hopper: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from visavis import Recognizer;"

@@ -379,7 +379,7 @@ class TestCommand:
             assert process.wait(PATIENCE_S) == 0
 
     @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere connections may be made that nobody takes")
-    @pytest.mark.parametrize("processes", ["1", "2"])
+    @pytest.mark.parametrize("processes", ["1", pytest.param("2", marks=pytest.mark.thorough)])
     def test_sigterm_resets_no_connection_that_was_made(self, cache_dir: Path, processes: str) -> None:
         seen: Counter[str] = Counter()
         with serving(cache_dir, "--processes", processes) as (process, port):
