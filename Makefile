@@ -6,8 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # What is compiled once is there for all processes.
 unexport PYTHONDONTWRITEBYTECODE
-# Processes that run tests at the same time.
-WORKERS ?= 2
+# Processes that run tests at the same time: one more than two cores, for some tests wait.
+WORKERS ?= 3
 # COVERAGE=1 counts the lines that tests run; `make coverage` tells how many.
 PYTEST = $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest -n $(WORKERS)
 

@@ -201,7 +201,7 @@ def observe(recognizer: Recognizer, photos: Iterable[Pixels | Path]) -> list[Obs
 
 def is_valid(recognizer: Recognizer, face: Face) -> bool:
     """Tell whether the pack decides about a face."""
-    return recognizer.pack.quality.doubt(face.quality, face.attributes) is None
+    return recognizer.pack.quality.doubt(face.quality) is None
 
 
 def tell(recognizer: Recognizer, name: str, seen: Sequence[Face | None], others: Mapping[int, Face]) -> None:

@@ -9,7 +9,7 @@ from visavis.core.decide import Calibration, ErrorRates
 from visavis.core.geometry import ChipTemplate
 from visavis.core.quality import ChildTest, ValidityRule
 from visavis.errors import InvalidOption, ModelMissing
-from visavis.types import Attributes, Doubt, EmbeddingSpace, FloatArray, Metric, Quality
+from visavis.types import Doubt, EmbeddingSpace, FloatArray, Metric, Quality
 
 Role: TypeAlias = Literal["detector", "landmarks", "embedder", "liveness", "pose", "age_gender"]
 """What a part of a pack does. The last three are optional: they are loaded when an attribute is first asked for."""
@@ -102,7 +102,7 @@ class QualityLimits:
     max_occluded: float = 0.5
     provenance: str = UNMEASURED  # where the numbers come from
 
-    def doubt(self, quality: Quality | None, attributes: Attributes | None = None) -> Doubt | None:  # noqa: ARG002
+    def doubt(self, quality: Quality | None) -> Doubt | None:
         """Return why the distance of a face to others says nothing, or None; what was not looked at is not doubted."""
         if quality is not None and quality.validity is not None and quality.validity < self.min_validity:
             return "invalid_face"
@@ -206,14 +206,10 @@ class Pack:
         return EmbeddingSpace(digest[:_SPACE_ID_LENGTH], self.dimension, self.metric)
 
     def doubt(
-        self,
-        embedding: FloatArray | None,
-        limits: QualityLimits,
-        quality: Quality | None = None,
-        attributes: Attributes | None = None,
+        self, embedding: FloatArray | None, limits: QualityLimits, quality: Quality | None = None
     ) -> Doubt | None:
         """Return why the distance of an embedding (D,) says nothing, or None; else as in ``QualityLimits.doubt``."""
-        if reason := limits.doubt(quality, attributes):
+        if reason := limits.doubt(quality):
             return reason
         return "child" if self.child is not None and embedding is not None and self.child(embedding) else None
 

@@ -124,9 +124,8 @@ def compare(pack: Pack, a: Face, b: Face, rule: Rule) -> Verification:
     if a.embedding is None or b.embedding is None:
         raise AssertionError("faces to compare come with embeddings")
     distance = distance_of(pack.metric, a.embedding, b.embedding)
-    reason = pack.doubt(a.embedding, pack.quality, a.quality, a.attributes) or pack.doubt(
-        b.embedding, pack.quality, b.quality, b.attributes
-    )
+    limits = pack.quality
+    reason = pack.doubt(a.embedding, limits, a.quality) or pack.doubt(b.embedding, limits, b.quality)
     return Verification(
         same=distance < rule.threshold and reason is None,
         distance=distance,

@@ -200,10 +200,10 @@ def _why_unknown(
 
 
 def _why_unfit(face: Face | None, probe: FloatArray | None, rules: Rules) -> UnknownReason | None:
-    quality, attributes = (face.quality, face.attributes) if face else (None, None)
-    if not is_live(attributes):
+    quality = face.quality if face else None
+    if face is not None and not is_live(face.attributes):
         return "not_live"
-    if reason := rules.pack.doubt(probe, rules.limits, quality, attributes):
+    if reason := rules.pack.doubt(probe, rules.limits, quality):
         return reason
     return "low_quality" if quality is not None and probe_shortcomings(quality, rules.limits) else None
 
@@ -216,9 +216,8 @@ def verify(probe: FloatArray, face: Face | None, samples: Sequence[Sample], rule
     exact = float(found[nearest])
     rounded = _rounded(exact, rule.threshold)
     near = exact < max(rule.threshold, rules.candidate_threshold)
-    seen = (face.quality, face.attributes) if face else (None, None)
-    sample, limits = samples[nearest], rules.limits
-    reason = pack.doubt(probe, limits, *seen) or pack.doubt(sample.embedding, limits, sample.quality)
+    sample, limits, quality = samples[nearest], rules.limits, face.quality if face else None
+    reason = pack.doubt(probe, limits, quality) or pack.doubt(sample.embedding, limits, sample.quality)
     return SubjectVerification(
         same=exact < rule.threshold and reason is None,
         distance=rounded if near else None,

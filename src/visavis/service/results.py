@@ -166,7 +166,7 @@ class LowQuality(Record):
     sample: int
     """Its ID."""
     reasons: tuple[str, ...]
-    """too_small, blurred, low_score, extreme_pose, invalid_face, occluded."""
+    """too_small, blurred, low_score, extreme_pose, invalid_face, occluded, child."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,8 +106,7 @@ class SqliteStore(Store):
         self._file = SqliteFile(path, SCHEMA, patience_s)
         self._keys = GalleryKeys(key)
         self._memory = Memory(self._file, self._keys)
-        self._tried: set[tuple[int, int]] = set()  # to renew: the file's generation, the gallery's number
-        self._renewed: set[tuple[int, str]] = set()  # as far as they can be: the same, the gallery's name
+        self._renewed: set[tuple[int, str]] = set()  # as far as can be: the file's generation, the gallery's name
         self._told: set[int] = set()  # galleries whose being in plain was told
 
     @classmethod
@@ -212,25 +211,13 @@ class SqliteStore(Store):
 
     @contextmanager
     def _reading(self, gallery: str) -> Iterator["SqliteTransaction"]:
-        with self._file.reading() as connection:
-            transaction = self._transaction(connection, gallery)
-            version = self._file.version() if transaction.is_older else None
-            older = None if version is None else (version[0], transaction.gallery.number)
-            if older is None or older in self._tried:
-                yield transaction
-                return
-        self._tried.add(older)
-        self._renew(transaction.gallery)
+        self._renew_once(gallery)
         with self._file.reading() as connection:
             yield self._transaction(connection, gallery)
 
     @contextmanager
     def _writing(self, gallery: str) -> Iterator["SqliteTransaction"]:
-        version = self._file.version()
-        if version is None or (version[0], gallery) not in self._renewed:  # renew it first; make no file for nothing
-            with self._reading(gallery):
-                pass
-            self._renewed.update([] if version is None else [(version[0], gallery)])
+        self._renew_once(gallery)  # and make no file for nothing
         with self._file.writing() as connection:
             transaction = self._transaction(connection, gallery)
             number = transaction.gallery.number
@@ -238,6 +225,19 @@ class SqliteStore(Store):
                 _logger.warning("gallery %s is not encrypted, though there is a key for galleries that are", gallery)
                 self._told.add(number)
             yield transaction
+
+    def _renew_once(self, name: str) -> None:
+        """Bring a gallery that an older version made up to date, as often as the file is opened."""
+        version = self._file.version()
+        if version is not None and (version[0], name) in self._renewed:
+            return
+        with self._file.reading() as connection:
+            transaction = self._transaction(connection, name)
+            older = transaction.is_older
+        if version is not None:
+            self._renewed.add((version[0], name))
+        if older:
+            self._renew(transaction.gallery)
 
     def _renew(self, gallery: Gallery) -> None:
         """Seal a gallery that an older version made, spell it anew, and let the file forget how it was before."""

@@ -276,8 +276,9 @@ def _face(recognizer: Recognizer, image: Image, field: str) -> Face:
     """Return the largest face of an image, with its embedding and quality; or an array where none is found in it."""
     try:
         data = image.load()
-        for face in recognizer.embed(data, faces="largest", quality=True):
-            return face
+        faces = recognizer.embed(data, faces="largest", quality=True)
+        if faces:
+            return faces[0]
         if image.array is None:
             raise NoFace("no face found")
         side = recognizer.pack.template.side
