@@ -555,6 +555,21 @@ class TestOperations:
         assert "http://" not in page
         assert "https://" not in page
 
+    def test_pages_run_their_own_files_alone_and_give_the_camera_to_nobody_else(self, server: Caller) -> None:
+        for path, kind in (("/docs", "html"), ("/docs.js", "javascript"), ("/docs.css", "css")):
+            answer = server.get(path)
+            assert answer.headers["content-type"] == f"text/{kind}; charset=utf-8"
+            policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
+            assert policy == {
+                **dict.fromkeys(("default-src", "form-action", "base-uri", "frame-ancestors"), "'none'"),
+                **dict.fromkeys(("script-src", "style-src", "connect-src"), "'self'"),
+                "img-src": "'self' blob: data:",
+            }
+            assert "camera=(self)" in answer.headers["permissions-policy"].split(", ")
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["referrer-policy"] == "no-referrer"
+        assert not re.search(r"<style|style=|<script>| on\w+=", server.get("/docs").text)
+
 
 def test_logs_in_both_formats(capsys: pytest.CaptureFixture[str]) -> None:
     from visavis.server.observability import configure_logging  # noqa: PLC0415  # what it changes is put back
