@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,14 @@ def test_it_is_the_reviewed_one() -> None:
     if os.environ.get("RENEW_SNAPSHOTS"):
         REVIEWED.write_text(text)
     assert text == REVIEWED.read_text(), "review the change, then run this with RENEW_SNAPSHOTS=1"
+
+
+def test_the_types_of_the_javascript_client_are_made_of_it() -> None:
+    made = runpy.run_path(str(REVIEWED.parents[1] / "tools" / "typescript.py"))
+    text = made["declared"](json.loads(REVIEWED.read_text()))
+    if os.environ.get("RENEW_SNAPSHOTS"):
+        made["TYPES"].write_text(text)
+    assert made["TYPES"].read_text() == text, "run tools/typescript.py"
 
 
 def test_everything_is_described() -> None:
