@@ -157,7 +157,8 @@ function quoted(text) { return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.r
 function callOf(method, path, fields, kind, text) {
   const headers = {}, query = new URLSearchParams(), form = new FormData(), parts = [];
   let body;
-  for (const { name, where, values } of fields) {
+  for (const { name, where, values, input } of fields) {
+    if (kind === FORM && where === "file" && input.required && !input.files.length) parts.push("-F", `${name}=@FILE`);
     for (const value of values()) {
       if (where === "path") path = path.replace(`{${name}}`, encodeURIComponent(value));
       else if (where === "query") query.append(name, value);
