@@ -360,7 +360,9 @@ def outcome_of(call: Callable[[Store], T], store: Store) -> T | type[VisavisErro
 
 
 @scaled
-@pytest.mark.parametrize("kind", REAL_KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.thorough if kind == "postgres" else ()) for kind in REAL_KINDS]
+)
 def test_a_store_does_what_the_model_does(kind: str, request: pytest.FixtureRequest) -> None:
     run_state_machine_as_test(
         partial(StoreMachine, kind, request),  # type: ignore[arg-type]  # any callable that makes one will do

@@ -139,6 +139,7 @@ def test_a_subject_is_as_far_as_the_mean_of_its_samples(world: World) -> None:
     assert who(world, 0.75).candidates[0].distance == found.candidates[1].distance
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("subjects", "photos"), [(50, 3), (400, 1)])
 def test_no_more_strangers_are_taken_however_many_are_enrolled(tmp_path: Path, subjects: int, photos: int) -> None:
     rng, dimension = np.random.default_rng(subjects + photos), 16
