@@ -230,6 +230,7 @@ class TestEnrol:
             "source": "portrait",
             "picture": "nothing",
             "created_at": subject["created_at"],
+            "counter": False,
         }
         assert detail == subject
 

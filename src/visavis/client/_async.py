@@ -39,9 +39,9 @@ from visavis.galleries.records import (
     may_be_gallery,
 )
 from visavis.options import (
-    AllowConflict,
     Describe,
     Enrol,
+    EnrolEmbeddings,
     Identify,
     IdentifyEmbeddings,
     Policy,
@@ -405,7 +405,7 @@ class AsyncGalleryClient:
         sent = await _loaded(image)
         return await self._enrol(wire.body_of([sent], chosen, headers), sent.name)
 
-    @takes(AllowConflict)
+    @takes(EnrolEmbeddings)
     async def enrol_embedding(  # noqa: PLR0913  # what is known of a face
         self,
         embedding: FloatArray,
@@ -415,7 +415,7 @@ class AsyncGalleryClient:
         quality: Quality | None = None,
         source: str | None = None,
         key: str | None = None,
-        **options: Unpack[AllowConflict],
+        **options: Unpack[EnrolEmbeddings],
     ) -> Enrolled:
         """Enrol an embedding of the gallery's space; everything else as in ``enrol``."""
         body: dict[str, Any] = {"embeddings": vectors([embedding])}

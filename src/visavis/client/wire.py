@@ -237,6 +237,7 @@ def enrolment_line(enrolment: Enrolment | VisavisError) -> Sent | VisavisError:
             {
                 "subject": enrolment.subject,
                 "source": enrolment.source,
+                "counter": enrolment.counter or None,
                 "key": enrolment.key or secrets.token_urlsafe(16),
                 "quality": enrolment.quality and enrolment.quality.to_dict(),
                 "picture": enrolment.picture and b64encode(enrolment.picture).decode(),

@@ -347,13 +347,13 @@ class SubjectChange(Request):
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not self.model_fields_set:
-            raise ValueError("needs at least one of id, name, metadata, consent and expires_at")
+            raise ValueError("needs at least one of id, name, metadata, consent, expires_at and ignored")
         return self
 
     @property
     def details(self) -> Details:
         """The same, as stores take it."""
-        cleared: dict[str, Any] = {"name": "", "metadata": {}, "consent": "", "expires_at": NEVER}
+        cleared: dict[str, Any] = {"name": "", "metadata": {}, "consent": "", "expires_at": NEVER, "ignored": False}
         given = {name: getattr(self, name) for name in self.model_fields_set - {"id"}}
         return Details(**{name: cleared[name] if value is None else value for name, value in given.items()})
 

@@ -36,7 +36,7 @@ from visavis.galleries.records import (
 )
 from visavis.galleries.store import Store
 from visavis.models.recognizer import value_of
-from visavis.options import AllowConflict, Enrol, Identify, IdentifyEmbeddings, Policy, Threshold, Verify, takes
+from visavis.options import Enrol, EnrolEmbeddings, Identify, IdentifyEmbeddings, Policy, Threshold, Verify, takes
 from visavis.service import audit, transfer
 from visavis.service.decisions import (
     Rules,
@@ -119,7 +119,7 @@ class OpenGallery:
         enrolment = Enrolment(subject=subject, image=image, details=details, source=source, key=key)
         return value_of(next(self.enrol_many([enrolment], **options)))
 
-    @takes(AllowConflict)
+    @takes(EnrolEmbeddings)
     def enrol_embedding(  # noqa: PLR0913  # what is known of a face
         self,
         embedding: FloatArray,
@@ -129,7 +129,7 @@ class OpenGallery:
         quality: Quality | None = None,
         source: str | None = None,
         key: str | None = None,
-        **options: Unpack[AllowConflict],
+        **options: Unpack[EnrolEmbeddings],
     ) -> Enrolled:
         """Enrol a face that was embedded before; everything else as in ``enrol``.
 
@@ -468,7 +468,7 @@ class OpenGallery:
     ) -> tuple[Identification, ...]:
         gallery, limit = self._bound(), options["limit"]
         rules = rules_of(gallery.policy, self._eyes.pack, options, searched=gallery)
-        number = min(limit, rules.most_candidates) + 1
+        number = 2 * (min(limit, rules.most_candidates) + 1)  # some may be counter-samples
         vectors = np.array(probes, np.float32)
         found = self._store.search(self.name, vectors, number, templates=True) if probes else ()
         identifications = tuple(
@@ -484,7 +484,7 @@ class OpenGallery:
         rules = self._verify_rules(gallery, options)
         number = self._subject(subject).number
         samples = tuple(transfer.all_samples(self._store, self.name, subject))
-        if not samples:
+        if all(sample.counter for sample in samples):
             raise SampleNotFound(f"subject {subject!r} has no samples; enrol one")
         verification = verify(probe, face, samples, rules)
         self._log_search("verify", gallery.policy, (number,), 1)

@@ -74,6 +74,8 @@ Unknown faces come with the reason:
   invalid_face     the face lies turned or is degraded: its distance to anybody says nothing
   occluded         eyes or mouth look covered
   child            it looks like a child's, and the policy does not say --allow-children
+  rejected         it is nearer to a counter-sample of the one whom it resembles: visavis enrol --counter
+  ignored          it is a subject that is ignored: visavis gallery ignore
   empty_gallery    nobody is enrolled
 
 \b
