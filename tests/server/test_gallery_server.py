@@ -285,6 +285,22 @@ class TestEnrol:
         refused = server.post(f"{gallery}/identify?fmr=strict", {"images": [image(crowd)], "threshold": 0.5})
         assert "at most one of threshold and fmr" in problem(refused)["detail"]
 
+    def test_an_image_as_the_body(self, server: Caller, gallery: str, astronaut: Path) -> None:
+        def send(path: str, **query: str) -> httpx.Response:
+            content, headers = astronaut.read_bytes(), {"Content-Type": "image/png", "Idempotency-Key": "1"}
+            return server.request("POST", f"{gallery}/{path}", content=content, headers=headers, params=query)
+
+        known = {"subject": "eileen", "name": "Eileen", "metadata": '{"crew": "STS-63"}', "source": "NASA"}
+        answer = send("enrol", **known)
+        assert answer.status_code == 201
+        enrolled = answer.json()["subject"]
+        assert (enrolled["name"], enrolled["metadata"], enrolled["samples"]) == ("Eileen", {"crew": "STS-63"}, 1)
+        assert send("enrol", **known).status_code == 200
+        (face,) = send("identify", limit="1", fmr="strict").json()["results"][0]["faces"]
+        assert face["match"]["subject"] == "eileen"
+        assert send("subjects/eileen/verify", threshold="0.01").json()["threshold"] == 0.01
+        assert problem(send("identify", subject="eileen"))["field"] == "subject"
+
     def test_one_bad_image_does_not_spoil_the_others(
         self, server: Caller, gallery: str, astronaut: Path, grey: bytes, crowd: bytes
     ) -> None:

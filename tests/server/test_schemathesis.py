@@ -59,6 +59,12 @@ def as_lines(_context: Any, value: Any) -> bytes:  # noqa: ANN401  # likewise
     return "\n".join(map(json.dumps, value if isinstance(value, list) else [value])).encode()
 
 
+@schemathesis.serializer("image/*")
+def as_image(_context: Any, value: Any) -> bytes:  # noqa: ANN401  # likewise
+    """Send bytes as they are."""
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _parts(recognizer: Recognizer, astronaut_pixels: NDArray[np.uint8]) -> Iterator[None]:
     """Give the application its models before its first request starts it, and no way to any other machine."""

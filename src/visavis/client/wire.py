@@ -315,7 +315,10 @@ def error_of(problem: Mapping[str, Any], response: httpx.Response, name: str = "
     detail = short("detail") or short("title") or f"the server answered with status {status}"
     leaf = _LEAVES.get(code)
     if leaf in (errors.FetchRefused, errors.FetchFailed):
-        return leaf(detail.rpartition(": ")[2])  # which says the rest itself
+        reason, _, cause = detail.rpartition("fetched: ")[2].partition("; ")  # leaves say the rest themselves
+        failure: VisavisError = leaf(reason.replace(" ", "_"))
+        failure.__cause__ = ValueError(cause) if cause else None
+        return failure
     if leaf is not None and issubclass(leaf, InputError | StateError):
         return leaf(f"{name}: {detail}" if name else detail)
     request_id = short("request_id") or response.headers.get("x-request-id")

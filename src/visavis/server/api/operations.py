@@ -1,7 +1,6 @@
-"""Routes for those who run the server: models, health, metrics, the documentation."""
+"""Routes for those who run the server: models, health, metrics."""
 
 from dataclasses import dataclass
-from importlib import resources
 
 from fastapi import APIRouter, Depends, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -74,20 +73,3 @@ _TEXT = {"content": {"text/plain": {"schema": {"type": "string"}}}, "description
 async def metrics(request: Request) -> Response:
     """Report requests, latencies, queues, images and faces of this process."""
     return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-
-_DOCS = {"docs": ("html", "text/html"), "docs.js": ("js", "text/javascript"), "docs.css": ("css", "text/css")}
-_DOCS_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-
-
-@router.get("/docs", include_in_schema=False)
-@router.get("/docs.js", include_in_schema=False)
-@router.get("/docs.css", include_in_schema=False)
-async def docs(request: Request) -> Response:
-    """Show the API to people: a page that needs nothing from elsewhere, and runs nothing but its own script."""
-    suffix, media_type = _DOCS[request.scope["route"].path[1:]]
-    content = resources.files("visavis.server").joinpath(f"docs.{suffix}").read_text(encoding="utf-8")
-    return Response(content, headers={"Content-Security-Policy": _DOCS_POLICY}, media_type=media_type)
