@@ -111,6 +111,20 @@ def test_a_store_that_is_not_there_holds_nothing(shell: Shell) -> None:
     assert list(shell.folder.iterdir()) == []
 
 
+def test_the_store_of_those_who_name_none(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VISAVIS_STORE")
+    users, here = Path(os.environ["XDG_DATA_HOME"], "visavis", "visavis.db"), shell.folder / "visavis.db"
+    assert shell("gallery", "create", "staff").err == f"made the gallery staff in sqlite:///{users}\n"
+    assert (users.is_file(), users.parent.stat().st_mode & 0o777, here.exists()) == (True, 0o700, False)
+    users.replace(here)
+    found = f"visavis: the galleries are those of {here}\n"
+    for command in (("list",), ("show", "staff")):
+        outcome = shell("gallery", *command)
+        assert ("staff" in outcome.out, outcome.err) == (True, found)
+    assert shell("gallery", "list", "-q").err == ""
+    assert f"in sqlite:///{users}; visavis enrol" in shell("gallery", "list", "--store", f"sqlite:///{users}").err
+
+
 def test_show_a_gallery(cli: Shell) -> None:
     text = cli("gallery", "show", "staff").out
     assert text.startswith("gallery staff\n")

@@ -115,7 +115,7 @@ def test_another_file(cli: Run, tmp_path: Path, path: Path) -> None:
         (["revoke"], "Missing argument 'ID'"),
         (["create", "--name", "a"], "Missing option '--scope'"),
         (["create", "--scope", "read"], "Missing option '--name'"),
-        (["create", "--name", "a", "--scope", "root"], "'root' is not one of 'read', 'probe', 'enrol', 'admin'"),
+        (["create", "--name", "a", "--scope", "root"], "'root' is not one of 'metrics', 'read', 'probe', 'enrol'"),
         (["create", "--name", " ", "--scope", "read"], "visavis: the name of a key must be"),
         (
             ["create", "--name", "a", "--scope", "read", "--keys-file", "/dev/null/keys"],

@@ -77,10 +77,11 @@ def test_what_is_no_key_is_not_found(store: KeyStore) -> None:
 @pytest.mark.parametrize(
     ("held", "allowed"),
     [
-        ("read", ("read",)),
-        ("probe", ("read", "probe")),
-        ("enrol", ("read", "enrol")),
-        ("admin", ("read", "probe", "enrol", "admin")),
+        ("metrics", ("metrics",)),
+        ("read", ("metrics", "read")),
+        ("probe", ("metrics", "read", "probe")),
+        ("enrol", ("metrics", "read", "enrol")),
+        ("admin", ("metrics", "read", "probe", "enrol", "admin")),
     ],
 )
 def test_what_a_scope_includes(store: KeyStore, held: Scope, allowed: tuple[Scope, ...]) -> None:
@@ -96,7 +97,7 @@ def test_names_are_checked(store: KeyStore, path: Path, name: str) -> None:
 
 
 def test_scopes_are_checked(store: KeyStore) -> None:
-    with pytest.raises(InvalidOption, match="there is no scope 'root'; choose one of: read, probe, enrol, admin"):
+    with pytest.raises(InvalidOption, match="there is no scope 'root'; choose one of: metrics, read, probe, enrol"):
         store.create("a", "root")  # type: ignore[arg-type]
 
 

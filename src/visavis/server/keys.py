@@ -58,9 +58,10 @@ ALTER TABLE new RENAME TO keys;
 _SCHEMA = Schema((_FIRST_SCHEMA, "ALTER TABLE keys ADD COLUMN galleries TEXT NOT NULL DEFAULT ''", _ANY_SCOPE))
 _SELECT = "SELECT id, name, scope, created_at, revoked_at, galleries, hash FROM keys"
 _ALLOWED: Mapping[str, tuple[Scope, ...]] = {
-    "read": ("read",),
-    "probe": ("read", "probe"),
-    "enrol": ("read", "enrol"),
+    "metrics": ("metrics",),
+    "read": ("metrics", "read"),
+    "probe": ("metrics", "read", "probe"),
+    "enrol": ("metrics", "read", "enrol"),
     "admin": get_args(Scope),
 }
 _OWNER_ONLY = 0o600

@@ -20,9 +20,9 @@ from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 import typer
 
 from visavis.cli.app import Group, command
-from visavis.cli.lazy import app, installation, keys, listening, observability, server_galleries
+from visavis.cli.lazy import app, installation, keys, listening, observability, runtime, server_galleries
 from visavis.cli.options import Json, KeysFile, ServerSettings, Verbose, flag_of
-from visavis.cli.terminal import printable, reporting, say, write
+from visavis.cli.terminal import Facts, printable, readable, reporting, say, write
 from visavis.config import PREFIX, Scope, Settings
 from visavis.errors import InvalidOption
 from visavis.options import Option
@@ -89,26 +89,40 @@ def _prepare(settings: Settings) -> Callable[[], None]:
     # Further processes could only say in their log that the models are not there.
     folder = settings.models_dir or installation.default_models_dir()
     installation.check_installed(installation.as_installed(installation.find_pack(settings.pack), folder), folder)
-    server_galleries.check_store(settings)
+    store_place = server_galleries.check_store(settings)
     listener = listening.bind(settings)
     url = listening.url_of(listener, settings)
 
-    def tell() -> None:
-        why = "auth is off: whoever reaches it" if settings.auth == "off" else "there are none: every program here"
-        say("visavis asks every call for a key" if needed else f"visavis asks for no keys, for {why} may do everything")
-        say(f"visavis listens on {url}")
+    several = settings.processes > 1  # each of which loads the models
+    application = app.create_app(settings, None if several else app.load_recognizer(settings))
+    why = "auth is off, and whoever reaches it" if settings.auth == "off" else "there are no keys, and any program here"
+    pages = {"page": "/ui/", "docs": "/docs"}
+    facts: Facts = {
+        **{name: url + path for name, path in pages.items() if app.serves(application, path)},
+        "store": store_place,
+        "pack": settings.pack,
+        "device": f"{settings.runtime} on the CPU" if several else _device(settings),
+        "keys": "every call needs one" if needed else f"not asked for: {why} may do everything",
+    }
 
-    if settings.processes > 1:
-        app.create_app(settings)  # which refuses settings that are out of their range
+    def tell() -> None:
+        for line in readable(f"visavis listens on {url}", facts).splitlines():
+            say(line)
+
+    if several:
         threading.Thread(target=_tell_when_ready, args=(url, tell), daemon=True).start()
         return partial(listening.serve_in_processes, _FACTORY, settings, listener)
-    application = app.create_app(settings, app.load_recognizer(settings))
 
     def start() -> None:
         observability.configure_logging(settings.log_format)
         listening.serve(application, listener, tell)
 
     return start
+
+
+def _device(settings: Settings) -> str:
+    spec = runtime.RuntimeSpec(settings.runtime, settings.precision)
+    return f"{runtime.describe(spec)['device']}, {settings.runtime}, {runtime.precision_in_force(spec)}"
 
 
 def _tell_when_ready(url: str, tell: Callable[[], None]) -> None:
