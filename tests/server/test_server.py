@@ -503,7 +503,8 @@ class TestOperations:
         server.app.state.ready = False  # as while it shuts down
         answer = server.get("/readyz")
         server.app.state.ready = True
-        assert (answer.status_code, answer.json()) == (503, {"status": "not ready", "reason": "it is starting or stopping"})
+        assert answer.status_code == 503
+        assert answer.json() == {"status": "not ready", "reason": "it is starting or stopping"}
 
     def test_metrics(self, recognizer: Recognizer, astronaut: Path) -> None:
         with Caller(Settings(workers=3, queue=7), recognizer) as server:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
@@ -80,7 +81,7 @@ def _prepare(settings: Settings) -> Callable[[], None]:
     """Do all that may fail, and return what then serves until a signal comes."""
     with closing(app.key_store(settings)) as store:
         needed = store.needed(settings)
-        if needed and not any(key.revoked_at is None for key in store.list()):
+        if needed and not any(key.is_valid for key in store.list()):
             raise InvalidOption(
                 f"listening on {settings.host} needs keys, and none is valid: make one with visavis keys create, or "
                 "set VISAVIS_KEYS; or, where everybody may call, --auth off"
@@ -142,6 +143,7 @@ KEYS = Group(
 Examples:
   visavis keys create --name "door 3" --scope read
   visavis keys create --name "front desk" --scope enrol --gallery team --gallery staff
+  visavis keys create --name prometheus --scope metrics --expires-days 365
   visavis keys list
   visavis keys revoke 5f0c93a1b2d4
 
@@ -166,6 +168,9 @@ def create(
             "A gallery that it is for, and no other; may be given several times.", metavar="NAME", unset="all galleries"
         ),
     ] = None,
+    expires_days: Annotated[
+        int | None, Option("How many days it is valid.", metavar="N", unset="for good", at_least=1, at_most=36_500)
+    ] = None,
     as_json: Json = False,
     keys_file: KeysFile = None,
 ) -> None:
@@ -173,8 +178,9 @@ def create(
 
     The key goes to standard output, everything else to standard error.
     """
+    expires_at = expires_days and datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=expires_days)
     with _store(keys_file) as store:
-        record, secret = store.create(name, scope, gallery or ())
+        record, secret = store.create(name, scope, gallery or (), expires_at=expires_at or None)
         write(json.dumps({**_plain(record), "key": secret}) if as_json else secret)
         only = f", only for {', '.join(record.galleries)}" if record.galleries else ""
         _log.info("visavis: this is the key %s, scope %s%s. Keep it: it cannot be shown again.", record.id, scope, only)
@@ -182,7 +188,7 @@ def create(
 
 @command()
 def list_(*, as_json: Json = False, keys_file: KeysFile = None) -> None:
-    """List the keys ever made: ID, scope, when made, whether still valid, name, and the only galleries it is for."""
+    """List the keys ever made: ID, scope, when made, whether still valid, last use, name, and the only galleries."""
     with _store(keys_file) as store:
         records = store.list()
         if as_json:
@@ -221,11 +227,22 @@ def _plain(record: KeyRecord) -> dict[str, str | list[str] | None]:
         "scope": record.scope,
         "galleries": list(record.galleries),
         "created_at": record.created_at.isoformat(),
-        "revoked_at": record.revoked_at.isoformat() if record.revoked_at else None,
+        **{
+            name: moment.isoformat() if moment else None
+            for name, moment in (
+                ("revoked_at", record.revoked_at),
+                ("expires_at", record.expires_at),
+                ("used_at", record.used_at),
+            )
+        },
     }
 
 
 def _words(record: KeyRecord) -> str:
     state = f"revoked {record.revoked_at:%Y-%m-%d}" if record.revoked_at else "valid"
-    line = f"{record.id}  {record.scope:<5}  {record.created_at:%Y-%m-%d}  {state:<18}  {printable(record.name)}"
+    if record.expires_at and not record.revoked_at:
+        state = f"{'expired' if record.is_expired else 'valid to'} {record.expires_at:%Y-%m-%d}"
+    used = f"used {record.used_at:%Y-%m-%d}" if record.used_at else "not used"
+    about = f"{record.id}  {record.scope:<7}  {record.created_at:%Y-%m-%d}  {state:<19}  {used:<15}"
+    line = f"{about}  {printable(record.name)}"
     return f"{line}  (only {', '.join(record.galleries)})" if record.galleries else line
