@@ -826,6 +826,11 @@ def test_logs_come_by_pages(side: Side) -> None:
     side.gallery("entries", answers=server)
     side.do(lambda client: client.entries(), server)
     assert [request.url.path for request in server.requests] == ["/v1/galleries/people/log", "/v1/log"]
+    newest = Server(ok({"entries": [], "next_cursor": None}))
+    side.gallery("entries", newest_first=True, answers=newest)
+    side.do(lambda client: client.entries(newest_first=True), newest)
+    assert [dict(request.url.params).get("newest_first") for request in server.requests] == [None, None]
+    assert [dict(request.url.params).get("newest_first") for request in newest.requests] == ["true", "true"]
 
 
 def test_pages_are_asked_for_when_they_are_needed() -> None:

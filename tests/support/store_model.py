@@ -287,8 +287,13 @@ class StoreModel:
             )
         )
 
-    def entries(self, gallery: str | None = None, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
-        return _first(limit, (one for one in self._log if one.number > after and gallery in {None, one.gallery}))
+    def entries(
+        self, gallery: str | None = None, *, after: int = 0, limit: int = 100, newest_first: bool = False
+    ) -> tuple[LogEntry, ...]:
+        found = [one for one in self._log if gallery in {None, one.gallery}]
+        if newest_first:
+            return _first(limit, (one for one in reversed(found) if not after or one.number < after))
+        return _first(limit, (one for one in found if one.number > after))
 
     def backup(self, target: Path, origin: Origin) -> None:
         raise InvalidOption(f"the model is not written to {target}, not even for {origin.actor}")

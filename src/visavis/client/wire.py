@@ -271,6 +271,11 @@ def export_line(line: Mapping[str, Any]) -> Sent | VisavisError:
 # --- what is answered
 
 
+def order(*, newest_first: bool) -> dict[str, str]:
+    """Return what a query says of the order of a log."""
+    return {"newest_first": "true"} if newest_first else {}
+
+
 def check(response: httpx.Response, names: Mapping[str, str] | None = None) -> None:
     """Let a good answer pass, and raise the error that another one means; names are of parts that it may be about."""
     if response.status_code not in (OK, 201):

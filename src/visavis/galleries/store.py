@@ -261,8 +261,13 @@ class Store(ABC):
         """Add an entry to the log, which numbers it."""
 
     @abstractmethod
-    def entries(self, gallery: str | None = None, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
-        """Return the next entries of the log after a number: of a gallery, which need not exist any more, or of all."""
+    def entries(
+        self, gallery: str | None = None, *, after: int = 0, limit: int = 100, newest_first: bool = False
+    ) -> tuple[LogEntry, ...]:
+        """Return the next entries of the log after a number: of a gallery, which need not exist any more, or of all.
+
+        With ``newest_first`` these are the ones before that number; 0 stands for the end of the log.
+        """
 
     @abstractmethod
     def backup(self, target: Path, origin: Origin) -> None:

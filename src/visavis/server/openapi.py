@@ -29,7 +29,7 @@ ETAG = {"ETag": {"description": "The subject's state, for If-Match and If-None-M
 LOCATION = {"Location": {"description": "The gallery's path.", "schema": _TEXT}}
 
 _PROBLEMS = "x-problems"
-_FOR_KEYS = ("unauthorized", "forbidden", "rate_limited", "internal")
+_FOR_KEYS = ("unauthorized", "key_expired", "forbidden", "rate_limited", "internal")
 _FOR_BODIES = ("request_timeout", "body_too_large", "unsupported_media_type", "invalid_request", "overloaded")
 # Also reading may write: those whose time is over are forgotten first.
 _OF_GALLERIES = ("invalid_request", "overloaded", "store_unavailable", "store_full")

@@ -414,6 +414,12 @@ class Page(BaseModel):
         return _cursor(found[self.limit - 1].number, of) if len(found) > self.limit else None
 
 
+class LogPage(Page):
+    """Which part of a log."""
+
+    newest_first: Annotated[bool, Field(description="Whether the newest entries come first; else the oldest.")] = False
+
+
 def _cursor(number: int, of: str) -> str:
     """Return the cursor after a number; its check tells it from what was mistyped, or meant for another list."""
     data = number.to_bytes(_NUMBER_BYTES, "big")

@@ -425,9 +425,9 @@ class OpenGallery:
         self._store.log("export", self.name, self._origin(), subjects=(found.number,), count=found.samples)
         return transfer.subject_export(self._store, self.record, found)
 
-    def entries(self, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
-        """Return the next entries of the gallery's log after a number."""
-        return self._store.entries(self.name, after=after, limit=limit)
+    def entries(self, *, after: int = 0, limit: int = 100, newest_first: bool = False) -> tuple[LogEntry, ...]:
+        """Return the next entries of the gallery's log after a number; or before it, 0 being the end."""
+        return self._store.entries(self.name, after=after, limit=limit, newest_first=newest_first)
 
     def audit(self) -> AuditReport:
         """Look for what should be mended: it searches the gallery for each of its samples, so large ones take long."""
@@ -628,9 +628,11 @@ class Galleries:
                 count += len(self.store.expire(gallery.name, self._origin()).subjects)
         return count
 
-    def entries(self, gallery: str | None = None, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
-        """Return the next entries of the log after a number: of a gallery, which may be forgotten, or of all."""
-        return self.store.entries(gallery, after=after, limit=limit)
+    def entries(
+        self, gallery: str | None = None, *, after: int = 0, limit: int = 100, newest_first: bool = False
+    ) -> tuple[LogEntry, ...]:
+        """Return the next entries of the log after a number, or before it: of one, also one forgotten, or of all."""
+        return self.store.entries(gallery, after=after, limit=limit, newest_first=newest_first)
 
     def backup(self, target: Path) -> None:
         """Write a copy of the whole store to a new file, while others go on.

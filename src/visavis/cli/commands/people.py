@@ -144,7 +144,8 @@ def enrol(
         galleries = stack.enter_context(stores.open_galleries(store, models, images=len(portraits)))
         opened = _open_or_make(galleries, gallery, keep)
         stack.enter_context(counts.staying())
-        advance = stack.enter_context(progress_bar(len(portraits), unless=as_json and sys.stdout.isatty()))
+        no_bar = as_json and sys.stdout.isatty()
+        advance = stack.enter_context(progress_bar(len(portraits), "enrolling images", unless=no_bar))
         for result in _results(portraits, opened.enrol_many(enrolments, **how)):
             code = result["error"]["code"] if "error" in result else None
             counts.count(result["subject"], repeated=result.get("repeated", False), code=code)

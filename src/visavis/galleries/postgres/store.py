@@ -179,14 +179,18 @@ class PostgresStore(Store):
         with self._opened().writing() as connection:
             _add_to_log(connection, entry)
 
-    def entries(self, gallery: str | None = None, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
+    def entries(
+        self, gallery: str | None = None, *, after: int = 0, limit: int = 100, newest_first: bool = False
+    ) -> tuple[LogEntry, ...]:
+        beyond, order = ("number < ", "DESC") if newest_first and after else ("number > ", "DESC" * newest_first)
         values = {"gallery": gallery, "after": within_integers(after), "limit": check_limit(limit)}
         where = "" if gallery is None else " AND gallery = %(gallery)s"
         with self._opened().writing() as connection:  # not reading, which would not see what came while it waits
             if gallery is not None and not _is_storable(gallery):
                 return ()
             lock_log(connection)
-            rows = connection.execute(f"{_LOG}{where} ORDER BY number LIMIT %(limit)s", values)
+            wanted = f"{_LOG} {beyond}%(after)s{where} ORDER BY number {order} LIMIT %(limit)s"
+            rows = connection.execute(wanted, values)
             return tuple(LogEntry(**row | {"subjects": tuple(row["subjects"])}) for row in _named(rows))
 
     @override
@@ -251,7 +255,7 @@ _SUBJECTS = (
     "SELECT id, number, name, metadata, consent, created_at, updated_at, expires_at, version, samples, ignored "
     "FROM visavis.subjects WHERE gallery = %s"
 )
-_LOG = "SELECT number, at, actor, action, gallery, subjects, count FROM visavis.log WHERE number > %(after)s"
+_LOG = "SELECT number, at, actor, action, gallery, subjects, count FROM visavis.log WHERE"
 _DUE = "SELECT number FROM visavis.subjects WHERE gallery = %s {} ORDER BY number LIMIT %s"
 # Those that are wanted are found before anything is joined to them, also where the planner knows nothing yet.
 _SAMPLES = """

@@ -162,13 +162,16 @@ class SqliteStore(Store):
         with self._file.writing() as connection:
             _add_to_log(connection, entry)
 
-    def entries(self, gallery: str | None = None, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
+    def entries(
+        self, gallery: str | None = None, *, after: int = 0, limit: int = 100, newest_first: bool = False
+    ) -> tuple[LogEntry, ...]:
+        beyond, order = ("number < ?", "DESC") if newest_first and after else ("number > ?", "DESC" * newest_first)
         page = (within_integers(after), check_limit(limit))
         with self._file.reading() as connection:
             if connection is None or not (gallery is None or may_be_gallery(gallery)):
                 return ()
             of, values = ("", page) if gallery is None else ("gallery = ? AND ", (gallery, *page))
-            rows = connection.execute(f"{_LOG} WHERE {of}number > ? ORDER BY number LIMIT ?", values)
+            rows = connection.execute(f"{_LOG} WHERE {of}{beyond} ORDER BY number {order} LIMIT ?", values)
             return tuple(
                 LogEntry(**timed(row) | {"subjects": tuple(json.loads(row["subjects"]))}) for row in named(rows)
             )

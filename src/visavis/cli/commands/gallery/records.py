@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -168,13 +167,13 @@ def log(
     as_json: Annotated[bool, Option("Print JSON Lines: an object for each entry.")] = False,
     store: StoreOptions,
 ) -> None:
-    """Show the log: number, when, who, what, which gallery, how many samples or faces, and the subjects' numbers.
+    """Show the log, newest first: number, when, who, what, which gallery, how many samples or faces, subjects' numbers.
 
     The log only ever grows, and outlives what it tells of. It calls subjects by number, as visavis gallery show does.
     """
     with stores.open_galleries(store) as galleries:
-        entries: Iterable[LogEntry] = _all(partial(galleries.entries, gallery))
-        for entry in entries if all_ else deque(entries, maxlen=_SHOWN):
+        entries = _all(partial(galleries.entries, gallery, newest_first=True))
+        for entry in islice(entries, None if all_ else _SHOWN):
             write(json.dumps(entry.to_dict()) if as_json else _entry_line(entry))
 
 
