@@ -108,6 +108,7 @@ class Settings:
         Option("Certificate, and those that vouch for it, in PEM: serve https.", unset="none", metavar="FILE"),
     ] = None
     tls_key: Annotated[Path | None, Option("Its key, in PEM.", unset="none", metavar="FILE")] = None
+    ui: Annotated[bool, Option("Whether to serve the page under /ui/, for people.", metavar="true|false")] = True
     store: Annotated[str, Option("Where galleries are kept, or postgresql://USER@HOST/DATABASE.", metavar="URL")] = (
         field(default="sqlite:///visavis.db", repr=False)
     )  # it may hold a password
