@@ -3,10 +3,12 @@
 import { html, render, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { asked, get, key, may } from "./api.js";
 import { Compare } from "./compare.js";
+import { Who } from "./identify.js";
 import { Busy, Dialog, Icon, Notice, words } from "./parts.js";
+import { People } from "./people.js";
 import { LANGUAGES, language, load, t } from "./texts.js";
 
-const SCREENS = { compare: Compare };
+const SCREENS = { compare: Compare, who: Who, people: People };
 
 /** Where one is: the screen, and the parts of the address after it. */
 function place() {

@@ -64,7 +64,7 @@ export function Photo({ photo, faces = [], taken, onPick, labels = [], alt }) {
       const style = { left: share(left, photo.width), top: share(top, photo.height),
         width: share(right - left, photo.width), height: share(bottom - top, photo.height) };
       const kind = `frame ${at === taken ? "taken" : ""} ${labels[at] && labels[at].kind ? labels[at].kind : ""}`;
-      const mark = labels[at] && html`<span class="mark">${labels[at].text}</span>`;
+      const mark = labels[at] && html`<span class=${left > 0.7 * photo.width ? "mark atend" : "mark"}>${labels[at].text}</span>`;
       if (!onPick) return html`<div class=${kind} style=${style} key=${at} aria-hidden="true">${mark}</div>`;
       const label = at === taken ? t("face.taken", { n: at + 1 }) : t("face.take", { n: at + 1 });
       return html`<button class=${kind} style=${style} key=${at} aria-pressed=${at === taken ? "true" : "false"}
@@ -256,6 +256,13 @@ export function useCall(function_, on) {
     return () => gone.abort();
   }, [...on, tries]);
   return { ...state, again: () => setTries((before) => before + 1) };
+}
+
+/** A button for what cannot be undone: it asks once more. */
+export function Sure({ onClick, label, children }) {
+  const [asking, setAsking] = useState(false);
+  if (!asking) return html`<button class="plain small" aria-label=${label} onClick=${() => setAsking(true)}>${children}</button>`;
+  return html`<button class="danger small" aria-label=${`${label}: ${t("sure")}`} ref=${(button) => button && button.focus()} onBlur=${() => setAsking(false)} onClick=${onClick}>${t("sure")}</button>`;
 }
 
 /** Let the reader keep something as a file. */
