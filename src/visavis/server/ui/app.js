@@ -2,13 +2,16 @@
 
 import { html, render, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { asked, get, key, may } from "./api.js";
+import { Audit } from "./audit.js";
 import { Compare } from "./compare.js";
 import { Who } from "./identify.js";
 import { Busy, Dialog, Icon, Notice, words } from "./parts.js";
 import { People } from "./people.js";
+import { Status } from "./status.js";
+import { Try } from "./try.js";
 import { LANGUAGES, language, load, t } from "./texts.js";
 
-const SCREENS = { compare: Compare, who: Who, people: People };
+const SCREENS = { compare: Compare, who: Who, people: People, audit: Audit, try: Try, status: Status };
 
 /** Where one is: the screen, and the parts of the address after it. */
 function place() {

@@ -53,7 +53,7 @@ export const Icon = ({ name }) => html`<svg class="icon" viewBox="0 0 24 24" ari
 export const Busy = ({ children }) => html`<p class="busy" role="status"><span class="spinner" /> ${children || t("busy")}</p>`;
 
 /** A photo with its faces: frames that can be chosen, where onPick is given. */
-export function Photo({ photo, faces = [], taken, onPick, labels = [], alt }) {
+export function Photo({ photo, faces = [], taken, onPick, labels = [], points = [], alt }) {
   const holder = useRef(null);
   useLayoutEffect(() => { holder.current.replaceChildren(photo.canvas); }, [photo]);
   const share = (value, of) => `${Math.round(10_000 * value / of) / 100}%`;
@@ -70,6 +70,7 @@ export function Photo({ photo, faces = [], taken, onPick, labels = [], alt }) {
       return html`<button class=${kind} style=${style} key=${at} aria-pressed=${at === taken ? "true" : "false"}
         aria-label=${label} title=${label} onClick=${() => onPick(at)}>${mark}</button>`;
     })}
+    ${points.flat().map(([x, y], at) => html`<span class="dot" key=${`p${at}`} style=${{ left: share(x, photo.width), top: share(y, photo.height) }} />`)}
   </div>`;
 }
 
@@ -261,7 +262,7 @@ export function useCall(function_, on) {
 /** A button for what cannot be undone: it asks once more. */
 export function Sure({ onClick, label, children }) {
   const [asking, setAsking] = useState(false);
-  if (!asking) return html`<button class="plain small" aria-label=${label} onClick=${() => setAsking(true)}>${children}</button>`;
+  if (!asking) return html`<button class="small" aria-label=${label} onClick=${() => setAsking(true)}>${children}</button>`;
   return html`<button class="danger small" aria-label=${`${label}: ${t("sure")}`} ref=${(button) => button && button.focus()} onBlur=${() => setAsking(false)} onClick=${onClick}>${t("sure")}</button>`;
 }
 
