@@ -117,7 +117,16 @@ class Smallest(TypedDict, total=False):
     min_face: Annotated[float | None, _MIN_FACE]
 
 
-class Find(Smallest, total=False):
+class Chips(TypedDict, total=False):
+    """Whether faces can be looked at."""
+
+    chips: Annotated[
+        bool,
+        Option("Whether to return the aligned face that the models saw, as a JPEG in base64.", default=False),
+    ]
+
+
+class Find(Smallest, Chips, total=False):
     """Which faces of an image count."""
 
     faces: Annotated[
@@ -199,7 +208,7 @@ class Decide(Threshold, total=False):
     ]
 
 
-class Verify(Smallest, Decide, total=False):
+class Verify(Smallest, Chips, Decide, total=False):
     """How two faces are compared."""
 
     faces: Annotated[

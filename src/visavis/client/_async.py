@@ -13,7 +13,7 @@ from typing_extensions import Self, Unpack
 
 from visavis.client import records, wire
 from visavis.client.connection._async import AsyncConnection, chunks_of, loaded
-from visavis.client.records import ServedSample, if_any, read, reader
+from visavis.client.records import Access, ServedSample, if_any, read, reader
 from visavis.client.wire import Sent, details_of, given, json_of, sample_segment, vectors
 from visavis.errors import (
     GalleryNotFound,
@@ -46,8 +46,8 @@ from visavis.options import (
 )
 from visavis.service.enroller import Enrolment
 from visavis.service.packs import ServedPack
-from visavis.service.results import AuditReport, Enrolled, Identification, Receipt, SubjectVerification
-from visavis.types import Face, FloatArray, ImageSource, Quality, Verification
+from visavis.service.results import AuditReport, Candidate, Enrolled, Identification, Receipt, SubjectVerification
+from visavis.types import Face, FloatArray, ImageSource, Quality, SizeWH, Verification
 
 _Thing = TypeVar("_Thing")
 
@@ -182,6 +182,17 @@ class AsyncClient:
     def entries(self, *, newest_first: bool = False) -> AsyncIterator[LogEntry]:
         """Return the log of all galleries; for keys that are not limited to some galleries."""
         return self._connection.pages(LogEntry, "v1/log", "entries", **wire.order(newest_first=newest_first))
+
+    async def preview(self, image: ImageSource, *, side: int = 1280) -> tuple[SizeWH, bytes]:
+        """Return the size of an image, upright, and what shows it: a JPEG of at most so many pixels a side."""
+        sent = await loaded(image)
+        response = await self._connection.call("POST", "v1/preview", wire.body_of({"image": sent}, {"side": side}))
+        with wire.content(response, {"image": sent.name}) as plain:
+            return records.preview(plain)
+
+    async def access(self) -> Access:
+        """Return what the key allows, or the absence of one."""
+        return await self._connection.ask(reader(Access), "GET", "v1/access")
 
     async def models(self) -> tuple[ServedPack, ...]:
         """Return the packs that the server knows, with their thresholds, licences and files."""
@@ -390,6 +401,23 @@ class AsyncGalleryClient:
         """Return the subjects, in the order of their enrolment; asked for a page at a time."""
         return self._connection.pages(Subject, f"{self._path}/subjects", "subjects")
 
+    async def search_subjects(self, text: str) -> AsyncIterator[Subject]:
+        """Give the subjects whose ID or name contains a text, in whatever case."""
+        asked: dict[str, Any] = {"text": text, "limit": 200}
+        while True:
+            found, cursor = await self._connection.ask(
+                records.found_subjects, "POST", f"{self._path}/subjects/search", json_of(asked)
+            )
+            for each in found:
+                yield each
+            if cursor is None:
+                return
+            asked["cursor"] = cursor
+
+    async def similar(self, subject: str) -> tuple[Candidate, ...]:
+        """Return the subjects whose faces are nearest to this one's, nearest first."""
+        return await self._connection.ask(records.candidates, "GET", self._subject(subject, "similar"))
+
     async def subject(self, subject: str) -> Subject:
         """Return the subject of that ID; ``SubjectNotFound`` where there is none."""
         return await self._connection.ask(reader(Subject), "GET", self._subject(subject))
@@ -431,7 +459,13 @@ class AsyncGalleryClient:
         Raises:
             SubjectNotFound, SampleNotFound: there is no such sample, or nothing is stored of its image.
         """
-        path = self._subject(subject, "samples", sample_segment(sample), "picture")
+        return await self._picture(self._subject(subject, "samples", sample_segment(sample), "picture"))
+
+    async def best_picture(self, subject: str) -> bytes:
+        """Return the sharpest of what is stored of a subject's images; else as ``picture``."""
+        return await self._picture(self._subject(subject, "picture"))
+
+    async def _picture(self, path: str) -> bytes:
         response = await self._connection.call("GET", path)
         wire.check(response)
         if not response.headers.get("content-type", "").startswith("image/"):

@@ -35,6 +35,7 @@ from visavis.types import Quality
 MOST_EMBEDDINGS = 500
 _MOST_CANDIDATES = 100
 _MOST_LISTED = 1000
+_LONGEST_SIDE = 2048  # of a picture that is made smaller
 _NUMBER_BYTES, _CHECK_BYTES = 8, 4  # of cursors
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -411,7 +412,11 @@ class Page(BaseModel):
 
     def next(self, found: Sequence[Subject | LogEntry], of: str) -> str | None:
         """Return the cursor of the page after this one, of which one item more than the limit was looked for."""
-        return _cursor(found[self.limit - 1].number, of) if len(found) > self.limit else None
+        return self.cursor_after(found[self.limit - 1].number if len(found) > self.limit else None, of)
+
+    def cursor_after(self, number: int | None, of: str) -> str | None:
+        """Return the cursor of what comes after a number; None where there is none."""
+        return None if number is None else _cursor(number, of)
 
 
 class LogPage(Page):
@@ -425,6 +430,32 @@ def _cursor(number: int, of: str) -> str:
     data = number.to_bytes(_NUMBER_BYTES, "big")
     check = hashlib.blake2b(of.encode() + b"\0" + data, digest_size=_CHECK_BYTES).digest()
     return urlsafe_b64encode(data + check).decode()
+
+
+class SubjectSearch(Page, Request):
+    """Whom to look for by name."""
+
+    example: ClassVar = {"text": "lovelace"}
+
+    text: Annotated[str, Option("A part of an ID or of a name, in whatever case."), Field(max_length=LONGEST_ID)]
+
+
+class PictureOptions(BaseModel):
+    """How to show a picture."""
+
+    side: Annotated[
+        int | None,
+        Field(ge=16, le=_LONGEST_SIDE, description="Most pixels a side, of a JPEG then; else it comes as stored."),
+    ] = None
+
+
+class PreviewRequest(Request):
+    """An image to be looked at."""
+
+    example: ClassVar = {"image": _IMAGE}
+
+    image: Image
+    side: Annotated[int, Option("Most pixels a side.", at_least=16, at_most=_LONGEST_SIDE)] = 1280
 
 
 class ExportOptions(BaseModel):

@@ -340,7 +340,8 @@ def _too_little(quality: Quality, min_face_px: float, min_sharpness: float, min_
 def looking(options: Enrol | Identify | Verify, policy: Policy, *, require_live: bool) -> Observe:
     """Return how to look at an image: also whether a face is live, where the options or the policy ask for that."""
     attributes: tuple[Attribute, ...] = ("liveness",) if require_live or policy.require_live else ()
-    return {"faces": options["faces"], "min_face": options["min_face"], "attributes": attributes}
+    chips = bool(options.get("chips"))
+    return {"faces": options["faces"], "min_face": options["min_face"], "attributes": attributes, "chips": chips}
 
 
 def check_live(face: Face) -> None:

@@ -34,6 +34,7 @@ from visavis.galleries.records import (
     Subject,
     check_embedding,
     check_probes,
+    normal,
 )
 from visavis.galleries.store import Store
 from visavis.models.recognizer import value_of
@@ -41,6 +42,7 @@ from visavis.options import Enrol, EnrolEmbeddings, Identify, IdentifyEmbeddings
 from visavis.service import audit, transfer
 from visavis.service.decisions import (
     Rules,
+    candidate_of,
     check_live,
     check_policy,
     check_space,
@@ -51,10 +53,12 @@ from visavis.service.decisions import (
     within_retention,
 )
 from visavis.service.enroller import Enroller, Enrolment, Observer, batches
-from visavis.service.results import AuditReport, Enrolled, Identification, Receipt, SubjectVerification
+from visavis.service.results import AuditReport, Candidate, Enrolled, Identification, Receipt, SubjectVerification
 from visavis.types import Face, FloatArray, ImageSource, Quality
 
 _log = logging.getLogger("visavis.galleries")
+_PAGE, _PAGES_LOOKED_AT = 1000, 10  # of subjects, in a search by name
+_PROBES = 16  # samples of a subject whose neighbours are looked for
 
 
 class OpenGallery:
@@ -259,6 +263,38 @@ class OpenGallery:
         self._expire()
         return self._store.subjects(self.name, after=after, limit=limit)
 
+    def search_subjects(self, text: str, *, after: int = 0, limit: int = 100) -> tuple[tuple[Subject, ...], int | None]:
+        """Return the next subjects whose ID or name contains a text, and the number after which to go on, or None.
+
+        Case makes no difference. 10,000 subjects are looked at, so that no call takes long: there may be fewer than the
+        limit, or none, and more to come.
+        """
+        self._expire()
+        wanted = normal(text).casefold()
+        found: list[Subject] = []
+        for _ in range(_PAGES_LOOKED_AT):
+            page = self._store.subjects(self.name, after=after, limit=_PAGE)
+            for each in page:
+                after = each.number
+                found += [each] if wanted in f"{each.id}\n{each.name or ''}".casefold() else []
+                if len(found) == limit:
+                    return tuple(found), after
+            if len(page) < _PAGE:
+                return tuple(found), None
+        return tuple(found), after
+
+    def similar(self, subject: str, *, limit: int = 5) -> tuple[Candidate, ...]:
+        """Return the subjects whose faces are nearest to those of a subject, nearest first, however far they are."""
+        gallery, number = self._bound(), self._subject(subject).number
+        rules = rules_of(gallery.policy, self._eyes.pack, searched=gallery)
+        probes = [sample.embedding for sample in self._store.samples(self.name, subject=subject, limit=_PROBES)]
+        found = self._store.search(self.name, np.stack(probes), limit + 1) if probes else ()
+        self._store.log("audit", self.name, self._origin(), subjects=(number,), count=len(probes))
+        near = sorted((match for matches in found for match in matches), key=lambda match: match.distance)
+        first = {match.subject_number: match for match in reversed(near) if match.subject_number != number}
+        nearest = sorted(first.values(), key=lambda match: match.distance)[:limit]
+        return tuple(candidate_of(match, None, rules, rules.rule.threshold) for match in nearest)
+
     def subject(self, subject: str) -> Subject:
         """Return a subject."""
         self._expire()
@@ -306,6 +342,14 @@ class OpenGallery:
             raise SampleNotFound(f"nothing is stored of the image of sample {sample}")
         self._store.log("picture", self.name, self._origin(), subjects=(number,), count=1)
         return picture
+
+    def best_picture(self, subject: str) -> bytes:
+        """Return the sharpest of the pictures that are stored of a subject; else as ``picture``."""
+        stored = [sample for sample in self.samples(subject) if sample.picture != "nothing"]
+        if not stored:
+            raise SampleNotFound(f"nothing is stored of the images of {subject!r}")
+        best = max(stored, key=lambda sample: sample.quality.sharpness if sample.quality else 0.0)
+        return self.picture(subject, best.id)
 
     def merge(self, subject: str, into: str) -> Subject:
         """Give all samples of one subject to another, with their pictures, and forget the first.

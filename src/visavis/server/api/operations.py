@@ -7,10 +7,13 @@ from fastapi import APIRouter, Depends, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import JSONResponse, Response
 
+from visavis import __version__
+from visavis.config import Scope
 from visavis.errors import VisavisError
 from visavis.models.installation import default_models_dir
 from visavis.record import Record
 from visavis.server.auth import require
+from visavis.server.keys import KeyRecord
 from visavis.server.openapi import about, answers
 from visavis.server.problems import Problem
 from visavis.service.packs import ServedPack, described_packs
@@ -38,6 +41,20 @@ class Status(Record):
     """Why it is not ready, for those who may do everything here."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access(Record):
+    """What the caller may do."""
+
+    scope: Scope
+    """read, probe, enrol or admin: each allows what those before it do."""
+    galleries: tuple[str, ...]
+    """The only ones that the key is for; none where it is for all."""
+    key: str | None
+    """Its ID; null where the server asks for none, and everything is allowed."""
+    version: str
+    """Of the server."""
+
+
 router = APIRouter()
 _READ, _METRICS = ([Depends(require(scope))] for scope in ("read", "metrics"))
 
@@ -49,6 +66,20 @@ def models(request: Request) -> JSONResponse:
     state = request.app.state
     packs = described_packs(state.recognizer, state.settings.models_dir or default_models_dir())
     return JSONResponse(ModelsResponse(default=state.recognizer.pack.name, packs=packs).to_dict())
+
+
+@router.get("/v1/access", tags=["operations"], **about(_READ))
+@answers(Access)
+async def access(request: Request) -> JSONResponse:
+    """Tell what the key that was sent allows, or the absence of one."""
+    key: KeyRecord | None = getattr(request.state, "key", None)
+    told = Access(
+        scope=key.scope if key else "admin",
+        galleries=key.galleries if key else (),
+        key=key.id if key else None,
+        version=__version__,
+    )
+    return JSONResponse(told.to_dict())
 
 
 @router.head("/healthz", include_in_schema=False)
