@@ -256,6 +256,17 @@ def choose_like(reference: FloatArray, embeddings: FloatArray, rules: Rules) -> 
     return int(near.argmin())
 
 
+def look_mixed(embeddings: FloatArray, pack: Pack) -> bool:
+    """Tell whether the samples of a subject, (N, D), look like several people: most pairs of them, from 3 on."""
+    some = embeddings[:: -(-len(embeddings) // _SAMPLES_COMPARED) or 1]
+    apart = [distances(pack.metric, one, some[place + 1 :]) for place, one in enumerate(some[:-1])]
+    return len(some) >= _LEAST_SAMPLES and float(np.median(np.concatenate(apart))) >= pack.threshold
+
+
+_SAMPLES_COMPARED = 200
+_LEAST_SAMPLES = 3
+
+
 def check_undoubted(embedding: FloatArray, quality: Quality | None, rules: Rules) -> None:
     """Insist on a face whose distance to others says something: InvalidFace, FaceOccluded or ChildFace."""
     if doubt := rules.pack.doubt(embedding, rules.limits, quality):
