@@ -266,6 +266,19 @@ class Enrol(Smallest, EnrolEmbeddings, total=False):
     ]
 
 
+class EnrolImage(Enrol, total=False):
+    """How one image is enrolled."""
+
+    box: Annotated[
+        Sequence[float] | None,
+        Option(
+            "Where the face is, if there are several: left, top, right and bottom in pixels of the upright image. The "
+            "one that overlaps this most is enrolled, whatever faces says.",
+            metavar="L,T,R,B",
+        ),
+    ]
+
+
 class Loading(TypedDict, total=False):
     """How models are found and run."""
 

@@ -311,6 +311,21 @@ def test_enrol_a_url(side: Side) -> None:
     ]
 
 
+def test_enrol_one_of_several_faces(side: Side) -> None:
+    server = Server(enrol_answer(), enrol_answer())
+    side.gallery("enrol", b"group", box=np.array([1, 2, 3.5, 4]), answers=server)
+    side.gallery("enrol", b"group", like=b"ada", answers=server)
+    boxed, like = ({name: content for name, _, content in parts(request)} for request in server.requests)
+    assert (boxed["box"], boxed["images"]) == (b"1.0,2.0,3.5,4.0", b"group")
+    assert (like["like"], like["images"]) == (b"ada", b"group")
+    server = Server(enrol_answer())
+    side.gallery("enrol", "http://example.com/a.jpg", like=b"ada", answers=server)
+    assert server.bodies[0]["images"] == [{"url": "http://example.com/a.jpg"}]
+    assert server.bodies[0]["like"] == {"base64": b64encode(b"ada").decode()}
+    with pytest.raises(errors.InvalidOption, match="box must be"):
+        side.gallery("enrol", b"group", box=(1, 2), answers=Server())
+
+
 def test_enrol_an_embedding(side: Side) -> None:
     server = Server(enrol_answer(repeated=True))
     found = side.gallery("enrol_embedding", np.array([1, 2, 3, 0.1], np.float32), "ada", answers=server)
@@ -421,10 +436,12 @@ def test_enrol_many_sends_lines(side: Side, tmp_path: Path) -> None:
         Enrolment(image=path, subject="ada", details=Details(name="Ada"), source="1", key="k"),
         Enrolment(image="nowhere.jpg", source="2"),
         Enrolment(embedding=np.ones(2, np.float32), quality=Quality(1, 2, 3), picture=b"png", source="3", counter=True),
-        Enrolment(image="https://example.com/a.jpg?secret=1"),
+        Enrolment(image="https://example.com/a.jpg?secret=1", box=(1, 2, 3, 4)),
+        Enrolment(image=path, box=(1,), source="5"),
+        Enrolment(image=path, like=np.ones(2, np.float32), key="k2"),
     ]
     found = side.gallery("enrol_many", enrolments, faces="largest", min_face=0.25, allow_conflict=True, answers=answers)
-    assert [getattr(one, "sample", None) for one in found] == [1, None, 3, None]
+    assert [getattr(one, "sample", None) for one in found] == [1, None, 3, None, None, None]
     assert found[0].subject == ADA
     assert isinstance(found[1], errors.ImageNotFound)
     assert isinstance(found[3], errors.FaceTooSmall)
@@ -438,7 +455,9 @@ def test_enrol_many_sends_lines(side: Side, tmp_path: Path) -> None:
         "counter": "false",
     }
     assert request.headers["Content-Type"] == "application/x-ndjson"
-    first, second, third = lines_of(request)
+    assert isinstance(found[4], errors.InvalidOption)
+    first, second, third, fourth = lines_of(request)
+    assert fourth["like"] == [1, 1]
     assert first == {
         "subject": "ada",
         "source": "1",
@@ -454,7 +473,7 @@ def test_enrol_many_sends_lines(side: Side, tmp_path: Path) -> None:
         "embedding": [1, 1],
         "quality": {"face_px": 1, "sharpness": 2, "score": 3},
     }
-    assert third == {"image": {"url": "https://example.com/a.jpg?secret=1"}}
+    assert third == {"image": {"url": "https://example.com/a.jpg?secret=1"}, "box": [1, 2, 3, 4]}
 
 
 def test_chunks_are_bounded_and_come_in_order(side: Side) -> None:
@@ -1294,9 +1313,10 @@ def test_the_synchronous_client_is_made_of_the_other() -> None:
 def test_what_the_library_can_do_with_a_gallery_the_client_can() -> None:
     # What looks after a store's files is for who has them. Paging the client does by itself.
     of_files = {"check", "forget_damaged", "rekey"}
+    of_models = {"reference"}  # in place of which the client's ``like`` takes an image, and ``embed`` does as well
     other = {"subjects": {"after", "limit"}, "entries": {"after", "limit"}}
     for name, method in inspect.getmembers(OpenGallery, inspect.isfunction):
-        if not name.startswith("_") and name not in of_files:
+        if not name.startswith("_") and name not in of_files | of_models:
             own = inspect.signature(method).parameters
             theirs = inspect.signature(getattr(GalleryClient, name)).parameters
             assert list(theirs) == [each for each in own if each not in other.get(name, ())]

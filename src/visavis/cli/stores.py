@@ -4,7 +4,7 @@ import getpass
 import logging
 import os
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -50,7 +50,7 @@ _KEPT = {
 }
 _ADVICE = {
     "no_face": "--min-face N looks for smaller ones",
-    "multiple_faces": "--faces prominent enrols the one that is large and central",
+    "multiple_faces": "--faces prominent enrols the one that is large and central, --like PHOTO that person",
     "too_small": "visavis gallery policy {gallery} --min-face-px N allows smaller ones",
     "blurred": "visavis gallery policy {gallery} --min-sharpness N allows more",
     "low_score": "visavis gallery policy {gallery} --min-score N allows more",
@@ -194,6 +194,7 @@ class Enrolments:
     repeated: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     subjects: set[str] = field(default_factory=set)
+    without: Sequence[str] = ()  # those who have no sample, after refusals
 
     def count(self, subject: str | None, *, repeated: bool, code: str | None) -> None:
         """Count one: its subject, whether it was there already, and the code of the error that refused it."""
@@ -213,6 +214,8 @@ class Enrolments:
         for code, count in self.refused.most_common():
             advice = _ADVICE.get(code, "").format(gallery=gallery)
             facts[f"  {code}"] = f"{count:,}" + (f"  ({advice})" if advice else "")
+        if self.without:
+            facts["no sample"] = self._without()
         return readable(f"gallery {gallery}", facts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -222,7 +225,12 @@ class Enrolments:
 
     def __str__(self) -> str:
         enrolled, refused = counted(self.enrolled, "sample"), self.refused.total()
-        return f"enrolled {enrolled}, already there {self.repeated:,}, refused {refused:,}"
+        without = f"; no sample of {self._without()}" if self.without else ""
+        return f"enrolled {enrolled}, already there {self.repeated:,}, refused {refused:,}{without}"
+
+    def _without(self) -> str:
+        more = len(self.without) - _NAMED_IN_MESSAGES
+        return ", ".join(self.without[:_NAMED_IN_MESSAGES]) + (f" and {more:,} more" if more > 0 else "")
 
     @contextmanager
     def staying(self) -> Iterator[None]:

@@ -37,6 +37,7 @@ from visavis.options import (
     Describe,
     Enrol,
     EnrolEmbeddings,
+    EnrolImage,
     Identify,
     IdentifyEmbeddings,
     Policy,
@@ -259,8 +260,8 @@ class AsyncGalleryClient:
         """Forget the gallery with all that it holds."""
         return await self._connection.ask(reader(Receipt), "DELETE", self._path, once=True)
 
-    @takes(Enrol)
-    async def enrol(
+    @takes(EnrolImage)
+    async def enrol(  # noqa: PLR0913  # what is known of a face
         self,
         image: ImageSource,
         subject: str | None = None,
@@ -268,7 +269,8 @@ class AsyncGalleryClient:
         details: Details = NO_DETAILS,
         source: str | None = None,
         key: str | None = None,
-        **options: Unpack[Enrol],
+        like: "ImageSource | None" = None,
+        **options: Unpack[EnrolImage],
     ) -> Enrolled:
         """Enrol the face of an image.
 
@@ -279,7 +281,8 @@ class AsyncGalleryClient:
             source: a label of where the image came from.
             key: an idempotency key of up to 180 printable ASCII characters: under one key, one enrolment. Without one,
                 tries of this call are one enrolment, and so the answer to a second try may be ``repeated``.
-            **options: see ``visavis.options.Enrol``.
+            like: an image of the person: where the other shows several faces, the one that is the same is enrolled.
+            **options: see ``visavis.options.EnrolImage``.
 
         Raises:
             NoFace, MultipleFaces, NotLive, FaceTooSmall, FaceBlurred, LowScore, ExtremePose, InvalidFace,
@@ -288,9 +291,9 @@ class AsyncGalleryClient:
             InputError: the image cannot be used, or an argument is out of its range.
         """
         chosen = given({"subject": subject, "source": source, **details_of(details), **options})
-        headers = wire.key_header(key)
-        sent = await loaded(image)
-        return await self._enrol(wire.body_of([sent], chosen, headers), sent.name)
+        sent = {name: await loaded(one) for name, one in (("images", image), ("like", like)) if one is not None}
+        names = {name: one.name for name, one in sent.items()}
+        return await self._enrol(wire.body_of(sent, chosen, wire.key_header(key)), names)
 
     @takes(EnrolEmbeddings)
     async def enrol_embedding(  # noqa: PLR0913  # what is known of a face
@@ -305,20 +308,18 @@ class AsyncGalleryClient:
         **options: Unpack[EnrolEmbeddings],
     ) -> Enrolled:
         """Enrol an embedding of the gallery's space; everything else as in ``enrol``."""
-        body: dict[str, Any] = {"embeddings": vectors([embedding])}
-        body |= given({"subject": subject, "source": source, **details_of(details), **options})
-        if quality is not None:
-            body["qualities"] = [quality.to_dict()]
-        return await self._enrol(json_of(body, wire.key_header(key)))
+        about = {"subject": subject, "source": source, "qualities": quality and [quality.to_dict()]}
+        body = {"embeddings": vectors([embedding]), **given({**about, **details_of(details), **options})}
+        return await self._enrol(json_of(body, wire.key_header(key)), {})
 
-    async def _enrol(self, request: Mapping[str, Any], name: str = "") -> Enrolled:
+    async def _enrol(self, request: Mapping[str, Any], names: Mapping[str, str]) -> Enrolled:
         response = await self._connection.call("POST", f"{self._path}/enrol", request)
-        with wire.content(response, {"images.0": name}) as plain:
+        with wire.content(response, names) as plain:
             (result,) = plain["results"]
             refused = if_any(dict, result.get("error"))
             if refused is None:
                 return read(Enrolled, {**result, "subject": plain["subject"]})
-        raise wire.error_of(refused, response, name)
+        raise wire.error_of(refused, response, names.get("images", ""))
 
     @takes(Enrol)
     def enrol_many(

@@ -27,7 +27,18 @@ from visavis.core.decide import NAMED_RATES, check_rate
 from visavis.errors import InvalidOption, VisavisError
 from visavis.galleries.records import LONGEST_ID, LONGEST_TEXT, NEVER, Details, LogEntry, Subject
 from visavis.models.recognizer import check_min_face
-from visavis.options import Attribute, Describe, Enrol, Identify, Option, Policy, Verify, defaults_of, options_of
+from visavis.options import (
+    Attribute,
+    Describe,
+    Enrol,
+    EnrolImage,
+    Identify,
+    Option,
+    Policy,
+    Verify,
+    defaults_of,
+    options_of,
+)
 from visavis.server.problems import Problem
 from visavis.server.reading import GALLERY_PATTERN, MOST_IMAGES, Image, Request, Strict
 from visavis.types import Quality
@@ -94,6 +105,7 @@ _OPTIONS: Mapping[str, Any] = {
     ],
     "fmr": Annotated[Any, AfterValidator(_rate), Field(json_schema_extra=_schema(_FRACTION, _RATES))],
     "attributes": Annotated[list[Attribute], Field(max_length=len(get_args(Attribute)))],
+    "box": Annotated[list[float], Field(min_length=4, max_length=4)] | None,
     "expires_at": Annotated[Annotated[AwareDatetime, Field(strict=False)] | None, BeforeValidator(_moment)],
 }
 
@@ -248,9 +260,11 @@ class MeasuredQuality(Strict):
     occluded: float | None = None
 
 
-@with_options(Enrol, Details, Creating)
+@with_options(EnrolImage, Details, Creating)
 class EnrolRequest(_Either):
-    """Faces of one person: exactly one of `images` and `embeddings`."""
+    """Faces of one person: exactly one of `images` and `embeddings`; at most one of `box`, of one image, and `like`."""
+
+    optional: ClassVar = ("like",)
 
     example: ClassVar = {
         "subject": "ada",
@@ -264,6 +278,14 @@ class EnrolRequest(_Either):
         Field(min_length=1, max_length=LONGEST_ID),
     ] = None
     images: _OptionalImages
+    like: Annotated[
+        Image,
+        Field(
+            default=None,
+            description="An image of the person: of several faces, the one that is the same person is enrolled.",
+            json_schema_extra=_schema(),
+        ),
+    ]
     embeddings: _Embeddings
     qualities: Annotated[
         list[MeasuredQuality | None],
@@ -275,6 +297,11 @@ class EnrolRequest(_Either):
     def _as_many(self) -> Self:
         if self.qualities and len(self.qualities) != len(self.embeddings or ()):
             raise ValueError("needs as many qualities as embeddings")
+        box = self.options(EnrolImage)["box"]
+        if self.like and (box or not self.images):
+            raise ValueError("like needs images, and no box")
+        if box and len(self.images) != 1:
+            raise ValueError("box needs one image")
         return self
 
     @property

@@ -19,6 +19,8 @@ from visavis.errors import (
     InvalidFace,
     InvalidOption,
     LowScore,
+    MultipleFaces,
+    NoFace,
     NotLive,
     SpaceMismatch,
     VisavisError,
@@ -250,6 +252,45 @@ def verify(probe: FloatArray, face: Face | None, samples: Sequence[Sample], rule
         fmr=rule.fmr,
         reason="rejected" if rejected else reason,
     )
+
+
+def choose_like(reference: FloatArray, embeddings: FloatArray, rules: Rules) -> int:
+    """Return which of the faces of an image, embeddings (N, D), 1 or more, is the person of a reference (D,).
+
+    Raises:
+        NoFace: none is.
+        MultipleFaces: two are about as near.
+    """
+    near = distances(rules.pack.metric, reference, embeddings)
+    first, second, *_ = *np.sort(near), math.inf
+    if not first < rules.pack.threshold:
+        raise NoFace(
+            f"none of the faces is like the reference: the nearest is at a distance of {first:.2f}, and "
+            f"{rules.pack.threshold:.2f} is too far"
+        )
+    if second - first < rules.margin:
+        raise MultipleFaces(
+            f"two faces are about as like the reference, at distances of {first:.2f} and {second:.2f}; a box tells "
+            "which one is meant"
+        )
+    return int(near.argmin())
+
+
+def look_mixed(embeddings: FloatArray, pack: Pack) -> bool:
+    """Tell whether the samples of a subject, (N, D), look like several people: most pairs of them, from 3 on."""
+    some = embeddings[:: -(-len(embeddings) // _SAMPLES_COMPARED) or 1]
+    apart = [distances(pack.metric, one, some[place + 1 :]) for place, one in enumerate(some[:-1])]
+    return len(some) >= _LEAST_SAMPLES and float(np.median(np.concatenate(apart))) >= pack.threshold
+
+
+_SAMPLES_COMPARED = 200
+_LEAST_SAMPLES = 3
+
+
+def check_undoubted(embedding: FloatArray, quality: Quality | None, rules: Rules) -> None:
+    """Insist on a face whose distance to others says something: InvalidFace, FaceOccluded or ChildFace."""
+    if doubt := rules.pack.doubt(embedding, rules.limits, quality):
+        raise _refusal(doubt)
 
 
 def check_space(gallery: Gallery, space: str) -> None:

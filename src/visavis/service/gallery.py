@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import Unpack
 
+from visavis.core.image import name_of
 from visavis.errors import (
     ConsentMissing,
     GalleryExists,
@@ -38,7 +39,17 @@ from visavis.galleries.records import (
 )
 from visavis.galleries.store import Store
 from visavis.models.recognizer import value_of
-from visavis.options import Enrol, EnrolEmbeddings, Identify, IdentifyEmbeddings, Policy, Threshold, Verify, takes
+from visavis.options import (
+    Enrol,
+    EnrolEmbeddings,
+    EnrolImage,
+    Identify,
+    IdentifyEmbeddings,
+    Policy,
+    Threshold,
+    Verify,
+    takes,
+)
 from visavis.service import audit, transfer
 from visavis.service.decisions import (
     Rules,
@@ -46,6 +57,7 @@ from visavis.service.decisions import (
     check_live,
     check_policy,
     check_space,
+    check_undoubted,
     identify,
     looking,
     rules_of,
@@ -91,8 +103,8 @@ class OpenGallery:
             check_policy(policy, self._eyes.pack)
         return self._store.set_policy(self.name, policy, self._origin())
 
-    @takes(Enrol)
-    def enrol(  # what is known of a face
+    @takes(EnrolImage)
+    def enrol(  # noqa: PLR0913  # what is known of a face
         self,
         image: ImageSource,
         subject: str | None = None,
@@ -100,7 +112,8 @@ class OpenGallery:
         details: Details = NO_DETAILS,
         source: str | None = None,
         key: str | None = None,
-        **options: Unpack[Enrol],
+        like: "ImageSource | None" = None,
+        **options: Unpack[EnrolImage],
     ) -> Enrolled:
         """Enrol the face of an image.
 
@@ -110,7 +123,9 @@ class OpenGallery:
             details: of the subject, to be set with it.
             source: a label of where the image comes from.
             key: an idempotency key: the same key for the same subject enrols once, for as long as its sample is there.
-            **options: see ``visavis.options.Enrol``.
+            like: an image of the person, or its embedding (D,) from ``reference``: where the image shows several faces,
+                the one that is the same person is enrolled, whatever ``faces`` says.
+            **options: see ``visavis.options.EnrolImage``.
 
         Raises:
             NoFace, MultipleFaces, NotLive, FaceTooSmall, FaceBlurred, LowScore, ExtremePose, InvalidFace, FaceOccluded,
@@ -121,8 +136,30 @@ class OpenGallery:
             SpaceMismatch: the gallery holds embeddings of another pack.
             InputError: the image cannot be used, or an argument is out of its range.
         """
-        enrolment = Enrolment(subject=subject, image=image, details=details, source=source, key=key)
-        return value_of(next(self.enrol_many([enrolment], **options)))
+        if like is not None and not (isinstance(like, np.ndarray) and like.ndim == 1):
+            like = self.reference(like)
+        enrolment = Enrolment(
+            subject=subject, image=image, details=details, source=source, key=key, box=options.pop("box"), like=like
+        )
+        how: Enrol = options
+        return value_of(next(self.enrol_many([enrolment], **how)))
+
+    def reference(self, image: ImageSource) -> FloatArray:
+        """Return the embedding (D,) of a person's image, by which ``like`` chooses one of the faces of another.
+
+        Raises:
+            NoFace, MultipleFaces: it shows none, or several of which none is the main one.
+            InvalidFace, FaceOccluded, ChildFace: its distance to others says nothing.
+            SpaceMismatch, InputError: as in ``enrol``.
+        """
+        gallery = self._bound()
+        (seen,) = value_of(next(self._eyes.observe_many([image], faces="main")))
+        embedding = check_embedding(seen.face.embedding, gallery.space.dimension)
+        try:
+            check_undoubted(embedding, seen.face.quality, rules_of(gallery.policy, self._eyes.pack))
+        except VisavisError as error:
+            raise type(error)(f"{name_of(image)}: {error}") from None
+        return embedding
 
     @takes(EnrolEmbeddings)
     def enrol_embedding(  # noqa: PLR0913  # what is known of a face

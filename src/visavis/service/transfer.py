@@ -153,6 +153,8 @@ def enrolment_from_line(line: Mapping[str, Any], *, image: "ImageSource | None" 
         key=_read(line, "key", _string),
         picture=_read(line, "picture", _from_base64),
         counter=_read(line, "counter", _truth) or False,
+        box=line.get("box"),
+        like=line.get("like"),  # both are checked when the image is looked at
     )
 
 
@@ -237,7 +239,7 @@ _DETAILS: Mapping[str, Callable[[Any], Any]] = {
 }
 _FIELDS = frozenset(
     {
-        *("subject", *_DETAILS, "embedding", "quality", "source", "key", "picture", "counter"),
+        *("subject", *_DETAILS, "embedding", "quality", "source", "key", "picture", "counter", "box", "like"),
         "created_at",  # which is of the sample that was exported, and not of the one that is made
     }
 )
