@@ -395,10 +395,10 @@ class AsyncGalleryClient:
             **options: see ``visavis.options.Enrol``.
 
         Raises:
-            NoFace, MultipleFaces, NotLive, FaceTooSmall, FaceBlurred, LowScore, ExtremePose, InvalidFace,
-                FaceOccluded, ChildFace, ConsentMissing, SubjectConflict: it is refused.
             KeyReused: the key belongs to another enrolment.
-            InputError: the image cannot be used, or an argument is out of its range.
+            InputError: the image cannot be used, or is refused (NoFace, MultipleFaces, NotLive, FaceTooSmall,
+                FaceBlurred, LowScore, ExtremePose, InvalidFace, FaceOccluded, ChildFace, ConsentMissing,
+                SubjectConflict), or an argument is out of its range.
         """
         chosen = given({"subject": subject, "source": source, **details_of(details), **options})
         headers = wire.key_header(key)
