@@ -98,6 +98,31 @@ class TestGalleries:
         again = server.post("/v1/galleries", {"name": "described"})
         assert (again.status_code, problem(again)["code"]) == (409, "gallery_exists")
 
+    def test_put_makes_a_gallery_once(self, server: Caller) -> None:
+        path = "/v1/galleries/put"
+        made = server.request("PUT", path, json={"policy": {"keep": "chips"}})
+        assert (made.status_code, made.headers["location"]) == (201, path)
+        for body in (None, {}, {"policy": {"keep": "images"}}):
+            again = server.request("PUT", path, json=body)
+            assert (again.status_code, again.json()) == (200, made.json())
+        assert server.request("PUT", "/v1/galleries/put-without-a-body").status_code == 201
+        for name, body in (("No", None), ("a", {"policy": {"keep": "all"}}), ("a", {"name": "a"}), ("a", [])):
+            assert server.request("PUT", f"/v1/galleries/{name}", json=body).status_code == 422
+
+    @pytest.mark.parametrize("line", [False, True])
+    def test_enrolling_may_make_the_gallery(self, server: Caller, *, line: bool) -> None:
+        path = f"/v1/galleries/created-by-{'lines' if line else 'images'}"
+        kind = {"Content-Type": "application/x-ndjson" if line else "application/json"}
+        body = {"subject": "ada", **({"embedding": vector(1)} if line else {"embeddings": [vector(1)]})}
+        call = f"{path}/{'import' if line else 'enrol'}"
+        for query in ("", "?create=false"):
+            refused = server.request("POST", call + query, json=body, headers=kind)
+            assert (refused.status_code, problem(refused)["code"]) == (404, "gallery_not_found")
+        for _ in range(2):
+            answer = server.request("POST", f"{call}?create=true", json=body, headers=kind)
+            assert answer.status_code in (200, 201)
+        assert server.get(path).json()["samples"] == 2
+
     def test_defaults_are_those_of_the_library(self, server: Caller) -> None:
         assert server.get(make(server)).json()["policy"] == Policy().to_dict()
 

@@ -573,12 +573,33 @@ def test_pages(world: World) -> None:
 
 def test_galleries_are_bound_to_the_pack(world: World) -> None:
     made = world.galleries.create("other", policy=Policy(keep="chips"))
-    assert (made.space, made.policy.keep) == (PACK.space, "chips")
+    assert (made.name, made.record.space, made.record.policy.keep) == ("other", PACK.space, "chips")
     assert [gallery.name for gallery in world.galleries.all()] == ["other", "people"]
     with pytest.raises(GalleryExists):
         world.galleries.create("other")
     with pytest.raises(GalleryNotFound):
         world.galleries.open("nobody")
+
+
+def test_get_or_create_makes_a_gallery_once(world: World) -> None:
+    made = world.galleries.get_or_create("other", policy=Policy(keep="chips"))
+    again = world.galleries.get_or_create("other", policy=Policy(keep="images"))
+    assert made.record == again.record
+    assert again.record.policy.keep == "chips"
+    with pytest.raises(InvalidOption, match="1 to 64 of a-z"):
+        world.galleries.get_or_create("No Name")
+
+
+def test_get_or_create_returns_what_somebody_else_just_made(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.galleries.create("other")
+
+    def not_yet(_name: str) -> object:
+        raise GalleryNotFound("not yet")
+
+    monkeypatch.setattr(world.store, "gallery", not_yet)
+    opened = world.galleries.get_or_create("other")
+    monkeypatch.undo()
+    assert opened.record.name == "other"
 
 
 def test_what_needs_another_pack_is_refused_and_all_else_works(world: World) -> None:

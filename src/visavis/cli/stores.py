@@ -165,7 +165,7 @@ def pack_of(gallery: Gallery, models_dir: Path) -> Pack | None:
 def make_gallery(galleries: Galleries, name: str, policy: Policy) -> OpenGallery:
     """Make a gallery, unless somebody else just did, and say so."""
     with suppress(GalleryExists):
-        made = galleries.create(name, policy=policy)
+        made = galleries.create(name, policy=policy).record
         encrypted = ", encrypted" if made.encrypted else ""
         _log.info("made the gallery %s in %s%s; it keeps %s", name, galleries.store.url, encrypted, _KEPT[policy.keep])
     return galleries.open(name)

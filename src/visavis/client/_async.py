@@ -1,29 +1,24 @@
 """Clients of a visavis server; ``_sync.py`` is made of this by ``tools/unasync.py``."""
 
-import logging
-import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from itertools import count, islice
+from dataclasses import replace
+from itertools import islice
 from types import TracebackType
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
-import anyio
-import anyio.to_thread
 import httpx
 from typing_extensions import Self, Unpack
 
 from visavis.client import records, wire
-from visavis.client.records import ServedSample, every, if_any, read, reader
+from visavis.client.connection._async import AsyncConnection, chunks_of, loaded
+from visavis.client.records import ServedSample, if_any, read, reader
 from visavis.client.wire import Sent, details_of, given, json_of, sample_segment, vectors
 from visavis.errors import (
     GalleryNotFound,
     ImageTooLarge,
-    InputError,
     InvalidOption,
-    ServerUnreachable,
     SubjectNotFound,
     VersionMismatch,
     VisavisError,
@@ -54,142 +49,7 @@ from visavis.service.packs import ServedPack
 from visavis.service.results import AuditReport, Enrolled, Identification, Receipt, SubjectVerification
 from visavis.types import Face, FloatArray, ImageSource, Quality, Verification
 
-_log = logging.getLogger("visavis")
-_Value = TypeVar("_Value")
 _Thing = TypeVar("_Thing")
-_Error = TypeVar("_Error", bound=VisavisError)
-_Request: TypeAlias = Mapping[str, Any] | None  # arguments of httpx: query, headers and body
-
-
-@dataclass(frozen=True)
-class AsyncConnection:
-    """A server, called again where that helps and does no harm."""
-
-    http: httpx.AsyncClient
-    server: str  # its address in messages
-    timeout_s: float  # the longest time that the server may ask for
-    retries: int
-
-    async def call(
-        self, method: str, path: str, request: _Request = None, *, once: bool = False, stream: bool = False
-    ) -> httpx.Response:
-        """Make a call, and again while that helps; return the last answer, or raise ``ServerUnreachable``.
-
-        With ``once``, nothing is tried again that the server may have got and not answered. With ``stream``, a good
-        answer comes without its body, which is then to be read and closed.
-        """
-        for tries in count():
-            asked_for_s = 0.0
-            try:
-                response = await self.http.send(self.http.build_request(method, path, **(request or {})), stream=stream)
-                if stream and response.status_code != wire.OK:
-                    await response.aread()
-            except httpx.RequestError as error:
-                if tries == self.retries or not isinstance(error, wire.UNSENT if once else wire.PASSING):
-                    raise self.unreachable(error) from error
-                reason = wire.reason_of(error)
-            else:
-                # A server that says that it is busy has done nothing: that call may be made again, whatever it is.
-                asked_for_s = wire.retry_after_s(response.headers.get("retry-after", ""))
-                if tries == self.retries or response.status_code not in wire.BUSY or asked_for_s > self.timeout_s:
-                    break
-                reason = f"status {response.status_code}"
-            # Scattered, so that clients that were turned away together do not come back together.
-            wait_s = asked_for_s + min(0.25 * 2.0**tries, 8.0) * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
-            _log.debug("%s: %s; trying again in %.2f s", self.server, reason, wait_s)
-            await anyio.sleep(wait_s)
-        return response
-
-    def unreachable(self, error: httpx.RequestError) -> ServerUnreachable:
-        """Return the error that a missing answer is."""
-        return ServerUnreachable(f"{self.server} cannot be reached: {wire.reason_of(error)}")
-
-    async def ask(
-        self, read: Callable[[Any], _Value], method: str, path: str, request: _Request = None, *, once: bool = False
-    ) -> _Value:
-        """Make a call, and return what the JSON of its answer is; arguments as in ``call``."""
-        response = await self.call(method, path, request, once=once)
-        with wire.content(response) as plain:
-            return read(plain)
-
-    async def pages(self, kind: type[_Value], path: str, name: str) -> AsyncIterator[_Value]:
-        """Give the items of a list, asked for a page at a time."""
-        query = {"limit": "200"}
-        while True:
-            response = await self.call("GET", path, {"params": query})
-            with wire.content(response) as plain:
-                items, cursor = every(kind, plain[name]), if_any(str, plain["next_cursor"])
-            for item in items:
-                yield item
-            if cursor is None:
-                return
-            if cursor == query.get("cursor"):
-                raise wire.foreign(response, "the server's list leads back to where it was")
-            query = {**query, "cursor": cursor}
-
-    async def ask_image(
-        self, kind: type[_Value], path: str, image: ImageSource, options: Mapping[str, object]
-    ) -> tuple[_Value, ...]:
-        """Return what the faces of an image are, or raise the error that it is."""
-        (result,) = [each async for each in self.ask_images(kind, path, [image], options)]
-        if isinstance(result, VisavisError):
-            raise result
-        return result
-
-    async def ask_images(
-        self, kind: type[_Value], path: str, images: Iterable[ImageSource], options: Mapping[str, object]
-    ) -> AsyncIterator[tuple[_Value, ...] | VisavisError]:
-        """Give for each image, in order, what its faces are, or the error that it is."""
-        chosen = given(options)
-        async with aclosing(_chunks(images, wire.load, wire.MOST_IMAGES, wire.MOST_BYTES)) as chunks:
-            async for chunk in chunks:
-                results: dict[int, tuple[_Value, ...] | VisavisError] = {}
-                sent = {at: entry for at, entry in enumerate(chunk) if isinstance(entry, Sent)}
-                if sent:
-                    response = await self.call("POST", path, wire.body_of(list(sent.values()), chosen))
-                    with wire.content(response) as plain:
-                        for (at, image), result in zip(sent.items(), plain["results"], strict=True):
-                            if "error" in result:
-                                results[at] = wire.error_of(result["error"], response, image.name)
-                            else:
-                                results[at] = every(kind, result["faces"])
-                for at, entry in enumerate(chunk):
-                    yield results[at] if isinstance(entry, Sent) else entry
-
-
-async def _loaded(image: ImageSource) -> Sent:
-    sent = await anyio.to_thread.run_sync(wire.load, image)
-    if isinstance(sent, InputError):
-        raise sent
-    return sent
-
-
-async def _chunks(
-    things: Iterable[_Thing], load: Callable[[_Thing], Sent | _Error], most: int, most_bytes: int
-) -> AsyncGenerator[list[Sent | _Error], None]:
-    """Give what goes together in one call, with errors in the places of things that cannot be sent.
-
-    What comes slowly does not wait long for more.
-    """
-    chunk: list[Sent | _Error] = []
-    begun_s = 0.0
-    images, size, links = 0, 0, False
-    for thing in things:
-        entry = await anyio.to_thread.run_sync(load, thing)
-        if isinstance(entry, Sent):
-            # Whatever its size, one may go alone. Links go in JSON, and files in a form.
-            if (images or size) and (size + len(entry.data) > most_bytes or links != bool(entry.url)):
-                yield chunk
-                chunk, images, size = [], 0, 0
-            images, size, links = images + entry.has_image, size + len(entry.data), bool(entry.url)
-        begun_s = begun_s if chunk else anyio.current_time()
-        chunk.append(entry)
-        late = anyio.current_time() - begun_s > wire.LINGER_S
-        if late or len(chunk) >= most or images >= wire.MOST_IMAGES:
-            yield chunk
-            chunk, images, size = [], 0, 0
-    if chunk:
-        yield chunk
 
 
 class AsyncClient:
@@ -252,7 +112,7 @@ class AsyncClient:
         where an image shows none, and with ``require_live`` ``NotLive`` where a face looks like a print or a screen.
         """
         chosen = given({**options, "operating_point": operating_point})
-        images = {"a": await _loaded(a), "b": await _loaded(b)}
+        images = {"a": await loaded(a), "b": await loaded(b)}
         response = await self._connection.call("POST", "v1/verify", wire.body_of(images, chosen))
         with wire.content(response, {part: image.name for part, image in images.items()}) as plain:
             return read(Verification, plain)
@@ -283,8 +143,8 @@ class AsyncClient:
 
     async def create_gallery(
         self, name: str, *, policy: Policy | None = None, encrypted: bool | None = None
-    ) -> Gallery:
-        """Make a gallery.
+    ) -> "AsyncGalleryClient":
+        """Make a gallery, and return what asks about it.
 
         Args:
             name: 1 to 64 of a-z, 0-9, dot, underscore and hyphen; begins with a letter or digit.
@@ -296,9 +156,20 @@ class AsyncClient:
             GalleryLocked: encryption is asked for, and the server has no key.
             ServerUnreachable: where the connection broke after the call was sent, the gallery may be made or not.
         """
-        options = {"name": check_gallery_name(name), "policy": policy and policy.to_dict(), "encrypted": encrypted}
-        body = json_of(given(options))
-        return await self._connection.ask(reader(Gallery), "POST", "v1/galleries", body, once=True)
+        body = _new_gallery(policy, name=check_gallery_name(name), encrypted=encrypted)
+        await self._connection.ask(reader(Gallery), "POST", "v1/galleries", body, once=True)
+        return self.gallery(name)
+
+    async def get_or_create_gallery(
+        self, name: str, *, policy: Policy | None = None, encrypted: bool | None = None
+    ) -> "AsyncGalleryClient":
+        """Return what asks about a gallery, made where there is none of that name; one that is there stays as it is.
+
+        Arguments and errors as in ``create_gallery``; it takes a key of scope admin also where there is one.
+        """
+        path = f"v1/galleries/{check_gallery_name(name)}"
+        await self._connection.ask(reader(Gallery), "PUT", path, _new_gallery(policy, encrypted=encrypted))
+        return self.gallery(name)
 
     def gallery(self, name: str) -> "AsyncGalleryClient":
         """Return what asks about one gallery; nothing is sent yet.
@@ -338,6 +209,11 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _new_gallery(policy: Policy | None, **options: object) -> dict[str, Any]:
+    """Return the body that describes a gallery to be made."""
+    return json_of(given({**options, "policy": policy and policy.to_dict()}))
 
 
 class AsyncGalleryClient:
@@ -402,7 +278,7 @@ class AsyncGalleryClient:
         """
         chosen = given({"subject": subject, "source": source, **details_of(details), **options})
         headers = wire.key_header(key)
-        sent = await _loaded(image)
+        sent = await loaded(image)
         return await self._enrol(wire.body_of([sent], chosen, headers), sent.name)
 
     @takes(AllowConflict)
@@ -495,7 +371,7 @@ class AsyncGalleryClient:
             SubjectNotFound, SampleNotFound: there is no such subject, or it has no samples.
         """
         path, chosen = self._subject(subject, "verify"), given(options)
-        sent = await _loaded(image)
+        sent = await loaded(image)
         response = await self._connection.call("POST", path, wire.body_of({"image": sent}, chosen))
         with wire.content(response, {"image": sent.name}) as plain:
             return records.subject_verification(plain)
@@ -664,7 +540,7 @@ class AsyncGalleryClient:
         """
         plain = given(options)
         query = {name: value if isinstance(value, str) else f"{value}".lower() for name, value in plain.items()}
-        async with aclosing(_chunks(things, load, wire.MOST_LINES, wire.MOST_LINE_BYTES)) as chunks:
+        async with aclosing(chunks_of(things, load, wire.MOST_LINES, wire.MOST_LINE_BYTES)) as chunks:
             async for chunk in chunks:
                 while chunk:
                     lines = dict(enumerate((entry for entry in chunk if isinstance(entry, Sent)), 1))

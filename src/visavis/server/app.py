@@ -165,7 +165,7 @@ class _NativeCors:
         self._cors = CORSMiddleware(
             app,
             allow_origins=origins,
-            allow_methods=("GET", "POST", "PATCH", "DELETE"),
+            allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
             allow_headers=(
                 *("Authorization", "Content-Type", "X-API-Key", "X-Request-Id"),
                 *("If-Match", "If-None-Match", "Idempotency-Key"),

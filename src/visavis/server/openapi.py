@@ -146,14 +146,14 @@ def _request_body(model: type[Request]) -> dict[str, Any]:
     form = model.form()
     if form is not None:
         content["multipart/form-data"] = {"schema": form}
-    return {"required": True, "content": content}
+    return {"required": model.needed, "content": content}
 
 
 def _problem_answers(path: str, operation: dict[str, Any]) -> dict[str, Any]:
     of_galleries = path.startswith(("/v1/galleries", "/v1/log"))
     codes = [
         *(_FOR_KEYS if "security" in operation else ()),
-        *(_FOR_BODIES if operation.get("requestBody", {}).get("required") else ()),
+        *(_FOR_BODIES if "requestBody" in operation else ()),
         *(_OF_GALLERIES if of_galleries else ()),
         *(code for name, code in _OF_PATHS.items() if name in path),
         *operation.pop(_PROBLEMS, ()),

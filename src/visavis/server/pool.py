@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial, update_wrapper
 from statistics import fmean
-from typing import Annotated, Any, Generic, TypeAlias, TypeVar, cast, get_args, get_origin
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar, get_args, get_origin
 
 from fastapi import Depends, Path, Request
 from fastapi.params import Query
@@ -23,7 +23,7 @@ from visavis.core.work import WORK, Work, give_memory_back
 from visavis.models.recognizer import Recognizer
 from visavis.record import Record
 from visavis.server import reading
-from visavis.server.auth import CALLER
+from visavis.server.auth import CALLER, check_allows
 from visavis.server.problems import Problem
 from visavis.server.reading import GALLERY_PATTERN, Body, Image
 from visavis.service.gallery import Galleries, OpenGallery
@@ -260,9 +260,13 @@ def in_worker(function: Callable[..., Any], pool: str = "pool") -> Callable[...,
             call = partial(function, **known)
             if body is None:
                 return _respond(request, call())
-            if "gallery" in known:  # before anything is read, or fetched, for one that is not there
-                _ = cast("OpenGallery", known["gallery"]).record
+            gallery = known.get("gallery")
+            opens, creates = isinstance(gallery, OpenGallery), "create" in body.annotation.model_fields
+            if opens and not creates:  # before anything is read, or fetched, for one that is not there
+                insist(request, gallery)
             wanted = body.annotation.read(sent.pop(), state.settings.max_images)
+            if opens and creates:
+                insist(request, gallery, create=wanted.create)
 
             def then() -> Response:
                 return _respond(request, call(**{body.name: wanted}))
@@ -317,10 +321,23 @@ async def _recognizer(request: Request) -> Recognizer:
     return recognizer
 
 
-async def _galleries(request: Request) -> Galleries:
+def insist(request: Request, gallery: OpenGallery, *, create: bool = False) -> None:
+    """Raise ``GalleryNotFound`` where there is no such gallery; or make it, where that is wanted and the key may."""
+    if create:
+        check_allows(getattr(request.state, "key", None), "admin")
+        _acting(request).get_or_create(gallery.name)
+    else:
+        _ = gallery.record
+
+
+def _acting(request: Request) -> Galleries:
     key = getattr(request.state, "key", None)
     galleries: Galleries = request.app.state.galleries
     return galleries.acting_as(f"key {key.id}" if key else "anonymous")
+
+
+async def _galleries(request: Request) -> Galleries:
+    return _acting(request)
 
 
 GalleryName: TypeAlias = Annotated[
@@ -329,7 +346,7 @@ GalleryName: TypeAlias = Annotated[
 
 
 async def _gallery(request: Request, gallery: GalleryName) -> OpenGallery:
-    return (await _galleries(request)).named(gallery)
+    return _acting(request).named(gallery)
 
 
 InUse: TypeAlias = Annotated[Recognizer, Depends(_recognizer)]

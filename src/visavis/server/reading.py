@@ -213,6 +213,7 @@ class Request(Strict):
     """A body: JSON, or a form where it has images."""
 
     example: ClassVar[Mapping[str, Any] | None] = None  # for the OpenAPI document
+    needed: ClassVar[bool] = True  # whether there must be one
 
     @property
     def pictures(self) -> list[Image]:
@@ -223,6 +224,8 @@ class Request(Strict):
     @classmethod
     def read(cls, body: Body, max_images: int) -> Self:
         """Read a body; a ``Problem`` where it is not valid, of another content type, or has too many images."""
+        if not (body.data or cls.needed):
+            return cls()
         if body.media_type == FORM and _files(cls):
             return check(cls, _with_query(cls, _read_form(cls, body, max_images), body.query))
         if body.media_type != _JSON:

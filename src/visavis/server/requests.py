@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import CoreSchema
-from typing_extensions import Self
+from typing_extensions import Self, TypedDict
 
 from visavis.core.decide import NAMED_RATES, check_rate
 from visavis.errors import InvalidOption, VisavisError
@@ -124,6 +124,14 @@ def _defaults(options: type) -> Mapping[str, Any]:
     if is_dataclass(options):
         return {each.name: each.default for each in fields(options)}
     return defaults_of(options)
+
+
+class Creating(TypedDict, total=False):
+    """What becomes of a gallery that is not there."""
+
+    create: Annotated[
+        bool, Option("Whether to make the gallery where there is none; that takes the scope admin.", default=False)
+    ]
 
 
 class WithOptions(BaseModel):
@@ -239,7 +247,7 @@ class MeasuredQuality(Strict):
     occluded: float | None = None
 
 
-@with_options(Enrol, Details)
+@with_options(Enrol, Details, Creating)
 class EnrolRequest(_Either):
     """Faces of one person: exactly one of `images` and `embeddings`."""
 
@@ -313,14 +321,23 @@ class PolicyChange(Strict):
         return Policy(**{**policy.to_dict(), **self.model_dump(exclude_unset=True)})
 
 
-class NewGallery(Request):
-    """A gallery to be made; it is bound to the models that the server uses."""
+class WantedGallery(Request):
+    """What a gallery is to be where there is none; it is bound to the models that the server uses."""
 
-    example: ClassVar = {"name": "team", "policy": {"keep": "chips", "retention_days": 365, "consent_required": True}}
+    needed: ClassVar = False
+    example: ClassVar = {"policy": {"keep": "chips", "retention_days": 365, "consent_required": True}}
 
-    name: Annotated[str, Field(pattern=GALLERY_PATTERN)]
     policy: Annotated[PolicyChange, Field(default=PolicyChange(), json_schema_extra=_schema())]
     encrypted: Annotated[bool | None, Option("Without it, encrypted where the server has a key for that.")] = None
+
+
+class NewGallery(WantedGallery):
+    """A gallery to be made; it is bound to the models that the server uses."""
+
+    needed: ClassVar = True
+    example: ClassVar = {"name": "team", **WantedGallery.example}
+
+    name: Annotated[str, Field(pattern=GALLERY_PATTERN)]
 
 
 class GalleryChange(Request):
@@ -410,6 +427,6 @@ class ExportOptions(BaseModel):
     pictures: Annotated[bool, Field(description="Whether to add the pictures that are stored, in base64.")] = False
 
 
-@with_options(Enrol)
+@with_options(Enrol, Creating)
 class ImportOptions(WithOptions):
     """How to enrol what comes."""

@@ -13,6 +13,7 @@ from typing_extensions import Unpack
 
 from visavis.errors import (
     ConsentMissing,
+    GalleryExists,
     GalleryNotFound,
     NoFace,
     SampleNotFound,
@@ -551,8 +552,8 @@ class Galleries:
         """Return the same galleries for somebody else to act on."""
         return Galleries(self.store, self.eyes, actor=actor, clock=self._clock)
 
-    def create(self, name: str, *, policy: Policy = _DEFAULT_POLICY, encrypted: bool | None = None) -> Gallery:
-        """Make a gallery for the embeddings of the Recognizer's pack.
+    def create(self, name: str, *, policy: Policy = _DEFAULT_POLICY, encrypted: bool | None = None) -> OpenGallery:
+        """Make a gallery for the embeddings of the Recognizer's pack, and return it.
 
         Args:
             name: 1 to 64 of a-z, 0-9, dot, underscore and hyphen.
@@ -566,7 +567,21 @@ class Galleries:
                 pack cannot tell.
         """
         check_policy(policy, self.eyes.pack)
-        return self.store.create(name, self.eyes.pack.space, policy, self._origin(), encrypted=encrypted)
+        self.store.create(name, self.eyes.pack.space, policy, self._origin(), encrypted=encrypted)
+        return self.named(name)
+
+    def get_or_create(
+        self, name: str, *, policy: Policy = _DEFAULT_POLICY, encrypted: bool | None = None
+    ) -> OpenGallery:
+        """Return a gallery, made where there is none of that name; one that is there stays as it is.
+
+        Arguments and errors as in ``create``.
+        """
+        with suppress(GalleryNotFound):
+            return self.open(name)
+        with suppress(GalleryExists):  # somebody else just made it
+            return self.create(name, policy=policy, encrypted=encrypted)
+        return self.named(name)
 
     def all(self) -> tuple[Gallery, ...]:
         """Return every gallery, by name."""

@@ -274,7 +274,7 @@ def create(
     """Make a gallery, for the embeddings of one pack; options that are not given take their usual values."""
     models = ModelOptions(pack, loading={"models_dir": models_dir})
     with stores.open_galleries(store, models) as galleries:
-        made = galleries.create(name, policy=_changed(Policy(), given), encrypted=encrypt)
+        made = galleries.create(name, policy=_changed(Policy(), given), encrypted=encrypt).record
         _log.info("made the gallery %s in %s", name, galleries.store.url)
         _print_policy(made, models, as_json=as_json)
 
