@@ -18,10 +18,11 @@ import pytest
 from certificates import make_certificate
 from pages import Block, Reader, blocks_of, commands_of, environment, lacks, same
 
+from visavis.models.installation import FILES
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# Those that newcomers read are tried in every run.
-FIRST = [page for page in PAGES if page.name == "README.md" or page.parent.name == "start"]
+STAFF = 100  # people whose photos thresholds are measured on
 RUN = ("python", "console", "js")
 SHOWN = ("text", "json", "yaml", "nginx", "caddyfile", "diff", "csv")
 NEEDS_OPEN = re.compile(r"""--pack open|PACK=open|pull open|Recognizer\("open""")
@@ -32,7 +33,14 @@ REASONS = (
     "needs PostgreSQL",
     "needs a name and a certificate that others trust",
 )
-NOT_RUN = [block for page in PAGES for block in blocks_of(page) if block.not_run]
+BLOCKS = {page: blocks_of(page) for page in PAGES}
+NOT_RUN = [block for blocks in BLOCKS.values() for block in blocks if block.not_run]
+# Those that start programs take long; what stands first is tried in every run all the same.
+SLOW = [
+    page
+    for page, blocks in BLOCKS.items()
+    if page.name != "README.md" and any(block.language in ("console", "js") and not block.not_run for block in blocks)
+]
 
 
 @pytest.fixture(scope="session")
@@ -94,17 +102,25 @@ def reader(photos: Path, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(page, marks=[] if page in FIRST else pytest.mark.thorough) for page in PAGES],
+    [pytest.param(page, marks=pytest.mark.thorough if page in SLOW else []) for page in PAGES],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_blocks_run_twice(page: Path, reader: Reader, request: pytest.FixtureRequest) -> None:
-    blocks = blocks_of(page)
+    blocks = BLOCKS[page]
     to_run = [block for block in blocks if block.language in RUN and not block.not_run]
     if missing := next(filter(None, map(lacks, to_run)), ""):
         pytest.skip(f"{missing} is not here")
-    if any(NEEDS_OPEN.search(block.text) for block in to_run):
-        models = request.getfixturevalue("all_models")  # which skips where there is no test data
+    code = "".join(block.text for block in to_run)
+    # These skip where there is no test data.
+    if NEEDS_OPEN.search(code):
+        models = request.getfixturevalue("all_models")
         shutil.copytree(models, Path(reader.environment["HOME"], ".local", "share", "visavis", "models"))
+    if "stick/" in code:
+        shutil.copytree(request.getfixturevalue("open_models") / FILES, reader.folder / "stick")
+    if "staff/" in code:
+        everybody = request.getfixturevalue("test_data") / "lfw-fold1" / "images"
+        for person in sorted(everybody.iterdir())[:STAFF]:
+            shutil.copytree(person, reader.folder / "staff" / person.name)
     reader.read(blocks)
     reader.names.clear()
     reader.read(blocks, again=True)
@@ -118,7 +134,7 @@ def test_blocks_that_cannot_run(block: Block) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_blocks_are_what_they_say(page: Path) -> None:
-    for block in blocks_of(page):
+    for block in BLOCKS[page]:
         assert block.language in RUN + SHOWN, f"{block}: {block.language or 'it is indented: use a fence'}"
         if block.language == "console":
             assert block.text.startswith("$ "), block

@@ -234,7 +234,9 @@ def environment(home: Path) -> dict[str, str]:
     (home / ".curlrc").write_text("silent\nshow-error\nfail-with-body\n")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("VISAVIS_", "XDG_"))}
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return {**kept, "HOME": str(home), "PATH": programs, "TERM": "dumb", "COLUMNS": "200", "NO_COLOR": "1"}
+    # Unbuffered, so that what goes to standard error and to standard output is in order.
+    terminal = {"TERM": "dumb", "COLUMNS": "200", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
+    return {**kept, **terminal, "HOME": str(home), "PATH": programs}
 
 
 def lacks(block: Block) -> str:
