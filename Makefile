@@ -75,6 +75,7 @@ format: $(VENV)/.check
 	$(BIN)/ruff format
 	$(BIN)/python tools/unasync.py
 	$(BIN)/python tools/tables.py
+	$(BIN)/python tools/typescript.py
 
 bench: $(VENV)/.check
 	$(BIN)/python bench/speed.py

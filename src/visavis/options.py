@@ -228,15 +228,23 @@ class Identify(Find, IdentifyEmbeddings, Decide, total=False):
     """How faces of images are looked for in a gallery."""
 
 
-class AllowConflict(TypedDict, total=False):
-    """What is enrolled although it resembles somebody else."""
+class EnrolEmbeddings(TypedDict, total=False):
+    """What is enrolled, and as what."""
 
     allow_conflict: Annotated[
         bool, Option("Whether to enrol a face although it already is another subject.", default=False)
     ]
+    counter: Annotated[
+        bool,
+        Option(
+            "Whether the faces are counter-samples: of people who resemble the subject, and are not it. A face nearer "
+            "to one of these than to the subject is not the subject.",
+            default=False,
+        ),
+    ]
 
 
-class Enrol(Smallest, AllowConflict, total=False):
+class Enrol(Smallest, EnrolEmbeddings, total=False):
     """How images are enrolled."""
 
     faces: Annotated[

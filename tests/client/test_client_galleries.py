@@ -266,7 +266,14 @@ def test_enrol_sends_a_form(side: Side, tmp_path: Path) -> None:
     expected = Enrolled(subject=ADA, sample=12, repeated=False, face=FACE, conflict=CANDIDATE)
     server = Server(enrol_answer(face=FACE.to_dict(), conflict=CANDIDATE.to_dict()))
     details = Details(name="Ada", metadata={"é": [1, {"b": None}]}, consent="yes", expires_at=NOON)
-    options = {"source": "door", "key": "k1", "faces": "largest", "min_face": 0.1, "allow_conflict": True}
+    options = {
+        "source": "door",
+        "key": "k1",
+        "faces": "largest",
+        "min_face": 0.1,
+        "allow_conflict": True,
+        "counter": True,
+    }
     same(side.gallery("enrol", path, "ada", details=details, answers=server, **options), expected)
     (request,) = server.requests
     assert (request.method, request.url.path) == ("POST", "/v1/galleries/people/enrol")
@@ -283,6 +290,7 @@ def test_enrol_sends_a_form(side: Side, tmp_path: Path) -> None:
         "faces": "largest",
         "min_face": "0.1",
         "allow_conflict": "true",
+        "counter": "true",
     }
 
 
@@ -298,6 +306,7 @@ def test_enrol_a_url(side: Side) -> None:
             "expires_at": "9999-12-31T23:59:59.999999Z",
             "faces": "main",
             "allow_conflict": False,
+            "counter": False,
         }
     ]
 
@@ -309,10 +318,11 @@ def test_enrol_an_embedding(side: Side) -> None:
     side.gallery("enrol_embedding", [1, 2], quality=Quality(50, 0.5, 1), source="s", answers=server)
     tenth = float(np.float32(0.1))
     assert server.bodies == [
-        {"embeddings": [[1, 2, 3, tenth]], "allow_conflict": False, "subject": "ada"},
+        {"embeddings": [[1, 2, 3, tenth]], "allow_conflict": False, "counter": False, "subject": "ada"},
         {
             "embeddings": [[1, 2]],
             "allow_conflict": False,
+            "counter": False,
             "source": "s",
             "qualities": [{"face_px": 50, "sharpness": 0.5, "score": 1}],
         },
@@ -410,7 +420,7 @@ def test_enrol_many_sends_lines(side: Side, tmp_path: Path) -> None:
     enrolments = [
         Enrolment(image=path, subject="ada", details=Details(name="Ada"), source="1", key="k"),
         Enrolment(image="nowhere.jpg", source="2"),
-        Enrolment(embedding=np.ones(2, np.float32), quality=Quality(1, 2, 3), picture=b"png", source="3"),
+        Enrolment(embedding=np.ones(2, np.float32), quality=Quality(1, 2, 3), picture=b"png", source="3", counter=True),
         Enrolment(image="https://example.com/a.jpg?secret=1"),
     ]
     found = side.gallery("enrol_many", enrolments, faces="largest", min_face=0.25, allow_conflict=True, answers=answers)
@@ -421,7 +431,12 @@ def test_enrol_many_sends_lines(side: Side, tmp_path: Path) -> None:
     assert str(found[3]) == "https://example.com/a.jpg: too few pixels"
     (request,) = requests
     assert (request.method, request.url.path) == ("POST", "/v1/galleries/people/import")
-    assert dict(request.url.params) == {"faces": "largest", "min_face": "0.25", "allow_conflict": "true"}
+    assert dict(request.url.params) == {
+        "faces": "largest",
+        "min_face": "0.25",
+        "allow_conflict": "true",
+        "counter": "false",
+    }
     assert request.headers["Content-Type"] == "application/x-ndjson"
     first, second, third = lines_of(request)
     assert first == {
@@ -435,6 +450,7 @@ def test_enrol_many_sends_lines(side: Side, tmp_path: Path) -> None:
     assert b64decode(second.pop("picture")) == b"png"
     assert second == {
         "source": "3",
+        "counter": True,
         "embedding": [1, 1],
         "quality": {"face_px": 1, "sharpness": 2, "score": 3},
     }
@@ -810,6 +826,11 @@ def test_logs_come_by_pages(side: Side) -> None:
     side.gallery("entries", answers=server)
     side.do(lambda client: client.entries(), server)
     assert [request.url.path for request in server.requests] == ["/v1/galleries/people/log", "/v1/log"]
+    newest = Server(ok({"entries": [], "next_cursor": None}))
+    side.gallery("entries", newest_first=True, answers=newest)
+    side.do(lambda client: client.entries(newest_first=True), newest)
+    assert [dict(request.url.params).get("newest_first") for request in server.requests] == [None, None]
+    assert [dict(request.url.params).get("newest_first") for request in newest.requests] == ["true", "true"]
 
 
 def test_pages_are_asked_for_when_they_are_needed() -> None:

@@ -293,6 +293,7 @@ def test_update_and_versions(people: Asked, recognizer: Recognizer) -> None:
     assert people.forget_subject("ada").samples == 0
 
 
+@pytest.mark.thorough
 @BOTH
 def test_many_go_in_and_out(people: Asked, side: Side, recognizer: Recognizer) -> None:
     rows = embeddings(recognizer, 1203)

@@ -106,8 +106,8 @@ class TestGalleries:
             again = server.request("PUT", path, json=body)
             assert (again.status_code, again.json()) == (200, made.json())
         assert server.request("PUT", "/v1/galleries/put-without-a-body").status_code == 201
-        for name, body in (("No", None), ("a", {"policy": {"keep": "all"}}), ("a", {"name": "a"}), ("a", [])):
-            assert server.request("PUT", f"/v1/galleries/{name}", json=body).status_code == 422
+        for name, wrong in (("No", {}), ("a", {"policy": {"keep": "all"}}), ("a", {"name": "a"}), ("a", 1)):
+            assert server.request("PUT", f"/v1/galleries/{name}", json=wrong).status_code == 422
 
     @pytest.mark.parametrize("line", [False, True])
     def test_enrolling_may_make_the_gallery(self, server: Caller, *, line: bool) -> None:
@@ -255,6 +255,7 @@ class TestEnrol:
             "source": "portrait",
             "picture": "nothing",
             "created_at": subject["created_at"],
+            "counter": False,
         }
         assert detail == subject
 
@@ -308,6 +309,22 @@ class TestEnrol:
         assert (verified.json()["threshold"], verified.json()["same"]) == (0.01, False)
         refused = server.post(f"{gallery}/identify?fmr=strict", {"images": [image(crowd)], "threshold": 0.5})
         assert "at most one of threshold and fmr" in problem(refused)["detail"]
+
+    def test_an_image_as_the_body(self, server: Caller, gallery: str, astronaut: Path) -> None:
+        def send(path: str, **query: str) -> httpx.Response:
+            content, headers = astronaut.read_bytes(), {"Content-Type": "image/png", "Idempotency-Key": "1"}
+            return server.request("POST", f"{gallery}/{path}", content=content, headers=headers, params=query)
+
+        known = {"subject": "eileen", "name": "Eileen", "metadata": '{"crew": "STS-63"}', "source": "NASA"}
+        answer = send("enrol", **known)
+        assert answer.status_code == 201
+        enrolled = answer.json()["subject"]
+        assert (enrolled["name"], enrolled["metadata"], enrolled["samples"]) == ("Eileen", {"crew": "STS-63"}, 1)
+        assert send("enrol", **known).status_code == 200
+        (face,) = send("identify", limit="1", fmr="strict").json()["results"][0]["faces"]
+        assert face["match"]["subject"] == "eileen"
+        assert send("subjects/eileen/verify", threshold="0.01").json()["threshold"] == 0.01
+        assert problem(send("identify", subject="eileen"))["field"] == "subject"
 
     def test_one_bad_image_does_not_spoil_the_others(
         self, server: Caller, gallery: str, astronaut: Path, grey: bytes, crowd: bytes

@@ -148,3 +148,13 @@ def test_a_limited_key_may_do_what_is_about_no_gallery(server: Caller, keys: Key
     limited = {"X-API-Key": keys.create("a", "read", ["team"])[1]}
     assert server.get("/v1/models", limited).status_code == 200
     assert server.get("/metrics", limited).status_code == 200
+
+
+def test_a_key_for_metrics_reads_nothing_else(server: Caller, keys: KeyStore) -> None:
+    headers = {"X-API-Key": keys.create("prometheus", "metrics")[1]}
+    answers = {path: server.get(path, headers) for path in ("/metrics", "/v1/models", "/v1/galleries")}
+    assert {path: answer.status_code for path, answer in answers.items()} == {
+        "/metrics": 200,
+        "/v1/models": 403,
+        "/v1/galleries": 403,
+    }

@@ -123,7 +123,7 @@ class OutputOptions:
 class StoreOptions:
     """Where galleries are, and what opens those that are encrypted."""
 
-    url: Annotated[str, _option("store", str, _SETTINGS["store"])] = _DEFAULTS["store"]
+    url: Annotated[str | None, _option("store", str, _SETTINGS["store"])] = None
     key_file: Annotated[
         Path | None,
         _option(

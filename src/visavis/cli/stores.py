@@ -17,6 +17,7 @@ from typing_extensions import Unpack
 
 from visavis.cli.options import ModelOptions, StoreOptions
 from visavis.cli.terminal import counted, readable, say
+from visavis.config import STORE_HERE, store_url
 from visavis.core.image import ImageLimits
 from visavis.errors import (
     GalleryExists,
@@ -124,7 +125,9 @@ def open_galleries(store: StoreOptions, models: ModelOptions | None = None, *, i
     actor = "user unknown"
     with suppress(ImportError, KeyError, OSError):  # a user without a name, as in some containers
         actor = f"user {getpass.getuser()}"
-    with closing(open_store(store.url, key=_read_key(store.key_file))) as opened:
+    if store.url is None and STORE_HERE.is_file():
+        _log.info("visavis: the galleries are those of %s", STORE_HERE.absolute())
+    with closing(open_store(store_url(store.url), key=_read_key(store.key_file))) as opened:
         yield Galleries(opened, LazyRecognizer(models or ModelOptions(), images), actor=actor)
 
 

@@ -34,9 +34,9 @@ from visavis.galleries.records import (
     may_be_gallery,
 )
 from visavis.options import (
-    AllowConflict,
     Describe,
     Enrol,
+    EnrolEmbeddings,
     Identify,
     IdentifyEmbeddings,
     Policy,
@@ -179,9 +179,9 @@ class AsyncClient:
         """
         return AsyncGalleryClient(name, self._connection)
 
-    def entries(self) -> AsyncIterator[LogEntry]:
-        """Return the log of all galleries, oldest first; for keys that are not limited to some galleries."""
-        return self._connection.pages(LogEntry, "v1/log", "entries")
+    def entries(self, *, newest_first: bool = False) -> AsyncIterator[LogEntry]:
+        """Return the log of all galleries; for keys that are not limited to some galleries."""
+        return self._connection.pages(LogEntry, "v1/log", "entries", **wire.order(newest_first=newest_first))
 
     async def models(self) -> tuple[ServedPack, ...]:
         """Return the packs that the server knows, with their thresholds, licences and files."""
@@ -281,7 +281,7 @@ class AsyncGalleryClient:
         sent = await loaded(image)
         return await self._enrol(wire.body_of([sent], chosen, headers), sent.name)
 
-    @takes(AllowConflict)
+    @takes(EnrolEmbeddings)
     async def enrol_embedding(  # noqa: PLR0913  # what is known of a face
         self,
         embedding: FloatArray,
@@ -291,7 +291,7 @@ class AsyncGalleryClient:
         quality: Quality | None = None,
         source: str | None = None,
         key: str | None = None,
-        **options: Unpack[AllowConflict],
+        **options: Unpack[EnrolEmbeddings],
     ) -> Enrolled:
         """Enrol an embedding of the gallery's space; everything else as in ``enrol``."""
         body: dict[str, Any] = {"embeddings": vectors([embedding])}
@@ -508,9 +508,9 @@ class AsyncGalleryClient:
         """Return what there is to mend: in a large gallery that takes longer than ``timeout_s`` may allow."""
         return await self._connection.ask(reader(AuditReport), "GET", f"{self._path}/audit")
 
-    def entries(self) -> AsyncIterator[LogEntry]:
-        """Return the gallery's log, oldest first; asked for a page at a time."""
-        return self._connection.pages(LogEntry, f"{self._path}/log", "entries")
+    def entries(self, *, newest_first: bool = False) -> AsyncIterator[LogEntry]:
+        """Return the gallery's log; asked for a page at a time."""
+        return self._connection.pages(LogEntry, f"{self._path}/log", "entries", **wire.order(newest_first=newest_first))
 
     def _subject(self, subject: str, *below: str) -> str:
         try:

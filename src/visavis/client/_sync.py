@@ -35,9 +35,9 @@ from visavis.galleries.records import (
     may_be_gallery,
 )
 from visavis.options import (
-    AllowConflict,
     Describe,
     Enrol,
+    EnrolEmbeddings,
     Identify,
     IdentifyEmbeddings,
     Policy,
@@ -180,9 +180,9 @@ class Client:
         """
         return GalleryClient(name, self._connection)
 
-    def entries(self) -> Iterator[LogEntry]:
-        """Return the log of all galleries, oldest first; for keys that are not limited to some galleries."""
-        return self._connection.pages(LogEntry, "v1/log", "entries")
+    def entries(self, *, newest_first: bool = False) -> Iterator[LogEntry]:
+        """Return the log of all galleries; for keys that are not limited to some galleries."""
+        return self._connection.pages(LogEntry, "v1/log", "entries", **wire.order(newest_first=newest_first))
 
     def models(self) -> tuple[ServedPack, ...]:
         """Return the packs that the server knows, with their thresholds, licences and files."""
@@ -282,7 +282,7 @@ class GalleryClient:
         sent = loaded(image)
         return self._enrol(wire.body_of([sent], chosen, headers), sent.name)
 
-    @takes(AllowConflict)
+    @takes(EnrolEmbeddings)
     def enrol_embedding(  # noqa: PLR0913  # what is known of a face
         self,
         embedding: FloatArray,
@@ -292,7 +292,7 @@ class GalleryClient:
         quality: Quality | None = None,
         source: str | None = None,
         key: str | None = None,
-        **options: Unpack[AllowConflict],
+        **options: Unpack[EnrolEmbeddings],
     ) -> Enrolled:
         """Enrol an embedding of the gallery's space; everything else as in ``enrol``."""
         body: dict[str, Any] = {"embeddings": vectors([embedding])}
@@ -509,9 +509,9 @@ class GalleryClient:
         """Return what there is to mend: in a large gallery that takes longer than ``timeout_s`` may allow."""
         return self._connection.ask(reader(AuditReport), "GET", f"{self._path}/audit")
 
-    def entries(self) -> Iterator[LogEntry]:
-        """Return the gallery's log, oldest first; asked for a page at a time."""
-        return self._connection.pages(LogEntry, f"{self._path}/log", "entries")
+    def entries(self, *, newest_first: bool = False) -> Iterator[LogEntry]:
+        """Return the gallery's log; asked for a page at a time."""
+        return self._connection.pages(LogEntry, f"{self._path}/log", "entries", **wire.order(newest_first=newest_first))
 
     def _subject(self, subject: str, *below: str) -> str:
         try:

@@ -250,7 +250,7 @@ def in_worker(function: Callable[..., Any], pool: str = "pool") -> Callable[...,
     own = [each for each in signature.parameters.values() if not _is_body(each)]
     body = next(filter(_is_body, signature.parameters.values()), None)
 
-    async def route(request: Request, **known: object) -> Response:
+    async def route(request: Request, **known: Any) -> Response:  # noqa: ANN401  # whatever the function takes
         data = b"".join([part async for part in request.stream()])
         sent = [Body(request.headers.get("content-type", ""), data, request.query_params)]
         del data  # so that nobody has the body any more once it is read: what it says is never larger
@@ -260,12 +260,12 @@ def in_worker(function: Callable[..., Any], pool: str = "pool") -> Callable[...,
             call = partial(function, **known)
             if body is None:
                 return _respond(request, call())
-            gallery = known.get("gallery")
-            opens, creates = isinstance(gallery, OpenGallery), "create" in body.annotation.model_fields
-            if opens and not creates:  # before anything is read, or fetched, for one that is not there
+            gallery = known["gallery"] if isinstance(known.get("gallery"), OpenGallery) else None
+            creates = "create" in body.annotation.model_fields
+            if gallery and not creates:  # before anything is read, or fetched, for one that is not there
                 insist(request, gallery)
             wanted = body.annotation.read(sent.pop(), state.settings.max_images)
-            if opens and creates:
+            if gallery and creates:
                 insist(request, gallery, create=wanted.create)
 
             def then() -> Response:

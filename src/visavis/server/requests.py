@@ -364,13 +364,13 @@ class SubjectChange(Request):
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not self.model_fields_set:
-            raise ValueError("needs at least one of id, name, metadata, consent and expires_at")
+            raise ValueError("needs at least one of id, name, metadata, consent, expires_at and ignored")
         return self
 
     @property
     def details(self) -> Details:
         """The same, as stores take it."""
-        cleared: dict[str, Any] = {"name": "", "metadata": {}, "consent": "", "expires_at": NEVER}
+        cleared: dict[str, Any] = {"name": "", "metadata": {}, "consent": "", "expires_at": NEVER, "ignored": False}
         given = {name: getattr(self, name) for name in self.model_fields_set - {"id"}}
         return Details(**{name: cleared[name] if value is None else value for name, value in given.items()})
 
@@ -412,6 +412,12 @@ class Page(BaseModel):
     def next(self, found: Sequence[Subject | LogEntry], of: str) -> str | None:
         """Return the cursor of the page after this one, of which one item more than the limit was looked for."""
         return _cursor(found[self.limit - 1].number, of) if len(found) > self.limit else None
+
+
+class LogPage(Page):
+    """Which part of a log."""
+
+    newest_first: Annotated[bool, Field(description="Whether the newest entries come first; else the oldest.")] = False
 
 
 def _cursor(number: int, of: str) -> str:

@@ -37,7 +37,7 @@ from visavis.galleries.records import (
 )
 from visavis.galleries.store import Store
 from visavis.models.recognizer import value_of
-from visavis.options import AllowConflict, Enrol, Identify, IdentifyEmbeddings, Policy, Threshold, Verify, takes
+from visavis.options import Enrol, EnrolEmbeddings, Identify, IdentifyEmbeddings, Policy, Threshold, Verify, takes
 from visavis.service import audit, transfer
 from visavis.service.decisions import (
     Rules,
@@ -120,7 +120,7 @@ class OpenGallery:
         enrolment = Enrolment(subject=subject, image=image, details=details, source=source, key=key)
         return value_of(next(self.enrol_many([enrolment], **options)))
 
-    @takes(AllowConflict)
+    @takes(EnrolEmbeddings)
     def enrol_embedding(  # noqa: PLR0913  # what is known of a face
         self,
         embedding: FloatArray,
@@ -130,7 +130,7 @@ class OpenGallery:
         quality: Quality | None = None,
         source: str | None = None,
         key: str | None = None,
-        **options: Unpack[AllowConflict],
+        **options: Unpack[EnrolEmbeddings],
     ) -> Enrolled:
         """Enrol a face that was embedded before; everything else as in ``enrol``.
 
@@ -425,9 +425,9 @@ class OpenGallery:
         self._store.log("export", self.name, self._origin(), subjects=(found.number,), count=found.samples)
         return transfer.subject_export(self._store, self.record, found)
 
-    def entries(self, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
-        """Return the next entries of the gallery's log after a number."""
-        return self._store.entries(self.name, after=after, limit=limit)
+    def entries(self, *, after: int = 0, limit: int = 100, newest_first: bool = False) -> tuple[LogEntry, ...]:
+        """Return the next entries of the gallery's log after a number; or before it, 0 being the end."""
+        return self._store.entries(self.name, after=after, limit=limit, newest_first=newest_first)
 
     def audit(self) -> AuditReport:
         """Look for what should be mended: it searches the gallery for each of its samples, so large ones take long."""
@@ -469,7 +469,7 @@ class OpenGallery:
     ) -> tuple[Identification, ...]:
         gallery, limit = self._bound(), options["limit"]
         rules = rules_of(gallery.policy, self._eyes.pack, options, searched=gallery)
-        number = min(limit, rules.most_candidates) + 1
+        number = 2 * (min(limit, rules.most_candidates) + 1)  # some may be counter-samples
         vectors = np.array(probes, np.float32)
         found = self._store.search(self.name, vectors, number, templates=True) if probes else ()
         identifications = tuple(
@@ -485,7 +485,7 @@ class OpenGallery:
         rules = self._verify_rules(gallery, options)
         number = self._subject(subject).number
         samples = tuple(transfer.all_samples(self._store, self.name, subject))
-        if not samples:
+        if all(sample.counter for sample in samples):
             raise SampleNotFound(f"subject {subject!r} has no samples; enrol one")
         verification = verify(probe, face, samples, rules)
         self._log_search("verify", gallery.policy, (number,), 1)
@@ -628,9 +628,11 @@ class Galleries:
                 count += len(self.store.expire(gallery.name, self._origin()).subjects)
         return count
 
-    def entries(self, gallery: str | None = None, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
-        """Return the next entries of the log after a number: of a gallery, which may be forgotten, or of all."""
-        return self.store.entries(gallery, after=after, limit=limit)
+    def entries(
+        self, gallery: str | None = None, *, after: int = 0, limit: int = 100, newest_first: bool = False
+    ) -> tuple[LogEntry, ...]:
+        """Return the next entries of the log after a number, or before it: of one, also one forgotten, or of all."""
+        return self.store.entries(gallery, after=after, limit=limit, newest_first=newest_first)
 
     def backup(self, target: Path) -> None:
         """Write a copy of the whole store to a new file, while others go on.

@@ -74,6 +74,8 @@ Unknown faces come with the reason:
   invalid_face     the face lies turned or is degraded: its distance to anybody says nothing
   occluded         eyes or mouth look covered
   child            it looks like a child's, and the policy does not say --allow-children
+  rejected         it is nearer to a counter-sample of the one whom it resembles: visavis enrol --counter
+  ignored          it is a subject that is ignored: visavis gallery ignore
   empty_gallery    nobody is enrolled
 
 \b
@@ -142,7 +144,8 @@ def enrol(
         galleries = stack.enter_context(stores.open_galleries(store, models, images=len(portraits)))
         opened = _open_or_make(galleries, gallery, keep)
         stack.enter_context(counts.staying())
-        advance = stack.enter_context(progress_bar(len(portraits), unless=as_json and sys.stdout.isatty()))
+        no_bar = as_json and sys.stdout.isatty()
+        advance = stack.enter_context(progress_bar(len(portraits), "enrolling images", unless=no_bar))
         for result in _results(portraits, opened.enrol_many(enrolments, **how)):
             code = result["error"]["code"] if "error" in result else None
             counts.count(result["subject"], repeated=result.get("repeated", False), code=code)

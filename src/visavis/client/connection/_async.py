@@ -76,9 +76,9 @@ class AsyncConnection:
         with wire.content(response) as plain:
             return read(plain)
 
-    async def pages(self, kind: type[_Value], path: str, name: str) -> AsyncIterator[_Value]:
+    async def pages(self, kind: type[_Value], path: str, name: str, **asked: str) -> AsyncIterator[_Value]:
         """Give the items of a list, asked for a page at a time."""
-        query = {"limit": "200"}
+        query = {"limit": "200", **asked}
         while True:
             response = await self.call("GET", path, {"params": query})
             with wire.content(response) as plain:

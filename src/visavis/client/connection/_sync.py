@@ -76,9 +76,9 @@ class Connection:
         with wire.content(response) as plain:
             return read(plain)
 
-    def pages(self, kind: type[_Value], path: str, name: str) -> Iterator[_Value]:
+    def pages(self, kind: type[_Value], path: str, name: str, **asked: str) -> Iterator[_Value]:
         """Give the items of a list, asked for a page at a time."""
-        query = {"limit": "200"}
+        query = {"limit": "200", **asked}
         while True:
             response = self.call("GET", path, {"params": query})
             with wire.content(response) as plain:

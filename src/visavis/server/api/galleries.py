@@ -16,7 +16,7 @@ from visavis.server.auth import Key, check_covers, guards
 from visavis.server.openapi import LOCATION, about
 from visavis.server.pool import AllGalleries, Answer, GalleryName, InPath, in_quick_worker, in_worker
 from visavis.server.problems import Problem
-from visavis.server.requests import GalleryChange, NewGallery, Page, WantedGallery
+from visavis.server.requests import GalleryChange, LogPage, NewGallery, WantedGallery
 from visavis.service.gallery import Galleries
 from visavis.service.results import AuditReport, Receipt
 
@@ -33,7 +33,7 @@ class GalleriesResponse(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogResponse(Record):
-    """A page of the log, oldest first."""
+    """A page of the log."""
 
     entries: tuple[LogEntry, ...]
     """As many as were asked for, or all that there are."""
@@ -118,8 +118,8 @@ def audit(gallery: InPath) -> AuditReport:
 
 @router.get(f"{_ONE}/log", **about("admin"))
 @in_quick_worker
-def log(galleries: AllGalleries, gallery: GalleryName, page: Annotated[Page, Query()]) -> LogResponse:
-    """Show who did what in a gallery, oldest first; also in one that is forgotten."""
+def log(galleries: AllGalleries, gallery: GalleryName, page: Annotated[LogPage, Query()]) -> LogResponse:
+    """Show who did what in a gallery, oldest or newest first; also in one that is forgotten."""
     if not may_be_gallery(gallery):
         raise GalleryNotFound("no gallery can have this name")
     return _logged(galleries, gallery, page)
@@ -127,12 +127,12 @@ def log(galleries: AllGalleries, gallery: GalleryName, page: Annotated[Page, Que
 
 @router.get("/v1/log", **about(guards("admin", everywhere=True)))
 @in_quick_worker
-def whole_log(galleries: AllGalleries, page: Annotated[Page, Query()]) -> LogResponse:
-    """Show who did what in all galleries, oldest first; not with a key that is limited to some."""
+def whole_log(galleries: AllGalleries, page: Annotated[LogPage, Query()]) -> LogResponse:
+    """Show who did what in all galleries, oldest or newest first; not with a key that is limited to some."""
     return _logged(galleries, None, page)
 
 
-def _logged(galleries: Galleries, gallery: str | None, page: Page) -> LogResponse:
-    of = "log" if gallery is None else f"log/{gallery}"
-    found = galleries.entries(gallery, after=page.after(of), limit=page.limit + 1)
+def _logged(galleries: Galleries, gallery: str | None, page: LogPage) -> LogResponse:
+    of = ("log" if gallery is None else f"log/{gallery}") + "/newest" * page.newest_first
+    found = galleries.entries(gallery, after=page.after(of), limit=page.limit + 1, newest_first=page.newest_first)
     return LogResponse(entries=found[: page.limit], next_cursor=page.next(found, of))
