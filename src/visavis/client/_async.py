@@ -285,10 +285,10 @@ class AsyncGalleryClient:
             **options: see ``visavis.options.EnrolImage``.
 
         Raises:
-            NoFace, MultipleFaces, NotLive, FaceTooSmall, FaceBlurred, LowScore, ExtremePose, InvalidFace,
-                FaceOccluded, ChildFace, ConsentMissing, SubjectConflict: it is refused.
             KeyReused: the key belongs to another enrolment.
-            InputError: the image cannot be used, or an argument is out of its range.
+            InputError: the image cannot be used, or is refused (NoFace, MultipleFaces, NotLive, FaceTooSmall,
+                FaceBlurred, LowScore, ExtremePose, InvalidFace, FaceOccluded, ChildFace, ConsentMissing,
+                SubjectConflict), or an argument is out of its range.
         """
         chosen = given({"subject": subject, "source": source, **details_of(details), **options})
         sent = {name: await loaded(one) for name, one in (("images", image), ("like", like)) if one is not None}

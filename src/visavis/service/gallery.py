@@ -128,13 +128,13 @@ class OpenGallery:
             **options: see ``visavis.options.EnrolImage``.
 
         Raises:
-            NoFace, MultipleFaces, NotLive, FaceTooSmall, FaceBlurred, LowScore, ExtremePose, InvalidFace, FaceOccluded,
-                ChildFace: the image is not fit to be enrolled from.
+            InputError: the image cannot be used or is not fit to be enrolled from (NoFace, MultipleFaces, NotLive,
+                FaceTooSmall, FaceBlurred, LowScore, ExtremePose, InvalidFace, FaceOccluded, ChildFace), or an argument
+                is out of its range.
             SubjectConflict: the face already is another subject.
             ConsentMissing: the policy wants a note of consent.
             KeyReused: the key was used for another subject.
             SpaceMismatch: the gallery holds embeddings of another pack.
-            InputError: the image cannot be used, or an argument is out of its range.
         """
         if like is not None and not (isinstance(like, np.ndarray) and like.ndim == 1):
             like = self.reference(like)
