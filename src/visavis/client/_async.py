@@ -16,7 +16,7 @@ import httpx
 from typing_extensions import Self, Unpack
 
 from visavis.client import records, wire
-from visavis.client.records import ServedSample, every, if_any, read, reader
+from visavis.client.records import ServedSample, every, faces_of, if_any, read, reader
 from visavis.client.wire import Sent, details_of, given, json_of, sample_segment, vectors
 from visavis.errors import (
     GalleryNotFound,
@@ -52,7 +52,7 @@ from visavis.options import (
 from visavis.service.enroller import Enrolment
 from visavis.service.packs import ServedPack
 from visavis.service.results import AuditReport, Enrolled, Identification, Receipt, SubjectVerification
-from visavis.types import Face, FloatArray, ImageSource, Quality, Verification
+from visavis.types import Face, Faces, FloatArray, ImageSource, Quality, Verification
 
 _log = logging.getLogger("visavis")
 _Value = TypeVar("_Value")
@@ -129,7 +129,7 @@ class AsyncConnection:
 
     async def ask_image(
         self, kind: type[_Value], path: str, image: ImageSource, options: Mapping[str, object]
-    ) -> tuple[_Value, ...]:
+    ) -> Faces[_Value]:
         """Return what the faces of an image are, or raise the error that it is."""
         (result,) = [each async for each in self.ask_images(kind, path, [image], options)]
         if isinstance(result, VisavisError):
@@ -138,12 +138,12 @@ class AsyncConnection:
 
     async def ask_images(
         self, kind: type[_Value], path: str, images: Iterable[ImageSource], options: Mapping[str, object]
-    ) -> AsyncIterator[tuple[_Value, ...] | VisavisError]:
+    ) -> AsyncIterator[Faces[_Value] | VisavisError]:
         """Give for each image, in order, what its faces are, or the error that it is."""
         chosen = given(options)
         async with aclosing(_chunks(images, wire.load, wire.MOST_IMAGES, wire.MOST_BYTES)) as chunks:
             async for chunk in chunks:
-                results: dict[int, tuple[_Value, ...] | VisavisError] = {}
+                results: dict[int, Faces[_Value] | VisavisError] = {}
                 sent = {at: entry for at, entry in enumerate(chunk) if isinstance(entry, Sent)}
                 if sent:
                     response = await self.call("POST", path, wire.body_of(list(sent.values()), chosen))
@@ -152,7 +152,7 @@ class AsyncConnection:
                             if "error" in result:
                                 results[at] = wire.error_of(result["error"], response, image.name)
                             else:
-                                results[at] = every(kind, result["faces"])
+                                results[at] = faces_of(kind, result)
                 for at, entry in enumerate(chunk):
                     yield results[at] if isinstance(entry, Sent) else entry
 
@@ -227,7 +227,7 @@ class AsyncClient:
         self._connection = AsyncConnection(http, server, float(timeout_s), retries)
 
     @takes(Describe)
-    async def detect(self, image: ImageSource, **options: Unpack[Describe]) -> tuple[Face, ...]:
+    async def detect(self, image: ImageSource, **options: Unpack[Describe]) -> Faces[Face]:
         """Find faces, as ``Recognizer.detect`` does.
 
         Raises:
@@ -237,7 +237,7 @@ class AsyncClient:
         return await self._connection.ask_image(Face, "v1/detect", image, options)
 
     @takes(Describe)
-    async def embed(self, image: ImageSource, **options: Unpack[Describe]) -> tuple[Face, ...]:
+    async def embed(self, image: ImageSource, **options: Unpack[Describe]) -> Faces[Face]:
         """Find faces and embed them, as ``Recognizer.embed`` does; errors as in ``detect``."""
         return await self._connection.ask_image(Face, "v1/embed", image, options)
 
@@ -260,7 +260,7 @@ class AsyncClient:
     @takes(Describe)
     def detect_many(
         self, images: Iterable[ImageSource], **options: Unpack[Describe]
-    ) -> AsyncIterator[tuple[Face, ...] | VisavisError]:
+    ) -> AsyncIterator[Faces[Face] | VisavisError]:
         """Return for each image, in order, what ``detect`` returns, or the error that its image is.
 
         Images are taken from the iterable up to 16 at a time, and sent together.
@@ -273,7 +273,7 @@ class AsyncClient:
     @takes(Describe)
     def embed_many(
         self, images: Iterable[ImageSource], **options: Unpack[Describe]
-    ) -> AsyncIterator[tuple[Face, ...] | VisavisError]:
+    ) -> AsyncIterator[Faces[Face] | VisavisError]:
         """Return for each image, in order, what ``embed`` returns; everything else as in ``detect_many``."""
         return self._connection.ask_images(Face, "v1/embed", images, options)
 
@@ -448,14 +448,14 @@ class AsyncGalleryClient:
         return self._import(enrolments, wire.enrolment_line, options)
 
     @takes(Identify)
-    async def identify(self, image: ImageSource, **options: Unpack[Identify]) -> tuple[Identification, ...]:
+    async def identify(self, image: ImageSource, **options: Unpack[Identify]) -> Faces[Identification]:
         """Say who the faces of an image are; an empty tuple where there are none."""
         return await self._connection.ask_image(Identification, f"{self._path}/identify", image, options)
 
     @takes(Identify)
     def identify_many(
         self, images: Iterable[ImageSource], **options: Unpack[Identify]
-    ) -> AsyncIterator[tuple[Identification, ...] | VisavisError]:
+    ) -> AsyncIterator[Faces[Identification] | VisavisError]:
         """Return for each image, in order, what ``identify`` returns, or the error that its image is.
 
         Images are taken from the iterable up to 16 at a time, and sent together.

@@ -51,7 +51,7 @@ from visavis.service.decisions import (
 )
 from visavis.service.enroller import Enroller, Enrolment, Observer, batches
 from visavis.service.results import AuditReport, Enrolled, Identification, Receipt, SubjectVerification
-from visavis.types import Face, FloatArray, ImageSource, Quality
+from visavis.types import Face, Faces, FloatArray, ImageSource, Quality
 
 _log = logging.getLogger("visavis.galleries")
 
@@ -174,7 +174,7 @@ class OpenGallery:
         return self.enrol_many(enrolments, allow_conflict=allow_conflict)
 
     @takes(Identify)
-    def identify(self, image: ImageSource, **options: Unpack[Identify]) -> tuple[Identification, ...]:
+    def identify(self, image: ImageSource, **options: Unpack[Identify]) -> Faces[Identification]:
         """Tell who the faces of an image are, largest first; an empty tuple where there are none.
 
         Args:
@@ -192,7 +192,7 @@ class OpenGallery:
     @takes(Identify)
     def identify_many(
         self, images: Iterable[ImageSource], **options: Unpack[Identify]
-    ) -> Iterator[tuple[Identification, ...] | VisavisError]:
+    ) -> Iterator[Faces[Identification] | VisavisError]:
         """Return for each image, in order, what ``identify`` returns, or the error that it would raise."""
         gallery = self._bound()
         policy = gallery.policy
@@ -203,7 +203,7 @@ class OpenGallery:
             else:
                 found = [observed.face for observed in seen]
                 vectors = [face.embedding for face in found if face.embedding is not None]
-                yield self._identify(vectors, found, options)
+                yield Faces(self._identify(vectors, found, options), seen.searched_from_px)
 
     @takes(IdentifyEmbeddings)
     def identify_embeddings(
