@@ -47,8 +47,9 @@ Runtime: TypeAlias = Literal["openvino", "onnxruntime"]
 Precision: TypeAlias = Literal["auto", "f32"]
 
 DEFAULT_PACK = "sface"
-DEFAULT_MAX_BYTES = 20_000_000
-DEFAULT_MAX_PIXELS = 50_000_000
+# Of images that the caller owns: at the command line and in the library. A server has limits of its own.
+DEFAULT_MAX_BYTES = 100_000_000
+DEFAULT_MAX_PIXELS = 100_000_000
 MOST_CANDIDATES = 1000
 DEFAULT_FPIR = 0.01
 MOST_FPIR = 0.5

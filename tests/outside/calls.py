@@ -73,7 +73,7 @@ def plain(value: Any) -> Any:  # noqa: ANN401  # whatever a client returns
     if isinstance(value, np.ndarray):
         return [str(value.dtype), value.tolist()]
     if isinstance(value, list | tuple):
-        return [type(value).__name__, *map(plain, value)]
+        return ["list" if isinstance(value, list) else "tuple", *map(plain, value)]
     return {name: plain(one) for name, one in value.items()} if isinstance(value, dict) else value
 
 

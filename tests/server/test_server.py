@@ -75,15 +75,17 @@ class TestDetectAndEmbed:
     ) -> None:
         answer = server.post("/v1/detect", {"images": [image(astronaut.read_bytes())]})
         assert answer.status_code == 200
-        faces = [face.to_dict() for face in recognizer.detect(astronaut)]
-        assert answer.json() == {"pack": "dlib", "results": [{"faces": faces}]}
+        found = recognizer.detect(astronaut)
+        result = {"faces": [face.to_dict() for face in found], "searched_from_px": found.searched_from_px}
+        assert answer.json() == {"pack": "dlib", "results": [result]}
 
     def test_embed_answers_what_the_library_embeds(
         self, server: Caller, recognizer: Recognizer, astronaut: Path
     ) -> None:
         answer = server.post("/v1/embed", {"images": [image(astronaut.read_bytes())]}).json()
         assert (answer["dimension"], answer["metric"]) == (128, "euclidean")
-        assert answer["results"] == [{"faces": [face.to_dict() for face in recognizer.embed(astronaut)]}]
+        (result,) = answer["results"]
+        assert result["faces"] == [face.to_dict() for face in recognizer.embed(astronaut)]
 
     def test_every_form_of_an_image_gives_the_same(self, server: Caller, astronaut_pixels: Pixels) -> None:
         pixels = astronaut_pixels[::2, ::2]
@@ -104,7 +106,8 @@ class TestDetectAndEmbed:
 
     def test_grey_arrays_are_images(self, server: Caller) -> None:
         forms = [{"array": np.full(shape, 128).tolist()} for shape in ((80, 80), (80, 80, 1))]
-        assert server.post("/v1/detect", {"images": forms}).json()["results"] == [{"faces": []}] * 2
+        results = server.post("/v1/detect", {"images": forms}).json()["results"]
+        assert results == [{"faces": [], "searched_from_px": 20}] * 2
 
     @pytest.mark.parametrize("path", ["/v1/detect", "/v1/embed"])
     def test_an_image_that_fails_fails_alone(self, server: Caller, astronaut: Path, grey: bytes, path: str) -> None:

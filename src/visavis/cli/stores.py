@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from typing_extensions import Unpack
 
 from visavis.cli.options import ModelOptions, StoreOptions
+from visavis.cli.outputs import Searched
 from visavis.cli.terminal import counted, readable, say
 from visavis.config import STORE_HERE, store_url
 from visavis.core.image import ImageLimits
@@ -37,7 +38,7 @@ from visavis.models.recognizer import Observed, Recognizer
 from visavis.models.runtime import usable_cores
 from visavis.options import Observe, Policy
 from visavis.service.gallery import Galleries, OpenGallery
-from visavis.types import ImageSource
+from visavis.types import Faces, ImageSource
 
 _MOST_STREAMS = 8  # each has buffers of its own
 _BATCH = 16  # images that galleries hand over together
@@ -62,7 +63,7 @@ _ADVICE = {
     "conflict": "--allow-conflict enrols it all the same",
     "consent_missing": "--consent TEXT notes what was agreed to",
 }
-_ObservedOrError: TypeAlias = tuple[Observed, ...] | VisavisError
+_ObservedOrError: TypeAlias = Faces[Observed] | VisavisError
 _log = logging.getLogger("visavis.cli")
 
 
@@ -73,6 +74,7 @@ class LazyRecognizer:
         """Find the pack; one image gets all cores, several share them."""
         self._catalogued = find_pack(models.pack)
         self._models = models
+        self.searched = Searched()
         self._streams = max(1, min(usable_cores() // (models.loading.get("threads") or 1), _MOST_STREAMS, images))
 
     def observe_many(self, images: Iterable[ImageSource], **options: Unpack[Observe]) -> Iterator[_ObservedOrError]:
@@ -90,9 +92,9 @@ class LazyRecognizer:
             while part := list(islice(left, size)):
                 ahead.append(self._pool.submit(observe, part))
                 if len(ahead) > 2 * self._streams:
-                    yield from ahead.popleft().result()
+                    yield from self.searched.note(ahead.popleft().result())
             while ahead:
-                yield from ahead.popleft().result()
+                yield from self.searched.note(ahead.popleft().result())
         finally:
             for future in ahead:
                 future.cancel()
@@ -128,7 +130,9 @@ def open_galleries(store: StoreOptions, models: ModelOptions | None = None, *, i
     if store.url is None and STORE_HERE.is_file():
         _log.info("visavis: the galleries are those of %s", STORE_HERE.absolute())
     with closing(open_store(store_url(store.url), key=_read_key(store.key_file))) as opened:
-        yield Galleries(opened, LazyRecognizer(models or ModelOptions(), images), actor=actor)
+        eyes = LazyRecognizer(models or ModelOptions(), images)
+        yield Galleries(opened, eyes, actor=actor)
+        eyes.searched.tell()
 
 
 def open_gallery(galleries: Galleries, name: str) -> OpenGallery:

@@ -48,7 +48,7 @@ from visavis.options import (
 from visavis.service.enroller import Enrolment
 from visavis.service.packs import ServedPack
 from visavis.service.results import AuditReport, Candidate, Enrolled, Identification, Receipt, SubjectVerification
-from visavis.types import Face, FloatArray, ImageSource, Quality, SizeWH, Verification
+from visavis.types import Face, Faces, FloatArray, ImageSource, Quality, SizeWH, Verification
 
 _Thing = TypeVar("_Thing")
 
@@ -88,7 +88,7 @@ class AsyncClient:
         self._connection = AsyncConnection(http, server, float(timeout_s), retries)
 
     @takes(Describe)
-    async def detect(self, image: ImageSource, **options: Unpack[Describe]) -> tuple[Face, ...]:
+    async def detect(self, image: ImageSource, **options: Unpack[Describe]) -> Faces[Face]:
         """Find faces, as ``Recognizer.detect`` does.
 
         Raises:
@@ -98,7 +98,7 @@ class AsyncClient:
         return await self._connection.ask_image(Face, "v1/detect", image, options)
 
     @takes(Describe)
-    async def embed(self, image: ImageSource, **options: Unpack[Describe]) -> tuple[Face, ...]:
+    async def embed(self, image: ImageSource, **options: Unpack[Describe]) -> Faces[Face]:
         """Find faces and embed them, as ``Recognizer.embed`` does; errors as in ``detect``."""
         return await self._connection.ask_image(Face, "v1/embed", image, options)
 
@@ -121,7 +121,7 @@ class AsyncClient:
     @takes(Describe)
     def detect_many(
         self, images: Iterable[ImageSource], **options: Unpack[Describe]
-    ) -> AsyncIterator[tuple[Face, ...] | VisavisError]:
+    ) -> AsyncIterator[Faces[Face] | VisavisError]:
         """Return for each image, in order, what ``detect`` returns, or the error that its image is.
 
         Images are taken from the iterable up to 16 at a time, and sent together.
@@ -134,7 +134,7 @@ class AsyncClient:
     @takes(Describe)
     def embed_many(
         self, images: Iterable[ImageSource], **options: Unpack[Describe]
-    ) -> AsyncIterator[tuple[Face, ...] | VisavisError]:
+    ) -> AsyncIterator[Faces[Face] | VisavisError]:
         """Return for each image, in order, what ``embed`` returns; everything else as in ``detect_many``."""
         return self._connection.ask_images(Face, "v1/embed", images, options)
 
@@ -336,14 +336,14 @@ class AsyncGalleryClient:
         return self._import(enrolments, wire.enrolment_line, options)
 
     @takes(Identify)
-    async def identify(self, image: ImageSource, **options: Unpack[Identify]) -> tuple[Identification, ...]:
+    async def identify(self, image: ImageSource, **options: Unpack[Identify]) -> Faces[Identification]:
         """Say who the faces of an image are; an empty tuple where there are none."""
         return await self._connection.ask_image(Identification, f"{self._path}/identify", image, options)
 
     @takes(Identify)
     def identify_many(
         self, images: Iterable[ImageSource], **options: Unpack[Identify]
-    ) -> AsyncIterator[tuple[Identification, ...] | VisavisError]:
+    ) -> AsyncIterator[Faces[Identification] | VisavisError]:
         """Return for each image, in order, what ``identify`` returns, or the error that its image is.
 
         Images are taken from the iterable up to 16 at a time, and sent together.

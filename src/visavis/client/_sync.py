@@ -14,7 +14,7 @@ from typing_extensions import Self, Unpack
 
 from visavis.client import records, wire
 from visavis.client.connection._sync import Connection, chunks_of, loaded
-from visavis.client.records import Access, ServedSample, if_any, read, reader
+from visavis.client.records import Access, ServedSample, every, faces_of, if_any, read, reader
 from visavis.client.wire import Sent, details_of, given, json_of, sample_segment, vectors
 from visavis.errors import (
     GalleryNotFound,
@@ -49,7 +49,7 @@ from visavis.options import (
 from visavis.service.enroller import Enrolment
 from visavis.service.packs import ServedPack
 from visavis.service.results import AuditReport, Candidate, Enrolled, Identification, Receipt, SubjectVerification
-from visavis.types import Face, FloatArray, ImageSource, Quality, SizeWH, Verification
+from visavis.types import Face, Faces, FloatArray, ImageSource, Quality, SizeWH, Verification
 
 _Thing = TypeVar("_Thing")
 
@@ -89,7 +89,7 @@ class Client:
         self._connection = Connection(http, server, float(timeout_s), retries)
 
     @takes(Describe)
-    def detect(self, image: ImageSource, **options: Unpack[Describe]) -> tuple[Face, ...]:
+    def detect(self, image: ImageSource, **options: Unpack[Describe]) -> Faces[Face]:
         """Find faces, as ``Recognizer.detect`` does.
 
         Raises:
@@ -99,7 +99,7 @@ class Client:
         return self._connection.ask_image(Face, "v1/detect", image, options)
 
     @takes(Describe)
-    def embed(self, image: ImageSource, **options: Unpack[Describe]) -> tuple[Face, ...]:
+    def embed(self, image: ImageSource, **options: Unpack[Describe]) -> Faces[Face]:
         """Find faces and embed them, as ``Recognizer.embed`` does; errors as in ``detect``."""
         return self._connection.ask_image(Face, "v1/embed", image, options)
 
@@ -122,7 +122,7 @@ class Client:
     @takes(Describe)
     def detect_many(
         self, images: Iterable[ImageSource], **options: Unpack[Describe]
-    ) -> Iterator[tuple[Face, ...] | VisavisError]:
+    ) -> Iterator[Faces[Face] | VisavisError]:
         """Return for each image, in order, what ``detect`` returns, or the error that its image is.
 
         Images are taken from the iterable up to 16 at a time, and sent together.
@@ -135,7 +135,7 @@ class Client:
     @takes(Describe)
     def embed_many(
         self, images: Iterable[ImageSource], **options: Unpack[Describe]
-    ) -> Iterator[tuple[Face, ...] | VisavisError]:
+    ) -> Iterator[Faces[Face] | VisavisError]:
         """Return for each image, in order, what ``embed`` returns; everything else as in ``detect_many``."""
         return self._connection.ask_images(Face, "v1/embed", images, options)
 
@@ -337,14 +337,14 @@ class GalleryClient:
         return self._import(enrolments, wire.enrolment_line, options)
 
     @takes(Identify)
-    def identify(self, image: ImageSource, **options: Unpack[Identify]) -> tuple[Identification, ...]:
+    def identify(self, image: ImageSource, **options: Unpack[Identify]) -> Faces[Identification]:
         """Say who the faces of an image are; an empty tuple where there are none."""
         return self._connection.ask_image(Identification, f"{self._path}/identify", image, options)
 
     @takes(Identify)
     def identify_many(
         self, images: Iterable[ImageSource], **options: Unpack[Identify]
-    ) -> Iterator[tuple[Identification, ...] | VisavisError]:
+    ) -> Iterator[Faces[Identification] | VisavisError]:
         """Return for each image, in order, what ``identify`` returns, or the error that its image is.
 
         Images are taken from the iterable up to 16 at a time, and sent together.

@@ -46,7 +46,7 @@ from visavis.models.recognizer import Observed
 from visavis.options import Enrol, Observe
 from visavis.service.decisions import Rules, candidate_of, check_live, choose_like, looking, unfit, within_retention
 from visavis.service.results import Candidate, Enrolled
-from visavis.types import Face, FloatArray, ImageSource, Quality, UInt8Array
+from visavis.types import Face, Faces, FloatArray, ImageSource, Quality, UInt8Array
 
 IMAGES_AT_ONCE = 16
 _EMBEDDINGS_AT_ONCE = 500
@@ -67,7 +67,7 @@ class Observer(Protocol):
 
     def observe_many(
         self, images: Iterable[ImageSource], **options: Unpack[Observe]
-    ) -> Iterator[tuple[Observed, ...] | VisavisError]:
+    ) -> Iterator[Faces[Observed] | VisavisError]:
         """Return for each image the faces with embedding, quality and chip, or why there are none."""
 
 

@@ -66,7 +66,7 @@ from visavis.service.decisions import (
 )
 from visavis.service.enroller import Enroller, Enrolment, Observer, batches
 from visavis.service.results import AuditReport, Candidate, Enrolled, Identification, Receipt, SubjectVerification
-from visavis.types import Face, FloatArray, ImageSource, Quality
+from visavis.types import Face, Faces, FloatArray, ImageSource, Quality
 
 _log = logging.getLogger("visavis.galleries")
 _PAGE, _PAGES_LOOKED_AT = 1000, 10  # of subjects, in a search by name
@@ -216,7 +216,7 @@ class OpenGallery:
         return self.enrol_many(enrolments, allow_conflict=allow_conflict)
 
     @takes(Identify)
-    def identify(self, image: ImageSource, **options: Unpack[Identify]) -> tuple[Identification, ...]:
+    def identify(self, image: ImageSource, **options: Unpack[Identify]) -> Faces[Identification]:
         """Tell who the faces of an image are, largest first; an empty tuple where there are none.
 
         Args:
@@ -234,7 +234,7 @@ class OpenGallery:
     @takes(Identify)
     def identify_many(
         self, images: Iterable[ImageSource], **options: Unpack[Identify]
-    ) -> Iterator[tuple[Identification, ...] | VisavisError]:
+    ) -> Iterator[Faces[Identification] | VisavisError]:
         """Return for each image, in order, what ``identify`` returns, or the error that it would raise."""
         gallery = self._bound()
         policy = gallery.policy
@@ -245,7 +245,7 @@ class OpenGallery:
             else:
                 found = [observed.face for observed in seen]
                 vectors = [face.embedding for face in found if face.embedding is not None]
-                yield self._identify(vectors, found, options)
+                yield Faces(self._identify(vectors, found, options), seen.searched_from_px)
 
     @takes(IdentifyEmbeddings)
     def identify_embeddings(

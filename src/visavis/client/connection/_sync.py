@@ -13,10 +13,10 @@ from typing import Any, TypeAlias, TypeVar
 import httpx
 
 from visavis.client import wire
-from visavis.client.records import every, if_any
+from visavis.client.records import every, faces_of, if_any
 from visavis.client.wire import Sent, given
 from visavis.errors import InputError, ServerUnreachable, VisavisError
-from visavis.types import ImageSource
+from visavis.types import Faces, ImageSource
 
 _log = logging.getLogger("visavis")
 _Value = TypeVar("_Value")
@@ -93,7 +93,7 @@ class Connection:
 
     def ask_image(
         self, kind: type[_Value], path: str, image: ImageSource, options: Mapping[str, object]
-    ) -> tuple[_Value, ...]:
+    ) -> Faces[_Value]:
         """Return what the faces of an image are, or raise the error that it is."""
         (result,) = [each for each in self.ask_images(kind, path, [image], options)]
         if isinstance(result, VisavisError):
@@ -102,12 +102,12 @@ class Connection:
 
     def ask_images(
         self, kind: type[_Value], path: str, images: Iterable[ImageSource], options: Mapping[str, object]
-    ) -> Iterator[tuple[_Value, ...] | VisavisError]:
+    ) -> Iterator[Faces[_Value] | VisavisError]:
         """Give for each image, in order, what its faces are, or the error that it is."""
         chosen = given(options)
         with closing(chunks_of(images, wire.load, wire.MOST_IMAGES, wire.MOST_BYTES)) as chunks:
             for chunk in chunks:
-                results: dict[int, tuple[_Value, ...] | VisavisError] = {}
+                results: dict[int, Faces[_Value] | VisavisError] = {}
                 sent = {at: entry for at, entry in enumerate(chunk) if isinstance(entry, Sent)}
                 if sent:
                     response = self.call("POST", path, wire.body_of(list(sent.values()), chosen))
@@ -116,7 +116,7 @@ class Connection:
                             if "error" in result:
                                 results[at] = wire.error_of(result["error"], response, image.name)
                             else:
-                                results[at] = every(kind, result["faces"])
+                                results[at] = faces_of(kind, result)
                 for at, entry in enumerate(chunk):
                     yield results[at] if isinstance(entry, Sent) else entry
 
