@@ -1,39 +1,18 @@
-"""Tables of options, policy fields and settings in docs/, and answers of the API: ``python tools/tables.py``."""
+"""Tables of options, policy fields and settings in docs/, made from their declarations: ``python tools/tables.py``."""
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from textwrap import indent
 
 from visavis import config, options
 
 DOCS = Path(__file__).parents[1] / "docs"
-EXAMPLES = DOCS.parent / "src" / "visavis" / "server" / "examples.json"
-WIDTH, MOST_MEMBERS = 100, 14
 MARKED = re.compile(r"(<!-- (\w+): (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NAMES: dict[str, Callable[[str], str]] = {
     "arguments": lambda name: f"`{name}`",
     "variables": lambda name: f"`VISAVIS_{name.upper()}`",
 }
-
-
-def answer(operation: str) -> str:
-    """Return the Markdown block of what an operation of the API answers."""
-    return f"```json\n{_written(json.loads(EXAMPLES.read_text())[operation])}\n```\n"
-
-
-def _written(value: object) -> str:
-    """Return JSON, each object and list on one line where it fits; long ones are cut."""
-    line = json.dumps(value, ensure_ascii=False)
-    if len(line) <= WIDTH or not isinstance(value, dict | list):
-        return line
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_written, value)) + "]"
-    members = [f"{json.dumps(name)}: {_written(member)}" for name, member in value.items()]
-    cut = [*members[:3], "..."] if len(members) > MOST_MEMBERS else members
-    return "{\n" + indent(",\n".join(cut), "  ") + "\n}"
 
 
 def table(kind: str, declared: type) -> str:
@@ -65,8 +44,6 @@ def renewed(page: str) -> str:
 
     def write(match: re.Match[str]) -> str:
         start, kind, name, end = match.groups()
-        if kind == "answer":
-            return start + answer(name) + end
         return start + table(kind, getattr(config if hasattr(config, name) else options, name)) + end
 
     return MARKED.sub(write, page)

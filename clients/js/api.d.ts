@@ -1,7 +1,19 @@
 // Made of the server's OpenAPI document by tools/typescript.py. Do not edit.
 
 /** What the server says went wrong. */
-export type ServerCode = "model_missing" | "model_corrupt" | "runtime_missing" | "runtime_failed" | "keys_unusable" | "licence_not_accepted" | "pull_failed" | "store_unavailable" | "store_damaged" | "store_foreign" | "store_outdated" | "store_read_only" | "store_full" | "gallery_locked" | "driver_missing" | "image_not_found" | "image_unreadable" | "image_too_large" | "too_much_work" | "unsupported_format" | "image_corrupt" | "invalid_image" | "invalid_option" | "no_face" | "multiple_faces" | "fetch_refused" | "fetch_failed" | "not_live" | "too_small" | "blurred" | "low_score" | "extreme_pose" | "invalid_face" | "occluded" | "child" | "consent_missing" | "invalid_embedding" | "gallery_not_found" | "subject_not_found" | "sample_not_found" | "gallery_exists" | "subject_exists" | "space_mismatch" | "conflict" | "idempotency_key_reused" | "version_mismatch" | "server_unreachable" | "overloaded" | "invalid_request" | "unauthorized" | "forbidden" | "not_found" | "method_not_allowed" | "request_timeout" | "body_too_large" | "unsupported_media_type" | "rate_limited" | "internal" | "unsupported_pack";
+export type ServerCode = "model_missing" | "model_corrupt" | "runtime_missing" | "runtime_failed" | "keys_unusable" | "licence_not_accepted" | "pull_failed" | "store_unavailable" | "store_damaged" | "store_foreign" | "store_outdated" | "store_read_only" | "store_full" | "gallery_locked" | "driver_missing" | "image_not_found" | "image_unreadable" | "image_too_large" | "too_much_work" | "unsupported_format" | "image_corrupt" | "invalid_image" | "invalid_option" | "no_face" | "multiple_faces" | "fetch_refused" | "fetch_failed" | "not_live" | "too_small" | "blurred" | "low_score" | "extreme_pose" | "invalid_face" | "occluded" | "child" | "consent_missing" | "invalid_embedding" | "gallery_not_found" | "subject_not_found" | "sample_not_found" | "gallery_exists" | "subject_exists" | "space_mismatch" | "conflict" | "idempotency_key_reused" | "version_mismatch" | "server_unreachable" | "overloaded" | "invalid_request" | "unauthorized" | "key_expired" | "forbidden" | "not_found" | "method_not_allowed" | "request_timeout" | "body_too_large" | "unsupported_media_type" | "rate_limited" | "internal" | "unsupported_pack";
+
+/** What the caller may do. */
+export type Access = {
+  /** The only ones that the key is for; none where it is for all. */
+  galleries: Array<string>;
+  /** Its ID; null where the server asks for none, and everything is allowed. */
+  key: string | null;
+  /** read, probe, enrol or admin: each allows what those before it do. */
+  scope: "metrics" | "read" | "probe" | "enrol" | "admin";
+  /** Of the server. */
+  version: string;
+};
 
 /** What was asked about a face; what was not asked is None. */
 export type Attributes = {
@@ -36,6 +48,7 @@ export type AuditReport = {
 /** A subject that a probe resembles. Its distance has two decimals, rounded down, and all else is told by that. ``identify`` tells the distance of its template, the mean of its samples; an enrolment that of its nearest sample. */
 export type Candidate = {
   distance: number;
+  ignored: boolean;
   /** By how much the next candidate is farther away, rounded down; None where no further one is near enough. */
   margin: number | null;
   name: string | null;
@@ -62,6 +75,8 @@ export type Detected = {
     attributes?: Attributes;
     /** (4,) left, top, right, bottom in pixels; may reach beyond the image when the face does. */
     box_xyxy: Array<number>;
+    /** The aligned face that the models saw, as a JPEG in base64, or None where it was not asked for. */
+    chip?: string;
     /** (5, 2) points in pixels, in the order of the pack's alignment template: its ``anatomy`` says which is what. */
     landmarks: Array<Array<number>>;
     /** How well the image shows it, or None where it was not asked for. */
@@ -71,6 +86,8 @@ export type Detected = {
     /** By how many degrees clockwise the image was turned before the face was found upright: 90, 180 or 270; else None. Box and landmarks are those in the image as it is. */
     turned?: number;
   }>;
+  /** The smallest size of a face, in pixels, that was looked for: more than ``min_face`` asks for where the image is too large for that. */
+  searched_from_px: number;
 };
 
 /** A result for each image, in order. */
@@ -89,12 +106,15 @@ export type EmbedResponse = {
 export type Embedded = {
   /** With their embeddings. */
   faces: Array<EmbeddedFace>;
+  /** As in ``Detected``. */
+  searched_from_px: number;
 };
 
 /** One face found in an image, with its embedding. */
 export type EmbeddedFace = {
   attributes?: Attributes;
   box_xyxy: Array<number>;
+  chip?: string;
   /** (D,) vector in the pack's embedding space. */
   embedding: Array<number>;
   landmarks: Array<Array<number>>;
@@ -113,19 +133,29 @@ export type EmbeddingSpace = {
   metric: "euclidean" | "cosine";
 };
 
-/** Faces of one person: exactly one of `images` and `embeddings`. */
+/** Faces of one person: exactly one of `images` and `embeddings`; at most one of `box`, of one image, and `like`. */
 export type EnrolRequest = {
   /** Whether to enrol a face although it already is another subject. */
   allow_conflict?: boolean;
+  /** Where the face is, if there are several: left, top, right and bottom in pixels of the upright image. The one that overlaps this most is enrolled, whatever faces says. */
+  box?: Array<number> | null;
   /** Note on what the person agreed to. */
   consent?: string | null;
+  /** Whether the faces are counter-samples: of people who resemble the subject, and are not it. A face nearer to one of these than to the subject is not the subject. */
+  counter?: boolean;
+  /** Whether to make the gallery where there is none; that takes the scope admin. */
+  create?: boolean;
   /** As many numbers each as the gallery's space has dimensions. */
   embeddings?: Array<Array<number>>;
   /** When the subject is to be forgotten. */
   expires_at?: string | null;
   /** Which face of each image to enrol: main, the only one of at least half the largest one's area; only, where there is no other at all; prominent, large and central; or largest. */
   faces?: "prominent" | "largest" | "main" | "only";
+  /** Whether a face of the subject is to be told as nobody's. */
+  ignored?: boolean | null;
   images?: Array<Image>;
+  /** An image of the person: of several faces, the one that is the same person is enrolled. */
+  like?: Image;
   /** Whatever else is to be known of the subject, in 10,000 characters of JSON. */
   metadata?: Record<string, unknown> | null;
   /** Smallest face to look for: from 1 on in pixels, at least 10; below 1 as a fraction of the image's shorter side. Half the size takes four times as long. Null for that of the Recognizer or server. */
@@ -152,6 +182,8 @@ export type EnrolResponse = {
       attributes?: Attributes;
       /** (4,) left, top, right, bottom in pixels; may reach beyond the image when the face does. */
       box_xyxy: Array<number>;
+      /** The aligned face that the models saw, as a JPEG in base64, or None where it was not asked for. */
+      chip?: string;
       /** (5, 2) points in pixels, in the order of the pack's alignment template: its ``anatomy`` says which is what. */
       landmarks: Array<Array<number>>;
       /** How well the image shows it, or None where it was not asked for. */
@@ -240,6 +272,8 @@ export type Identification = {
     attributes?: Attributes;
     /** (4,) left, top, right, bottom in pixels; may reach beyond the image when the face does. */
     box_xyxy: Array<number>;
+    /** The aligned face that the models saw, as a JPEG in base64, or None where it was not asked for. */
+    chip?: string;
     /** (5, 2) points in pixels, in the order of the pack's alignment template: its ``anatomy`` says which is what. */
     landmarks: Array<Array<number>>;
     /** How well the image shows it, or None where it was not asked for. */
@@ -262,17 +296,21 @@ export type Identification = {
   /** Whether the nearest subject's distance lies within the interval: on other people's faces the threshold that keeps the rate might decide otherwise. ``match`` and ``unknown`` are by the threshold all the same. */
   uncertain: boolean;
   /** Why it is nobody, or None where there is a match. */
-  unknown: "below_threshold" | "low_margin" | "low_quality" | "not_live" | "empty_gallery" | "invalid_face" | "child" | "occluded" | null;
+  unknown: "below_threshold" | "low_margin" | "low_quality" | "not_live" | "empty_gallery" | "rejected" | "ignored" | "invalid_face" | "child" | "occluded" | null;
 };
 
 /** The faces of one image, largest first; none is an empty list. */
 export type Identified = {
   /** Who each is; of an embedding there is one. */
   faces: Array<Identification>;
+  /** As in ``Detected``; null where an embedding was given. */
+  searched_from_px: number | null;
 };
 
 /** Whom to look for: exactly one of `images` and `embeddings`; at most one of `threshold` and `fmr`. */
 export type IdentifyRequest = {
+  /** Whether to return the aligned face that the models saw, as a JPEG in base64. */
+  chips?: boolean;
   /** As many numbers each as the gallery's space has dimensions. */
   embeddings?: Array<Array<number>>;
   /** Which faces count: all; at most one, found faster: prominent, large and central, or largest; or exactly one, none or several being an error: main, which passes over those of less than half its area, or only. */
@@ -318,6 +356,8 @@ export type Image = {
 export type ImagesRequest = {
   /** What else to tell of each face, where the pack can: liveness, pose, age, gender. Each is a network more. */
   attributes?: Array<"liveness" | "pose" | "age" | "gender">;
+  /** Whether to return the aligned face that the models saw, as a JPEG in base64. */
+  chips?: boolean;
   /** Which faces count: all; at most one, found faster: prominent, large and central, or largest; or exactly one, none or several being an error: main, which passes over those of less than half its area, or only. */
   faces?: "all" | "prominent" | "largest" | "main" | "only";
   images: Array<Image>;
@@ -345,7 +385,7 @@ export type LogEntry = {
   subjects: Array<number>;
 };
 
-/** A page of the log, oldest first. */
+/** A page of the log. */
 export type LogResponse = {
   /** As many as were asked for, or all that there are. */
   entries: Array<LogEntry>;
@@ -526,6 +566,21 @@ export type Pose = {
   yaw: number;
 };
 
+/** An image as browsers show it. */
+export type Preview = {
+  /** Upright, made smaller, as a JPEG in base64. */
+  jpeg: string;
+  /** Width and height of the upright original, in pixels, in which boxes and landmarks are. */
+  size_wh: Array<number>;
+};
+
+/** An image to be looked at. */
+export type PreviewRequest = {
+  image: Image;
+  /** Most pixels a side. */
+  side?: number;
+};
+
 /** What went wrong, as RFC 9457 says it; programs may rely on `code`. */
 export type ProblemDetails = {
   /** Stable, for programs. */
@@ -583,6 +638,8 @@ export type Receipt = {
 
 /** One enrolled face. */
 export type Sample = {
+  /** Whether it is a counter-sample: somebody who resembles the subject, and is not it. */
+  counter: boolean;
   /** In UTC. */
   created_at: string;
   /** A number that its store never gives twice. */
@@ -597,6 +654,7 @@ export type Sample = {
 
 /** One enrolled face, with what is stored of it. */
 export type SampleExport = {
+  counter: boolean;
   created_at: string;
   /** (D,). */
   embedding: Array<number>;
@@ -670,8 +728,16 @@ export type ServedPart = {
   training_data: string;
 };
 
+/** Subjects that may be the same person as another. */
+export type SimilarResponse = {
+  /** Nearest first, each with the distance of the nearest two samples. */
+  candidates: Array<Candidate>;
+};
+
 /** How the server is. */
 export type Status = {
+  /** Why it is not ready, for those who may do everything here. */
+  reason?: string;
   /** ok; ready or not ready. */
   status: string;
 };
@@ -686,13 +752,15 @@ export type Subject = {
   expires_at: string | null;
   /** Unique in its gallery, chosen by those who enrol. */
   id: string;
+  /** Whether nobody is told when a face is this one: ``identify`` says ``unknown``, for the reason ``ignored``. */
+  ignored: boolean;
   /** Whatever else is to be known, as JSON holds it. */
   metadata: Record<string, unknown>;
   /** For people, or None. */
   name: string | null;
   /** Of the store; never given twice. It is how logs and receipts call a subject. */
   number: number;
-  /** How many it has. */
+  /** How many it has, counter-samples among them. */
   samples: number;
   /** In UTC. */
   updated_at: string;
@@ -708,6 +776,8 @@ export type SubjectChange = {
   expires_at?: string | null;
   /** Another ID, by which the subject is called from then on. */
   id?: string;
+  /** Whether a face of the subject is to be told as nobody's. */
+  ignored?: boolean | null;
   /** Whatever else is to be known of the subject, in 10,000 characters of JSON. */
   metadata?: Record<string, unknown> | null;
   /** Name of the person. */
@@ -720,6 +790,7 @@ export type SubjectDetail = {
   created_at: string;
   expires_at: string | null;
   id: string;
+  ignored: boolean;
   metadata: Record<string, unknown>;
   name: string | null;
   number: number;
@@ -738,6 +809,7 @@ export type SubjectExport = {
   /** Its name. */
   gallery: string;
   id: string;
+  ignored: boolean;
   /** What is told of the subject. */
   log: Array<LogEntry>;
   metadata: Record<string, unknown>;
@@ -764,6 +836,16 @@ export type SubjectPair = {
   samples: Array<number>;
 };
 
+/** Whom to look for by name. */
+export type SubjectSearch = {
+  /** The `next_cursor` of the page before. */
+  cursor?: string;
+  /** How many at most. */
+  limit?: number;
+  /** A part of an ID or of a name, in whatever case. */
+  text: string;
+};
+
 /** The answer to "is this the subject?". Its truth is ``same``. */
 export type SubjectVerification = {
   /** As in ``Verification``. */
@@ -776,6 +858,8 @@ export type SubjectVerification = {
     attributes?: Attributes;
     /** (4,) left, top, right, bottom in pixels; may reach beyond the image when the face does. */
     box_xyxy: Array<number>;
+    /** The aligned face that the models saw, as a JPEG in base64, or None where it was not asked for. */
+    chip?: string;
     /** (5, 2) points in pixels, in the order of the pack's alignment template: its ``anatomy`` says which is what. */
     landmarks: Array<Array<number>>;
     /** How well the image shows it, or None where it was not asked for. */
@@ -789,8 +873,8 @@ export type SubjectVerification = {
   fmr: number | null;
   /** As in ``Verification``; None also where no distance is told. */
   probability: number | null;
-  /** As in ``Verification``: of the face, or of the nearest sample. */
-  reason: "invalid_face" | "child" | "occluded" | null;
+  /** As in ``Verification``: of the face, or of the nearest sample; rejected where a counter-sample is nearer. */
+  reason: "invalid_face" | "child" | "occluded" | string | null;
   /** Whether the distance is below the threshold, and there is no reason to doubt it. */
   same: boolean;
   /** The ID of the nearest sample; None where no distance is told. */
@@ -813,6 +897,8 @@ export type SubjectsResponse = {
 export type VerifyRequest = {
   a: Image;
   b: Image;
+  /** Whether to return the aligned face that the models saw, as a JPEG in base64. */
+  chips?: boolean;
   /** Which face of each image to compare: prominent, large and central; largest; or exactly one: main, which passes over those of less than half its area, or only. */
   faces?: "prominent" | "largest" | "main" | "only";
   /** False match rate of one comparison, to keep in place of a threshold: a number between 0 and 1, or strict (1e-4), balanced (1e-3) or lenient (1e-2). */
@@ -836,6 +922,8 @@ export type VerifyResponse = {
     attributes?: Attributes;
     /** (4,) left, top, right, bottom in pixels; may reach beyond the image when the face does. */
     box_xyxy: Array<number>;
+    /** The aligned face that the models saw, as a JPEG in base64, or None where it was not asked for. */
+    chip?: string;
     /** (5, 2) points in pixels, in the order of the pack's alignment template: its ``anatomy`` says which is what. */
     landmarks: Array<Array<number>>;
     /** How well the image shows it, or None where it was not asked for. */
@@ -846,6 +934,7 @@ export type VerifyResponse = {
     turned?: number;
   }>;
   fmr: number | null;
+  interval: [number, number] | null;
   /** Its name. */
   pack: string;
   probability: number | null;
@@ -856,6 +945,8 @@ export type VerifyResponse = {
 
 /** A face for a subject: exactly one of `image` and `embedding`; at most one of `threshold` and `fmr`. */
 export type VerifySubjectRequest = {
+  /** Whether to return the aligned face that the models saw, as a JPEG in base64. */
+  chips?: boolean;
   embedding?: Array<number>;
   /** Which face of each image to compare: prominent, large and central; largest; or exactly one: main, which passes over those of less than half its area, or only. */
   faces?: "prominent" | "largest" | "main" | "only";
@@ -868,4 +959,11 @@ export type VerifySubjectRequest = {
   require_live?: boolean;
   /** Distance below which two faces are the same person, above 0. Null for that of the pack, or of the gallery. */
   threshold?: number | null;
+};
+
+/** What a gallery is to be where there is none; it is bound to the models that the server uses. */
+export type WantedGallery = {
+  /** Without it, encrypted where the server has a key for that. */
+  encrypted?: boolean | null;
+  policy?: PolicyChange;
 };

@@ -115,7 +115,7 @@ def examples(few: int) -> hypothesis.settings:
 
 
 @SCHEMA.include(method=WITH_BODY).parametrize()
-@examples(25)
+@examples(12)
 def test_the_document_is_true(case: Any, galleries: Galleries) -> None:  # noqa: ANN401  # likewise
     body = case.body if case.media_type == "multipart/form-data" and isinstance(case.body, dict) else {}
     hypothesis.assume([] not in [value for name, value in body.items() if name != "images"])  # no form can hold that
@@ -125,7 +125,7 @@ def test_the_document_is_true(case: Any, galleries: Galleries) -> None:  # noqa:
 
 
 @SCHEMA.exclude(method=WITH_BODY).parametrize()
-@examples(5)
+@examples(3)
 def test_the_document_is_true_where_there_is_no_body(case: Any, galleries: Galleries) -> None:  # noqa: ANN401  # likewise
     make_it_find_something(case, galleries)
     case.call_and_validate()

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 from serving import Caller, in_base64, problem
 
 from visavis import Recognizer
-from visavis.config import Settings
+from visavis.config import LogFormat, Settings
 from visavis.errors import InvalidImage, VisavisError
+from visavis.server.observability import configure_logging
 from visavis.server.problems import HTTP, LIBRARY
 from visavis.server.reading import _read_texts, check_array
 from visavis.server.requests import ImagesRequest, VerifyRequest
@@ -73,15 +75,17 @@ class TestDetectAndEmbed:
     ) -> None:
         answer = server.post("/v1/detect", {"images": [image(astronaut.read_bytes())]})
         assert answer.status_code == 200
-        faces = [face.to_dict() for face in recognizer.detect(astronaut)]
-        assert answer.json() == {"pack": "dlib", "results": [{"faces": faces}]}
+        found = recognizer.detect(astronaut)
+        result = {"faces": [face.to_dict() for face in found], "searched_from_px": found.searched_from_px}
+        assert answer.json() == {"pack": "dlib", "results": [result]}
 
     def test_embed_answers_what_the_library_embeds(
         self, server: Caller, recognizer: Recognizer, astronaut: Path
     ) -> None:
         answer = server.post("/v1/embed", {"images": [image(astronaut.read_bytes())]}).json()
         assert (answer["dimension"], answer["metric"]) == (128, "euclidean")
-        assert answer["results"] == [{"faces": [face.to_dict() for face in recognizer.embed(astronaut)]}]
+        (result,) = answer["results"]
+        assert result["faces"] == [face.to_dict() for face in recognizer.embed(astronaut)]
 
     def test_every_form_of_an_image_gives_the_same(self, server: Caller, astronaut_pixels: Pixels) -> None:
         pixels = astronaut_pixels[::2, ::2]
@@ -102,7 +106,8 @@ class TestDetectAndEmbed:
 
     def test_grey_arrays_are_images(self, server: Caller) -> None:
         forms = [{"array": np.full(shape, 128).tolist()} for shape in ((80, 80), (80, 80, 1))]
-        assert server.post("/v1/detect", {"images": forms}).json()["results"] == [{"faces": []}] * 2
+        results = server.post("/v1/detect", {"images": forms}).json()["results"]
+        assert results == [{"faces": [], "searched_from_px": 20}] * 2
 
     @pytest.mark.parametrize("path", ["/v1/detect", "/v1/embed"])
     def test_an_image_that_fails_fails_alone(self, server: Caller, astronaut: Path, grey: bytes, path: str) -> None:
@@ -511,6 +516,30 @@ class TestRefusals:
             assert answer.headers["connection"] == "close"
 
 
+@pytest.mark.parametrize(
+    ("form", "on_terminal", "as_json"),
+    [("auto", True, False), ("auto", False, True), ("json", True, True), ("text", False, False)],
+)
+def test_the_log_is_text_on_a_terminal_unless_a_setting_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, *, form: LogFormat, on_terminal: bool, as_json: bool
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: on_terminal)
+    root, ours = logging.getLogger(), logging.getLogger("visavis")
+    before, levels = root.handlers[:], (root.level, ours.level, logging.getLogger("PIL").level)
+    monkeypatch.setattr(sys, "stderr", stream)
+    try:
+        root.handlers.clear()
+        configure_logging(form)
+        ours.info("said", extra={"facts": {"count": 1}})
+    finally:
+        root.handlers[:] = before
+        for logger, level in zip((root, ours, logging.getLogger("PIL")), levels, strict=True):
+            logger.setLevel(level)
+    line = stream.getvalue()
+    assert (json.loads(line)["count"] == 1) if as_json else line.endswith(" info said count=1\n")
+
+
 def test_every_leaf_of_the_librarys_errors_has_a_status() -> None:
     def leaves(kind: type[VisavisError]) -> Iterator[type[VisavisError]]:
         for child in kind.__subclasses__():
@@ -580,7 +609,8 @@ class TestOperations:
         server.app.state.ready = False  # as while it shuts down
         answer = server.get("/readyz")
         server.app.state.ready = True
-        assert (answer.status_code, answer.json()) == (503, {"status": "not ready"})
+        assert answer.status_code == 503
+        assert answer.json() == {"status": "not ready", "reason": "it is starting or stopping"}
 
     def test_metrics(self, recognizer: Recognizer, astronaut: Path) -> None:
         with Caller(Settings(workers=3, queue=7), recognizer) as server:

@@ -136,8 +136,10 @@ def require(
             FOR_OPERATOR.set(callers.is_operator(request))
             return None
         if record is None:
-            detail = _WHAT_IS_WRONG[min(len(sent), _SEVERAL)]
-            raise Problem("unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+            code, detail = "unauthorized", _WHAT_IS_WRONG[min(len(sent), _SEVERAL)]
+            if len(sent) == 1 and keys.has_expired(sent[0]):
+                code, detail = "key_expired", "the time of this API key is over; ask for a new one"
+            raise Problem(code, detail, headers={"WWW-Authenticate": "Bearer"})
         check_allows(record, scope)
         check_covers(record, request.path_params.get("gallery"))
         if everywhere and record.galleries:

@@ -31,7 +31,7 @@ ETAG = {"ETag": {"description": "The subject's state, for If-Match and If-None-M
 LOCATION = {"Location": {"description": "The gallery's path.", "schema": _TEXT}}
 
 _PROBLEMS = "x-problems"
-_FOR_KEYS = ("unauthorized", "forbidden", "rate_limited", "internal")
+_FOR_KEYS = ("unauthorized", "key_expired", "forbidden", "rate_limited", "internal")
 _FOR_BODIES = ("request_timeout", "body_too_large", "unsupported_media_type", "invalid_request", "overloaded")
 # Also reading may write: those whose time is over are forgotten first.
 _OF_GALLERIES = ("invalid_request", "overloaded", "store_unavailable", "store_full")
@@ -153,14 +153,14 @@ def _request_body(model: type[Request]) -> dict[str, Any]:
         content[FORM] = {"schema": model.form()}
     if IMAGE in model.media_types():
         content[IMAGE] = {"schema": {**FILE, "description": "One image; all else is said in the query."}}
-    return {"required": True, "content": content}
+    return {"required": model.needed, "content": content}
 
 
 def _problem_answers(path: str, operation: dict[str, Any]) -> dict[str, Any]:
     of_galleries = path.startswith(("/v1/galleries", "/v1/log"))
     codes = [
         *(_FOR_KEYS if "security" in operation else ()),
-        *(_FOR_BODIES if operation.get("requestBody", {}).get("required") else ()),
+        *(_FOR_BODIES if "requestBody" in operation else ()),
         *(_OF_GALLERIES if of_galleries else ()),
         *(code for name, code in _OF_PATHS.items() if name in path),
         *operation.pop(_PROBLEMS, ()),

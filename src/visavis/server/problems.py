@@ -78,6 +78,7 @@ LIBRARY: Mapping[type[errors.VisavisError], Kind] = {
 HTTP: Mapping[str, Kind] = {
     "invalid_request": Kind(422, "The request is not valid"),
     "unauthorized": Kind(401, "A valid key is required"),
+    "key_expired": Kind(401, "The key's time is over"),
     "forbidden": Kind(403, "The call is not allowed"),
     "not_found": Kind(404, "There is nothing at this path"),
     "method_not_allowed": Kind(405, "The method is not allowed here"),

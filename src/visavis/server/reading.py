@@ -236,6 +236,8 @@ class Request(Strict):
     """A body: JSON, or a form where it has images."""
 
     example: ClassVar[Mapping[str, Any] | None] = None  # for the OpenAPI document
+    needed: ClassVar[bool] = True  # whether there must be one
+    optional: ClassVar[tuple[str, ...]] = ()  # the images that a form may leave out
 
     @property
     def pictures(self) -> list[Image]:
@@ -246,11 +248,13 @@ class Request(Strict):
     @classmethod
     def read(cls, body: Body, max_images: int) -> Self:
         """Read a body; a ``Problem`` where it is not valid, of another content type, or has too many images."""
+        if not (body.data or cls.needed):
+            return cls()
         kinds = cls.media_types()
         if body.media_type == FORM and FORM in kinds:
             return check(cls, _with_query(cls, _read_form(cls, body, max_images), body.query))
         if body.media_type.startswith(IMAGE[:-1]) and IMAGE in kinds:
-            ((name, several),) = _files(cls).items()
+            ((name, several),) = _needed(cls).items()
             image = Image.of_file(body.data)
             return check(cls, _with_query(cls, {name: [image] if several else image}, body.query))
         if body.media_type != _JSON:
@@ -264,7 +268,7 @@ class Request(Strict):
     @classmethod
     def media_types(cls) -> tuple[str, ...]:
         """Return what a body may be: a form where it has images, an image by itself where it may have one alone."""
-        return (_JSON, FORM, IMAGE)[: 1 + bool(_files(cls)) + (len(_files(cls)) == 1)]
+        return (_JSON, FORM, IMAGE)[: 1 + bool(_files(cls)) + (len(_needed(cls)) == 1)]
 
     @classmethod
     def texts(cls) -> dict[str, dict[str, Any]]:
@@ -291,10 +295,10 @@ class Request(Strict):
             name: {"type": "array", "items": FILE, "minItems": 1, MOST_IMAGES: True} if several else FILE
             for name, several in files.items()
         }
-        return {"type": "object", "properties": {**members, **cls.texts()}, "required": list(files)}
+        return {"type": "object", "properties": {**members, **cls.texts()}, "required": list(_needed(cls))}
 
 
-_AS_TEXT = {"array": "With commas between them.", "object": "As JSON."}
+_AS_TEXT = {**dict.fromkeys(("array", "numbers"), "With commas between them."), "object": "As JSON."}
 _FLAG = {**dict.fromkeys(("true", "1", "on", "yes"), True), **dict.fromkeys(("false", "0", "off", "no"), False)}
 _FLAG_PATTERN = f"^({'|'.join(re.sub('([a-z])', lambda of: f'[{of[1].upper()}{of[1]}]', word) for word in _FLAG)})?$"
 _Texts: TypeAlias = Mapping[str, tuple[frozenset[str], Mapping[str, Any]]]
@@ -306,19 +310,28 @@ def _files(model: type[Request]) -> Mapping[str, bool]:
     return {name: kind is not Image for name, kind in kinds.items() if kind in (Image, list[Image])}
 
 
+def _needed(model: type[Request]) -> Mapping[str, bool]:
+    """Return the images that there must be, each with whether it is a list."""
+    return {name: several for name, several in _files(model).items() if name not in model.optional}
+
+
 @cache
 def _texts(model: type[Request]) -> _Texts:
     """Return the members that a form can hold as texts: the types of their JSON but for null, and their schema.
 
-    Objects are JSON, lists of words have commas between them; lists of anything else are in no form. A string that
-    cannot be any, and hence not empty, is a "word".
+    Objects are JSON, lists of words, and of a few "numbers", have commas between them; lists of anything else are in no
+    form. A string that cannot be any, and hence not empty, is a "word".
     """
     schema = model.model_json_schema()
     found = {}
     for name, member in schema["properties"].items():
         variants = member.get("anyOf", [member])
         kinds = frozenset(
-            "word" if kind == "string" and variant.keys() & {"enum", "format"} else kind
+            "word"
+            if kind == "string" and variant.keys() & {"enum", "format"}
+            else "numbers"
+            if kind == "array" and "maxItems" in variant and variant["items"].get("type") == "number"
+            else kind
             for variant in variants
             if (kind := variant.get("type", "object")) != "null"
         )
@@ -350,10 +363,12 @@ def _read_texts(model: type[Request], texts: Mapping[str, str]) -> dict[str, Any
 
 def _read_form(model: type[Request], body: Body, max_images: int) -> dict[str, Any]:
     files = _files(model)
-    images, texts = _parts(body, model, max_images if True in files.values() else len(files))
+    images, texts = _parts(body, model, sum(max_images if several else 1 for several in files.values()))
     value = _read_texts(model, texts)
     for name, several in files.items():
         own = [Image.of_file(data) for part, data in images if part == name]
+        if several and len(own) > max_images:
+            raise Problem("invalid_request", f"{name}: at most {max_images}", field=name)
         if several or own:
             value[name] = own if several else own[-1]
     return value
@@ -370,6 +385,11 @@ def _typed(name: str, text: str, kinds: frozenset[str]) -> object:
         if text.lower() not in _FLAG:
             raise Problem("invalid_request", f"{name}: must be true or false", field=name)
         return _FLAG[text.lower()]
+    if kinds == {"numbers"}:
+        try:
+            return list(map(float, text.split(",")))
+        except ValueError:
+            raise Problem("invalid_request", f"{name}: must be numbers with commas between", field=name) from None
     if kinds == {"array"}:
         return [part.strip() for part in text.split(",")]
     if kinds == {"object"}:
@@ -419,7 +439,8 @@ def _parts(body: Body, model: type[Request], most: int) -> tuple[Sequence[tuple[
     if not ended:
         raise Problem("invalid_request", "the body is not multipart/form-data, or is cut off", status=400)
     sent = {name for name, _ in images}
-    if (unknown := sorted(sent - names.keys())) and len(sent) + len(names) > 2:  # noqa: PLR2004  # one of each
+    needed = names.keys() - set(model.optional)
+    if (unknown := sorted(sent - names.keys())) and len(sent) + len(needed) > 2:  # noqa: PLR2004  # one of each
         detail = f"{unknown[0]}: images are sent as {' and '.join(names)}, and not under this name"
         raise Problem("invalid_request", detail, field=unknown[0])
     found = [(name if name in names else next(iter(names)), data) for name, data in images], {**texts}
