@@ -50,6 +50,8 @@ DEFAULT_PACK = "sface"
 DEFAULT_MAX_BYTES = 20_000_000
 DEFAULT_MAX_PIXELS = 50_000_000
 MOST_CANDIDATES = 1000
+INDEX_NAME = ".visavis-index"
+"""What an index is called that lies beside its photos."""
 DEFAULT_FPIR = 0.01
 MOST_FPIR = 0.5
 
@@ -207,6 +209,19 @@ class Verify(Smallest, Decide, total=False):
         Option(
             "Which face of each image to compare: prominent, large and central; largest; or exactly one: main, which "
             "passes over those of less than half its area, or only.",
+            default="prominent",
+        ),
+    ]
+
+
+class Person(Smallest, Threshold, total=False):
+    """How photos are searched for a person."""
+
+    faces: Annotated[
+        OneFace,
+        Option(
+            "Which face of each image of the person counts: prominent, large and central; largest; or exactly one: "
+            "main, which passes over those of less than half its area, or only.",
             default="prominent",
         ),
     ]

@@ -9,13 +9,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import IO, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 from visavis.cli.lazy import formats, records
 from visavis.cli.options import Naming
 from visavis.cli.terminal import counted
 from visavis.errors import InvalidOption
 from visavis.files import IMAGE_SUFFIXES, is_hidden
+from visavis.options import INDEX_NAME
+
+if TYPE_CHECKING:
+    from visavis.types import Face
 
 STANDARD_INPUT = "-"
 # Raw photos begin as a TIFF does, and as such hold a thumbnail.
@@ -163,6 +167,8 @@ class _Search:
 
     def _is_image(self, path: Path) -> bool:
         suffix = path.suffix.lower()
+        if path.name.startswith(INDEX_NAME):
+            return False
         if is_hidden(path.name) and not self._all:
             self._note("file", "hidden or a thumbnail", path.name)
             return False
@@ -194,9 +200,11 @@ class Portrait:
     """An image, and whom it shows."""
 
     source: ImageFile
-    named_by: Literal["folder", "file", "option"]
+    named_by: Literal["folder", "file", "option", "page"]
     subject: str | None  # an ID, or None where nothing names one
     problem: str = ""  # why nothing does
+    photo: str = ""  # the ID of the image, where it was named on a page,
+    face: "Face | None" = None  # and which of its faces that is
 
 
 def name_people(sources: Sequence[ImageFile], by: Naming) -> list[Portrait]:
@@ -219,7 +227,7 @@ def one_person(sources: Sequence[ImageFile], subject: str) -> list[Portrait]:
 def describe_naming(portraits: Sequence[Portrait], *, shown: int = 3) -> list[str]:
     """Return a line for each way in which people were named, with the first few, and for names that look alike."""
     lines = []
-    for way in ("folder", "file"):
+    for way in ("folder", "file", "page"):
         counts = Counter(each.subject for each in portraits if each.named_by == way and each.subject is not None)
         if counts:
             first = [f"{subject} ({counted(count, 'image')})" for subject, count in list(counts.items())[:shown]]

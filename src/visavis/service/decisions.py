@@ -274,14 +274,14 @@ def unfit(embedding: FloatArray, quality: Quality | None, rules: Rules) -> tuple
     """Return why an embedding (D,) is not enrolled, each as the error that refuses it."""
     lacks = () if quality is None else shortcomings(quality, rules.limits)
     doubt = rules.pack.doubt(embedding, rules.limits)
-    return (*lacks, _refusal(doubt)) if doubt else lacks
+    return (*lacks, refusal(doubt)) if doubt else lacks
 
 
 def shortcomings(quality: Quality, limits: QualityLimits) -> tuple[VisavisError, ...]:
     """Return what a face lacks to be enrolled, each as the error that refuses it; unknown angles are passed over."""
     lacks = [*_too_little(quality, limits.min_face_px, limits.min_sharpness, limits.min_score)]
     if doubt := limits.doubt(quality):
-        lacks.append(_refusal(doubt))
+        lacks.append(refusal(doubt))
     turns = (("sideways", quality.yaw, limits.max_yaw), ("up or down", quality.pitch, limits.max_pitch))
     for way, angle, most in turns:
         if angle is not None and abs(angle) > most:
@@ -291,7 +291,8 @@ def shortcomings(quality: Quality, limits: QualityLimits) -> tuple[VisavisError,
     return tuple(lacks)
 
 
-def _refusal(doubt: Doubt) -> VisavisError:
+def refusal(doubt: Doubt) -> VisavisError:
+    """Return the error that refuses a face for a doubt."""
     kind, text = _DOUBTED[doubt]
     return kind(text)
 
@@ -299,7 +300,7 @@ def _refusal(doubt: Doubt) -> VisavisError:
 _DOUBTED: Mapping[Doubt, tuple[type[VisavisError], str]] = {
     "invalid_face": (InvalidFace, "the face is turned or degraded, so that it cannot be told from others that are"),
     "occluded": (FaceOccluded, "the eyes or the mouth look covered"),
-    "child": (ChildFace, "the face looks like a child's, whom models hardly tell apart; allow_children enrols it"),
+    "child": (ChildFace, "the face looks like a child's, whom models hardly tell apart; allow_children takes it"),
 }
 
 

@@ -8,13 +8,12 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from visavis.cli.app import command
 from visavis.cli.images import (
-    ImageFile,
     NamedBytes,
     Portrait,
     check_existence,
@@ -23,14 +22,16 @@ from visavis.cli.images import (
     name_people,
     one_person,
 )
-from visavis.cli.lazy import enroller, outputs, records, stores
+from visavis.cli.lazy import enroller, groups, outputs, records, stores
 from visavis.cli.options import (
     DEFAULT_GALLERY,
     All,
     Csv,
     GalleryOption,
+    Index,
     JsonLines,
     ModelOptions,
+    NamesFile,
     Naming,
     Paths,
     StoreOptions,
@@ -50,6 +51,9 @@ How people are named (--by):
   auto    folder where there are folders in the one given, else file
 
 \b
+With --names it is who was named on the page of visavis cluster: any number of faces of a photo.
+
+\b
 Running it again, also after Ctrl-C, goes on where it ended: what is there already is not looked at again.
 
 \b
@@ -64,6 +68,7 @@ Examples:
   visavis enrol people/ --dry-run
   visavis enrol portraits/ --by file --gallery staff --consent "form signed 2026-01-15"
   visavis enrol a.jpg b.jpg --subject ada --name "Ada Lovelace"
+  visavis enrol photos/ --names names.json
 """
 IDENTIFY_EXAMPLES = """\b
 Unknown faces come with the reason:
@@ -103,6 +108,8 @@ def enrol(
     store: StoreOptions,
     by: Annotated[Naming, Option("What names people; see below.")] = "auto",
     subject: Annotated[str | None, Option("All images show this person.", metavar="ID")] = None,
+    names: NamesFile = None,
+    index: Index = None,
     name: Annotated[str | None, Option("The name of --subject, where it is not the ID.", metavar="TEXT")] = None,
     consent: Annotated[str | None, Option("What the people agreed to, and where that is.", metavar="TEXT")] = None,
     how: Enrol,
@@ -125,14 +132,18 @@ def enrol(
         raise InvalidOption("--name is the name of one person: say whose with --subject")
     check_existence(paths)
     sources = find_sources(paths, models.max_bytes, all_=all_)
-    portraits = name_people(sources, by) if subject is None else one_person(sources, subject)
+    if names is not None:
+        kept = stores.index_file(index, paths)
+        with stores.open_index(kept, models, paths, len(sources)) as photos:
+            portraits = groups.Names(names).portraits(sources, photos)
+    else:
+        portraits = name_people(sources, by) if subject is None else one_person(sources, subject)
     _announce(portraits)
     if dry_run:
         return _print_names(portraits, as_json=as_json)
     models.check_installed()  # before a gallery is made that could not be filled
     details = records.Details(name=name, consent=consent)
-    named = [(each.source, each.subject) for each in portraits if each.subject is not None]
-    enrolments = (_enrolment(*each, details, models.max_bytes) for each in named)
+    enrolments = (_enrolment(each, details, models.max_bytes) for each in portraits if each.subject is not None)
     counts = stores.Enrolments()
     with ExitStack() as stack:
         rows = None
@@ -179,17 +190,26 @@ def _print_names(portraits: Sequence[Portrait], *, as_json: bool) -> int:
     return int(any(portrait.subject is None for portrait in portraits))
 
 
-def _enrolment(source: ImageFile, subject: str, details: Details, max_bytes: int) -> Enrolment:
+def _enrolment(portrait: Portrait, details: Details, max_bytes: int) -> Enrolment:
     """Read an image once, for its key and for its face; one that cannot be read is left to fail where that is told.
 
     The key is made of the file's content and its subject: what is there already is read, and not looked at again.
     """
+    source, subject = portrait.source, portrait.subject
+    label = printable(source.relative.as_posix())  # which says no more of the path than was searched
+    if portrait.face is not None:
+        return enroller.Enrolment(
+            subject=subject,
+            embedding=portrait.face.embedding,
+            quality=portrait.face.quality,
+            details=details,
+            source=label,
+            key=hashlib.sha256(f"{portrait.photo}\0{subject}".encode()).hexdigest(),
+        )
     image, key = source.image, None
     with suppress(OSError, ValueError):
         content = source.read(max_bytes + 1)
-        image, key = NamedBytes(content, source.name), hashlib.sha256(content + b"\0" + subject.encode()).hexdigest()
-    # The label says no more of the path than was searched.
-    label = printable(source.relative.as_posix())
+        image, key = NamedBytes(content, source.name), hashlib.sha256(content + f"\0{subject}".encode()).hexdigest()
     return enroller.Enrolment(subject=subject, image=image, details=details, source=label, key=key)
 
 
@@ -237,6 +257,7 @@ def identify(
     gallery: GalleryOption = DEFAULT_GALLERY,
     store: StoreOptions,
     how: Identify,
+    index: Index = None,
     as_json: JsonLines = False,
     as_csv: Csv = False,
     models: ModelOptions,
@@ -256,8 +277,10 @@ def identify(
     if not as_json:
         how["limit"] = 2  # in words and as CSV there is the nearest subject and the next one
     counts: Counter[str] = Counter()
+    kept = stores.index_file(index, paths)
     with (
-        stores.open_galleries(store, models, images=len(sources)) as galleries,
+        stores.open_index(kept, models, paths, len(sources)) if kept else nullcontext() as photos,
+        stores.open_galleries(store, models, images=len(sources), eyes=photos) as galleries,
         progress_bar(len(sources), unless=sys.stdout.isatty()) as advance,
     ):
         outcomes = stores.open_gallery(galleries, gallery).identify_many((source.image for source in sources), **how)
