@@ -253,6 +253,16 @@ def test_interrupted_it_keeps_what_was_seen(hundred: Path) -> None:
     assert len(look(hundred)[0]) == 10
 
 
+def test_closed_in_the_middle_it_keeps_what_was_seen(hundred: Path) -> None:
+    index = PhotoIndex(Eyes(), hundred / ".visavis-index")
+    seen = index.observe_many(paths_in(hundred))
+    for _ in range(90):
+        next(seen)
+    index.close()  # while what goes through it is still there
+    del seen
+    assert len(look(hundred)[0]) == 10
+
+
 def test_two_at_once(hundred: Path) -> None:
     index = hundred / ".visavis-index"
     with closing(PhotoIndex(Eyes(), index)) as one, closing(PhotoIndex(Eyes(), index)) as other:

@@ -64,7 +64,7 @@ class Names:
 
     def of(self, photo: str, face: Face) -> str | None:
         """Return the name of a face of a photo, or None."""
-        near = [(float(iou(face.box_xyxy[None], box)), name) for name, box in self._named.get(photo, ())]
+        near = [(float(iou(face.box_xyxy[None], box)[0, 0]), name) for name, box in self._named.get(photo, ())]
         overlap, name = max(near, default=(0.0, ""))
         return name if overlap >= _SAME_FACE else None
 

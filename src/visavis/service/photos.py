@@ -5,7 +5,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from io import BytesIO
@@ -125,6 +125,7 @@ class PhotoIndex:
         self._path = None if path is None else _absolute(path)
         self._home = self._path.parent if self._path else Path()  # below which photos may move with the index
         self._met: set[bytes] = set()  # the paths of photos that were asked for
+        self._unkept: dict[int, tuple[bytes, Sequence[_Photo], Sequence[tuple[_Photo, _Seen]]]] = {}
         if self._path is None:
             self._connection = sqlite3.connect(":memory:", isolation_level=None)
             self._connection.executescript(_SCHEMA.migrations[0])
@@ -149,8 +150,10 @@ class PhotoIndex:
         return self._eyes.limits
 
     def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+        """Keep what was seen so far, and close the file."""
+        with closing(self._connection):
+            for batch in list(self._unkept):
+                self._keep(batch)
 
     @takes(Observe)
     def observe_many(self, images: Iterable[ImageSource], **options: Unpack[Observe]) -> Iterator[_Seen]:
@@ -258,6 +261,7 @@ class PhotoIndex:
             known = {each.content: seen for each in photos if (seen := self._known(how, each, chips=chips)) is not None}
             looks = self._eyes.observe_many([p.image for p in photos if p.content not in known], **options)
             fresh: list[tuple[_Photo, _Seen]] = []
+            self._unkept[id(fresh)] = (how, photos, fresh)
             try:
                 for photo in photos:
                     if photo.content in known:
@@ -267,7 +271,7 @@ class PhotoIndex:
                         fresh.append((photo, next(looks)))
                         yield fresh[-1][1]
             finally:  # also where somebody interrupts
-                self._keep(how, photos, fresh)
+                self._keep(id(fresh))
 
     def _how(self, options: Observe) -> bytes:
         """Return a hash of what decides what is seen of a photo."""
@@ -310,8 +314,9 @@ class PhotoIndex:
             query = "SELECT about, embedding, CASE WHEN ? THEN chip END FROM faces WHERE look = ? ORDER BY number"
             return tuple(_observed(*face) for face in self._connection.execute(query, (chips, number)))
 
-    def _keep(self, how: bytes, photos: Sequence[_Photo], fresh: Sequence[tuple[_Photo, _Seen]]) -> None:
+    def _keep(self, batch: int) -> None:
         """Keep what was seen on photos that are still what they were."""
+        how, photos, fresh = self._unkept.pop(batch, (b"", (), ()))  # nothing where it was closed meanwhile
         new = [(each.key, *each.state, each.content) for each in photos if each.is_new and each.content]
         kept = [
             (photo, seen)
