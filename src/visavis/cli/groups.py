@@ -45,12 +45,7 @@ class Names:
     """Who is on which photo: the names that were typed on a page of groups, by the photo's ID and the face's box."""
 
     def __init__(self, path: Path) -> None:
-        """Read what the page saved.
-
-        Raises:
-            InvalidOption: it is something else, or a name cannot be a subject's ID.
-            OSError: it cannot be read.
-        """
+        """Read what the page saved; InvalidOption where it is something else, or a name cannot be a subject's ID."""
         self._path, self._named = path, defaultdict[str, list[tuple[str, FloatArray]]](list)
         try:
             content = json.loads(path.read_bytes())
@@ -195,9 +190,7 @@ def sort_into(folder: Path, groups: Sequence[Sequence[GroupedFace]], roots: Sequ
     has its name. Groups without a name have their number, by which another run may call others.
 
     Raises:
-        InvalidOption: the folder lies among the images, holds other images of a group without a name, or cannot hold
-            links.
-        OSError: it cannot be written.
+        InvalidOption: the folder lies among the images, holds others of a group without a name, or cannot be written.
     """
     if any(folder.resolve().is_relative_to(root.resolve()) for root in roots):
         raise InvalidOption(f"--sort-into {folder}: it lies among the photos; choose a folder beside them")

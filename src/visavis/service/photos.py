@@ -100,13 +100,11 @@ class _Photo:
 class PhotoIndex:
     """What a Recognizer saw on photos, in a file, so that only new and changed ones are looked at the next time.
 
-    It sees as a ``Recognizer`` does, and takes its place: ``Galleries(store, index).open("family").identify(path)``
-    looks into the index first. A photo is known by its content, also under another name; what is seen with another
-    pack or ``min_face`` is kept beside. Images that are no files are looked at, and not kept; chips come back as JPEG
-    leaves them. What was seen is kept at least every 32 photos, whatever interrupts the rest. Processes may share the
-    file, threads may not share the index.
-
-    The file holds faces, embeddings and chips: personal data, which only its owner may read.
+    It takes the place of a ``Recognizer``, as in ``Galleries(store, index)``. A photo is known by its content, also
+    under another name; what is seen with another pack or ``min_face`` is kept beside. Images that are no files are not
+    kept; chips come back as JPEG leaves them. What was seen is kept every 32 photos, whatever interrupts the rest.
+    Processes may share the file, threads may not share the index. The file holds faces, embeddings and chips: personal
+    data, which only its owner may read.
     """
 
     def __init__(self, eyes: Eyes, path: "str | os.PathLike[str] | None" = None) -> None:
@@ -114,12 +112,10 @@ class PhotoIndex:
 
         Args:
             eyes: a Recognizer.
-            path: of the file; None to keep nothing but what photos are.
+            path: of the file; None to keep nothing.
 
         Raises:
-            StoreReadOnly: there is none, and none can be made there.
-            StoreForeign: it is something else.
-            SetupError: it cannot be used.
+            SetupError: it cannot be used, or not be made there.
         """
         self._eyes = eyes
         self._path = None if path is None else _absolute(path)
@@ -165,17 +161,13 @@ class PhotoIndex:
         self, images: Iterable[ImageSource], **options: Unpack[Describe]
     ) -> Iterator[tuple[Face, ...] | VisavisError]:
         """Return for each image what ``Recognizer.embed_many`` does, likewise."""
-        look: Observe = {
-            "faces": options["faces"],
-            "min_face": options["min_face"],
-            "attributes": options["attributes"],
-        }
-        for seen in self._seen(images, look, chips=False):
+        quality = options.pop("quality")
+        for seen in self._seen(images, cast("Observe", options), chips=False):
             if isinstance(seen, VisavisError):
                 yield seen
             else:
                 faces = (each.face for each in seen)
-                yield tuple(faces if options["quality"] else (replace(face, quality=None) for face in faces))
+                yield tuple(faces if quality else (replace(face, quality=None) for face in faces))
 
     @takes(Describe)
     def detect_many(
@@ -230,7 +222,8 @@ class PhotoIndex:
             paths = ((key, _absolute(os.fsdecode(key), self._home)) for key in known)
             gone = [key for key, path in paths if not os.path.lexists(path) and {*path.parents} & {*below}]
             if gone or self._connection.execute(f"SELECT 1 {_ORPHANS} LIMIT 1").fetchone():
-                with self._writing() as connection:
+                with self._connection as connection:
+                    connection.execute("BEGIN IMMEDIATE")
                     connection.executemany("DELETE FROM photos WHERE path = ?", ((key,) for key in gone))
                     connection.execute(f"DELETE {_ORPHANS}")
         return len(gone)
@@ -326,7 +319,8 @@ class PhotoIndex:
         ]
         if not new and not kept:
             return
-        with self._explained(), self._writing() as connection:
+        with self._explained(), self._connection as connection:  # which commits, or rolls back
+            connection.execute("BEGIN IMMEDIATE")
             connection.executemany("INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?)", new)
             for photo, seen in kept:
                 error = None
@@ -337,12 +331,6 @@ class PhotoIndex:
                 look = connection.execute(add, (photo.content, how, error)).lastrowid
                 rows = () if isinstance(seen, VisavisError) else enumerate(map(_row, seen))
                 connection.executemany("INSERT INTO faces VALUES (?, ?, ?, ?, ?)", ((look, n, *row) for n, row in rows))
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._connection:  # commits, or rolls back
-            self._connection.execute("BEGIN IMMEDIATE")
-            yield self._connection
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
