@@ -91,10 +91,11 @@ def test_find_looks_at_no_photo_twice(cli: Shell, photos: Path, decoded: Decoded
     found = [line.split(":")[0] for line in first.out.splitlines() if not line.startswith(" ")]
     assert found == ["photos/a.png", "photos/both.png", "photos/2024/a.jpg"]
     assert re.search(r"^  box \d+ \d+ \d+ \d+  same  distance 0\.\d{3}  probability 0\.\d{4}$", first.out, re.MULTILINE)
-    assert first.err == "index of photos: photos/.visavis-index\nimages: 6, same: 3, uncertain: 0, failed: 0\n"
+    assert first.err.startswith("index of photos: photos/.visavis-index\nfaces were looked for from 20 pixels on")
+    assert first.err.endswith("\nimages: 6, same: 3, uncertain: 0, failed: 0\n")
     decoded.clear()
     second = cli("find", astronaut, "photos")
-    assert (second.out, second.err, decoded) == (first.out, first.err, ["astronaut.png"])
+    assert (second.out, decoded) == (first.out, ["astronaut.png"])
     shutil.copy(photos / "b.png", photos / "new.png")
     PIL.Image.new("RGB", (90, 90), "red").save(photos / "red.png")
     (photos / "a.png").rename(photos / "z.png")
@@ -171,7 +172,7 @@ def test_from_unknown_faces_to_named_people(cli: Shell, photos: Path, decoded: D
     Path("names.json").write_text(json.dumps(named(Path("people.html").read_text(), "Eileen Collins", "Grace")))
     decoded.clear()
     arguments = [photos, "--index", "people.visavis", "--names", "names.json"]
-    assert cli("enrol", *arguments, "--dry-run").out.count(": Grace\n") == 3
+    assert cli("enrol", *arguments, "--dry-run").out.endswith(f"Grace: {photos / 'b.png'} and 2 more\n")
     first = cli("enrol", *arguments, "--gallery", "family")
     assert (first.code, "6 samples of 2 subjects" in first.out) == (0, True)
     second = cli("enrol", *arguments, "--gallery", "family")

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typing_extensions import Unpack
 
-from visavis.core.image import DEFAULT_LIMITS, name_of
+from visavis.core.image import DEFAULT_LIMITS, as_jpeg, name_of
 from visavis.errors import (
     ChildFace,
     ImageCorrupt,
@@ -31,8 +32,9 @@ from visavis.errors import (
 from visavis.models.catalogue import DLIB, SFACE
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed
+from visavis.options import Observe
 from visavis.service.photos import PhotoIndex
-from visavis.types import Attributes, Face, ImageSource, Quality
+from visavis.types import Attributes, Face, Faces, ImageSource, Quality
 
 
 class Eyes:
@@ -47,8 +49,8 @@ class Eyes:
         self._kill_after = kill_after
 
     def observe_many(
-        self, images: Iterable[ImageSource], **_options: object
-    ) -> Iterator[tuple[Observed, ...] | VisavisError]:
+        self, images: Iterable[ImageSource], **_options: Unpack[Observe]
+    ) -> Iterator[Faces[Observed] | VisavisError]:
         for image in images:
             self.looked.append(Path(str(image)).name)
             if len(self.looked) == self._kill_after:
@@ -61,7 +63,7 @@ class Eyes:
             if "!" in content:
                 yield ImageCorrupt(f"{name_of(image)}: it is cut off")
             else:
-                yield tuple(self._face(place, letter) for place, letter in enumerate(content))
+                yield Faces((self._face(place, letter) for place, letter in enumerate(content)), 12.5)
 
     def _face(self, place: int, letter: str) -> Observed:
         vector = np.zeros(self.pack.dimension, np.float32)
@@ -69,7 +71,7 @@ class Eyes:
         quality = Quality(80.0, 0.4, 0.95, 1.5, None, 0.1 if letter.isupper() else 0.9, 0.2)
         box = np.array([10, 20, 90, 100], np.float32) + 100 * place
         chip = np.full((112, 112, 3), 40 + 2 * ord(letter) % 200, np.uint8)
-        about = {"quality": quality, "attributes": Attributes(liveness=0.75), "turned": 90}
+        about = {"quality": quality, "attributes": Attributes(liveness=0.75), "turned": 90, "chip": as_jpeg(chip)}
         return Observed(Face(box, 0.95, np.ones((5, 2), np.float32), vector, **about), chip)  # type: ignore[arg-type]
 
 
@@ -113,6 +115,7 @@ def test_a_photo_is_looked_at_once(photos: Path) -> None:
     looked, second = look(photos)
     assert looked == []
     assert told(second) == told(first)
+    assert second["2.jpg"].searched_from_px == 12.5
     assert told(first)["4.jpg"] == f"{photos / '4.jpg'}: it is cut off"
     assert second["2.jpg"][1].face.embedding.tolist() == first["2.jpg"][1].face.embedding.tolist()
     assert np.abs(second["1.jpg"][0].chip.astype(int) - first["1.jpg"][0].chip).max() <= 2  # as JPEG leaves it
@@ -148,7 +151,7 @@ def test_what_is_gone_is_forgotten(photos: Path) -> None:
     index = photos / ".visavis-index"
     assert rows(index, "SELECT count(*) FROM photos") == [(3,)]
     assert rows(index, "SELECT count(*) FROM looks") == [(3,)]
-    assert rows(index, "SELECT count(*) FROM faces") == [(1,)]
+    assert rows(index, "SELECT count(*) FROM looks WHERE seen LIKE '%box%'") == [(1,)]
 
 
 def test_what_another_folder_lacks_stays(photos: Path, tmp_path: Path) -> None:
@@ -178,7 +181,7 @@ def test_files_that_are_not_there_or_no_files(photos: Path) -> None:
     eyes = Eyes()
     with closing(PhotoIndex(eyes, photos / ".visavis-index")) as index:
         seen = index.observe_many([photos / "missing.jpg", photos / "1.jpg"])
-        assert [type(each) for each in seen] == [ImageNotFound, tuple]
+        assert [type(each) for each in seen] == [ImageNotFound, Faces]
         assert index.id_of(pipe) == index.id_of(photos / "missing.jpg") == ""
     assert rows(photos / ".visavis-index", "SELECT count(*) FROM looks") == [(1,)]
 
@@ -338,7 +341,7 @@ def test_a_damaged_file(photos: Path) -> None:
             look(photos)
     index.write_bytes(whole)
     with closing(sqlite3.connect(index)) as connection, connection:
-        connection.execute("UPDATE faces SET about = '{}'")
+        connection.execute("UPDATE looks SET seen = '{}'")
     with pytest.raises(StoreDamaged):
         look(photos)
 

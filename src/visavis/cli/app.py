@@ -159,6 +159,7 @@ error. Options that name an environment variable take their default from it.
         "cluster": ("cluster:cluster", "Group the unknown faces of images into people."),
         "calibrate": ("accuracy:calibrate", "Find thresholds for error rates."),
         "evaluate": ("accuracy:evaluate", "Measure how often a pack is right."),
+        "samples": ("samples:samples", "Write photos to try visavis with."),
         "serve": ("server:serve", "Run the HTTP server."),
         "doctor": ("doctor:doctor", "Check the installation."),
         "gallery": ("gallery:GALLERY", "Make, look into, check, copy and forget galleries."),

@@ -12,9 +12,9 @@ from visavis.cli.images import ImageFile
 from visavis.core.image import ImageLimits, read_image
 from visavis.errors import InvalidOption, VisavisError
 from visavis.files import identity, replacing
-from visavis.types import Face
+from visavis.types import Face, Faces
 
-_FacesOrError: TypeAlias = tuple[Face, ...] | VisavisError
+_FacesOrError: TypeAlias = Faces[Face] | VisavisError
 _BOX_RGB = (0, 230, 0)
 _LANDMARK_RGB = (255, 60, 0)
 _LINES_PER_SIDE = 300  # how many lines side by side make the longer side of an image

@@ -24,17 +24,16 @@ import PIL.Image
 from visavis.cli.images import STANDARD_INPUT, ImageFile, Portrait
 from visavis.cli.outputs import edges
 from visavis.cli.terminal import counted, error_to_dict, printable
-from visavis.core.geometry import iou
+from visavis.core.geometry import best_overlap, check_box
 from visavis.errors import InvalidOption, VisavisError
 from visavis.files import rename_new
 from visavis.galleries.records import check_subject_id
 from visavis.service.photos import PhotoIndex
-from visavis.types import Face, FloatArray, UInt8Array
+from visavis.types import Face, UInt8Array
 
 _SIDE = 128
 _MOST_SHOWN = 200  # of a section, so that a browser can bear the page
 _NAMES_VERSION = 1
-_SAME_FACE = 0.5  # of two boxes: their intersection over their union
 _LONGEST_FOLDER = 150  # bytes
 # What Windows or a shell would take for something else in a folder's name.
 _UNSAFE = re.compile(r'[<>:"/\\|?*]|^[.\-~]|[. ]$|^(?=(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))')
@@ -46,11 +45,11 @@ class Names:
 
     def __init__(self, path: Path) -> None:
         """Read what the page saved; InvalidOption where it is something else, or a name cannot be a subject's ID."""
-        self._path, self._named = path, defaultdict[str, list[tuple[str, FloatArray]]](list)
+        self._path, self._named = path, defaultdict[str, list[tuple[str, list[float]]]](list)
         try:
             content = json.loads(path.read_bytes())
             for each in content["faces" if content["visavis_names"] == _NAMES_VERSION else "of another version"]:
-                box = np.array(each["box"], np.float32).reshape(1, 4)
+                box = check_box(each["box"]).tolist()
                 self._named[str(each["photo"])].append((str(each["name"]), box))
         except (LookupError, TypeError, ValueError, OverflowError, RecursionError):
             raise InvalidOption(f"{path}: these are no names that the page of visavis cluster saved") from None
@@ -59,22 +58,19 @@ class Names:
 
     def of(self, photo: str, face: Face) -> str | None:
         """Return the name of a face of a photo, or None."""
-        near = [(float(iou(face.box_xyxy[None], box)[0, 0]), name) for name, box in self._named.get(photo, ())]
-        overlap, name = max(near, default=(0.0, ""))
-        return name if overlap >= _SAME_FACE else None
+        named = self._named.get(photo, [])
+        place = best_overlap(np.array([box for _, box in named], np.float32).reshape(-1, 4), face.box_xyxy)
+        return None if place is None else named[place][0]
 
     def portraits(self, sources: Sequence[ImageFile], photos: PhotoIndex) -> list[Portrait]:
         """Return the faces of photos that have names; InvalidOption where none has."""
-        known = [(each, photo) for each in sources if (photo := photos.id_of(each.image)) in self._named]
-        seen = photos.observe_many(source.image for source, _ in known)
         found = [
-            Portrait(source, "page", name, photo=photo, face=each.face)
-            for (source, photo), outcome in zip(known, seen, strict=True)
-            for each in (() if isinstance(outcome, VisavisError) else outcome)
-            if (name := self.of(photo, each.face))
+            Portrait(source, "page", name, box=box)
+            for source in sources
+            for name, box in self._named.get(photos.id_of(source.image), ())
         ]
         if not found:
-            raise InvalidOption(f"{self._path}: none of the faces that have names there is on these photos")
+            raise InvalidOption(f"{self._path}: none of the photos that have names there is among these")
         return found
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, Literal
 
 from visavis.cli.lazy import formats, records
 from visavis.cli.options import Naming
@@ -17,9 +17,6 @@ from visavis.cli.terminal import counted
 from visavis.errors import InvalidOption
 from visavis.files import IMAGE_SUFFIXES, is_hidden
 from visavis.options import INDEX_NAME
-
-if TYPE_CHECKING:
-    from visavis.types import Face
 
 STANDARD_INPUT = "-"
 # Raw photos begin as a TIFF does, and as such hold a thumbnail.
@@ -128,14 +125,20 @@ class _Search:
         self._passed: dict[tuple[str, str], list[str]] = {}  # by what it is, and why
 
     def images_in(self, root: Path, *, is_meant: bool) -> Iterator[Path]:
-        """Yield the images below a folder, sorted; no folder is entered twice."""
-        entered = {os.path.realpath(folder) for folder in (root, self._except_in) if folder is not None}
+        """Yield the images below a folder and what it links to, sorted; no folder is entered twice."""
+        drawings = os.path.realpath(self._except_in) if self._except_in else None
+        entered = {os.path.realpath(root), drawings}
         unreadable: list[OSError] = []
 
         def is_new(folder: Path) -> bool:
-            known = len(entered)
-            entered.add(os.path.realpath(folder))
-            return len(entered) > known and not self._passes(folder)
+            real = os.path.realpath(folder)
+            if self._passes(folder) or real == drawings:
+                return False
+            if real in entered:
+                self._note("folder", "searched under another name", folder.name)
+                return False
+            entered.add(real)
+            return True
 
         if not is_meant and self._passes(root):
             return
@@ -203,8 +206,7 @@ class Portrait:
     named_by: Literal["folder", "file", "option", "page"]
     subject: str | None  # an ID, or None where nothing names one
     problem: str = ""  # why nothing does
-    photo: str = ""  # the ID of the image, where it was named on a page,
-    face: "Face | None" = None  # and which of its faces that is
+    box: Sequence[float] | None = None  # around the face that was named, of several
 
 
 def name_people(sources: Sequence[ImageFile], by: Naming) -> list[Portrait]:

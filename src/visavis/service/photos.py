@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import sqlite3
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
-from typing import IO, Protocol, TypeAlias, cast
+from typing import IO, Any, Protocol, TypeAlias, cast
 
 import cv2
 import numpy as np
@@ -33,10 +34,10 @@ from visavis.files import create_private
 from visavis.galleries.sqlite.file import Schema, open_private_sqlite, translated
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed, choose_rule, compare, value_of
-from visavis.options import Describe, Observe, Person, takes
-from visavis.service.decisions import refusal
+from visavis.options import Describe, Observe, Person, Policy, takes
+from visavis.service.decisions import check_undoubted, rules_of
 from visavis.service.enroller import Observer
-from visavis.types import Face, ImageSource, Verification
+from visavis.types import Face, Faces, FloatArray, ImageSource, UInt8Array, Verification
 
 _SCHEMA = Schema(
     application_id=0x76767078,
@@ -50,19 +51,10 @@ _SCHEMA = Schema(
     );
     CREATE INDEX photos_by_content ON photos (content);
     CREATE TABLE looks (
-        number INTEGER PRIMARY KEY,
         content BLOB NOT NULL,
         how BLOB NOT NULL, -- a hash of the models and options that looked
-        error TEXT, -- its code and its message, where nothing could be seen
-        UNIQUE (content, how)
-    );
-    CREATE TABLE faces (
-        look INTEGER NOT NULL REFERENCES looks ON DELETE CASCADE,
-        number INTEGER NOT NULL,
-        about TEXT NOT NULL, -- JSON
-        embedding BLOB NOT NULL, -- float32
-        chip BLOB NOT NULL, -- a JPEG
-        PRIMARY KEY (look, number)
+        seen TEXT NOT NULL, -- JSON: faces with embeddings and chips, or why there are none
+        PRIMARY KEY (content, how)
     );
     """,
     ),
@@ -72,10 +64,9 @@ _REVISION = 1  # one more where the same models tell something else of the same 
 _HASH_BYTES = 16
 _PIECE = 1 << 20
 _BATCH = 32  # photos that are looked at, and kept, together
-_JPEG_QUALITY = 95
 # What follows from the content alone; all else may be otherwise the next time.
 _LASTING = {kind.code: kind for kind in (ImageCorrupt, NoFace, MultipleFaces)}
-_Seen: TypeAlias = tuple[Observed, ...] | VisavisError
+_Seen: TypeAlias = Faces[Face] | VisavisError
 
 
 class Eyes(Observer, Protocol):
@@ -152,35 +143,35 @@ class PhotoIndex:
                 self._keep(batch)
 
     @takes(Observe)
-    def observe_many(self, images: Iterable[ImageSource], **options: Unpack[Observe]) -> Iterator[_Seen]:
+    def observe_many(
+        self, images: Iterable[ImageSource], **options: Unpack[Observe]
+    ) -> Iterator[Faces[Observed] | VisavisError]:
         """Return for each image what ``Recognizer.observe_many`` does, where it is known without a look."""
-        return self._seen(images, options, chips=True)
-
-    @takes(Describe)
-    def embed_many(
-        self, images: Iterable[ImageSource], **options: Unpack[Describe]
-    ) -> Iterator[tuple[Face, ...] | VisavisError]:
-        """Return for each image what ``Recognizer.embed_many`` does, likewise."""
-        quality = options.pop("quality")
-        for seen in self._seen(images, cast("Observe", options), chips=False):
-            if isinstance(seen, VisavisError):
-                yield seen
+        for faces in self._seen(images, options):
+            if isinstance(faces, VisavisError):
+                yield faces
             else:
-                faces = (each.face for each in seen)
-                yield tuple(faces if quality else (replace(face, quality=None) for face in faces))
+                shown = (face if options["chips"] else replace(face, chip=None) for face in faces)
+                chips = (_pixels(face.chip or "") for face in faces)
+                yield Faces(map(Observed, shown, chips), faces.searched_from_px)
 
     @takes(Describe)
-    def detect_many(
-        self, images: Iterable[ImageSource], **options: Unpack[Describe]
-    ) -> Iterator[tuple[Face, ...] | VisavisError]:
+    def embed_many(self, images: Iterable[ImageSource], **options: Unpack[Describe]) -> Iterator[_Seen]:
+        """Return for each image what ``Recognizer.embed_many`` does, likewise."""
+        unasked = [name for name, asked in (("quality", options["quality"]), ("chip", options["chips"])) if not asked]
+        for faces in self._seen(images, options):
+            yield faces if isinstance(faces, VisavisError) else _without(faces, *unasked)
+
+    @takes(Describe)
+    def detect_many(self, images: Iterable[ImageSource], **options: Unpack[Describe]) -> Iterator[_Seen]:
         """Return for each image what ``Recognizer.detect_many`` does, likewise; new photos are embedded too."""
         for faces in self.embed_many(images, **options):
-            yield faces if isinstance(faces, VisavisError) else tuple(replace(each, embedding=None) for each in faces)
+            yield faces if isinstance(faces, VisavisError) else _without(faces, "embedding")
 
     @takes(Person)
     def find(
         self, person: "ImageSource | Sequence[ImageSource]", photos: Iterable[ImageSource], **options: Unpack[Person]
-    ) -> Iterator[tuple[Verification, ...] | VisavisError]:
+    ) -> Iterator[Faces[Verification] | VisavisError]:
         """Return for each photo how its faces compare with a person's, the nearest first, or why nobody could tell.
 
         Where neither a threshold nor a rate is given, the rate is strict.
@@ -205,12 +196,10 @@ class PhotoIndex:
                 yield faces
             else:
                 compared = (compare(pack, shown, face, rule) for face in faces)
-                yield tuple(sorted(compared, key=lambda each: each.distance))
+                yield Faces(sorted(compared, key=lambda each: each.distance), faces.searched_from_px)
 
     def id_of(self, image: ImageSource) -> str:
         """Return what a photo is known by, under any name: a hash of its content; empty where that cannot be read."""
-        if isinstance(image, BytesIO):
-            return _hashed(image).hex()
         content = self._photo(image).content
         return content.hex() if content else ""
 
@@ -232,36 +221,42 @@ class PhotoIndex:
         """Return a person's face, with the mean of what images show, each of which must be fit to be compared."""
         if not images:
             raise InvalidOption("a person is shown by one image, or by several")
-        look: Observe = {"faces": options["faces"], "min_face": options["min_face"], "attributes": ()}
-        found = []
+        look: Observe = {"faces": options["faces"], "min_face": options["min_face"]}
+        rules, found = rules_of(Policy(), self.pack), []
         for image, outcome in zip(images, self._eyes.observe_many(images, **look), strict=True):
             seen = value_of(outcome)
             if not seen:
                 raise NoFace(f"{name_of(image)}: no face found")
-            face = seen[0].face
-            if doubt := self.pack.doubt(face.embedding, self.pack.quality, face.quality):
-                error = refusal(doubt)
-                raise type(error)(f"{name_of(image)}: {error}")
-            found.append(face)
-        vectors = np.array([face.embedding for face in found], np.float32)
+            found.append(seen[0].face)
+            try:
+                check_undoubted(_vector(found[-1]), found[-1].quality, rules)
+            except VisavisError as error:
+                raise type(error)(f"{name_of(image)}: {error}") from None
+        vectors = np.array([_vector(face) for face in found])
         _, templates = templates_of(vectors, np.zeros(len(found), np.int64))
         return replace(found[0], embedding=templates[0])
 
-    def _seen(self, images: Iterable[ImageSource], options: Observe, *, chips: bool) -> Iterator[_Seen]:
-        how, left = self._how(options), iter(images)
+    def _seen(self, images: Iterable[ImageSource], options: Observe | Describe) -> Iterator[_Seen]:
+        """Return for each image all that is known of its faces."""
+        look: Observe = {
+            "faces": options["faces"],
+            "min_face": options["min_face"],
+            "attributes": options["attributes"],
+            "chips": True,
+        }
+        how, left = self._how(look), iter(images)
         while batch := list(islice(left, _BATCH)):
             photos = [self._photo(image) for image in batch]
-            known = {each.content: seen for each in photos if (seen := self._known(how, each, chips=chips)) is not None}
-            looks = self._eyes.observe_many([p.image for p in photos if p.content not in known], **options)
+            known = {each.content: text for each in photos if (text := self._known(how, each))}
+            looks = self._eyes.observe_many([each.image for each in photos if each.content not in known], **look)
             fresh: list[tuple[_Photo, _Seen]] = []
             self._unkept[id(fresh)] = (how, photos, fresh)
             try:
                 for photo in photos:
                     if photo.content in known:
-                        seen = known[photo.content]
-                        yield type(seen)(f"{name_of(photo.image)}: {seen}") if isinstance(seen, VisavisError) else seen
+                        yield self._read(known[photo.content], photo.image)
                     else:
-                        fresh.append((photo, next(looks)))
+                        fresh.append((photo, _faces_of(next(looks))))
                         yield fresh[-1][1]
             finally:  # also where somebody interrupts
                 self._keep(id(fresh))
@@ -280,7 +275,7 @@ class PhotoIndex:
     def _photo(self, image: ImageSource) -> _Photo:
         """Return what is known of a photo; one that has changed is read, and not looked at."""
         if not isinstance(image, str | os.PathLike):
-            return _Photo(image)
+            return _Photo(image, content=_hashed(image) if isinstance(image, BytesIO) else None)
         path, state = _absolute(image), _state(image)
         key = os.fsencode(path.relative_to(self._home) if path.is_relative_to(self._home) else path)
         self._met.add(key)
@@ -294,43 +289,35 @@ class PhotoIndex:
             content = _hashed(file)
         return _Photo(image, key, state, content if state == _state(image) else None, is_new=True)
 
-    def _known(self, how: bytes, photo: _Photo, *, chips: bool) -> _Seen | None:
-        """Return what was seen on a photo, or None; an error lacks its name."""
+    def _known(self, how: bytes, photo: _Photo) -> str:
+        """Return what was seen on a photo; nothing where it was not looked at."""
         with self._explained():
-            query = "SELECT number, error FROM looks WHERE content = ? AND how = ?"
-            number, error = self._connection.execute(query, (photo.content, how)).fetchone() or (None, None)
-            if error is not None:
-                code, message = error.split(" ", maxsplit=1)
-                return _LASTING[code](message)
-            if number is None:
-                return None
-            query = "SELECT about, embedding, CASE WHEN ? THEN chip END FROM faces WHERE look = ? ORDER BY number"
-            return tuple(_observed(*face) for face in self._connection.execute(query, (chips, number)))
+            query = "SELECT seen FROM looks WHERE content = ? AND how = ?"
+            (text,) = self._connection.execute(query, (photo.content, how)).fetchone() or ("",)
+        return str(text)
+
+    def _read(self, text: str, image: ImageSource) -> _Seen:
+        with self._explained():
+            seen = json.loads(text)
+            if "code" in seen:
+                return _LASTING[seen["code"]](f"{name_of(image)}: {seen['message']}")
+            return Faces(_faces_reader()(seen["faces"]), float(seen["searched_from_px"]))
 
     def _keep(self, batch: int) -> None:
         """Keep what was seen on photos that are still what they were."""
         how, photos, fresh = self._unkept.pop(batch, (b"", (), ()))  # nothing where it was closed meanwhile
         new = [(each.key, *each.state, each.content) for each in photos if each.is_new and each.content]
         kept = [
-            (photo, seen)
+            (photo.content, how, _written(seen, photo.image))
             for photo, seen in fresh
-            if self._path and photo.content and photo.state == _state(cast("str", photo.image))
+            if self._path and photo.state and photo.content and photo.state == _state(cast("str", photo.image))
             if not isinstance(seen, VisavisError) or seen.code in _LASTING
         ]
-        if not new and not kept:
-            return
-        with self._explained(), self._connection as connection:  # which commits, or rolls back
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?)", new)
-            for photo, seen in kept:
-                error = None
-                if isinstance(seen, VisavisError):
-                    error = f"{seen.code} " + str(seen).removeprefix(f"{name_of(photo.image)}: ")
-                connection.execute("DELETE FROM looks WHERE content = ? AND how = ?", (photo.content, how))
-                add = "INSERT INTO looks (content, how, error) VALUES (?, ?, ?)"
-                look = connection.execute(add, (photo.content, how, error)).lastrowid
-                rows = () if isinstance(seen, VisavisError) else enumerate(map(_row, seen))
-                connection.executemany("INSERT INTO faces VALUES (?, ?, ?, ?, ?)", ((look, n, *row) for n, row in rows))
+        if new or kept:
+            with self._explained(), self._connection as connection:  # which commits, or rolls back
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany("INSERT OR REPLACE INTO photos VALUES (?, ?, ?, ?)", new)
+                connection.executemany("INSERT OR REPLACE INTO looks VALUES (?, ?, ?)", kept)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -345,11 +332,38 @@ class PhotoIndex:
             raise StoreReadOnly(f"{error}; or name another file for the index: --index FILE") from None
 
 
+def _written(seen: _Seen, image: ImageSource) -> str:
+    """Return what was seen on a photo as the index has it: an error without its name."""
+    if isinstance(seen, VisavisError):
+        message = str(seen).removeprefix(f"{name_of(image)}: ")
+        return json.dumps({"code": seen.code, "message": message})
+    return json.dumps({"searched_from_px": seen.searched_from_px, "faces": [face.to_dict() for face in seen]})
+
+
 @cache
-def _read_face() -> Callable[[str], Face]:
+def _faces_reader() -> Callable[[object], tuple[Face, ...]]:
     from pydantic import TypeAdapter  # noqa: PLC0415  # takes time to load
 
-    return TypeAdapter(Face).validate_json
+    return TypeAdapter(tuple[Face, ...]).validate_python
+
+
+def _faces_of(seen: Faces[Observed] | VisavisError) -> _Seen:
+    return seen if isinstance(seen, VisavisError) else Faces((each.face for each in seen), seen.searched_from_px)
+
+
+def _without(faces: Faces[Face], *members: str) -> Faces[Face]:
+    nothing: dict[str, Any] = dict.fromkeys(members)
+    return Faces((replace(each, **nothing) for each in faces), faces.searched_from_px)
+
+
+def _vector(face: Face) -> FloatArray:
+    return np.asarray(face.embedding, np.float32)
+
+
+def _pixels(jpeg: str) -> UInt8Array:
+    """Return a JPEG in base64 as an RGB image (H, W, 3)."""
+    pixels = np.asarray(cv2.imdecode(np.frombuffer(b64decode(jpeg), np.uint8), cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(pixels[..., ::-1])
 
 
 def _absolute(path: "str | os.PathLike[str]", home: Path | None = None) -> Path:
@@ -371,20 +385,3 @@ def _hashed(file: IO[bytes]) -> bytes:
     while piece := file.read(_PIECE):
         digest.update(piece)
     return digest.digest()
-
-
-def _row(seen: Observed) -> tuple[str, bytes, bytes]:
-    """Return a face as the index has it."""
-    _, chip = cv2.imencode(".jpg", seen.chip[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    embedding = np.asarray(seen.face.embedding, "<f4").tobytes()
-    return json.dumps(replace(seen.face, embedding=None).to_dict()), embedding, chip.tobytes()
-
-
-def _observed(about: str, embedding: bytes, jpeg: bytes | None) -> Observed:
-    face = replace(_read_face()(about), embedding=np.frombuffer(embedding, "<f4"))
-    if jpeg is None:
-        return Observed(face, np.zeros((0, 0, 3), np.uint8))
-    chip = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    if chip is None:
-        raise ValueError("a chip is no JPEG")  # as what else is damaged
-    return Observed(face, chip[..., ::-1])
