@@ -51,7 +51,7 @@ from visavis.options import (
 )
 from visavis.service.enroller import Enrolment
 from visavis.service.packs import ServedPack
-from visavis.service.results import AuditReport, Enrolled, Identification, Receipt, SubjectVerification
+from visavis.service.results import AuditReport, Enrolled, GalleryRules, Identification, Receipt, SubjectVerification
 from visavis.types import Face, FloatArray, ImageSource, Quality, Verification
 
 _log = logging.getLogger("visavis")
@@ -108,8 +108,7 @@ class Connection:
         self, read: Callable[[Any], _Value], method: str, path: str, request: _Request = None, *, once: bool = False
     ) -> _Value:
         """Make a call, and return what the JSON of its answer is; arguments as in ``call``."""
-        response = self.call(method, path, request, once=once)
-        with wire.content(response) as plain:
+        with wire.content(self.call(method, path, request, once=once)) as plain:
             return read(plain)
 
     def pages(self, kind: type[_Value], path: str, name: str, **asked: str) -> Iterator[_Value]:
@@ -297,8 +296,7 @@ class Client:
             ServerUnreachable: where the connection broke after the call was sent, the gallery may be made or not.
         """
         options = {"name": check_gallery_name(name), "policy": policy and policy.to_dict(), "encrypted": encrypted}
-        body = json_of(given(options))
-        return self._connection.ask(reader(Gallery), "POST", "v1/galleries", body, once=True)
+        return self._connection.ask(reader(Gallery), "POST", "v1/galleries", json_of(given(options)), once=True)
 
     def gallery(self, name: str) -> "GalleryClient":
         """Return what asks about one gallery; nothing is sent yet.
@@ -363,10 +361,13 @@ class GalleryClient:
         """Return the gallery as it is now."""
         return self._connection.ask(reader(Gallery), "GET", self._path)
 
+    def rules(self) -> GalleryRules:
+        """Return the numbers in force: thresholds, their error rates, limits to the quality of faces."""
+        return self._connection.ask(reader(GalleryRules), "GET", f"{self._path}/rules")
+
     def set_policy(self, policy: Policy) -> Gallery:
         """Replace the policy."""
-        body = json_of({"policy": policy.to_dict()})
-        return self._connection.ask(reader(Gallery), "PATCH", self._path, body)
+        return self._connection.ask(reader(Gallery), "PATCH", self._path, json_of({"policy": policy.to_dict()}))
 
     def forget(self) -> Receipt:
         """Forget the gallery with all that it holds."""

@@ -17,7 +17,7 @@ from visavis.server.pool import AllGalleries, Answer, GalleryName, InPath, in_qu
 from visavis.server.problems import Problem
 from visavis.server.requests import GalleryChange, LogPage, NewGallery
 from visavis.service.gallery import Galleries
-from visavis.service.results import AuditReport, Receipt
+from visavis.service.results import AuditReport, GalleryRules, Receipt
 
 _ONE = "/v1/galleries/{gallery}"
 
@@ -70,6 +70,13 @@ def create(galleries: AllGalleries, key: Key, wanted: NewGallery) -> Answer[Gall
 def show(gallery: InPath) -> Gallery:
     """Show a gallery's policy, its embedding space, and how many it holds."""
     return gallery.record
+
+
+@router.get(f"{_ONE}/rules", **about("read", "space_mismatch"))
+@in_quick_worker
+def rules(gallery: InPath) -> GalleryRules:
+    """Show the numbers in force in a gallery. They follow from its policy, its pack, and how many it holds."""
+    return gallery.rules()
 
 
 @router.patch(_ONE, **about("admin"))
