@@ -13,8 +13,6 @@ import platformdirs
 
 from visavis.errors import InvalidOption
 from visavis.options import (
-    DEFAULT_MAX_BYTES,
-    DEFAULT_MAX_PIXELS,
     DEFAULT_PACK,
     Option,
     Precision,
@@ -73,8 +71,8 @@ class Settings:
         bool,
         Option("Decide about faces that look like children's, below about 12 years.", metavar="true|false"),
     ] = False
-    max_bytes: Annotated[int, Option("Refuse larger images.", metavar="N", at_least=1)] = DEFAULT_MAX_BYTES
-    max_pixels: Annotated[int, Option("Refuse images of more pixels.", metavar="N", at_least=1)] = DEFAULT_MAX_PIXELS
+    max_bytes: Annotated[int, Option("Refuse larger images.", metavar="N", at_least=1)] = 20_000_000
+    max_pixels: Annotated[int, Option("Refuse images of more pixels.", metavar="N", at_least=1)] = 50_000_000
     max_body_bytes: Annotated[int, Option("Refuse larger requests.", metavar="N", at_least=1)] = 25_000_000
     max_images: Annotated[int, Option("Refuse requests of more images.", metavar="N", at_least=1)] = 16
     max_searched_pixels: Annotated[
@@ -112,6 +110,7 @@ class Settings:
         Option("Certificate, and those that vouch for it, in PEM: serve https.", unset="none", metavar="FILE"),
     ] = None
     tls_key: Annotated[Path | None, Option("Its key, in PEM.", unset="none", metavar="FILE")] = None
+    ui: Annotated[bool, Option("Whether to serve the page under /ui/, for people.", metavar="true|false")] = True
     store: Annotated[
         str | None,
         Option(

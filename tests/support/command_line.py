@@ -16,7 +16,7 @@ from visavis.models.catalogue import DLIB
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed
 from visavis.options import Observe
-from visavis.types import ImageSource
+from visavis.types import Faces, ImageSource
 
 # Exact on every machine, as dlib is, and quick: the portraits' faces are large. The store is in the shell's folder.
 SETTINGS = {
@@ -44,7 +44,7 @@ class OnlyPack:
 
     def observe_many(
         self, images: Iterable[ImageSource], **options: Unpack[Observe]
-    ) -> Iterator[tuple[Observed, ...] | VisavisError]:
+    ) -> Iterator[Faces[Observed] | VisavisError]:
         raise AssertionError(f"no image is looked at, but {images} with {options}")
 
 

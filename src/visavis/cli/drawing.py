@@ -18,7 +18,7 @@ from visavis.cli.terminal import counted, printable
 from visavis.core.image import ImageLimits, read_image
 from visavis.errors import InvalidOption, VisavisError
 from visavis.files import identity, replacing
-from visavis.types import Face, UInt8Array
+from visavis.types import Face, Faces, UInt8Array
 
 _SIDE = 128
 _MOST_SHOWN = 200  # of a section, so that a browser can bear the page
@@ -62,7 +62,7 @@ def _section(title: str, faces: Sequence[GroupedFace]) -> Iterator[str]:
     yield "</section>\n"
 
 
-_FacesOrError: TypeAlias = tuple[Face, ...] | VisavisError
+_FacesOrError: TypeAlias = Faces[Face] | VisavisError
 _BOX_RGB = (0, 230, 0)
 _LANDMARK_RGB = (255, 60, 0)
 _LINES_PER_SIDE = 300  # how many lines side by side make the longer side of an image

@@ -124,14 +124,20 @@ class _Search:
         self._passed: dict[tuple[str, str], list[str]] = {}  # by what it is, and why
 
     def images_in(self, root: Path, *, is_meant: bool) -> Iterator[Path]:
-        """Yield the images below a folder, sorted; no folder is entered twice."""
-        entered = {os.path.realpath(folder) for folder in (root, self._except_in) if folder is not None}
+        """Yield the images below a folder and what it links to, sorted; no folder is entered twice."""
+        drawings = os.path.realpath(self._except_in) if self._except_in else None
+        entered = {os.path.realpath(root), drawings}
         unreadable: list[OSError] = []
 
         def is_new(folder: Path) -> bool:
-            known = len(entered)
-            entered.add(os.path.realpath(folder))
-            return len(entered) > known and not self._passes(folder)
+            real = os.path.realpath(folder)
+            if self._passes(folder) or real == drawings:
+                return False
+            if real in entered:
+                self._note("folder", "searched under another name", folder.name)
+                return False
+            entered.add(real)
+            return True
 
         if not is_meant and self._passes(root):
             return

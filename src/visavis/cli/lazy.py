@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from visavis import client
     from visavis.cli import drawing, outputs, stores
-    from visavis.core import decide, formats, image
+    from visavis.core import decide, formats, geometry, image
     from visavis.downloads import folder, importing, pull, removing, transfer
     from visavis.evaluation import calibration, embedding, metrics, page, pairs, protocols, search, tables
     from visavis.galleries import records
@@ -25,7 +25,7 @@ else:
         "rich": "console progress table",
         "visavis": "client",
         "visavis.cli": "drawing outputs stores",
-        "visavis.core": "decide formats image",
+        "visavis.core": "decide formats geometry image",
         "visavis.downloads": "folder importing pull removing transfer",
         "visavis.evaluation": "calibration embedding metrics page pairs protocols search tables",
         "visavis.galleries": "records",

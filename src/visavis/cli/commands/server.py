@@ -9,6 +9,7 @@ import re
 import ssl
 import threading
 import time
+import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta, timezone
@@ -55,13 +56,18 @@ _log = logging.getLogger("visavis.cli")
 
 
 @command(EXAMPLES, reports=False)
-def serve(*, given: ServerSettings, verbose: Verbose = False) -> None:
+def serve(
+    *,
+    given: ServerSettings,
+    open_: Annotated[bool, Option("Open the page in the browser of this machine.")] = False,
+    verbose: Verbose = False,
+) -> None:
     """Run the HTTP server until Ctrl-C or SIGTERM. Its log goes to standard error."""
     with reporting(quiet=not verbose, verbose=verbose):
         # So that further processes, which read the environment, find the same.
         os.environ.update({f"{PREFIX}{name.upper()}": value for name, value in given.items()})
         try:
-            start = _prepare(Settings.from_env(os.environ))
+            start = _prepare(Settings.from_env(os.environ), open_page=open_)
         except InvalidOption as error:
             message = str(error)
             for name in given:  # what was given as an option is called so, and not by its variable
@@ -77,8 +83,10 @@ def app_from_environment() -> object:
     return app.create_app(settings)
 
 
-def _prepare(settings: Settings) -> Callable[[], None]:
+def _prepare(settings: Settings, *, open_page: bool) -> Callable[[], None]:
     """Do all that may fail, and return what then serves until a signal comes."""
+    if open_page and not settings.ui:
+        raise InvalidOption("open: there is no page where VISAVIS_UI is off")
     with closing(app.key_store(settings)) as store:
         needed = store.needed(settings)
         if needed and not any(key.is_valid for key in store.list()):
@@ -109,6 +117,8 @@ def _prepare(settings: Settings) -> Callable[[], None]:
     def tell() -> None:
         for line in readable(f"visavis listens on {url}", facts).splitlines():
             say(line)
+        if open_page:
+            webbrowser.open(f"{url}/ui/")
 
     if several:
         threading.Thread(target=_tell_when_ready, args=(url, tell), daemon=True).start()
