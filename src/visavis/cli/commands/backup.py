@@ -23,7 +23,7 @@ The file is a tar archive of visavis.db and keys.sqlite, which only its owner ma
 the key of the galleries elsewhere, for nothing opens them without it.
 
 \b
-To go back, stop the server, move its visavis.db and keys.sqlite away, with those that end with -wal and -shm, and
+To go back, stop the server, move its visavis.db and keys.sqlite away, with those that end with -wal, and
   tar -xf FILE -C ~/.local/share/visavis
 
 \b
