@@ -252,6 +252,34 @@ export type GalleryChange = {
   policy: PolicyChange;
 };
 
+/** The numbers in force in a gallery: they follow from its policy, its pack, and how many it holds. */
+export type GalleryRules = {
+  /** Distance beyond which no candidate is told of. */
+  candidate_threshold: number;
+  /** Distance to another subject below which a face is not enrolled. */
+  conflict_threshold: number;
+  /** The false match rate of the threshold, in one comparison, as far as that was measured. */
+  fmr: number | null;
+  /** The false positive identification rate that the threshold keeps, in the whole search; None for a fixed one. */
+  fpir: number | null;
+  /** Its 95 % confidence interval, where a rate is kept. */
+  interval: [number, number] | null;
+  /** Limits to the quality of faces, by their names in the policy. */
+  limits: Record<string, number>;
+  /** By how much the next subject must be farther away. */
+  margin: number;
+  /** Whose numbers count where the policy has none. */
+  pack: string;
+  /** How many a face is compared with. */
+  subjects: number;
+  /** Distance below which a face is identified. */
+  threshold: number;
+  /** The false match rate of that threshold, as far as it was measured. */
+  verify_fmr: number | null;
+  /** Distance below which a face is verified to be a subject. */
+  verify_threshold: number;
+};
+
 /** What a network takes a face for: neither identity nor legal sex. */
 export type Gender = {
   /** female or male. */

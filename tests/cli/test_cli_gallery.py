@@ -134,6 +134,9 @@ def test_show_a_gallery(cli: Shell) -> None:
         "  threshold            0.6",
         "  margin               the pack's own: 0.05",
         "  keep                 images",
+        "  identify                 nearer than 0.6",
+        "  verify                   nearer than 0.6",
+        "  its false matches (FMR)  0.0057",
         "  forget after days    never",
         "  ada            2 samples  Ada Lovelace",
         "  Grace Hopper    1 sample",
@@ -142,6 +145,10 @@ def test_show_a_gallery(cli: Shell) -> None:
     shown = json.loads(cli("gallery", "show", "staff", "--json").out)
     assert [subject["id"] for subject in shown["subject_list"]] == ["ada", "Grace Hopper", "人"]
     assert shown["policy"]["threshold"] == 0.6
+    assert (shown["rules"]["threshold"], shown["rules"]["fpir"]) == (0.6, None)
+    by_rate = cli("gallery", "policy", "staff", "--threshold", "default").out
+    assert "\n  identify                 nearer than 0.57" in by_rate
+    assert "\n  false positives (FPIR)   0.01, of 3 subjects\n" in by_rate
 
 
 def test_only_the_first_subjects_are_shown(cli: Shell, staff: OpenGallery) -> None:

@@ -187,6 +187,7 @@ def test_results_equal_the_librarys(
     )
     assert people.picture(STRANGE_ID, sample.id) == own.picture(STRANGE_ID, sample.id)
     assert people.audit() == own.audit()
+    assert people.rules() == own.rules()
     assert people.export_subject(STRANGE_ID)["id"] == STRANGE_ID
 
 

@@ -211,6 +211,7 @@ class TestGalleries:
                 enrol(server, "/v1/galleries/old", "a", 1),
                 server.post("/v1/galleries/old/identify", {"embeddings": [vector(1)]}),
                 server.get("/v1/galleries/old/audit"),
+                server.get("/v1/galleries/old/rules"),
             ):
                 members = problem(answer)
                 assert (members["status"], members["code"]) == (409, "space_mismatch")

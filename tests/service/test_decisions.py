@@ -22,6 +22,7 @@ from visavis.service.decisions import (
     identify,
     limits_of,
     probe_shortcomings,
+    rules_in_force,
     rules_of,
     shortcomings,
     unfit,
@@ -104,6 +105,29 @@ def test_the_threshold_of_a_search_follows_from_its_size() -> None:
     )  # no wider than that
     assert rules_for(100, Policy(fpir=0.1)).rule.threshold == pytest.approx(0.5, abs=5e-3)
     assert (rules_for(100).candidate_threshold, rules_for(100).rule.fpir) == (rules_for(100).rule.threshold, 0.01)
+
+
+def test_the_numbers_in_force_are_those_that_decide() -> None:
+    for policy, subjects, pack in (
+        (Policy(), 0, RATED),
+        (Policy(), 100, RATED),
+        (Policy(), 10**6, RATED),
+        (Policy(fpir=0.1, margin=0.2, min_face_px=99), 10, RATED),
+        (Policy(threshold=0.45, candidate_threshold=0.9), 100, RATED),
+        (Policy(), 10, PACK),
+    ):
+        told, rules = rules_in_force(gallery_of(subjects, policy=policy), pack), rules_for(subjects, policy, pack)
+        assert (told.pack, told.subjects) == (pack.name, subjects)
+        assert (told.threshold, told.fpir) == (rules.rule.threshold, rules.rule.fpir)
+        assert told.interval == ((rules.rule.low, rules.rule.high) if rules.rule.low < rules.rule.high else None)
+        assert told.verify_threshold == rules_of(policy, pack, threshold=pack.threshold).rule.threshold
+        for name in ("margin", "conflict_threshold", "candidate_threshold"):
+            assert getattr(told, name) == getattr(rules, name)
+        assert told.limits == {name: getattr(rules.limits, name) for name in told.limits}
+        assert told.limits.keys() < {each.name for each in fields(Policy)}
+    rates = [rules_in_force(gallery_of(count), RATED).fmr for count in (0, 100, 10**6)]
+    assert rates == [pytest.approx(1e-3), pytest.approx(1e-4, rel=0.02), None]  # the last beyond what was measured
+    assert rules_in_force(gallery_of(10), PACK).fmr is None
 
 
 def test_a_threshold_that_somebody_set_is_kept_at_every_size() -> None:

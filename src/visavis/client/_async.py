@@ -47,7 +47,15 @@ from visavis.options import (
 )
 from visavis.service.enroller import Enrolment
 from visavis.service.packs import ServedPack
-from visavis.service.results import AuditReport, Candidate, Enrolled, Identification, Receipt, SubjectVerification
+from visavis.service.results import (
+    AuditReport,
+    Candidate,
+    Enrolled,
+    GalleryRules,
+    Identification,
+    Receipt,
+    SubjectVerification,
+)
 from visavis.types import Face, Faces, FloatArray, ImageSource, Quality, SizeWH, Verification
 
 _Thing = TypeVar("_Thing")
@@ -251,10 +259,13 @@ class AsyncGalleryClient:
         """Return the gallery as it is now."""
         return await self._connection.ask(reader(Gallery), "GET", self._path)
 
+    async def rules(self) -> GalleryRules:
+        """Return the numbers in force: thresholds, their error rates, limits to the quality of faces."""
+        return await self._connection.ask(reader(GalleryRules), "GET", f"{self._path}/rules")
+
     async def set_policy(self, policy: Policy) -> Gallery:
         """Replace the policy."""
-        body = json_of({"policy": policy.to_dict()})
-        return await self._connection.ask(reader(Gallery), "PATCH", self._path, body)
+        return await self._connection.ask(reader(Gallery), "PATCH", self._path, json_of({"policy": policy.to_dict()}))
 
     async def forget(self) -> Receipt:
         """Forget the gallery with all that it holds."""

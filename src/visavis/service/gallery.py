@@ -60,12 +60,21 @@ from visavis.service.decisions import (
     check_undoubted,
     identify,
     looking,
+    rules_in_force,
     rules_of,
     verify,
     within_retention,
 )
 from visavis.service.enroller import Enroller, Enrolment, Observer, batches
-from visavis.service.results import AuditReport, Candidate, Enrolled, Identification, Receipt, SubjectVerification
+from visavis.service.results import (
+    AuditReport,
+    Candidate,
+    Enrolled,
+    GalleryRules,
+    Identification,
+    Receipt,
+    SubjectVerification,
+)
 from visavis.types import Face, Faces, FloatArray, ImageSource, Quality
 
 _log = logging.getLogger("visavis.galleries")
@@ -92,6 +101,14 @@ class OpenGallery:
     def record(self) -> Gallery:
         """What is known of the gallery as a whole."""
         return self._store.gallery(self.name)
+
+    def rules(self) -> GalleryRules:
+        """Return the numbers in force: thresholds, their error rates, limits to the quality of faces.
+
+        Raises:
+            SpaceMismatch: the gallery holds embeddings of another pack.
+        """
+        return rules_in_force(self._bound(), self._eyes.pack)
 
     def set_policy(self, policy: Policy) -> Gallery:
         """Replace the policy; what is enrolled already stays.
