@@ -193,7 +193,7 @@ def _why_unknown(
     if reason := _why_unfit(face, probe, rules):
         return reason
     if not matches[0].distance < rules.rule.threshold:
-        return "below_threshold"
+        return "no_match"
     if len(matches) > 1 and matches[1].distance - matches[0].distance < rules.margin:
         return "low_margin"
     return None

@@ -8,7 +8,7 @@ from visavis.galleries.records import Erased, Match, Subject
 from visavis.record import WITHOUT_EMBEDDING, Record
 from visavis.types import Decision, Doubt, Face, Probability
 
-UnknownReason: TypeAlias = Literal["below_threshold", "low_margin", "low_quality", "not_live", "empty_gallery"] | Doubt
+UnknownReason: TypeAlias = Literal["no_match", "low_margin", "low_quality", "not_live", "empty_gallery"] | Doubt
 """Why a face is nobody: none is near enough; two subjects are about as near; the probe is poor; it looks like a print
 or a screen, where live ones are required; nobody is enrolled; or its distance to anybody says nothing."""
 
