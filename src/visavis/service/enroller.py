@@ -15,6 +15,7 @@ import PIL.Image
 from typing_extensions import Unpack
 
 from visavis.core.decide import distances
+from visavis.core.embeddings import check_embedding
 from visavis.core.image import ImageLimits, name_of, read_encoded, read_image
 from visavis.errors import ConsentMissing, InvalidOption, KeyReused, NoFace, SubjectConflict, VisavisError
 from visavis.galleries.records import (
@@ -25,7 +26,6 @@ from visavis.galleries.records import (
     NewSample,
     Origin,
     Stored,
-    check_embedding,
     check_key,
     check_subject_id,
     normal,

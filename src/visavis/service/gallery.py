@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import Unpack
 
+from visavis.core.embeddings import check_embedding, check_probes
 from visavis.errors import (
     ConsentMissing,
     GalleryExists,
@@ -32,8 +33,6 @@ from visavis.galleries.records import (
     Origin,
     Sample,
     Subject,
-    check_embedding,
-    check_probes,
 )
 from visavis.galleries.store import Store
 from visavis.models.recognizer import value_of

@@ -1,4 +1,4 @@
-"""Routes of faces: detect, embed, verify."""
+"""Routes of faces: detect, embed, verify, compare."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -6,17 +6,17 @@ from typing import Annotated, TypeVar
 
 from fastapi import APIRouter
 
-from visavis.errors import InvalidOption, ModelMissing, VisavisError
+from visavis.errors import InvalidOption, ModelMissing, SpaceMismatch, VisavisError
 from visavis.models.recognizer import value_of
-from visavis.options import Describe
+from visavis.options import Compare, Describe
 from visavis.record import WITHOUT_EMBEDDING, Record
 from visavis.server.auth import guards
 from visavis.server.openapi import about
-from visavis.server.pool import Answer, InUse, in_worker
+from visavis.server.pool import Answer, InUse, in_quick_worker, in_worker
 from visavis.server.problems import Failed, failed, from_library
 from visavis.server.reading import loaded
-from visavis.server.requests import ImagesRequest, VerifyRequest
-from visavis.types import Face, FloatArray, Shape, Verification
+from visavis.server.requests import CompareRequest, ImagesRequest, VerifyRequest
+from visavis.types import Comparison, Face, FloatArray, Shape, Verification
 
 _Faces = TypeVar("_Faces", "Detected", "Embedded")
 
@@ -77,6 +77,16 @@ class VerifyResponse(Verification):
     """Its name."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareResponse(Record):
+    """A result for each pair, in order."""
+
+    pack: str
+    """Its name."""
+    results: tuple[Comparison | Failed, ...]
+    """In the order of the pairs."""
+
+
 router = APIRouter(tags=["faces"], dependencies=guards("read"))
 
 
@@ -111,6 +121,25 @@ def verify(recognizer: InUse, wanted: VerifyRequest) -> Answer[VerifyResponse]:
         raise from_library(error, getattr(error, "argument", None) or wanted.option_of(error)) from None
     members = {each.name: getattr(verification, each.name) for each in fields(verification)}
     return Answer(VerifyResponse(pack=recognizer.pack.name, **members), {"images": 2, "faces": 2})
+
+
+@router.post("/v1/compare", **about((), "space_mismatch"))
+@in_quick_worker
+def compare(recognizer: InUse, wanted: CompareRequest) -> Answer[CompareResponse]:
+    """Tell whether two embeddings are of the same person, for each pair of them.
+
+    A pair that cannot be used has an error in place of an answer.
+    """
+    pairs = [(pair.a, pair.b) for pair in wanted.pairs]
+    try:
+        found = list(recognizer.compare_many(pairs, **wanted.options(Compare)))
+    except (InvalidOption, SpaceMismatch) as error:  # all other options were checked before
+        raise from_library(error, "fmr" if isinstance(error, InvalidOption) else "space") from None
+    results = tuple(
+        failed(each, f"pairs.{place}.{each.argument}") if isinstance(each, VisavisError) else each
+        for place, each in enumerate(found)
+    )
+    return Answer(CompareResponse(pack=recognizer.pack.name, results=results))
 
 
 def _found(
