@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from visavis.service.gallery import Galleries as Galleries
     from visavis.service.gallery import OpenGallery as OpenGallery
     from visavis.service.photos import PhotoIndex as PhotoIndex
+    from visavis.types import Comparison as Comparison
     from visavis.types import Face as Face
     from visavis.types import ImageSource as ImageSource
     from visavis.types import Quality as Quality
@@ -32,7 +33,7 @@ __version__ = "0.1.0"
 
 _LOADED_WHEN_USED = {
     **dict.fromkeys(("AsyncClient", "AsyncGalleryClient", "Client", "GalleryClient"), "visavis.client"),
-    **dict.fromkeys(("Face", "ImageSource", "Quality", "Verification"), "visavis.types"),
+    **dict.fromkeys(("Comparison", "Face", "ImageSource", "Quality", "Verification"), "visavis.types"),
     "Details": "visavis.galleries.records",
     "Enrolment": "visavis.service.enroller",
     "Galleries": "visavis.service.gallery",

@@ -47,6 +47,7 @@ def examples() -> dict[str, tuple[Any, Any]]:
         "Quality": (quality, poor),
         "Attributes": (attributes, record("Attributes")),
         "Face": (face, bare),
+        "Comparison": (record("Comparison", **decided), record("Comparison", **unsure)),
         "Verification": (
             record("Verification", **decided, faces=(face, bare)),
             record("Verification", **unsure, faces=(bare, bare)),

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from service_kinds import GOOD, NOON, PACK, at, face_at
 
-from visavis.core.decide import Calibration, ErrorRates, OperatingPoint, Rule
+from visavis.core.decide import Calibration, ErrorRates, OperatingPoint, Rule, probability_of_same
 from visavis.core.quality import ChildTest
 from visavis.errors import InvalidOption
 from visavis.galleries.records import Gallery, Match, Sample
-from visavis.models.catalogue import OPEN
+from visavis.models.catalogue import DLIB, OPEN, SFACE
 from visavis.models.packs import Pack, QualityLimits
 from visavis.options import Policy, Threshold
 from visavis.service.decisions import (
@@ -275,9 +275,9 @@ def test_a_call_names_no_wider_threshold_than_is_allowed(
 
 @pytest.mark.parametrize(("distances", "unknown"), [
     ((), "empty_gallery"),
-    ((0.5,), "below_threshold"),
+    ((0.5,), "no_match"),
     ((0.4999,), None),
-    ((0.5, 0.5), "below_threshold"),
+    ((0.5, 0.5), "no_match"),
     ((0.25, 0.25), "low_margin"),
     ((0.25, 0.374), "low_margin"),
     ((0.25, 0.375), None),
@@ -288,6 +288,21 @@ def test_the_reason_why_somebody_is_unknown(distances: tuple[float, ...], unknow
     assert found.unknown == unknown
     assert bool(found) == (unknown is None) == (found.match is not None)
     assert len(found.candidates) == sum(distance < 0.5 for distance in distances)
+
+
+@pytest.mark.parametrize("pack", [SFACE, OPEN, DLIB], ids=lambda pack: pack.name)
+@pytest.mark.parametrize("subjects", [1, 2, 10, 1000])
+def test_the_probability_does_not_contradict_that_nobody_matches(pack: Pack, subjects: int) -> None:
+    rules = rules_for(subjects, Policy(candidate_threshold=2), pack)
+    for distance in np.linspace(0.4, 0.8, 41):
+        found = identify(matches(distance, 9), rules, None, 1)
+        (told,) = found.candidates
+        assert told.probability is not None
+        if found.unknown == "no_match":
+            assert told.probability < 0.8
+        if subjects >= 10 and distance >= 0.64:
+            assert told.probability < 0.61  # and not 0.94, as for two faces alone
+            assert told.probability < probability_of_same(told.distance, pack.calibration)  # type: ignore[operator]  # it has one
 
 
 def test_poor_quality_comes_before_distance_and_after_emptiness() -> None:

@@ -350,7 +350,7 @@ def test_a_real_photo_is_kept_and_found(
     assert found.match is not None
     assert found.match.subject == "eileen"
     (stranger,) = gallery.identify(hopper)
-    assert stranger.unknown == "below_threshold"
+    assert stranger.unknown == "no_match"
     with pytest.raises(SubjectConflict, match="eileen"):
         gallery.enrol(astronaut_again, "somebody else")
     assert gallery.verify(astronaut_again, "eileen")

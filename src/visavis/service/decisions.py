@@ -244,7 +244,7 @@ def _why_unknown(matches: Sequence[Match], rules: Rules, rejected: float) -> Unk
     """Return why the nearest of matches is not told, or None; ``rejected`` is the distance of one that is left out."""
     threshold = rules.rule.threshold
     if not matches or not matches[0].distance < threshold:
-        return "rejected" if rejected < threshold else "below_threshold"
+        return "rejected" if rejected < threshold else "no_match"
     if len(matches) > 1 and matches[1].distance - matches[0].distance < rules.margin:
         return "low_margin"
     return "ignored" if matches[0].ignored else None

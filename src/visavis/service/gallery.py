@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import Unpack
 
+from visavis.core.embeddings import check_embedding, check_probes
 from visavis.core.image import name_of
 from visavis.errors import (
     ConsentMissing,
@@ -33,8 +34,6 @@ from visavis.galleries.records import (
     Origin,
     Sample,
     Subject,
-    check_embedding,
-    check_probes,
     normal,
 )
 from visavis.galleries.store import Store

@@ -10,7 +10,7 @@ from visavis.record import WITHOUT_EMBEDDING, Record
 from visavis.types import Decision, Doubt, Face, Probability
 
 UnknownReason: TypeAlias = (
-    Literal["below_threshold", "low_margin", "low_quality", "not_live", "empty_gallery", "rejected", "ignored"] | Doubt
+    Literal["no_match", "low_margin", "low_quality", "not_live", "empty_gallery", "rejected", "ignored"] | Doubt
 )
 """Why a face is nobody: none is near enough; two subjects are about as near; the probe is poor; it looks like a print
 or a screen, where live ones are required; nobody is enrolled; it is nearer to a counter-sample of who else it would be;
