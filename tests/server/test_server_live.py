@@ -315,10 +315,11 @@ class TestRefusals:
         monkeypatch.setattr(lazy.app, "load_recognizer", lambda _settings: None, raising=False)
         monkeypatch.setattr(lazy.observability, "configure_logging", lambda _form: None, raising=False)
         with mock.patch.dict(os.environ, {"VISAVIS_KEYS": keys}), pytest.raises(SystemExit):
-            main(["serve", "--port", "0", *arguments])
-        first, second = capsys.readouterr().err.splitlines()
+            main(["serve", "--port", "0", "--models-dir", os.devnull, *arguments])
+        first, advice, last = capsys.readouterr().err.splitlines()
         assert first == said
-        assert second.startswith("visavis listens on http://127.0.0.1:")
+        assert advice.endswith("visavis models pull open")
+        assert last.startswith("visavis listens on http://127.0.0.1:")
 
     def test_an_unknown_variable(self, refusal: Callable[..., str]) -> None:
         said = refusal(VISAVIS_MAX_BYTE="1")

@@ -96,6 +96,8 @@ def _prepare(settings: Settings) -> Callable[[], None]:
     def tell() -> None:
         why = "auth is off: whoever reaches it" if settings.auth == "off" else "there are none: every program here"
         say("visavis asks every call for a key" if needed else f"visavis asks for no keys, for {why} may do everything")
+        if advice := installation.advice(settings.pack, folder):
+            say(f"visavis: {advice}")
         say(f"visavis listens on {url}")
 
     if settings.processes > 1:
