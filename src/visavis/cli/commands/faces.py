@@ -115,7 +115,8 @@ def detect(
     how: Describe,
     output: OutputOptions,
     draw: Annotated[
-        Path | None, Option("Also write each image there with boxes and landmarks drawn on it.", metavar="DIR")
+        Path | None,
+        Option("Also write each image there with boxes, their numbers and landmarks drawn on it.", metavar="DIR"),
     ] = None,
     models: ModelOptions,
 ) -> int:
@@ -152,14 +153,15 @@ def _process(
     """Take every image from its path to its place in the results; only an .npz is gathered in memory."""
     write_all = outputs.choose_format(as_json=output.as_json, as_csv=output.as_csv, file=output.file)
     sources = find_sources(paths, models.max_bytes, all_=all_, except_in=draw)
-    drawn = drawing.drawer(sources, draw, models.limits()) if draw else iter
+    drawn = drawing.drawer(sources, draw, models.limits(), outputs.FaceLayout()) if draw else iter
     counts: Counter[str] = Counter()
     beside = output.file is None and sys.stdout.isatty()
     with outputs.open_output(output.file) as stream, progress_bar(len(sources), unless=beside) as advance:
         recognizer = models.load()
         find = recognizer.embed_many if embeds else recognizer.detect_many
         outcomes = drawn(find((source.image for source in sources), **how))
-        layout = outputs.FaceLayout(recognizer.pack.dimension if embeds else 0, how["quality"], how["attributes"])
+        dimension = recognizer.pack.dimension if embeds else 0
+        layout = outputs.FaceLayout(dimension, how["quality"], how["attributes"], numbered=draw is not None)
         write_all(outputs.follow(sources, outcomes, counts, advance), stream, layout)
     if output.file or draw:
         where = " and ".join(str(place) for place in (output.file, draw) if place)
