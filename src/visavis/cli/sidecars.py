@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 from xml.parsers import expat
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
@@ -26,8 +26,6 @@ from visavis.files import replacing
 from visavis.service.results import Identification
 from visavis.types import FloatArray, SizeWH
 
-SidecarNaming: TypeAlias = Literal["digikam", "lightroom"]
-"""How a photo's sidecar is called: photo.jpg.xmp, or photo.xmp."""
 _Outcome: TypeAlias = tuple[Identification, ...] | VisavisError
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -39,40 +37,22 @@ _MOST_BYTES = 10_000_000
 _DEEPEST = 100  # elements within each other
 _EMPTY_TAG = re.compile(rb"""<([^\s/>"']+)(?:[^"'>/]|"[^"]*"|'[^']*')*/>""")
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_EMPTY = f"""<?xml version="1.0" encoding="UTF-8"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="visavis">
- <rdf:RDF xmlns:rdf="{_RDF}">
- </rdf:RDF>
-</x:xmpmeta>
+_NEW_FILE = f"""<?xml version="1.0" encoding="UTF-8"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="visavis"><rdf:RDF xmlns:rdf="{_RDF}">
+</rdf:RDF></x:xmpmeta>
 """.encode()
-_NEW = """ <rdf:Description xmlns:rdf="{rdf}" rdf:about="" xmlns:mwg-rs="{regions}" xmlns:stDim="{dimensions}">
-   <mwg-rs:Regions rdf:parseType="Resource">
-    <mwg-rs:AppliedToDimensions rdf:parseType="Resource">
-     <stDim:w>{width}</stDim:w>
-     <stDim:h>{height}</stDim:h>
-     <stDim:unit>pixel</stDim:unit>
-    </mwg-rs:AppliedToDimensions>
-    <mwg-rs:RegionList>
-     <rdf:Bag>
-{items}     </rdf:Bag>
-    </mwg-rs:RegionList>
-   </mwg-rs:Regions>
-  </rdf:Description>
- """
-_ITEM = """ <rdf:li xmlns:rdf="{rdf}" xmlns:mwg-rs="{regions}" xmlns:stArea="{area}" rdf:parseType="Resource">
-       <mwg-rs:Name>{name}</mwg-rs:Name>
-       <mwg-rs:Type>Face</mwg-rs:Type>
-       <mwg-rs:Area rdf:parseType="Resource">
-        <stArea:x>{x:.6f}</stArea:x>
-        <stArea:y>{y:.6f}</stArea:y>
-        <stArea:w>{w:.6f}</stArea:w>
-        <stArea:h>{h:.6f}</stArea:h>
-        <stArea:unit>normalized</stArea:unit>
-       </mwg-rs:Area>
-      </rdf:li>
-     """
-_NAMED = """<mwg-rs:Name xmlns:mwg-rs="{regions}">{name}</mwg-rs:Name>"""
-_NAMESPACES = {"rdf": _RDF, "regions": _REGIONS, "area": _AREA, "dimensions": _DIMENSIONS}
+# As Lightroom writes them.
+_NEW_LIST = f"""<rdf:Description xmlns:rdf="{_RDF}" rdf:about="" xmlns:mwg-rs="{_REGIONS}" xmlns:stDim="{_DIMENSIONS}">
+ <mwg-rs:Regions rdf:parseType="Resource">
+  <mwg-rs:AppliedToDimensions stDim:w="{{0}}" stDim:h="{{1}}" stDim:unit="pixel"/>
+  <mwg-rs:RegionList><rdf:Bag>{{items}}</rdf:Bag></mwg-rs:RegionList>
+ </mwg-rs:Regions></rdf:Description>
+"""
+_NEW_ITEM = f"""<rdf:li xmlns:rdf="{_RDF}" xmlns:mwg-rs="{_REGIONS}" xmlns:stArea="{_AREA}">
+   <rdf:Description mwg-rs:Name={{name}} mwg-rs:Type="Face"><mwg-rs:Area stArea:x="{{0:.6f}}" stArea:y="{{1:.6f}}"
+    stArea:w="{{2:.6f}}" stArea:h="{{3:.6f}}" stArea:unit="normalized"/></rdf:Description></rdf:li>
+"""
+_NEW_NAME = f"""<mwg-rs:Name xmlns:mwg-rs="{_REGIONS}">{{name}}</mwg-rs:Name>"""
 
 
 @dataclass(slots=True)
@@ -105,14 +85,15 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         """Read XMP; ValueError where it is none."""
         self.regions: list[_Region] = []
-        self.end: int | None = None  # of the RDF
-        self.list_end: int | None = None  # of the list of regions
-        self.has_regions = False
+        self.end = -1  # of the list of regions, or of all where there is none
+        self.has_list = False
+        self._has_regions = False
         self._path: list[str] = []  # the elements that are open
         self._starts: list[int] = []  # and where they begin
         self._data = data
-        self._text = ""
+        self._text = ""  # of the element that was begun last
         self._parser = expat.ParserCreate(namespace_separator=" ")
+        self._parser.buffer_text = True
         self._parser.StartElementHandler = self._start
         self._parser.EndElementHandler = self._finish
         self._parser.CharacterDataHandler = self._add
@@ -123,7 +104,7 @@ class _Reader:
             self._parser.Parse(data, True)  # noqa: FBT003  # it is all
         except expat.ExpatError as error:
             raise ValueError(f"it is no XML: {error}") from None
-        if self.end is None or (self.has_regions and self.list_end is None):
+        if self.end < 0 or (self._has_regions and not self.has_list):
             raise ValueError("it is no XMP, or has regions in a form that is not known here")
 
     def _start(self, name: str, attributes: Mapping[str, str]) -> None:
@@ -132,23 +113,21 @@ class _Reader:
         self._text = ""
         if len(self._path) > _DEEPEST:
             raise ValueError(f"more than {_DEEPEST} elements lie within each other")
-        self.has_regions = self.has_regions or name == f"{_REGIONS} Regions"
+        self._has_regions = self._has_regions or name == f"{_REGIONS} Regions"
         if self._path[-3::2] == [_LIST, f"{_RDF} li"]:
             self.regions.append(_Region())
         if self.regions and _LIST in self._path:
             self.regions[-1].values.update(attributes)
 
     def _add(self, text: str) -> None:
-        self._text += text
+        self._text += text if _LIST in self._path else ""
 
     def _finish(self, name: str) -> None:
         self._path.pop()
         start = self._starts.pop()
         at = start if _EMPTY_TAG.match(self._data, start) else self._parser.CurrentByteIndex
-        if name == f"{_RDF} RDF":
-            self.end = at
-        if self._path[-1:] == [_LIST]:
-            self.list_end = at
+        if self._path[-1:] == [_LIST] or (name == f"{_RDF} RDF" and not self.has_list):
+            self.end, self.has_list = at, self._path[-1:] == [_LIST]
         if self.regions and _LIST in self._path:
             region = self.regions[-1]
             region.values.setdefault(name, self._text)
@@ -176,22 +155,17 @@ def with_names(data: bytes, faces: Sequence[tuple[str, FloatArray]], size_wh: Si
     added: list[tuple[int, str]] = []
     items, others = "", []
     for name, box in faces:
-        text = escape(_NOT_XML.sub("\ufffd", name))
-        place = best_overlap(boxes, box)
+        text, place = _NOT_XML.sub("\ufffd", name), best_overlap(boxes, box)
         if place is None:
-            centre, (w, h) = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
-            items += _ITEM.format(**_NAMESPACES, name=text, x=centre[0], y=centre[1], w=w, h=h)
+            items += _NEW_ITEM.format(*(box[:2] + box[2:]) / 2, *box[2:] - box[:2], name=quoteattr(text))
         elif (known := reader.regions[place]).name:
             others += [f"{known.name}, where {name} was found"] if known.name != name else []
         elif known.name_end or _NAME not in known.values:
-            in_name = (known.name_end, text)
-            added.append(in_name if known.name_end else (known.end, _NAMED.format(**_NAMESPACES, name=text)))
+            form = "{name}" if known.name_end else _NEW_NAME
+            added.append((known.name_end or known.end, form.format(name=escape(text))))
             known.values[_NAME] = name
-    if items and reader.list_end is not None:
-        added.append((reader.list_end, items))
-    elif items and reader.end is not None:
-        new = _NEW.format(**_NAMESPACES, width=size_wh[0], height=size_wh[1], items=items)
-        added.append((reader.end, new))
+    if items:
+        added.append((reader.end, items if reader.has_list else _NEW_LIST.format(*size_wh, items=items)))
     for at, text in sorted(added, reverse=True):
         data = _inserted(data, at, text.encode("ascii", "xmlcharrefreplace"))
     _Reader(data)
@@ -206,7 +180,7 @@ def _inserted(data: bytes, at: int, content: bytes) -> bytes:
     return data[:at] + empty[0][:-2] + b">" + content + b"</" + empty[1] + b">" + data[empty.end() :]
 
 
-def sidecars_of(sources: Sequence[ImageFile], naming: SidecarNaming) -> list[Path]:
+def sidecars_of(sources: Sequence[ImageFile], naming: Literal["digikam", "lightroom"]) -> list[Path]:
     """Return the path of each image's sidecar; InvalidOption where two would share one, or an image is no file."""
     paths: dict[str, Path] = {}
     for source in sources:
@@ -254,7 +228,7 @@ def _write(source: ImageFile, path: Path, named: Sequence[tuple[str, FloatArray]
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     if mode is not None and path.stat().st_size > _MOST_BYTES:
         raise ValueError(f"it has more than {_MOST_BYTES:,} bytes")
-    before = _EMPTY if mode is None else path.read_bytes()
+    before = _NEW_FILE if mode is None else path.read_bytes()
     after, others = with_names(before, faces, size_wh)
     for other in others:
         say(f"visavis: {path}: names {other}; that stays")
