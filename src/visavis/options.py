@@ -47,9 +47,12 @@ Runtime: TypeAlias = Literal["openvino", "onnxruntime"]
 Precision: TypeAlias = Literal["auto", "f32"]
 
 DEFAULT_PACK = "sface"
-DEFAULT_MAX_BYTES = 20_000_000
-DEFAULT_MAX_PIXELS = 50_000_000
+# Of images that the caller owns: at the command line and in the library. A server has limits of its own.
+DEFAULT_MAX_BYTES = 100_000_000
+DEFAULT_MAX_PIXELS = 100_000_000
 MOST_CANDIDATES = 1000
+INDEX_NAME = ".visavis-index"
+"""What an index is called that lies beside its photos."""
 DEFAULT_FPIR = 0.01
 MOST_FPIR = 0.5
 
@@ -117,7 +120,16 @@ class Smallest(TypedDict, total=False):
     min_face: Annotated[float | None, _MIN_FACE]
 
 
-class Find(Smallest, total=False):
+class Chips(TypedDict, total=False):
+    """Whether faces can be looked at."""
+
+    chips: Annotated[
+        bool,
+        Option("Whether to return the aligned face that the models saw, as a JPEG in base64.", default=False),
+    ]
+
+
+class Find(Smallest, Chips, total=False):
     """Which faces of an image count."""
 
     faces: Annotated[
@@ -199,7 +211,7 @@ class Decide(Threshold, total=False):
     ]
 
 
-class Verify(Smallest, Decide, total=False):
+class Verify(Smallest, Chips, Decide, total=False):
     """How two faces are compared."""
 
     faces: Annotated[
@@ -207,6 +219,19 @@ class Verify(Smallest, Decide, total=False):
         Option(
             "Which face of each image to compare: prominent, large and central; largest; or exactly one: main, which "
             "passes over those of less than half its area, or only.",
+            default="prominent",
+        ),
+    ]
+
+
+class Person(Smallest, Threshold, total=False):
+    """How photos are searched for a person."""
+
+    faces: Annotated[
+        OneFace,
+        Option(
+            "Which face of each image of the person counts: prominent, large and central; largest; or exactly one: "
+            "main, which passes over those of less than half its area, or only.",
             default="prominent",
         ),
     ]
@@ -228,15 +253,23 @@ class Identify(Find, IdentifyEmbeddings, Decide, total=False):
     """How faces of images are looked for in a gallery."""
 
 
-class AllowConflict(TypedDict, total=False):
-    """What is enrolled although it resembles somebody else."""
+class EnrolEmbeddings(TypedDict, total=False):
+    """What is enrolled, and as what."""
 
     allow_conflict: Annotated[
         bool, Option("Whether to enrol a face although it already is another subject.", default=False)
     ]
+    counter: Annotated[
+        bool,
+        Option(
+            "Whether the faces are counter-samples: of people who resemble the subject, and are not it. A face nearer "
+            "to one of these than to the subject is not the subject.",
+            default=False,
+        ),
+    ]
 
 
-class Enrol(Smallest, AllowConflict, total=False):
+class Enrol(Smallest, EnrolEmbeddings, total=False):
     """How images are enrolled."""
 
     faces: Annotated[

@@ -204,10 +204,21 @@ def test_galleries(side: Side) -> None:
 def test_create(side: Side) -> None:
     server = Server(ok(GALLERY.to_dict(), 201))
     policy = Policy(threshold=0.5)
-    assert side.do(lambda client: client.create_gallery("people", policy=policy, encrypted=False), server) == GALLERY
+    made = side.do(lambda client: client.create_gallery("people", policy=policy, encrypted=False), server)
+    assert made.name == "people"
     side.do(lambda client: client.create_gallery("people"), server)
     assert server.requests[0].method == "POST"
     assert server.bodies == [{"name": "people", "policy": policy.to_dict(), "encrypted": False}, {"name": "people"}]
+
+
+def test_get_or_create(side: Side) -> None:
+    policy = Policy(threshold=0.5)
+    for status in (201, 200):
+        server = Server(ok(GALLERY.to_dict(), status))
+        opened = side.do(lambda client: client.get_or_create_gallery("people", policy=policy), server)
+        assert opened.name == "people"
+        assert (server.requests[0].method, server.requests[0].url.path) == ("PUT", "/v1/galleries/people")
+        assert server.bodies == [{"policy": policy.to_dict()}]
 
 
 def test_a_gallery_is_asked_nothing_until_it_is(side: Side) -> None:
@@ -255,7 +266,14 @@ def test_enrol_sends_a_form(side: Side, tmp_path: Path) -> None:
     expected = Enrolled(subject=ADA, sample=12, repeated=False, face=FACE, conflict=CANDIDATE)
     server = Server(enrol_answer(face=FACE.to_dict(), conflict=CANDIDATE.to_dict()))
     details = Details(name="Ada", metadata={"é": [1, {"b": None}]}, consent="yes", expires_at=NOON)
-    options = {"source": "door", "key": "k1", "faces": "largest", "min_face": 0.1, "allow_conflict": True}
+    options = {
+        "source": "door",
+        "key": "k1",
+        "faces": "largest",
+        "min_face": 0.1,
+        "allow_conflict": True,
+        "counter": True,
+    }
     same(side.gallery("enrol", path, "ada", details=details, answers=server, **options), expected)
     (request,) = server.requests
     assert (request.method, request.url.path) == ("POST", "/v1/galleries/people/enrol")
@@ -272,6 +290,7 @@ def test_enrol_sends_a_form(side: Side, tmp_path: Path) -> None:
         "faces": "largest",
         "min_face": "0.1",
         "allow_conflict": "true",
+        "counter": "true",
     }
 
 
@@ -287,6 +306,7 @@ def test_enrol_a_url(side: Side) -> None:
             "expires_at": "9999-12-31T23:59:59.999999Z",
             "faces": "main",
             "allow_conflict": False,
+            "counter": False,
         }
     ]
 
@@ -313,10 +333,11 @@ def test_enrol_an_embedding(side: Side) -> None:
     side.gallery("enrol_embedding", [1, 2], quality=Quality(50, 0.5, 1), source="s", answers=server)
     tenth = float(np.float32(0.1))
     assert server.bodies == [
-        {"embeddings": [[1, 2, 3, tenth]], "allow_conflict": False, "subject": "ada"},
+        {"embeddings": [[1, 2, 3, tenth]], "allow_conflict": False, "counter": False, "subject": "ada"},
         {
             "embeddings": [[1, 2]],
             "allow_conflict": False,
+            "counter": False,
             "source": "s",
             "qualities": [{"face_px": 50, "sharpness": 0.5, "score": 1}],
         },
@@ -414,7 +435,7 @@ def test_enrol_many_sends_lines(side: Side, tmp_path: Path) -> None:
     enrolments = [
         Enrolment(image=path, subject="ada", details=Details(name="Ada"), source="1", key="k"),
         Enrolment(image="nowhere.jpg", source="2"),
-        Enrolment(embedding=np.ones(2, np.float32), quality=Quality(1, 2, 3), picture=b"png", source="3"),
+        Enrolment(embedding=np.ones(2, np.float32), quality=Quality(1, 2, 3), picture=b"png", source="3", counter=True),
         Enrolment(image="https://example.com/a.jpg?secret=1", box=(1, 2, 3, 4)),
         Enrolment(image=path, box=(1,), source="5"),
         Enrolment(image=path, like=np.ones(2, np.float32), key="k2"),
@@ -427,7 +448,12 @@ def test_enrol_many_sends_lines(side: Side, tmp_path: Path) -> None:
     assert str(found[3]) == "https://example.com/a.jpg: too few pixels"
     (request,) = requests
     assert (request.method, request.url.path) == ("POST", "/v1/galleries/people/import")
-    assert dict(request.url.params) == {"faces": "largest", "min_face": "0.25", "allow_conflict": "true"}
+    assert dict(request.url.params) == {
+        "faces": "largest",
+        "min_face": "0.25",
+        "allow_conflict": "true",
+        "counter": "false",
+    }
     assert request.headers["Content-Type"] == "application/x-ndjson"
     assert isinstance(found[4], errors.InvalidOption)
     first, second, third, fourth = lines_of(request)
@@ -443,6 +469,7 @@ def test_enrol_many_sends_lines(side: Side, tmp_path: Path) -> None:
     assert b64decode(second.pop("picture")) == b"png"
     assert second == {
         "source": "3",
+        "counter": True,
         "embedding": [1, 1],
         "quality": {"face_px": 1, "sharpness": 2, "score": 3},
     }
@@ -818,6 +845,11 @@ def test_logs_come_by_pages(side: Side) -> None:
     side.gallery("entries", answers=server)
     side.do(lambda client: client.entries(), server)
     assert [request.url.path for request in server.requests] == ["/v1/galleries/people/log", "/v1/log"]
+    newest = Server(ok({"entries": [], "next_cursor": None}))
+    side.gallery("entries", newest_first=True, answers=newest)
+    side.do(lambda client: client.entries(newest_first=True), newest)
+    assert [dict(request.url.params).get("newest_first") for request in server.requests] == [None, None]
+    assert [dict(request.url.params).get("newest_first") for request in newest.requests] == ["true", "true"]
 
 
 def test_pages_are_asked_for_when_they_are_needed() -> None:
@@ -1274,7 +1306,8 @@ def test_a_refused_export_whose_answer_breaks_off(side: Side, pauses: list[float
 def test_the_synchronous_client_is_made_of_the_other() -> None:
     unasync = runpy.run_path(str(TOOLS / "unasync.py"))["unasync"]
     folder = Path(visavis.client.__file__).parent
-    assert (folder / "_sync.py").read_text() == unasync((folder / "_async.py").read_text()), "run tools/unasync.py"
+    for path in folder.rglob("_async.py"):
+        assert path.with_name("_sync.py").read_text() == unasync(path.read_text()), "run tools/unasync.py"
 
 
 def test_what_the_library_can_do_with_a_gallery_the_client_can() -> None:

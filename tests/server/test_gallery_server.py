@@ -98,6 +98,31 @@ class TestGalleries:
         again = server.post("/v1/galleries", {"name": "described"})
         assert (again.status_code, problem(again)["code"]) == (409, "gallery_exists")
 
+    def test_put_makes_a_gallery_once(self, server: Caller) -> None:
+        path = "/v1/galleries/put"
+        made = server.request("PUT", path, json={"policy": {"keep": "chips"}})
+        assert (made.status_code, made.headers["location"]) == (201, path)
+        for body in (None, {}, {"policy": {"keep": "images"}}):
+            again = server.request("PUT", path, json=body)
+            assert (again.status_code, again.json()) == (200, made.json())
+        assert server.request("PUT", "/v1/galleries/put-without-a-body").status_code == 201
+        for name, wrong in (("No", {}), ("a", {"policy": {"keep": "all"}}), ("a", {"name": "a"}), ("a", 1)):
+            assert server.request("PUT", f"/v1/galleries/{name}", json=wrong).status_code == 422
+
+    @pytest.mark.parametrize("line", [False, True])
+    def test_enrolling_may_make_the_gallery(self, server: Caller, *, line: bool) -> None:
+        path = f"/v1/galleries/created-by-{'lines' if line else 'images'}"
+        kind = {"Content-Type": "application/x-ndjson" if line else "application/json"}
+        body = {"subject": "ada", **({"embedding": vector(1)} if line else {"embeddings": [vector(1)]})}
+        call = f"{path}/{'import' if line else 'enrol'}"
+        for query in ("", "?create=false"):
+            refused = server.request("POST", call + query, json=body, headers=kind)
+            assert (refused.status_code, problem(refused)["code"]) == (404, "gallery_not_found")
+        for _ in range(2):
+            answer = server.request("POST", f"{call}?create=true", json=body, headers=kind)
+            assert answer.status_code in (200, 201)
+        assert server.get(path).json()["samples"] == 2
+
     def test_defaults_are_those_of_the_library(self, server: Caller) -> None:
         assert server.get(make(server)).json()["policy"] == Policy().to_dict()
 
@@ -230,6 +255,7 @@ class TestEnrol:
             "source": "portrait",
             "picture": "nothing",
             "created_at": subject["created_at"],
+            "counter": False,
         }
         assert detail == subject
 
@@ -283,6 +309,22 @@ class TestEnrol:
         assert (verified.json()["threshold"], verified.json()["same"]) == (0.01, False)
         refused = server.post(f"{gallery}/identify?fmr=strict", {"images": [image(crowd)], "threshold": 0.5})
         assert "at most one of threshold and fmr" in problem(refused)["detail"]
+
+    def test_an_image_as_the_body(self, server: Caller, gallery: str, astronaut: Path) -> None:
+        def send(path: str, **query: str) -> httpx.Response:
+            content, headers = astronaut.read_bytes(), {"Content-Type": "image/png", "Idempotency-Key": "1"}
+            return server.request("POST", f"{gallery}/{path}", content=content, headers=headers, params=query)
+
+        known = {"subject": "eileen", "name": "Eileen", "metadata": '{"crew": "STS-63"}', "source": "NASA"}
+        answer = send("enrol", **known)
+        assert answer.status_code == 201
+        enrolled = answer.json()["subject"]
+        assert (enrolled["name"], enrolled["metadata"], enrolled["samples"]) == ("Eileen", {"crew": "STS-63"}, 1)
+        assert send("enrol", **known).status_code == 200
+        (face,) = send("identify", limit="1", fmr="strict").json()["results"][0]["faces"]
+        assert face["match"]["subject"] == "eileen"
+        assert send("subjects/eileen/verify", threshold="0.01").json()["threshold"] == 0.01
+        assert problem(send("identify", subject="eileen"))["field"] == "subject"
 
     def test_one_bad_image_does_not_spoil_the_others(
         self, server: Caller, gallery: str, astronaut: Path, grey: bytes, crowd: bytes
@@ -494,7 +536,7 @@ class TestIdentify:
         answer = server.post(f"{gallery}/identify", {"images": images}).json()
         assert (answer["gallery"], answer["pack"]) == (gallery.rpartition("/")[2], "dlib")
         nobody, somebody = answer["results"]
-        assert nobody == {"faces": []}
+        assert (nobody["faces"], nobody["searched_from_px"] > 0) == ([], True)
         assert (somebody["faces"][0]["match"], somebody["faces"][0]["unknown"]) == (None, "empty_gallery")
         assert somebody["faces"][0]["candidates"] == []
 

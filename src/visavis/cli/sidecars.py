@@ -24,9 +24,9 @@ from visavis.core.image import ImageLimits, read_image, upright_wh
 from visavis.errors import InvalidOption, VisavisError
 from visavis.files import replacing
 from visavis.service.results import Identification
-from visavis.types import FloatArray, SizeWH
+from visavis.types import Faces, FloatArray, SizeWH
 
-_Outcome: TypeAlias = tuple[Identification, ...] | VisavisError
+_Outcome: TypeAlias = Faces[Identification] | VisavisError
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _REGIONS = "http://www.metadataworkinggroup.com/schemas/regions/"

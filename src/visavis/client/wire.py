@@ -240,6 +240,7 @@ def enrolment_line(enrolment: Enrolment | VisavisError) -> Sent | VisavisError:
             {
                 "subject": enrolment.subject,
                 "source": enrolment.source,
+                "counter": enrolment.counter or None,
                 "key": enrolment.key or secrets.token_urlsafe(16),
                 "quality": enrolment.quality and enrolment.quality.to_dict(),
                 "picture": enrolment.picture and b64encode(enrolment.picture).decode(),
@@ -274,6 +275,11 @@ def export_line(line: Mapping[str, Any]) -> Sent | VisavisError:
 
 
 # --- what is answered
+
+
+def order(*, newest_first: bool) -> dict[str, str]:
+    """Return what a query says of the order of a log."""
+    return {"newest_first": "true"} if newest_first else {}
 
 
 def check(response: httpx.Response, names: Mapping[str, str] | None = None) -> None:
@@ -320,7 +326,10 @@ def error_of(problem: Mapping[str, Any], response: httpx.Response, name: str = "
     detail = short("detail") or short("title") or f"the server answered with status {status}"
     leaf = _LEAVES.get(code)
     if leaf in (errors.FetchRefused, errors.FetchFailed):
-        return leaf(detail.rpartition(": ")[2])  # which says the rest itself
+        reason, _, cause = detail.rpartition("fetched: ")[2].partition("; ")  # leaves say the rest themselves
+        failure: VisavisError = leaf(reason.replace(" ", "_"))
+        failure.__cause__ = ValueError(cause) if cause else None
+        return failure
     if leaf is not None and issubclass(leaf, InputError | StateError):
         return leaf(f"{name}: {detail}" if name else detail)
     request_id = short("request_id") or response.headers.get("x-request-id")

@@ -3,6 +3,7 @@
 The header's size is compared with the limits of the very call before a pixel is decoded.
 """
 
+import base64
 import os
 import re
 import struct
@@ -24,6 +25,7 @@ from visavis.core import formats
 from visavis.core.formats import Encoded, JpegDecoder, TiffDecoder, WebPDecoder, check_size, decoding
 from visavis.core.orientation import turned_back
 from visavis.errors import ImageNotFound, ImageTooLarge, ImageUnreadable, InvalidImage, InvalidOption
+from visavis.options import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS
 from visavis.types import FloatArray, ImageSource, SizeWH, UInt8Array
 
 _BAND_PIXELS = 24_000  # in 4 bytes each: below the 128 KiB from which malloc fetches, and clears, fresh pages
@@ -213,8 +215,8 @@ class ImageLimits:
         max_pixels: width times height of the original, as its header has them.
     """
 
-    max_bytes: int = 20_000_000
-    max_pixels: int = 50_000_000
+    max_bytes: int = DEFAULT_MAX_BYTES
+    max_pixels: int = DEFAULT_MAX_PIXELS
 
     def __post_init__(self) -> None:
         for setting in ("max_bytes", "max_pixels"):
@@ -288,6 +290,23 @@ def read_image(
     if isinstance(source, PIL.Image.Image):
         return _from_pillow(source, limits)
     return _from_encoded(read_encoded(source, limits), name_of(source), limits, reduction)
+
+
+def preview(source: ImageSource, side: int, *, limits: ImageLimits = DEFAULT_LIMITS) -> Picture:
+    """Read an image, and make it smaller where a side is longer than so many pixels; errors as in ``read_image``."""
+    picture = read_image(source, limits=limits, reduction=lambda size_wh: max(1.0, max(size_wh) / side))
+    height, width = picture.pixels.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return picture
+    small_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return Picture(cv2.resize(picture.pixels, small_wh, interpolation=cv2.INTER_AREA), picture.size_wh)
+
+
+def as_jpeg(pixels: UInt8Array) -> str:
+    """Return an RGB image (H, W, 3) as a JPEG in base64, to be looked at."""
+    _, data = cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]))
+    return base64.b64encode(data.tobytes()).decode()
 
 
 def name_of(source: object) -> str:

@@ -5,11 +5,11 @@ import re
 import string
 from base64 import b64decode
 from codecs import BOM_UTF8
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, cast
+from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +24,15 @@ from typing_extensions import Self
 from visavis.errors import InputError, InvalidImage
 from visavis.fetch import FetchPolicy, fetch
 from visavis.options import Option
-from visavis.server.problems import Problem, invalid
+from visavis.server.problems import Problem, expected, invalid
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
-FORM = "multipart/form-data"
+FORM, IMAGE = "multipart/form-data", "image/*"
 MOST_IMAGES = "x-most-images"
 """Marks lists in a schema that may have as many items as the server takes images."""
 MAX_URL_LENGTH = 2048
+FILE = {"type": "string", "format": "binary"}
 GALLERY_PATTERN = "^[a-z0-9][a-z0-9._-]{0,63}$"
 _JSON = "application/json"
 # A list costs some twenty times its two brackets: with these, a JSON body costs some 250 MB at worst.
@@ -81,7 +82,29 @@ def check(model: type[_Model], value: object, *, status: int | None = None) -> _
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise invalid(error.errors(include_url=False, include_context=False, include_input=False), status) from None
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise invalid([*_unknown(model, found), *found], status) from None
+
+
+def _unknown(model: type[BaseModel], found: list[Any]) -> Iterator[Mapping[str, Any]]:
+    """Take the parts out of what is wrong whose names nobody knows; tell of each what is expected in its place."""
+    unknown = [each for each in found if each["type"] == "extra_forbidden"]
+    found[:] = [each for each in found if each["type"] != "extra_forbidden"]
+    missing = [each["loc"] for each in found if each["type"] == "missing"]
+    for each in unknown:
+        *place, name = each["loc"]
+        known = _model_at(model, place).model_fields
+        yield {**each, "msg": expected(name, known, [last for *at, last in missing if at == place])}
+
+
+def _model_at(model: type[BaseModel], place: Sequence[object]) -> type[BaseModel]:
+    """Return the model of what is at a place, which has members of its own."""
+    for name in filter(lambda name: isinstance(name, str), place):
+        kinds = [model.model_fields[cast("str", name)].annotation]
+        while not (isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel)):
+            kinds = [*kinds[1:], *get_args(kinds[0])]
+        model = kinds[0]
+    return model
 
 
 _PIXEL = {"type": "array", "items": {"type": "number"}, "minItems": 1, "maxItems": _MOST_CHANNELS}
@@ -213,6 +236,7 @@ class Request(Strict):
     """A body: JSON, or a form where it has images."""
 
     example: ClassVar[Mapping[str, Any] | None] = None  # for the OpenAPI document
+    needed: ClassVar[bool] = True  # whether there must be one
     optional: ClassVar[tuple[str, ...]] = ()  # the images that a form may leave out
 
     @property
@@ -224,16 +248,27 @@ class Request(Strict):
     @classmethod
     def read(cls, body: Body, max_images: int) -> Self:
         """Read a body; a ``Problem`` where it is not valid, of another content type, or has too many images."""
-        if body.media_type == FORM and _files(cls):
+        if not (body.data or cls.needed):
+            return cls()
+        kinds = cls.media_types()
+        if body.media_type == FORM and FORM in kinds:
             return check(cls, _with_query(cls, _read_form(cls, body, max_images), body.query))
+        if body.media_type.startswith(IMAGE[:-1]) and IMAGE in kinds:
+            ((name, several),) = _needed(cls).items()
+            image = Image.of_file(body.data)
+            return check(cls, _with_query(cls, {name: [image] if several else image}, body.query))
         if body.media_type != _JSON:
-            also = f" or {FORM}" if _files(cls) else ""
-            raise Problem("unsupported_media_type", f"send {_JSON}{also}")
+            raise Problem("unsupported_media_type", f"send {' or '.join(kinds)}")
         value = read_json(body.data)
         images = value.get("images") if isinstance(value, dict) else None
         if isinstance(images, list) and len(images) > max_images:  # before each is looked at
             raise Problem("invalid_request", f"images: at most {max_images}", field="images")
         return check(cls, _with_query(cls, value, body.query))
+
+    @classmethod
+    def media_types(cls) -> tuple[str, ...]:
+        """Return what a body may be: a form where it has images, an image by itself where it may have one alone."""
+        return (_JSON, FORM, IMAGE)[: 1 + bool(_files(cls)) + (len(_needed(cls)) == 1)]
 
     @classmethod
     def texts(cls) -> dict[str, dict[str, Any]]:
@@ -253,20 +288,16 @@ class Request(Strict):
         return members
 
     @classmethod
-    def form(cls) -> dict[str, Any] | None:
-        """Return the schema of the form, derived from that of the JSON; None where there are no images."""
+    def form(cls) -> dict[str, Any]:
+        """Return the schema of the form, derived from that of the JSON."""
         files = _files(cls)
-        if not files:
-            return None
         members = {
-            name: {"type": "array", "items": _FILE, "minItems": 1, MOST_IMAGES: True} if several else _FILE
+            name: {"type": "array", "items": FILE, "minItems": 1, MOST_IMAGES: True} if several else FILE
             for name, several in files.items()
         }
-        needed = [name for name in files if name not in cls.optional]
-        return {"type": "object", "properties": {**members, **cls.texts()}, "required": needed}
+        return {"type": "object", "properties": {**members, **cls.texts()}, "required": list(_needed(cls))}
 
 
-_FILE = {"type": "string", "format": "binary"}
 _AS_TEXT = {**dict.fromkeys(("array", "numbers"), "With commas between them."), "object": "As JSON."}
 _FLAG = {**dict.fromkeys(("true", "1", "on", "yes"), True), **dict.fromkeys(("false", "0", "off", "no"), False)}
 _FLAG_PATTERN = f"^({'|'.join(re.sub('([a-z])', lambda of: f'[{of[1].upper()}{of[1]}]', word) for word in _FLAG)})?$"
@@ -277,6 +308,11 @@ _Texts: TypeAlias = Mapping[str, tuple[frozenset[str], Mapping[str, Any]]]
 def _files(model: type[Request]) -> Mapping[str, bool]:
     kinds = {name: field.annotation for name, field in model.model_fields.items()}
     return {name: kind is not Image for name, kind in kinds.items() if kind in (Image, list[Image])}
+
+
+def _needed(model: type[Request]) -> Mapping[str, bool]:
+    """Return the images that there must be, each with whether it is a list."""
+    return {name: several for name, several in _files(model).items() if name not in model.optional}
 
 
 @cache
@@ -380,6 +416,9 @@ def _parts(body: Body, model: type[Request], most: int) -> tuple[Sequence[tuple[
 
     def add(part: FormField | File) -> None:
         name, data = _content(part)
+        if name in names and isinstance(part, FormField) and data and data.isascii():
+            detail = f"{name}: expected a file, as of curl -F {name}=@FILE; URLs and base64 are for {_JSON}"
+            raise Problem("invalid_request", detail, field=name)
         if name in names or (isinstance(part, File) and name not in known):
             images.append((name, data))
         elif name in texts:

@@ -17,7 +17,15 @@ from typing_extensions import Unpack
 from visavis.core.decide import distances
 from visavis.core.geometry import best_overlap, check_box
 from visavis.core.image import ImageLimits, name_of, read_encoded, read_image
-from visavis.errors import ConsentMissing, InvalidOption, KeyReused, NoFace, SubjectConflict, VisavisError
+from visavis.errors import (
+    ConsentMissing,
+    InvalidOption,
+    KeyReused,
+    NoFace,
+    SubjectConflict,
+    SubjectNotFound,
+    VisavisError,
+)
 from visavis.galleries.records import (
     NO_DETAILS,
     Details,
@@ -26,6 +34,7 @@ from visavis.galleries.records import (
     NewSample,
     Origin,
     Stored,
+    Subject,
     check_embedding,
     check_key,
     check_subject_id,
@@ -37,10 +46,11 @@ from visavis.models.recognizer import Observed
 from visavis.options import Enrol, Observe
 from visavis.service.decisions import Rules, candidate_of, check_live, choose_like, looking, unfit, within_retention
 from visavis.service.results import Candidate, Enrolled
-from visavis.types import Face, FloatArray, ImageSource, Quality, UInt8Array
+from visavis.types import Face, Faces, FloatArray, ImageSource, Quality, UInt8Array
 
 IMAGES_AT_ONCE = 16
 _EMBEDDINGS_AT_ONCE = 500
+_LOOKED_AT = 4  # of the nearest subjects, some of which may be there by their counter-samples
 _LINGER_S = 1.0  # in which further ones may join the first of a batch
 
 
@@ -57,7 +67,7 @@ class Observer(Protocol):
 
     def observe_many(
         self, images: Iterable[ImageSource], **options: Unpack[Observe]
-    ) -> Iterator[tuple[Observed, ...] | VisavisError]:
+    ) -> Iterator[Faces[Observed] | VisavisError]:
         """Return for each image the faces with embedding, quality and chip, or why there are none."""
 
 
@@ -74,6 +84,7 @@ class Enrolment:
         source: a label of where it comes from.
         key: an idempotency key: the same key for the same subject enrols once. It lives as long as its sample.
         picture: an encoded image to be stored, where an embedding is given.
+        counter: whether it is a counter-sample, whatever the options say; see ``visavis.options.EnrolEmbeddings``.
         box: of the face that is meant, where the image shows several; see ``EnrolImage``. Or
         like: (D,) an embedding of the person, from ``OpenGallery.reference``: the face that is the same is meant.
     """
@@ -86,6 +97,7 @@ class Enrolment:
     source: str | None = None
     key: str | None = None
     picture: bytes | None = field(default=None, repr=False)
+    counter: bool = False
     box: Sequence[float] | None = None
     like: FloatArray | None = field(default=None, repr=False)
 
@@ -247,6 +259,7 @@ class Enroller:
                 source=each.source,
                 picture=each.picture,
                 key=each.key,
+                counter=each.counter or self.options["counter"],
             )
             if face is not None:
                 check_live(face)
@@ -268,6 +281,12 @@ class Enroller:
             if each.sample.key in so_far.keys:  # what becomes of it the store knows
                 so_far.together[number] = (each, None)
                 continue
+            if each.sample.counter:
+                if refusal := self._refuse_counter(each, so_far):
+                    so_far.outcomes[number] = refusal
+                else:
+                    so_far.together[number] = (each, None)
+                continue
             if self._lacks_consent(each, so_far):
                 so_far.outcomes[number] = ConsentMissing(
                     "this gallery enrols nobody without a note of consent; pass one as consent"
@@ -284,19 +303,34 @@ class Enroller:
         self._commit(so_far)
         return so_far.outcomes
 
-    def _lacks_consent(self, each: _Ready, so_far: "_SoFar") -> bool:
-        """Tell whether a note of consent is wanted, and neither comes with the face nor is there already."""
-        consent, subject = each.sample.details.consent, each.sample.subject
-        if consent or not self.gallery.policy.consent_required:
-            return False
+    def _refuse_counter(self, each: _Ready, so_far: "_SoFar") -> VisavisError | None:
+        """Return why a counter-sample is not stored, or None."""
+        if self.gallery.policy.consent_required:
+            return ConsentMissing(
+                "a counter-sample shows somebody else, who gave no consent, and this gallery wants that"
+            )
+        if self._known(each.sample.subject, so_far) is None:
+            return SubjectNotFound(f"gallery {self.gallery.name!r} has no subject {each.sample.subject!r}")
+        return None
+
+    def _known(self, subject: str, so_far: "_SoFar") -> Subject | None:
+        """Return a subject with what was accepted of it so far, or None."""
         if any(other.sample.subject == subject for other, _ in so_far.together.values()):
             self._commit(so_far)
-        known = self.store.subject(self.gallery.name, subject)
+        return self.store.subject(self.gallery.name, subject)
+
+    def _lacks_consent(self, each: _Ready, so_far: "_SoFar") -> bool:
+        """Tell whether a note of consent is wanted, and neither comes with the face nor is there already."""
+        consent = each.sample.details.consent
+        if consent or not self.gallery.policy.consent_required:
+            return False
+        known = self._known(each.sample.subject, so_far)
         return consent is not None or known is None or not known.consent  # what is empty would clear it
 
     def _nearest(self, vectors: FloatArray) -> list[Match | None]:
         """Return the nearest subject of each, or None."""
-        return [next(iter(matches), None) for matches in self.store.search(self.gallery.name, vectors, 1)]
+        found = self.store.search(self.gallery.name, vectors, _LOOKED_AT)
+        return [next((match for match in matches if not match.counter), None) for matches in found]
 
     def _nearest_by_now(self, each: _Ready, nearest: Match | None, so_far: "_SoFar") -> Match | None:
         """Return the nearest subject, given the nearest before the batch; None where it is surely no other one."""

@@ -6,6 +6,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import APIRouter
 
+from visavis.core import image
 from visavis.errors import InvalidOption, ModelMissing, VisavisError
 from visavis.models.recognizer import value_of
 from visavis.options import Describe
@@ -15,8 +16,8 @@ from visavis.server.openapi import about
 from visavis.server.pool import Answer, InUse, in_worker
 from visavis.server.problems import Failed, failed, from_library
 from visavis.server.reading import loaded
-from visavis.server.requests import ImagesRequest, VerifyRequest
-from visavis.types import Face, FloatArray, Shape, Verification
+from visavis.server.requests import ImagesRequest, PreviewRequest, VerifyRequest
+from visavis.types import Face, Faces, FloatArray, Shape, Verification
 
 _Faces = TypeVar("_Faces", "Detected", "Embedded")
 
@@ -27,6 +28,10 @@ class Detected(Record):
 
     faces: tuple[Face, ...] = field(metadata=WITHOUT_EMBEDDING)
     """Without their embeddings."""
+    searched_from_px: float
+    """The smallest size of a face, in pixels, that was looked for: more than ``min_face`` asks for where the image is
+    too large for that.
+    """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +48,8 @@ class Embedded(Record):
 
     faces: tuple[EmbeddedFace, ...]
     """With their embeddings."""
+    searched_from_px: float
+    """As in ``Detected``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,15 +120,38 @@ def verify(recognizer: InUse, wanted: VerifyRequest) -> Answer[VerifyResponse]:
     return Answer(VerifyResponse(pack=recognizer.pack.name, **members), {"images": 2, "faces": 2})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview(Record):
+    """An image as browsers show it."""
+
+    size_wh: tuple[int, int]
+    """Width and height of the upright original, in pixels, in which boxes and landmarks are."""
+    jpeg: str
+    """Upright, made smaller, as a JPEG in base64."""
+
+
+@router.post("/v1/preview", **about())
+@in_worker
+def preview(recognizer: InUse, wanted: PreviewRequest) -> Answer[Preview]:
+    """Return an image upright, made smaller, as a JPEG: of formats too that browsers do not show, and of URLs."""
+    try:
+        picture = image.preview(wanted.image.load(), wanted.side, limits=recognizer.limits)
+    except VisavisError as error:
+        raise from_library(error, "image") from None
+    return Answer(Preview(size_wh=picture.size_wh, jpeg=image.as_jpeg(picture.pixels)), {"images": 1, "faces": 0})
+
+
 def _found(
-    many: Callable[..., Iterator[tuple[Face, ...] | VisavisError]], wanted: ImagesRequest, kind: Callable[..., _Faces]
+    many: Callable[..., Iterator[Faces[Face] | VisavisError]], wanted: ImagesRequest, kind: Callable[..., _Faces]
 ) -> tuple[tuple[_Faces | Failed, ...], Mapping[str, int]]:
     try:
         found = list(many(map(loaded, wanted.images), **wanted.options(Describe)))
     except (InvalidOption, ModelMissing) as error:  # all other options were checked before
         raise from_library(error, "attributes") from None
     results = tuple(
-        failed(each, f"images.{place}") if isinstance(each, VisavisError) else kind(faces=each)
+        failed(each, f"images.{place}")
+        if isinstance(each, VisavisError)
+        else kind(faces=each, searched_from_px=each.searched_from_px)
         for place, each in enumerate(found)
     )
     count = sum(len(each) for each in found if not isinstance(each, VisavisError))

@@ -20,7 +20,7 @@ from visavis.server.reading import loaded
 from visavis.server.requests import EnrolRequest, IdentifyRequest, VerifySubjectRequest
 from visavis.service.enroller import Enrolment, new_subject_id
 from visavis.service.results import Enrolled, Identification, SubjectVerification
-from visavis.types import FloatArray
+from visavis.types import Faces, FloatArray
 
 _OF_MODELS = ("space_mismatch", "unsupported_pack")
 _LONGEST_KEY = 180
@@ -49,6 +49,8 @@ class Identified(Record):
 
     faces: tuple[Identification, ...]
     """Who each is; of an embedding there is one."""
+    searched_from_px: float | None
+    """As in ``Detected``; null where an embedding was given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +120,7 @@ def identify(gallery: InPath, recognizer: InUse, key: Key, wanted: IdentifyReque
 
     Embeddings need the scope `probe`.
     """
-    found: list[tuple[Identification, ...] | VisavisError]
+    found: list[Faces[Identification] | VisavisError]
     if wanted.images:
         field, found = "images", list(gallery.identify_many(map(loaded, wanted.images), **wanted.options(Identify)))
     else:
@@ -128,9 +130,11 @@ def identify(gallery: InPath, recognizer: InUse, key: Key, wanted: IdentifyReque
         good = [each for each in checked if not isinstance(each, VisavisError)]
         known = gallery.identify_embeddings(np.stack(good), **wanted.options(IdentifyEmbeddings)) if good else ()
         rest = iter(known)
-        found = [each if isinstance(each, VisavisError) else (next(rest),) for each in checked]
+        found = [each if isinstance(each, VisavisError) else Faces([next(rest)]) for each in checked]
     results = tuple(
-        failed(each, f"{field}.{place}") if isinstance(each, VisavisError) else Identified(faces=each)
+        failed(each, f"{field}.{place}")
+        if isinstance(each, VisavisError)
+        else Identified(faces=each, searched_from_px=each.searched_from_px or None)
         for place, each in enumerate(found)
     )
     outcomes = tuple(face.unknown or "matched" for each in found if not isinstance(each, VisavisError) for face in each)
