@@ -76,7 +76,7 @@ export function Photo({ photo, faces = [], taken, onPick, labels = [], points = 
 
 export const Chip = ({ src, alt, children }) => html`<figure class="chip">
   ${src ? html`<img src=${src.startsWith("blob:") ? src : `data:image/jpeg;base64,${src}`} alt=${alt} width="112" height="112" />`
-    : html`<span class="nopicture" role="img" aria-label=${alt}><${Icon} name="person" /></span>`}
+    : html`<span class="nopicture" role=${alt ? "img" : undefined} aria-label=${alt || undefined}><${Icon} name="person" /></span>`}
   ${children && html`<figcaption>${children}</figcaption>`}
 </figure>`;
 

@@ -100,6 +100,9 @@ function AddPerson({ gallery, onClose, onDone }) {
 function Person({ gallery, id, can }) {
   const found = useCall((signal) => Promise.all([get(one(gallery, id), { signal }), get(`v1/galleries/${path(gallery)}`, { signal })]), [gallery, id]);
   const [asking, setAsking] = useState(null);
+  useEffect(() => { // the title that had the focus is another one now
+    if (found.value && document.activeElement === document.body) document.querySelector("h1").focus();
+  }, [found.value]);
   const back = html`<p><a href=${`#/${path("people", gallery)}`}>← ${t("person.back", { gallery })}</a></p>`;
   if (!found.value) return html`${back}<h1 tabindex="-1" dir="auto">${id}</h1><${Notice} problem=${found.problem} retry=${found.again} />${found.busy && html`<${Busy} />`}`;
   const [person, about] = found.value;
@@ -181,7 +184,7 @@ function AddPhotos({ gallery, person, onDone }) {
   const stop = useRef(false);
   useEffect(() => () => { stop.current = true; }, []);
   const add = async (sources) => {
-    const files = imagesOf(sources.filter((each) => each.file).map((each) => each.file));
+    const files = imagesOf(sources.filter((each) => each.file).map((each) => each.file)).sort((a, b) => a.name.localeCompare(b.name));
     const links = sources.filter((each) => each.url);
     const counts = { all: files.length + links.length, done: 0, enrolled: 0, refused: [] };
     setState({ ...counts });
