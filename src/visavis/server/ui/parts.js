@@ -196,21 +196,15 @@ export function Drop({ onSources, multiple = false, folder = false, label, child
   </div>`;
 }
 
-/** Opens a source as a photo, keeping at most the last: [photo, problem, busy, take]. */
+/** Opens a source as a photo, keeping at most the last: [{source, photo, problem, busy}, take]. */
 export function usePhoto() {
-  const [state, setState] = useState({ photo: null, problem: null, busy: false });
-  const last = useRef(0);
+  const [state, setState] = useState({ source: null, photo: null, problem: null, busy: false });
+  const last = useRef(null);
   const take = async (source) => {
-    const turn = ++last.current;
-    if (!source) return setState({ photo: null, problem: null, busy: false });
-    setState({ photo: null, problem: null, busy: true });
-    try {
-      const photo = await open(source);
-      if (turn === last.current) setState({ photo, problem: null, busy: false });
-    } catch (problem) {
-      if (turn === last.current) setState({ photo: null, problem, busy: false });
-    }
-    return undefined;
+    last.current = source;
+    setState({ source, photo: null, problem: null, busy: true });
+    const found = await open(source).then((photo) => ({ photo }), (problem) => ({ problem }));
+    if (source === last.current) setState({ source, photo: null, problem: null, ...found, busy: false });
   };
   return [state, take];
 }
