@@ -432,3 +432,21 @@ def test_many_calls_at_once(served: Served, recognizer: Recognizer) -> None:
         assert [one.subject.id for one in enrolled] == [f"{number}" for number in range(len(rows))]
         assert {one.id for one in client.gallery("at-once").subjects()} == {one.subject.id for one in enrolled}
         client.gallery("at-once").forget()
+
+
+def test_what_is_shown_to_people(side: Side, served: Served, astronaut: Path, astronaut_again: bytes) -> None:
+    name = f"shown-{side.kind}"
+    side.do(lambda client: client.create_gallery(name, policy=Policy(keep="chips")))
+    asked, own = Asked(side, name), served.galleries.open(name)
+    for subject, image in (("eileen", astronaut), ("again", astronaut_again)):
+        asked.enrol(image, subject, details=Details(name=f"{subject} C."), allow_conflict=True)
+    assert [found.id for found in asked.search_subjects("EIL")] == ["eileen"]
+    assert asked.similar("again") == own.similar("again")
+    assert [candidate.subject for candidate in asked.similar("again")] == ["eileen"]
+    assert asked.best_picture("eileen") == own.best_picture("eileen")
+    size_wh, jpeg = side.do(lambda client: client.preview(astronaut, side=100))
+    assert (size_wh, jpeg[:2]) == ((512, 512), b"\xff\xd8")
+    told = side.do(lambda client: client.access(), READER)
+    assert (told.scope, told.galleries) == ("read", ())
+    (face,) = side.do(lambda client: client.detect(astronaut, chips=True))
+    assert face.chip == served.galleries.eyes.detect(astronaut, chips=True)[0].chip  # type: ignore[attr-defined]  # a Recognizer

@@ -446,7 +446,7 @@ class AsyncGalleryClient:
         asked: dict[str, Any] = {"text": text, "limit": 200}
         while True:
             found, cursor = await self._connection.ask(
-                records.found_subjects, "POST", f"{self._path}/subjects/search", json_of(asked)
+                records.found_subjects, "POST", f"{self._path}/search", json_of(asked)
             )
             for each in found:
                 yield each

@@ -51,7 +51,7 @@ LONGEST_LINE = 100_000_000  # of an export: several times the largest picture
 _LONGEST_URL = 2048
 _LONGEST_DETAIL = 1000
 _NO_LIMITS = ImageLimits(max_bytes=2**62)
-_FLAGS = ("quality", "require_live")  # not sent where they are off: older servers know of none
+_FLAGS = ("chips", "quality", "require_live")  # not sent where they are off: older servers know of none
 _KEY = re.compile("[!-~]([ -~]{0,178}[!-~])?")
 # What can come of reading something else than what was expected.
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)

@@ -78,7 +78,7 @@ from visavis.types import Face, Faces, FloatArray, ImageSource, Quality
 
 _log = logging.getLogger("visavis.galleries")
 _PAGE, _PAGES_LOOKED_AT = 1000, 10  # of subjects, in a search by name
-_PROBES = 16  # samples of a subject whose neighbours are looked for
+_PROBES, _SIMILAR = 16, 5  # samples of a subject whose neighbours are looked for, and how many subjects are told
 
 
 class OpenGallery:
@@ -336,16 +336,16 @@ class OpenGallery:
                 return tuple(found), None
         return tuple(found), after
 
-    def similar(self, subject: str, *, limit: int = 5) -> tuple[Candidate, ...]:
-        """Return the subjects whose faces are nearest to those of a subject, nearest first, however far they are."""
+    def similar(self, subject: str) -> tuple[Candidate, ...]:
+        """Return the five subjects whose faces are nearest to a subject's, nearest first, however far they are."""
         gallery, number = self._bound(), self._subject(subject).number
         rules = rules_of(gallery.policy, self._eyes.pack, searched=gallery)
         probes = [sample.embedding for sample in self._store.samples(self.name, subject=subject, limit=_PROBES)]
-        found = self._store.search(self.name, np.stack(probes), limit + 1) if probes else ()
+        found = self._store.search(self.name, np.stack(probes), _SIMILAR + 1) if probes else ()
         self._store.log("audit", self.name, self._origin(), subjects=(number,), count=len(probes))
         near = sorted((match for matches in found for match in matches), key=lambda match: match.distance)
         first = {match.subject_number: match for match in reversed(near) if match.subject_number != number}
-        nearest = sorted(first.values(), key=lambda match: match.distance)[:limit]
+        nearest = sorted(first.values(), key=lambda match: match.distance)[:_SIMILAR]
         return tuple(candidate_of(match, None, rules, rules.rule.threshold) for match in nearest)
 
     def subject(self, subject: str) -> Subject:
