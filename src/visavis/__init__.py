@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from visavis.models.recognizer import Recognizer as Recognizer
     from visavis.options import Policy as Policy
     from visavis.service.enroller import Enrolment as Enrolment
-    from visavis.service.gallery import Galleries as Galleries
+    from visavis.service.galleries import Galleries as Galleries
     from visavis.service.gallery import OpenGallery as OpenGallery
     from visavis.service.photos import PhotoIndex as PhotoIndex
     from visavis.types import Comparison as Comparison
@@ -36,7 +36,7 @@ _LOADED_WHEN_USED = {
     **dict.fromkeys(("Comparison", "Face", "ImageSource", "Quality", "Verification"), "visavis.types"),
     "Details": "visavis.galleries.records",
     "Enrolment": "visavis.service.enroller",
-    "Galleries": "visavis.service.gallery",
+    "Galleries": "visavis.service.galleries",
     "ImageLimits": "visavis.core.image",
     "OpenGallery": "visavis.service.gallery",
     "PhotoIndex": "visavis.service.photos",

@@ -14,7 +14,7 @@ from command_line import OnlyPack, Shell
 from visavis.cli.commands.backup import EXAMPLES
 from visavis.galleries.store import open_store
 from visavis.server.keys import KeyStore
-from visavis.service.gallery import Galleries
+from visavis.service.galleries import Galleries
 
 # Kills the process where a file is about to be added to the archive, or the archive to get its name.
 KILLED = """

@@ -24,7 +24,8 @@ from visavis.galleries.store import open_store
 from visavis.models.catalogue import DLIB
 from visavis.options import Policy
 from visavis.service.enroller import Enrolment
-from visavis.service.gallery import Galleries, OpenGallery
+from visavis.service.galleries import Galleries
+from visavis.service.gallery import OpenGallery
 from visavis.service.results import Enrolled
 from visavis.types import FloatArray, Quality
 

@@ -24,7 +24,7 @@ from visavis import Recognizer
 from visavis.cli import drawing
 from visavis.galleries.records import Details
 from visavis.galleries.store import open_store
-from visavis.service.gallery import Galleries
+from visavis.service.galleries import Galleries
 
 LIMIT_S = 120
 KEY = "00112233445566778899aabbccddeeff" * 2

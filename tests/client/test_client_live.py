@@ -20,7 +20,7 @@ from visavis.galleries.records import NEVER, Details
 from visavis.galleries.store import Store, open_store
 from visavis.options import Policy
 from visavis.service.enroller import Enrolment
-from visavis.service.gallery import Galleries
+from visavis.service.galleries import Galleries
 from visavis.service.results import Enrolled
 from visavis.types import Quality
 

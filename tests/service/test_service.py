@@ -41,7 +41,8 @@ from visavis.galleries.sqlite import store as sqlite_store
 from visavis.galleries.sqlite.store import SqliteStore
 from visavis.options import Policy
 from visavis.service.enroller import Enrolment
-from visavis.service.gallery import Galleries, OpenGallery
+from visavis.service.galleries import Galleries
+from visavis.service.gallery import OpenGallery
 from visavis.service.results import Enrolled, Identification
 from visavis.types import Quality
 

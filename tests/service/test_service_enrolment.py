@@ -41,7 +41,7 @@ from visavis.galleries.sqlite.store import SqliteStore
 from visavis.models.recognizer import Observed
 from visavis.options import Policy
 from visavis.service.enroller import Enrolment
-from visavis.service.gallery import Galleries
+from visavis.service.galleries import Galleries
 from visavis.service.results import Enrolled
 from visavis.types import FloatArray, Quality
 

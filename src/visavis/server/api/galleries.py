@@ -17,7 +17,7 @@ from visavis.server.openapi import LOCATION, about
 from visavis.server.pool import AllGalleries, Answer, GalleryName, InPath, in_quick_worker, in_worker
 from visavis.server.problems import Problem
 from visavis.server.requests import GalleryChange, LogPage, NewGallery, SubjectSearch, WantedGallery
-from visavis.service.gallery import Galleries
+from visavis.service.galleries import Galleries
 from visavis.service.results import AuditReport, GalleryRules, Receipt
 
 _ONE = "/v1/galleries/{gallery}"
