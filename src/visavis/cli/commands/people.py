@@ -268,7 +268,7 @@ def _without_sample(gallery: OpenGallery, subjects: Iterable[str]) -> list[str]:
 def _warn_of_albums(gallery: OpenGallery, subjects: Iterable[str], pack: Pack) -> None:
     for subject in sorted(subjects):
         with suppress(SubjectNotFound):
-            samples = [each.embedding for each in gallery.samples(subject)]
+            samples = [each.embedding for each in gallery.samples(subject) if not each.counter]
             if samples and decisions.look_mixed(np.stack(samples), pack):
                 what = f"the {len(samples):,} samples look like several people"
                 forget = f"visavis gallery forget {gallery.name} {shlex.quote(subject)} removes them"
