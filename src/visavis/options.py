@@ -51,6 +51,8 @@ DEFAULT_PACK = "sface"
 DEFAULT_MAX_BYTES = 100_000_000
 DEFAULT_MAX_PIXELS = 100_000_000
 MOST_CANDIDATES = 1000
+INDEX_NAME = ".visavis-index"
+"""What an index is called that lies beside its photos."""
 DEFAULT_FPIR = 0.01
 MOST_FPIR = 0.5
 
@@ -118,7 +120,16 @@ class Smallest(TypedDict, total=False):
     min_face: Annotated[float | None, _MIN_FACE]
 
 
-class Find(Smallest, total=False):
+class Chips(TypedDict, total=False):
+    """Whether faces can be looked at."""
+
+    chips: Annotated[
+        bool,
+        Option("Whether to return the aligned face that the models saw, as a JPEG in base64.", default=False),
+    ]
+
+
+class Find(Smallest, Chips, total=False):
     """Which faces of an image count."""
 
     faces: Annotated[
@@ -200,7 +211,7 @@ class Decide(Threshold, total=False):
     ]
 
 
-class Verify(Smallest, Decide, total=False):
+class Verify(Smallest, Chips, Decide, total=False):
     """How two faces are compared."""
 
     faces: Annotated[
@@ -208,6 +219,19 @@ class Verify(Smallest, Decide, total=False):
         Option(
             "Which face of each image to compare: prominent, large and central; largest; or exactly one: main, which "
             "passes over those of less than half its area, or only.",
+            default="prominent",
+        ),
+    ]
+
+
+class Person(Smallest, Threshold, total=False):
+    """How photos are searched for a person."""
+
+    faces: Annotated[
+        OneFace,
+        Option(
+            "Which face of each image of the person counts: prominent, large and central; largest; or exactly one: "
+            "main, which passes over those of less than half its area, or only.",
             default="prominent",
         ),
     ]
@@ -229,15 +253,23 @@ class Identify(Find, IdentifyEmbeddings, Decide, total=False):
     """How faces of images are looked for in a gallery."""
 
 
-class AllowConflict(TypedDict, total=False):
-    """What is enrolled although it resembles somebody else."""
+class EnrolEmbeddings(TypedDict, total=False):
+    """What is enrolled, and as what."""
 
     allow_conflict: Annotated[
         bool, Option("Whether to enrol a face although it already is another subject.", default=False)
     ]
+    counter: Annotated[
+        bool,
+        Option(
+            "Whether the faces are counter-samples: of people who resemble the subject, and are not it. A face nearer "
+            "to one of these than to the subject is not the subject.",
+            default=False,
+        ),
+    ]
 
 
-class Enrol(Smallest, AllowConflict, total=False):
+class Enrol(Smallest, EnrolEmbeddings, total=False):
     """How images are enrolled."""
 
     faces: Annotated[
@@ -246,6 +278,19 @@ class Enrol(Smallest, AllowConflict, total=False):
             "Which face of each image to enrol: main, the only one of at least half the largest one's area; only, "
             "where there is no other at all; prominent, large and central; or largest.",
             default="main",
+        ),
+    ]
+
+
+class EnrolImage(Enrol, total=False):
+    """How one image is enrolled."""
+
+    box: Annotated[
+        Sequence[float] | None,
+        Option(
+            "Where the face is, if there are several: left, top, right and bottom in pixels of the upright image. The "
+            "one that overlaps this most is enrolled, whatever faces says.",
+            metavar="L,T,R,B",
         ),
     ]
 

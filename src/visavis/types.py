@@ -179,6 +179,8 @@ class Face(Record):
     """By how many degrees clockwise the image was turned before the face was found upright: 90, 180 or 270; else None.
     Box and landmarks are those in the image as it is.
     """
+    chip: str | None = field(default=None, repr=False)
+    """The aligned face that the models saw, as a JPEG in base64, or None where it was not asked for."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "box_xyxy", read_only(self.box_xyxy))
@@ -237,6 +239,8 @@ class Verification(Record):
     """The false match rate of the threshold, where one was asked for."""
     reason: Doubt | None = None
     """Why the distance says nothing, whatever it is: invalid_face, child, occluded; or None."""
+    interval: tuple[float, float] | None = None
+    """The confidence interval of the threshold, where a false match rate was asked for: within it, it is uncertain."""
 
     def __bool__(self) -> bool:
         """Return the decision, so that ``if recognizer.verify(a, b)`` means what it seems to."""

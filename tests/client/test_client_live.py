@@ -21,7 +21,7 @@ from visavis.options import Policy
 from visavis.service.enroller import Enrolment
 from visavis.service.gallery import Galleries
 from visavis.service.results import Enrolled
-from visavis.types import Quality
+from visavis.types import Faces, Quality
 
 ADMIN = "a" * 24
 READER = "r" * 24
@@ -135,8 +135,10 @@ def embeddings(recognizer: Recognizer, count: int) -> NDArray[np.float32]:
 def test_a_gallery_from_its_beginning_to_its_end(side: Side, served: Served) -> None:
     name = f"life-{side.kind}"
     policy = Policy(threshold=0.5, keep="chips", retention_days=9.5)
-    made = side.do(lambda client: client.create_gallery(name, policy=policy))
+    assert side.do(lambda client: client.create_gallery(name, policy=policy)).name == name
+    made = Asked(side, name).record()
     assert made == served.store.gallery(name)
+    assert side.do(lambda client: client.get_or_create_gallery(name, policy=Policy())).name == name
     assert made.policy == policy
     assert made in side.do(lambda client: client.galleries())
     with pytest.raises(errors.GalleryExists):
@@ -176,7 +178,7 @@ def test_results_equal_the_librarys(
     (found,) = people.identify(astronaut_again)
     assert found.match.subject == STRANGE_ID
     many = people.identify_many([astronaut_again, b"no image", "nowhere.jpg", hopper.read_bytes()])
-    assert [type(one) for one in many] == [tuple, errors.UnsupportedFormat, errors.ImageNotFound, tuple]
+    assert [type(one) for one in many] == [Faces, errors.UnsupportedFormat, errors.ImageNotFound, Faces]
     assert many[3][0].match.subject == hers.subject.id
     (sample,) = people.samples(STRANGE_ID)
     (stored,) = own.samples(STRANGE_ID)
@@ -291,6 +293,7 @@ def test_update_and_versions(people: Asked, recognizer: Recognizer) -> None:
     assert people.forget_subject("ada").samples == 0
 
 
+@pytest.mark.thorough
 @BOTH
 def test_many_go_in_and_out(people: Asked, side: Side, recognizer: Recognizer) -> None:
     rows = embeddings(recognizer, 1203)

@@ -110,6 +110,7 @@ def test_faces_come_largest_first(recognizer: Recognizer, astronaut_pixels: NDAr
     assert overlap(largest.box_xyxy, faces[0].box_xyxy[None]) > 0.6
 
 
+@pytest.mark.thorough
 def test_a_level_too_large_for_one_canvas(recognizer: Recognizer, astronaut_pixels: NDArray[np.uint8]) -> None:
     # Faces on the seams of the tiles that a level of 2,560 x 2,560 is cut into.
     picture = np.zeros((1280, 1280, 3), np.uint8)

@@ -114,6 +114,7 @@ class TestBudget:
         some, others = ["no_face"] * 4, ["too_much_work"] * 12
         assert codes == [*some, *others, *some, *others, *some, *others[:4]]
 
+    @pytest.mark.thorough
     def test_strips_cost_no_more_than_photos(self, recognizer: Recognizer, canvases: list[int]) -> None:
         strip = {"base64": encoded((32, 64_031), "GIF")}
         with Caller(Settings(), recognizer) as server:

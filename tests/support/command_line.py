@@ -18,8 +18,14 @@ from visavis.models.recognizer import Observed
 from visavis.options import Observe
 from visavis.types import Faces, ImageSource
 
-# Exact on every machine, as dlib is, and quick: the portraits' faces are large.
-SETTINGS = {"VISAVIS_PACK": "dlib", "VISAVIS_PRECISION": "f32", "VISAVIS_MIN_FACE": "0.15", "VISAVIS_THREADS": "1"}
+# Exact on every machine, as dlib is, and quick: the portraits' faces are large. The store is in the shell's folder.
+SETTINGS = {
+    "VISAVIS_PACK": "dlib",
+    "VISAVIS_PRECISION": "f32",
+    "VISAVIS_MIN_FACE": "0.15",
+    "VISAVIS_THREADS": "1",
+    "VISAVIS_STORE": "sqlite:///visavis.db",
+}
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,10 @@ class FakeEyes:
         faces: FacesPolicy = "all",
         min_face: float | None = None,
         attributes: Sequence[Attribute] = (),
+        chips: bool = False,
     ) -> Iterator[Faces[Observed] | VisavisError]:
         assert min_face is None
+        assert not chips
         self.calls += 1
         self.asked = tuple(attributes)
         for image in images:

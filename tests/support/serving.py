@@ -36,10 +36,9 @@ PATIENCE_S = 30
 def apart(settings: Settings) -> Settings:
     """Return settings whose galleries and keys, unless a test says where, are nowhere: not those of whoever tests."""
     nowhere = Path(tempfile.gettempdir(), secrets.token_hex(8))
-    given = settings.store != Settings().store
     return replace(
         settings,
-        store=settings.store if given else sqlite_url(nowhere / "galleries.db"),
+        store=settings.store or sqlite_url(nowhere / "galleries.db"),
         keys_file=settings.keys_file or nowhere / "keys.sqlite",
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from base64 import b64decode
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import datetime, timezone
@@ -14,11 +15,11 @@ import numpy as np
 
 from visavis.client.wire import Sent, error_of, foreign, trusting
 from visavis.errors import ImageTooLarge, VisavisError
-from visavis.galleries.records import Gallery, LogEntry
+from visavis.galleries.records import Gallery, LogEntry, Subject
 from visavis.options import Keep
 from visavis.service.packs import ServedPack
-from visavis.service.results import Enrolled, SubjectVerification
-from visavis.types import Faces, FloatArray, Quality, Shape
+from visavis.service.results import Candidate, Enrolled, SubjectVerification
+from visavis.types import Faces, FloatArray, Quality, Shape, SizeWH
 
 _Value = TypeVar("_Value")
 
@@ -33,6 +34,16 @@ class ServedSample:
     source: str | None
     picture: Keep
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """What the caller may do: the key's scope, the only galleries that it is for, its ID; and the server's version."""
+
+    scope: str
+    galleries: tuple[str, ...]
+    key: str | None
+    version: str
 
 
 def read(kind: type[_Value], plain: object) -> _Value:
@@ -138,6 +149,22 @@ def _exact(kind: type[_Value], plain: object) -> _Value:
 def galleries(plain: dict[str, Any]) -> tuple[Gallery, ...]:
     """Return the galleries that the key may see."""
     return every(Gallery, plain["galleries"])
+
+
+def preview(plain: dict[str, Any]) -> tuple[SizeWH, bytes]:
+    """Return the size of an image, and a JPEG of it."""
+    width, height = every(int, plain["size_wh"])
+    return (width, height), b64decode(plain["jpeg"], validate=True)
+
+
+def candidates(plain: dict[str, Any]) -> tuple[Candidate, ...]:
+    """Return the subjects that resemble one."""
+    return every(Candidate, plain["candidates"])
+
+
+def found_subjects(plain: dict[str, Any]) -> tuple[tuple[Subject, ...], str | None]:
+    """Return a page of subjects, and where the next one begins."""
+    return every(Subject, plain["subjects"]), if_any(str, plain["next_cursor"])
 
 
 def packs(plain: dict[str, Any]) -> tuple[ServedPack, ...]:

@@ -3,6 +3,7 @@
 The header's size is compared with the limits of the very call before a pixel is decoded.
 """
 
+import base64
 import os
 import re
 import struct
@@ -278,6 +279,23 @@ def read_image(
     if isinstance(source, PIL.Image.Image):
         return _from_pillow(source, limits)
     return _from_encoded(read_encoded(source, limits), name_of(source), limits, reduction)
+
+
+def preview(source: ImageSource, side: int, *, limits: ImageLimits = DEFAULT_LIMITS) -> Picture:
+    """Read an image, and make it smaller where a side is longer than so many pixels; errors as in ``read_image``."""
+    picture = read_image(source, limits=limits, reduction=lambda size_wh: max(1.0, max(size_wh) / side))
+    height, width = picture.pixels.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return picture
+    small_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return Picture(cv2.resize(picture.pixels, small_wh, interpolation=cv2.INTER_AREA), picture.size_wh)
+
+
+def as_jpeg(pixels: UInt8Array) -> str:
+    """Return an RGB image (H, W, 3) as a JPEG in base64, to be looked at."""
+    _, data = cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]))
+    return base64.b64encode(data.tobytes()).decode()
 
 
 def name_of(source: object) -> str:

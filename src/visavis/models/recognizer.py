@@ -13,7 +13,7 @@ from typing_extensions import Unpack
 from visavis.core import work
 from visavis.core.decide import ErrorRates, Rule, check_rate, distance_of, is_live, probability_of_same, rule_at_rate
 from visavis.core.geometry import LEAST_RIVAL, ChipTemplate, Detections, areas, extract_chip
-from visavis.core.image import DEFAULT_LIMITS, ImageLimits, Picture, name_of, read_image
+from visavis.core.image import DEFAULT_LIMITS, ImageLimits, Picture, as_jpeg, name_of, read_image
 from visavis.core.orientation import turned, turned_back
 from visavis.core.pyramid import cost_of
 from visavis.core.quality import assess
@@ -136,6 +136,7 @@ def compare(pack: Pack, a: Face, b: Face, rule: Rule) -> Verification:
         decision="uncertain" if reason else rule.decide(distance),
         fmr=rule.fmr,
         reason=reason,
+        interval=(rule.low, rule.high) if rule.low < rule.high else None,
     )
 
 
@@ -279,7 +280,7 @@ class Recognizer:
         """Return for each pair, in order, what ``verify`` returns, or the error that it would raise."""
         attributes: tuple[Attribute, ...] = ("liveness",) if options["require_live"] else ()
         wanted: Describe = {"faces": options["faces"], "attributes": attributes, "quality": True}
-        find = self._finder({**wanted, "min_face": options["min_face"]}, chips=True)
+        find = self._finder({**wanted, "min_face": options["min_face"], "chips": options["chips"]}, chips=True)
         rule = choose_rule(self.pack, self.rule, options)
         found = (_insist(find(image), place, image) for a, b in pairs for place, image in (("first", a), ("second", b)))
         embedded = self._embed_found(found)
@@ -336,12 +337,14 @@ class Recognizer:
         if search["attributes"] and faces:
             attributes = models.attributes(pixels, found.boxes_xyxy, search["attributes"])
             faces = tuple(replace(face, attributes=each) for face, each in zip(faces, attributes, strict=True))
-        if not (chips or search["quality"]):
+        if not (chips or search["quality"] or search["chips"]):
             return _Found(faces, (), from_px)
         cut = tuple(extract_chip(pixels, points, template) for points in found.landmarks)
         if search["quality"]:
             pairs = zip(faces, cut, strict=True)
             faces = tuple(replace(face, quality=assess(face, chip, template)) for face, chip in pairs)
+        if search["chips"]:
+            faces = tuple(replace(face, chip=as_jpeg(chip)) for face, chip in zip(faces, cut, strict=True))
         return _Found(faces, cut, from_px)
 
     def _search(

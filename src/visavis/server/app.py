@@ -29,7 +29,7 @@ from visavis.models.recognizer import Recognizer
 from visavis.models.runtime import usable_cores
 from visavis.options import Recognition, options_of
 from visavis.server import dialects, openapi
-from visavis.server.api import bulk, faces, galleries, operations, recognition, subjects
+from visavis.server.api import bulk, faces, galleries, operations, pages, recognition, subjects
 from visavis.server.auth import Rate, RateLimiter
 from visavis.server.galleries import StoreCheck, served_galleries
 from visavis.server.keys import KeyStore, default_keys_file
@@ -46,7 +46,7 @@ _BODIES_IN_MEMORY = 16  # as large as one may be: what all requests together may
 _SHARE = 2  # of the workers, one in so many may be busy with imports, and as many with exports
 _CLIENT_GONE = 499  # for the log: nobody reads it
 
-_API = (faces, operations, recognition, bulk, galleries, subjects)
+_API = (faces, operations, pages, recognition, bulk, galleries, subjects)
 _ROUTERS = [*(part.router for part in _API), *dialects.routers()]
 _ROUTES = [route for router in _ROUTERS for route in router.routes]
 
@@ -110,6 +110,12 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
     return app
 
 
+def serves(app: FastAPI, path: str) -> bool:
+    """Tell whether there is something to get at a path."""
+    asked: Scope = {"type": "http", "method": "GET", "path": path, "headers": []}
+    return any(route.matches(asked)[0] == Match.FULL for route in app.routes)
+
+
 def key_store(settings: Settings) -> KeyStore:
     """Return where the keys are."""
     return KeyStore(settings.keys_file or default_keys_file(), settings.keys)
@@ -165,7 +171,7 @@ class _NativeCors:
         self._cors = CORSMiddleware(
             app,
             allow_origins=origins,
-            allow_methods=("GET", "POST", "PATCH", "DELETE"),
+            allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
             allow_headers=(
                 *("Authorization", "Content-Type", "X-API-Key", "X-Request-Id"),
                 *("If-Match", "If-None-Match", "Idempotency-Key"),

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from typing_extensions import Unpack
 
+from visavis.core.image import name_of
 from visavis.errors import (
     ConsentMissing,
+    GalleryExists,
     GalleryNotFound,
     NoFace,
     SampleNotFound,
@@ -33,16 +35,29 @@ from visavis.galleries.records import (
     Subject,
     check_embedding,
     check_probes,
+    normal,
 )
 from visavis.galleries.store import Store
 from visavis.models.recognizer import value_of
-from visavis.options import AllowConflict, Enrol, Identify, IdentifyEmbeddings, Policy, Threshold, Verify, takes
+from visavis.options import (
+    Enrol,
+    EnrolEmbeddings,
+    EnrolImage,
+    Identify,
+    IdentifyEmbeddings,
+    Policy,
+    Threshold,
+    Verify,
+    takes,
+)
 from visavis.service import audit, transfer
 from visavis.service.decisions import (
     Rules,
+    candidate_of,
     check_live,
     check_policy,
     check_space,
+    check_undoubted,
     identify,
     looking,
     rules_of,
@@ -50,10 +65,12 @@ from visavis.service.decisions import (
     within_retention,
 )
 from visavis.service.enroller import Enroller, Enrolment, Observer, batches
-from visavis.service.results import AuditReport, Enrolled, Identification, Receipt, SubjectVerification
+from visavis.service.results import AuditReport, Candidate, Enrolled, Identification, Receipt, SubjectVerification
 from visavis.types import Face, Faces, FloatArray, ImageSource, Quality
 
 _log = logging.getLogger("visavis.galleries")
+_PAGE, _PAGES_LOOKED_AT = 1000, 10  # of subjects, in a search by name
+_PROBES = 16  # samples of a subject whose neighbours are looked for
 
 
 class OpenGallery:
@@ -86,8 +103,8 @@ class OpenGallery:
             check_policy(policy, self._eyes.pack)
         return self._store.set_policy(self.name, policy, self._origin())
 
-    @takes(Enrol)
-    def enrol(  # what is known of a face
+    @takes(EnrolImage)
+    def enrol(  # noqa: PLR0913  # what is known of a face
         self,
         image: ImageSource,
         subject: str | None = None,
@@ -95,7 +112,8 @@ class OpenGallery:
         details: Details = NO_DETAILS,
         source: str | None = None,
         key: str | None = None,
-        **options: Unpack[Enrol],
+        like: "ImageSource | None" = None,
+        **options: Unpack[EnrolImage],
     ) -> Enrolled:
         """Enrol the face of an image.
 
@@ -105,21 +123,45 @@ class OpenGallery:
             details: of the subject, to be set with it.
             source: a label of where the image comes from.
             key: an idempotency key: the same key for the same subject enrols once, for as long as its sample is there.
-            **options: see ``visavis.options.Enrol``.
+            like: an image of the person, or its embedding (D,) from ``reference``: where the image shows several faces,
+                the one that is the same person is enrolled, whatever ``faces`` says.
+            **options: see ``visavis.options.EnrolImage``.
 
         Raises:
-            NoFace, MultipleFaces, NotLive, FaceTooSmall, FaceBlurred, LowScore, ExtremePose, InvalidFace, FaceOccluded,
-                ChildFace: the image is not fit to be enrolled from.
+            InputError: the image cannot be used or is not fit to be enrolled from (NoFace, MultipleFaces, NotLive,
+                FaceTooSmall, FaceBlurred, LowScore, ExtremePose, InvalidFace, FaceOccluded, ChildFace), or an argument
+                is out of its range.
             SubjectConflict: the face already is another subject.
             ConsentMissing: the policy wants a note of consent.
             KeyReused: the key was used for another subject.
             SpaceMismatch: the gallery holds embeddings of another pack.
-            InputError: the image cannot be used, or an argument is out of its range.
         """
-        enrolment = Enrolment(subject=subject, image=image, details=details, source=source, key=key)
-        return value_of(next(self.enrol_many([enrolment], **options)))
+        if like is not None and not (isinstance(like, np.ndarray) and like.ndim == 1):
+            like = self.reference(like)
+        enrolment = Enrolment(
+            subject=subject, image=image, details=details, source=source, key=key, box=options.pop("box"), like=like
+        )
+        how: Enrol = options
+        return value_of(next(self.enrol_many([enrolment], **how)))
 
-    @takes(AllowConflict)
+    def reference(self, image: ImageSource) -> FloatArray:
+        """Return the embedding (D,) of a person's image, by which ``like`` chooses one of the faces of another.
+
+        Raises:
+            NoFace, MultipleFaces: it shows none, or several of which none is the main one.
+            InvalidFace, FaceOccluded, ChildFace: its distance to others says nothing.
+            SpaceMismatch, InputError: as in ``enrol``.
+        """
+        gallery = self._bound()
+        (seen,) = value_of(next(self._eyes.observe_many([image], faces="main")))
+        embedding = check_embedding(seen.face.embedding, gallery.space.dimension)
+        try:
+            check_undoubted(embedding, seen.face.quality, rules_of(gallery.policy, self._eyes.pack))
+        except VisavisError as error:
+            raise type(error)(f"{name_of(image)}: {error}") from None
+        return embedding
+
+    @takes(EnrolEmbeddings)
     def enrol_embedding(  # noqa: PLR0913  # what is known of a face
         self,
         embedding: FloatArray,
@@ -129,7 +171,7 @@ class OpenGallery:
         quality: Quality | None = None,
         source: str | None = None,
         key: str | None = None,
-        **options: Unpack[AllowConflict],
+        **options: Unpack[EnrolEmbeddings],
     ) -> Enrolled:
         """Enrol a face that was embedded before; everything else as in ``enrol``.
 
@@ -258,6 +300,38 @@ class OpenGallery:
         self._expire()
         return self._store.subjects(self.name, after=after, limit=limit)
 
+    def search_subjects(self, text: str, *, after: int = 0, limit: int = 100) -> tuple[tuple[Subject, ...], int | None]:
+        """Return the next subjects whose ID or name contains a text, and the number after which to go on, or None.
+
+        Case makes no difference. 10,000 subjects are looked at, so that no call takes long: there may be fewer than the
+        limit, or none, and more to come.
+        """
+        self._expire()
+        wanted = normal(text).casefold()
+        found: list[Subject] = []
+        for _ in range(_PAGES_LOOKED_AT):
+            page = self._store.subjects(self.name, after=after, limit=_PAGE)
+            for each in page:
+                after = each.number
+                found += [each] if wanted in f"{each.id}\n{each.name or ''}".casefold() else []
+                if len(found) == limit:
+                    return tuple(found), after
+            if len(page) < _PAGE:
+                return tuple(found), None
+        return tuple(found), after
+
+    def similar(self, subject: str, *, limit: int = 5) -> tuple[Candidate, ...]:
+        """Return the subjects whose faces are nearest to those of a subject, nearest first, however far they are."""
+        gallery, number = self._bound(), self._subject(subject).number
+        rules = rules_of(gallery.policy, self._eyes.pack, searched=gallery)
+        probes = [sample.embedding for sample in self._store.samples(self.name, subject=subject, limit=_PROBES)]
+        found = self._store.search(self.name, np.stack(probes), limit + 1) if probes else ()
+        self._store.log("audit", self.name, self._origin(), subjects=(number,), count=len(probes))
+        near = sorted((match for matches in found for match in matches), key=lambda match: match.distance)
+        first = {match.subject_number: match for match in reversed(near) if match.subject_number != number}
+        nearest = sorted(first.values(), key=lambda match: match.distance)[:limit]
+        return tuple(candidate_of(match, None, rules, rules.rule.threshold) for match in nearest)
+
     def subject(self, subject: str) -> Subject:
         """Return a subject."""
         self._expire()
@@ -305,6 +379,14 @@ class OpenGallery:
             raise SampleNotFound(f"nothing is stored of the image of sample {sample}")
         self._store.log("picture", self.name, self._origin(), subjects=(number,), count=1)
         return picture
+
+    def best_picture(self, subject: str) -> bytes:
+        """Return the sharpest of the pictures that are stored of a subject; else as ``picture``."""
+        stored = [sample for sample in self.samples(subject) if sample.picture != "nothing"]
+        if not stored:
+            raise SampleNotFound(f"nothing is stored of the images of {subject!r}")
+        best = max(stored, key=lambda sample: sample.quality.sharpness if sample.quality else 0.0)
+        return self.picture(subject, best.id)
 
     def merge(self, subject: str, into: str) -> Subject:
         """Give all samples of one subject to another, with their pictures, and forget the first.
@@ -424,9 +506,9 @@ class OpenGallery:
         self._store.log("export", self.name, self._origin(), subjects=(found.number,), count=found.samples)
         return transfer.subject_export(self._store, self.record, found)
 
-    def entries(self, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
-        """Return the next entries of the gallery's log after a number."""
-        return self._store.entries(self.name, after=after, limit=limit)
+    def entries(self, *, after: int = 0, limit: int = 100, newest_first: bool = False) -> tuple[LogEntry, ...]:
+        """Return the next entries of the gallery's log after a number; or before it, 0 being the end."""
+        return self._store.entries(self.name, after=after, limit=limit, newest_first=newest_first)
 
     def audit(self) -> AuditReport:
         """Look for what should be mended: it searches the gallery for each of its samples, so large ones take long."""
@@ -468,7 +550,7 @@ class OpenGallery:
     ) -> tuple[Identification, ...]:
         gallery, limit = self._bound(), options["limit"]
         rules = rules_of(gallery.policy, self._eyes.pack, options, searched=gallery)
-        number = min(limit, rules.most_candidates) + 1
+        number = 2 * (min(limit, rules.most_candidates) + 1)  # some may be counter-samples
         vectors = np.array(probes, np.float32)
         found = self._store.search(self.name, vectors, number, templates=True) if probes else ()
         identifications = tuple(
@@ -484,7 +566,7 @@ class OpenGallery:
         rules = self._verify_rules(gallery, options)
         number = self._subject(subject).number
         samples = tuple(transfer.all_samples(self._store, self.name, subject))
-        if not samples:
+        if all(sample.counter for sample in samples):
             raise SampleNotFound(f"subject {subject!r} has no samples; enrol one")
         verification = verify(probe, face, samples, rules)
         self._log_search("verify", gallery.policy, (number,), 1)
@@ -551,8 +633,8 @@ class Galleries:
         """Return the same galleries for somebody else to act on."""
         return Galleries(self.store, self.eyes, actor=actor, clock=self._clock)
 
-    def create(self, name: str, *, policy: Policy = _DEFAULT_POLICY, encrypted: bool | None = None) -> Gallery:
-        """Make a gallery for the embeddings of the Recognizer's pack.
+    def create(self, name: str, *, policy: Policy = _DEFAULT_POLICY, encrypted: bool | None = None) -> OpenGallery:
+        """Make a gallery for the embeddings of the Recognizer's pack, and return it.
 
         Args:
             name: 1 to 64 of a-z, 0-9, dot, underscore and hyphen.
@@ -566,7 +648,21 @@ class Galleries:
                 pack cannot tell.
         """
         check_policy(policy, self.eyes.pack)
-        return self.store.create(name, self.eyes.pack.space, policy, self._origin(), encrypted=encrypted)
+        self.store.create(name, self.eyes.pack.space, policy, self._origin(), encrypted=encrypted)
+        return self.named(name)
+
+    def get_or_create(
+        self, name: str, *, policy: Policy = _DEFAULT_POLICY, encrypted: bool | None = None
+    ) -> OpenGallery:
+        """Return a gallery, made where there is none of that name; one that is there stays as it is.
+
+        Arguments and errors as in ``create``.
+        """
+        with suppress(GalleryNotFound):
+            return self.open(name)
+        with suppress(GalleryExists):  # somebody else just made it
+            return self.create(name, policy=policy, encrypted=encrypted)
+        return self.named(name)
 
     def all(self) -> tuple[Gallery, ...]:
         """Return every gallery, by name."""
@@ -613,9 +709,11 @@ class Galleries:
                 count += len(self.store.expire(gallery.name, self._origin()).subjects)
         return count
 
-    def entries(self, gallery: str | None = None, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
-        """Return the next entries of the log after a number: of a gallery, which may be forgotten, or of all."""
-        return self.store.entries(gallery, after=after, limit=limit)
+    def entries(
+        self, gallery: str | None = None, *, after: int = 0, limit: int = 100, newest_first: bool = False
+    ) -> tuple[LogEntry, ...]:
+        """Return the next entries of the log after a number, or before it: of one, also one forgotten, or of all."""
+        return self.store.entries(gallery, after=after, limit=limit, newest_first=newest_first)
 
     def backup(self, target: Path) -> None:
         """Write a copy of the whole store to a new file, while others go on.

@@ -57,7 +57,7 @@ _REMEDIES = {
     RuntimeMissing: "install it, or choose another with --runtime",
     RuntimeFailed: "do what the message says; else try --precision f32 or another --runtime",
 }
-_KEY_CODES = ("unauthorized", "forbidden")
+_KEY_CODES = ("unauthorized", "key_expired", "forbidden")
 _ANSWER_WITHIN_S = 10.0
 _GALLERIES = 50  # that are looked at
 _OF_STORE = "name the store with --store and its key with --key-file, or do what the message says"

@@ -6,6 +6,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import APIRouter
 
+from visavis.core import image
 from visavis.errors import InvalidOption, ModelMissing, VisavisError
 from visavis.models.recognizer import value_of
 from visavis.options import Describe
@@ -15,7 +16,7 @@ from visavis.server.openapi import about
 from visavis.server.pool import Answer, InUse, in_worker
 from visavis.server.problems import Failed, failed, from_library
 from visavis.server.reading import loaded
-from visavis.server.requests import ImagesRequest, VerifyRequest
+from visavis.server.requests import ImagesRequest, PreviewRequest, VerifyRequest
 from visavis.types import Face, Faces, FloatArray, Shape, Verification
 
 _Faces = TypeVar("_Faces", "Detected", "Embedded")
@@ -117,6 +118,27 @@ def verify(recognizer: InUse, wanted: VerifyRequest) -> Answer[VerifyResponse]:
         raise from_library(error, getattr(error, "argument", None) or wanted.option_of(error)) from None
     members = {each.name: getattr(verification, each.name) for each in fields(verification)}
     return Answer(VerifyResponse(pack=recognizer.pack.name, **members), {"images": 2, "faces": 2})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview(Record):
+    """An image as browsers show it."""
+
+    size_wh: tuple[int, int]
+    """Width and height of the upright original, in pixels, in which boxes and landmarks are."""
+    jpeg: str
+    """Upright, made smaller, as a JPEG in base64."""
+
+
+@router.post("/v1/preview", **about())
+@in_worker
+def preview(recognizer: InUse, wanted: PreviewRequest) -> Answer[Preview]:
+    """Return an image upright, made smaller, as a JPEG: of formats too that browsers do not show, and of URLs."""
+    try:
+        picture = image.preview(wanted.image.load(), wanted.side, limits=recognizer.limits)
+    except VisavisError as error:
+        raise from_library(error, "image") from None
+    return Answer(Preview(size_wh=picture.size_wh, jpeg=image.as_jpeg(picture.pixels)), {"images": 1, "faces": 0})
 
 
 def _found(

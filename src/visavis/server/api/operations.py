@@ -1,16 +1,21 @@
-"""Routes for those who run the server: models, health, metrics, the documentation."""
+"""Routes for those who run the server: models, health, metrics."""
 
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib import resources
 
 from fastapi import APIRouter, Depends, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import JSONResponse, Response
 
+from visavis import __version__
+from visavis.config import Scope
+from visavis.errors import VisavisError
 from visavis.models.installation import default_models_dir
 from visavis.record import Record
 from visavis.server.auth import require
+from visavis.server.keys import KeyRecord
 from visavis.server.openapi import about, answers
+from visavis.server.problems import Problem
 from visavis.service.packs import ServedPack, described_packs
 
 
@@ -28,12 +33,30 @@ class ModelsResponse(Record):
 class Status(Record):
     """How the server is."""
 
+    _sparse = True
+
     status: str
     """ok; ready or not ready."""
+    reason: str | None = None
+    """Why it is not ready, for those who may do everything here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access(Record):
+    """What the caller may do."""
+
+    scope: Scope
+    """read, probe, enrol or admin: each allows what those before it do."""
+    galleries: tuple[str, ...]
+    """The only ones that the key is for; none where it is for all."""
+    key: str | None
+    """Its ID; null where the server asks for none, and everything is allowed."""
+    version: str
+    """Of the server."""
 
 
 router = APIRouter()
-_READ = [Depends(require("read"))]
+_READ, _METRICS = ([Depends(require(scope))] for scope in ("read", "metrics"))
 
 
 @router.get("/v1/models", tags=["models"], **about(_READ))
@@ -43,6 +66,20 @@ def models(request: Request) -> JSONResponse:
     state = request.app.state
     packs = described_packs(state.recognizer, state.settings.models_dir or default_models_dir())
     return JSONResponse(ModelsResponse(default=state.recognizer.pack.name, packs=packs).to_dict())
+
+
+@router.get("/v1/access", tags=["operations"], **about(_READ))
+@answers(Access)
+async def access(request: Request) -> JSONResponse:
+    """Tell what the key that was sent allows, or the absence of one."""
+    key: KeyRecord | None = getattr(request.state, "key", None)
+    told = Access(
+        scope=key.scope if key else "admin",
+        galleries=key.galleries if key else (),
+        key=key.id if key else None,
+        version=__version__,
+    )
+    return JSONResponse(told.to_dict())
 
 
 @router.head("/healthz", include_in_schema=False)
@@ -61,33 +98,22 @@ async def healthz() -> JSONResponse:
 )
 @answers(Status)
 async def readyz(request: Request) -> JSONResponse:
-    """Tell load balancers whether to send calls here."""
+    """Tell load balancers whether to send calls here, and whoever has a key of the scope admin why not."""
     state = request.app.state
-    ready: bool = state.ready and await state.store_check.usable()
-    return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+    wrong = await state.store_check.wrong() if state.ready else "it is starting or stopping"
+    if wrong is None:
+        return JSONResponse(Status(status="ready").to_dict())
+    told = None
+    with suppress(Problem, VisavisError):  # whoever may not know it, or nobody knows who that is
+        await require("admin", everywhere=True)(request, None, None)
+        told = wrong
+    return JSONResponse(Status(status="not ready", reason=told).to_dict(), 503)
 
 
 _TEXT = {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus's text format."}
 
 
-@router.get("/metrics", tags=["operations"], response_class=Response, **about(_READ, also={200: _TEXT}))
+@router.get("/metrics", tags=["operations"], response_class=Response, **about(_METRICS, also={200: _TEXT}))
 async def metrics(request: Request) -> Response:
     """Report requests, latencies, queues, images and faces of this process."""
     return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-
-_DOCS = {"docs": ("html", "text/html"), "docs.js": ("js", "text/javascript"), "docs.css": ("css", "text/css")}
-_DOCS_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-
-
-@router.get("/docs", include_in_schema=False)
-@router.get("/docs.js", include_in_schema=False)
-@router.get("/docs.css", include_in_schema=False)
-async def docs(request: Request) -> Response:
-    """Show the API to people: a page that needs nothing from elsewhere, and runs nothing but its own script."""
-    suffix, media_type = _DOCS[request.scope["route"].path[1:]]
-    content = resources.files("visavis.server").joinpath(f"docs.{suffix}").read_text(encoding="utf-8")
-    return Response(content, headers={"Content-Security-Policy": _DOCS_POLICY}, media_type=media_type)

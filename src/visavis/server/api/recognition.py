@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 
 from visavis.errors import InputError, SampleNotFound, StateError, SubjectNotFound, VisavisError
 from visavis.galleries.records import Subject, check_embedding
-from visavis.options import Enrol, Identify, IdentifyEmbeddings, Threshold, Verify
+from visavis.options import Enrol, EnrolImage, Identify, IdentifyEmbeddings, Threshold, Verify
 from visavis.record import Record
 from visavis.server.api.subjects import subject_id
 from visavis.server.auth import Key, check_allows
@@ -96,7 +96,11 @@ def enrol(gallery: InPath, key: _IdempotencyKey, wanted: EnrolRequest) -> Answer
     The answer has a result for each, also for those that were refused; where all were, it is the first one's problem.
     """
     field = "images" if wanted.images else "embeddings"
-    found = list(gallery.enrol_many(_enrolments(wanted, key), **wanted.options(Enrol)))
+    try:
+        like = gallery.reference(wanted.like.load()) if wanted.like else None
+    except InputError as error:
+        raise from_library(error, "like") from None
+    found = list(gallery.enrol_many(_enrolments(wanted, key, like), **wanted.options(Enrol)))
     done = [each for each in found if isinstance(each, Enrolled)]
     if not done:
         raise _refusal([each for each in found if isinstance(each, VisavisError)], field)
@@ -105,7 +109,7 @@ def enrol(gallery: InPath, key: _IdempotencyKey, wanted: EnrolRequest) -> Answer
     )
     stored = sum(not each.repeated for each in done)
     seen = sum(each.face is not None for each in done)
-    counts = {"images": len(wanted.images), "faces": seen, "enrolled": stored}
+    counts = {"images": len(wanted.pictures), "faces": seen, "enrolled": stored}
     return Answer(EnrolResponse(subject=done[-1].subject, results=results), counts, status=None if stored else 200)
 
 
@@ -161,7 +165,7 @@ def verify(
     return Answer(verification, {"images": 1, "faces": 1} if image else {})
 
 
-def _enrolments(wanted: EnrolRequest, key: str | None) -> Iterator[Enrolment | VisavisError]:
+def _enrolments(wanted: EnrolRequest, key: str | None, like: FloatArray | None) -> Iterator[Enrolment | VisavisError]:
     """Yield what is to be enrolled; all for one subject, be there an ID of it or not."""
     faces = wanted.images or wanted.embeddings
     subject = wanted.subject if wanted.subject is not None or len(faces) == 1 else new_subject_id(key)
@@ -178,6 +182,8 @@ def _enrolments(wanted: EnrolRequest, key: str | None) -> Iterator[Enrolment | V
             quality=wanted.quality(place),
             source=wanted.source,
             key=key if key is None or len(faces) == 1 else f"{key}#{place}",
+            box=wanted.options(EnrolImage)["box"],
+            like=like,
         )
 
 

@@ -4,23 +4,27 @@ Source: RFC 9110, sections 8.8.3 (tags and their comparison), 13.1 (the two head
 """
 
 import re
+from base64 import b64decode
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BeforeValidator
 from starlette.responses import Response
 
+from visavis.core.image import as_jpeg, preview
 from visavis.errors import VersionMismatch
 from visavis.galleries.records import LONGEST_ID, LogEntry, Sample, Subject
+from visavis.models.recognizer import Recognizer
 from visavis.record import Record
 from visavis.server.openapi import ETAG, about, header
-from visavis.server.pool import Answer, InPath, in_quick_worker, in_worker
+from visavis.server.pool import Answer, InPath, InUse, in_quick_worker, in_worker
 from visavis.server.problems import Problem
-from visavis.server.requests import Merge, Move, Page, SubjectChange
+from visavis.server.requests import Merge, Move, Page, PictureOptions, SubjectChange, SubjectSearch
 from visavis.service.gallery import OpenGallery
-from visavis.service.results import Receipt
+from visavis.service.results import Candidate, Receipt
 from visavis.types import FloatArray, Shape
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
@@ -129,6 +133,14 @@ class SubjectsResponse(Record):
     """Where the next page begins; null where this is the last one."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimilarResponse(Record):
+    """Subjects that may be the same person as another."""
+
+    candidates: tuple[Candidate, ...]
+    """Nearest first, each with the distance of the nearest two samples."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SampleExport(Sample):
     """One enrolled face, with what is stored of it."""
@@ -163,6 +175,15 @@ def list_subjects(gallery: InPath, page: Annotated[Page, Query()]) -> SubjectsRe
     of = f"subjects/{gallery.name}"
     found = gallery.subjects(after=page.after(of), limit=page.limit + 1)
     return SubjectsResponse(subjects=found[: page.limit], next_cursor=page.next(found, of))
+
+
+@router.post("/search", **about("read"))
+@in_quick_worker
+def search_subjects(gallery: InPath, wanted: SubjectSearch) -> SubjectsResponse:
+    """List the subjects whose ID or name contains a text. A page may be short, or empty, though there is a next one."""
+    of = f"search/{gallery.name}"
+    found, after = gallery.search_subjects(wanted.text, after=wanted.after(of), limit=wanted.limit)
+    return SubjectsResponse(subjects=found, next_cursor=wanted.cursor_after(after, of))
 
 
 @router.get(
@@ -232,6 +253,13 @@ def move_samples(gallery: InPath, subject: _Subject, wanted: Move) -> Answer[Sub
     return Answer(other, headers={"ETag": _tag_of(other)})
 
 
+@router.get("/{subject}/similar", **about("admin", "space_mismatch"))
+@in_worker
+def similar(gallery: InPath, subject: _Subject) -> SimilarResponse:
+    """List the five subjects whose faces are nearest to this one's: who may be the same person."""
+    return SimilarResponse(candidates=gallery.similar(subject))
+
+
 @router.get("/{subject}/export", **about("admin"))
 @in_quick_worker
 def export_subject(gallery: InPath, subject: _Subject) -> Answer[SubjectExport]:
@@ -253,21 +281,39 @@ _BEGINNINGS = {
 }
 
 
-@router.get(
-    "/{subject}/samples/{sample}/picture",
-    response_class=Response,
+_PICTURE: Mapping[str, Any] = {
+    "response_class": Response,
     **about(
         "admin",
         "sample_not_found",
         also={200: {"content": _BINARY, "description": "The chip or the image, as the gallery's policy says."}},
     ),
-)
+}
+
+
+@router.get("/{subject}/picture", **_PICTURE)
 @in_quick_worker
-def picture(gallery: InPath, subject: _Subject, sample: _Sample) -> Answer[bytes]:
+def best_picture(
+    gallery: InPath, recognizer: InUse, subject: _Subject, shown: Annotated[PictureOptions, Query()]
+) -> Answer[bytes]:
+    """Return the sharpest picture that is kept of a subject. The log tells that it was looked at."""
+    return _shown(gallery.best_picture(subject), shown, recognizer, "subject")
+
+
+@router.get("/{subject}/samples/{sample}/picture", **_PICTURE)
+@in_quick_worker
+def picture(
+    gallery: InPath, recognizer: InUse, subject: _Subject, sample: _Sample, shown: Annotated[PictureOptions, Query()]
+) -> Answer[bytes]:
     """Return the aligned face or the whole image, where the gallery keeps it. The log tells that it was looked at."""
-    data = gallery.picture(subject, sample)
+    return _shown(gallery.picture(subject, sample), shown, recognizer, f"sample-{sample}")
+
+
+def _shown(data: bytes, shown: PictureOptions, recognizer: Recognizer, name: str) -> Answer[bytes]:
+    if shown.side is not None:
+        data = b64decode(as_jpeg(preview(data, shown.side, limits=recognizer.limits).pixels))
     kind = media_type_of(data)
-    headers = {"Content-Disposition": f'attachment; filename="sample-{sample}.{kind.partition("/")[2]}"'}
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{kind.partition("/")[2]}"'}
     return Answer(data, headers=headers, media_type=kind)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from fastapi import APIRouter, Depends
 from fastapi import Request as HttpRequest
 from pydantic import AfterValidator, ConfigDict, Field
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from typing_extensions import Self
 
 from visavis.core.image import read_image
@@ -24,6 +24,7 @@ from visavis.errors import InputError, NoFace
 from visavis.models.catalogue import PACKS
 from visavis.models.recognizer import Recognizer, compare
 from visavis.record import Record
+from visavis.server.api.pages import wants_page
 from visavis.server.auth import require
 from visavis.server.openapi import about
 from visavis.server.pool import Answer, InUse, in_worker
@@ -178,6 +179,7 @@ class MatchResponse(Record):
 
 _DIMENSION = 128
 _ONE = {"images": 1, "faces": 1}
+_VARY = {"Vary": "Accept"}
 _PAGE = "<h1>Face Embedding API</h1>"
 _CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Methods": "GET,POST"}
 _PREFLIGHT = {**_CORS, "Access-Control-Allow-Headers": "Content-Type", "Access-Control-Max-Age": "3600"}
@@ -213,9 +215,11 @@ _EMBEDDING = [*_READ, Depends(_insist_on_old_length)]
 @router.head("/face-embedding", include_in_schema=False)
 @router.get("/", response_class=HTMLResponse)
 @router.get("/face-embedding", response_class=HTMLResponse)
-async def page() -> HTMLResponse:
-    """Say that this is a face embedding API."""
-    return HTMLResponse(_PAGE)
+async def page(request: HttpRequest) -> Response:
+    """Say that this is a face embedding API; lead browsers to the page that is for people."""
+    if request.url.path == "/" and wants_page(request):
+        return RedirectResponse("ui/", headers=_VARY)
+    return HTMLResponse(_PAGE, headers=_VARY)
 
 
 @router.post("/face-embedding/url", **about(_EMBEDDING, "unsupported_pack", status=_CREATED))

@@ -1,0 +1,273 @@
+// People: those of a gallery, found by name; and one person, with samples.
+
+import { Component, html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
+import { call, form, get, path } from "./api.js";
+import { EnrolDialog, InGallery, NewGallery, Policy } from "./gallery.js";
+import { imagesOf } from "./images.js";
+import { Busy, Chip, Dialog, Drop, Icon, Kept, Notice, Sure, announce, nameOf, probability, save, useCall, words } from "./parts.js";
+import { day, number, t } from "./texts.js";
+
+const PAGE = 60;
+
+export function People({ rest, can }) {
+  if (rest.length > 1 && rest[1]) return html`<${Person} key=${rest.join("/")} gallery=${rest[0]} id=${rest[1]} can=${can} />`;
+  return html`<${InGallery} screen="people" rest=${rest} can=${can} title=${t("people.title")} lead=${t("people.lead")}>
+    ${(gallery, galleries) => html`<${List} key=${gallery.name} gallery=${gallery} galleries=${galleries} can=${can} />`}
+  </${InGallery}>`;
+}
+
+const subjects = (gallery) => `v1/galleries/${path(gallery)}/subjects`;
+const one = (gallery, id) => `${subjects(gallery)}/${path(id)}`;
+
+/** A page of people, which never changes once it is drawn, so that thousands of them stay smooth. */
+class Some extends Component {
+  shouldComponentUpdate() { return false; }
+
+  render({ gallery, people, can }) {
+    return html`<ul class="grid">${people.map((each) => html`<li key=${each.number}><a class="tile" href=${`#/${path("people", gallery, each.id)}`}>
+      <${Kept} where=${`${one(gallery, each.id)}/picture`} alt="" allowed=${can("admin") && each.samples > 0} />
+      <strong dir="auto">${nameOf(each)}</strong>
+      <small>${t("people.samples", { n: each.samples })}</small></a></li>`)}</ul>`;
+  }
+}
+
+function List({ gallery, galleries, can }) {
+  const [text, setText] = useState("");
+  const [state, setState] = useState({ pages: [], cursor: "", problem: null, busy: true, of: "" });
+  const [asking, setAsking] = useState(null);
+  const end = useRef(null);
+  const turn = useRef(0);
+  const more = async (before) => {
+    const mine = ++turn.current;
+    setState({ ...before, busy: true, problem: null });
+    try {
+      let { cursor } = before;
+      let people = [];
+      do { // a page of a search may be empty though there is a next one
+        const page = before.of
+          ? await call("POST", `${subjects(gallery.name)}/search`, { json: { text: before.of, limit: PAGE, ...(cursor && { cursor }) } })
+          : await get(`${subjects(gallery.name)}?limit=${PAGE}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`);
+        people = [...people, ...page.subjects];
+        cursor = page.next_cursor;
+      } while (cursor && !people.length && mine === turn.current);
+      if (mine !== turn.current) return;
+      setState({ ...before, pages: people.length ? [...before.pages, people] : before.pages, cursor, busy: false, problem: null });
+      if (before.of) announce(t("people.found", { n: before.pages.flat().length + people.length }));
+    } catch (problem) {
+      if (mine === turn.current) setState({ ...before, busy: false, problem });
+    }
+  };
+  useEffect(() => {
+    const later = setTimeout(() => more({ pages: [], cursor: "", of: text.trim() }), text ? 250 : 0);
+    return () => clearTimeout(later);
+  }, [text]);
+  const latest = useRef(null);
+  latest.current = () => { if (!state.busy && state.cursor && !state.problem) more(state); };
+  useEffect(() => { // more come as one scrolls
+    const watcher = new IntersectionObserver(([entry]) => entry.isIntersecting && latest.current(), { rootMargin: "600px" });
+    watcher.observe(end.current);
+    return () => watcher.disconnect();
+  }, [state.pages.length, state.busy]);
+  const close = () => setAsking(null);
+  return html`
+    <div class="row spread toolbar">
+      <label class="search"><span class="unseen">${t("people.search")}</span><input type="search" placeholder=${t("people.search")} value=${text}
+        onInput=${(event) => setText(event.target.value)} maxlength="200" dir="auto" /></label>
+      <div class="row">
+        ${can("enrol", gallery.name) && html`<button class="main" onClick=${() => setAsking("person")}>${t("people.add")}</button>`}
+        ${can("admin", gallery.name) && html`<button onClick=${() => setAsking("policy")}>${t("gallery.policy")}</button>`}
+        ${can("admin") && html`<button onClick=${() => setAsking("gallery")}>${t("gallery.new")}</button>`}
+      </div>
+    </div>
+    <p class="quiet">${t("people.count", { people: number(gallery.subjects, 0), samples: number(gallery.samples, 0) })}
+      ${gallery.policy.keep === "nothing" ? ` · ${t("people.nopictures")}` : !can("admin") ? ` · ${t("people.pictures.admin")}` : ""}</p>
+    ${state.pages.map((people) => html`<${Some} key=${`${state.of} ${people[0].number}`} gallery=${gallery.name} people=${people} can=${can} />`)}
+    ${!state.busy && !state.problem && !state.pages.length && html`<p class="centre">${t(state.of ? "people.notfound" : "people.empty")}</p>`}
+    <div ref=${end}>${state.busy && html`<${Busy} />`}</div>
+    <${Notice} problem=${state.problem} retry=${() => more(state)} />
+    ${asking === "person" && html`<${AddPerson} gallery=${gallery} onClose=${close} onDone=${() => { close(); galleries.again(); more({ pages: [], cursor: "", of: "" }); }} />`}
+    ${asking === "policy" && html`<${Policy} gallery=${gallery} onClose=${close} onDone=${() => { close(); galleries.again(); }} />`}
+    ${asking === "gallery" && html`<${Dialog} title=${t("gallery.new")} onClose=${close}><${NewGallery} onDone=${(made) => { close(); galleries.again(); galleries.choose(made.name); }} /></${Dialog}>`}`;
+}
+
+function AddPerson({ gallery, onClose, onDone }) {
+  const [sources, setSources] = useState(null);
+  if (sources) return html`<${EnrolDialog} gallery=${gallery} sources=${sources} onClose=${onClose} onDone=${onDone} />`;
+  return html`<${Dialog} title=${t("people.add")} onClose=${onClose}><p>${t("people.add.lead")}</p>
+    <${Drop} onSources=${(chosen) => setSources(chosen.filter((each) => each.file).slice(0, 16))} multiple=${true} label=${t("drop.choose.many")} compact=${true} /></${Dialog}>`;
+}
+
+function Person({ gallery, id, can }) {
+  const found = useCall((signal) => Promise.all([get(one(gallery, id), { signal }), get(`v1/galleries/${path(gallery)}`, { signal })]), [gallery, id]);
+  const [asking, setAsking] = useState(null);
+  const back = html`<p><a href=${`#/${path("people", gallery)}`}>← ${t("person.back", { gallery })}</a></p>`;
+  if (!found.value) return html`${back}<h1 tabindex="-1" dir="auto">${id}</h1><${Notice} problem=${found.problem} retry=${found.again} />${found.busy && html`<${Busy} />`}`;
+  const [person, about] = found.value;
+  const admin = can("admin", gallery);
+  return html`${back}
+    <div class="row head"><${Kept} where=${`${one(gallery, id)}/picture`} alt="" allowed=${admin && person.samples > 0} />
+      <div class="grow"><h1 tabindex="-1" dir="auto">${nameOf(person)}</h1><p class="quiet">${t("person.id")} <code dir="auto">${person.id}</code> · ${t("people.samples", { n: person.samples })} · ${t("person.since", { day: day(person.created_at) })}
+        ${person.expires_at && html` · ${t("person.until", { day: day(person.expires_at) })}`}</p></div>
+      ${admin && html`<div class="row"><button onClick=${() => setAsking("merge")}>${t("merge.button")}</button>
+        <button class="danger" onClick=${() => setAsking("forget")}>${t("forget.button")}</button></div>`}
+    </div>
+    ${can("enrol", gallery) && html`<${Edit} key=${person.version} gallery=${gallery} person=${person} onDone=${found.again} />`}
+    <section class="card"><h2>${t("samples.title")}</h2>
+      ${!person.sample_list.length && html`<p>${t("samples.none")}</p>`}
+      <ul class="grid">${person.sample_list.map((sample) => html`<${Sample} key=${sample.id} gallery=${gallery} person=${person} sample=${sample} admin=${admin} onDone=${found.again} />`)}</ul>
+      ${can("enrol", gallery) && html`<${AddPhotos} gallery=${about} person=${person} onDone=${found.again} />`}
+    </section>
+    ${asking === "merge" && html`<${Merge} gallery=${gallery} person=${person} onClose=${() => setAsking(null)} />`}
+    ${asking === "forget" && html`<${Forget} gallery=${gallery} person=${person} onClose=${() => setAsking(null)} />`}`;
+}
+
+function Edit({ gallery, person, onDone }) {
+  const [problem, setProblem] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const change = async (event) => {
+    event.preventDefault();
+    const given = new FormData(event.target);
+    const text = (name) => given.get(name).trim();
+    setBusy(true);
+    setProblem(null);
+    try {
+      const wanted = {};
+      if (text("name") !== (person.name || "")) wanted.name = text("name") || null;
+      if (text("consent") !== (person.consent || "")) wanted.consent = text("consent") || null;
+      if (text("id") !== person.id) wanted.id = text("id");
+      const until = text("until");
+      if (until !== (person.expires_at || "").slice(0, 10)) wanted.expires_at = until ? `${until}T23:59:59Z` : null;
+      const metadata = text("metadata") ? JSON.parse(text("metadata")) : null;
+      if (JSON.stringify(metadata || {}) !== JSON.stringify(person.metadata)) wanted.metadata = metadata;
+      if (Object.keys(wanted).length) {
+        const changed = await call("PATCH", one(gallery, person.id), { json: wanted, headers: { "If-Match": `"${person.number}-${person.version}"` } });
+        announce(t("saved"));
+        if (changed.id !== person.id) { location.hash = `#/${path("people", gallery, changed.id)}`; return; }
+      }
+      onDone();
+    } catch (found) { setProblem(found); }
+    setBusy(false);
+  };
+  return html`<details class="card"><summary>${t("edit.title")}</summary><form onSubmit=${change}>
+    <div class="fields">
+      <label>${t("edit.name")}<input name="name" defaultValue=${person.name || ""} maxlength="1000" dir="auto" /></label>
+      <label>${t("person.id")}<input name="id" defaultValue=${person.id} required maxlength="200" dir="auto" /></label>
+      <label>${t("edit.consent")}<input name="consent" defaultValue=${person.consent || ""} maxlength="1000" dir="auto" /></label>
+      <label>${t("edit.until")}<input type="date" name="until" defaultValue=${(person.expires_at || "").slice(0, 10)} /></label>
+    </div>
+    <label>${t("edit.metadata")}<textarea name="metadata" rows="3" spellcheck=${false} defaultValue=${Object.keys(person.metadata).length ? JSON.stringify(person.metadata, null, 1) : ""} /></label>
+    <${Notice} problem=${problem} />
+    <div class="actions"><button class="main" disabled=${busy}>${t("save")}</button></div>
+  </form></details>`;
+}
+
+function Sample({ gallery, person, sample, admin, onDone }) {
+  const [problem, setProblem] = useState(null);
+  const where = `${one(gallery, person.id)}/samples/${sample.id}`;
+  const forget = async () => {
+    try { await call("DELETE", where); announce(t("samples.forgotten")); onDone(); } catch (found) { setProblem(found); }
+  };
+  const { quality } = sample;
+  return html`<li class="tile"><${Kept} where=${`${where}/picture`} alt=${t("samples.alt", { n: sample.id })} allowed=${admin && sample.picture !== "nothing"} />
+    <small>${day(sample.created_at)}${sample.source && html`<br /><span dir="auto">${sample.source}</span>`}</small>
+    ${quality && html`<small>${t("samples.quality", { px: number(quality.face_px, 0), sharpness: number(quality.sharpness, 2) })}</small>`}
+    ${admin && html`<${Sure} label=${t("samples.forget.label", { n: sample.id })} onClick=${forget}>${t("samples.forget")}</${Sure}>`}
+    <${Notice} problem=${problem} /></li>`;
+}
+
+/** Photos of one person, one after the other: how far it is, and what was refused, with its face and why. */
+function AddPhotos({ gallery, person, onDone }) {
+  const [state, setState] = useState({ all: 0, done: 0, enrolled: 0, refused: [] });
+  const stop = useRef(false);
+  useEffect(() => () => { stop.current = true; }, []);
+  const add = async (sources) => {
+    const files = imagesOf(sources.filter((each) => each.file).map((each) => each.file));
+    const links = sources.filter((each) => each.url);
+    const counts = { all: files.length + links.length, done: 0, enrolled: 0, refused: [] };
+    setState({ ...counts });
+    for (const source of [...files.map((file) => ({ file })), ...links]) {
+      if (stop.current) return;
+      const name = source.url || source.file.webkitRelativePath || source.file.name;
+      const where = `v1/galleries/${path(gallery.name)}/enrol`;
+      try {
+        await call("POST", where, source.url ? { json: { subject: person.id, images: [source] } }
+          : { form: form({ subject: person.id, images: source.file, source: name.slice(-200) }) });
+        counts.enrolled += 1;
+      } catch (problem) {
+        const chip = source.file && problem.status < 500 && problem.status ? await looked(source) : null;
+        counts.refused = [...counts.refused, { name, problem, chip }];
+        if (["unreachable", "unauthorized", "forbidden"].includes(problem.code)) counts.done = counts.all - 1;
+      }
+      counts.done += 1;
+      setState({ ...counts });
+      if (counts.done >= counts.all) break;
+    }
+    announce(t("add.done", { n: counts.enrolled, refused: counts.refused.length }));
+    if (counts.enrolled) onDone();
+  };
+  const busy = state.done < state.all;
+  return html`<div class="later"><h2>${t("add.title")}</h2>
+    <${Drop} onSources=${add} multiple=${true} folder=${true} pastes=${true} compact=${true} label=${t("drop.choose.many")} />
+    ${state.all > 0 && html`<div role="status"><label>${busy ? t("add.busy", state) : t("add.done", { n: state.enrolled, refused: state.refused.length })}
+      <progress value=${state.done} max=${state.all} /></label></div>`}
+    ${state.refused.length > 0 && html`<ul class="refused">${state.refused.map((each, at) => html`<li key=${at}>
+      <${Chip} src=${each.chip} alt=${t("add.face")} /><div><strong dir="auto">${each.name}</strong><p>${words(each.problem).title}</p>
+      <p class="quiet">${words(each.problem).detail}</p></div></li>`)}</ul>`}
+  </div>`;
+}
+
+/** The face of what was refused, where there is one. */
+async function looked(source) {
+  try {
+    const found = await call("POST", "v1/detect", { form: form({ images: source.file, faces: "largest", chips: true }) });
+    const [face] = found.results[0].faces || [];
+    return face ? face.chip : null;
+  } catch { return null; }
+}
+
+function Merge({ gallery, person, onClose }) {
+  const similar = useCall((signal) => get(`${one(gallery, person.id)}/similar`, { signal }), []);
+  const [text, setText] = useState("");
+  const [found, setFound] = useState([]);
+  const [into, setInto] = useState(null);
+  const [problem, setProblem] = useState(null);
+  useEffect(() => {
+    if (!text.trim()) { setFound([]); return undefined; }
+    const later = setTimeout(() => call("POST", `${subjects(gallery)}/search`, { json: { text: text.trim(), limit: 8 } })
+      .then((page) => setFound(page.subjects), setProblem), 200);
+    return () => clearTimeout(later);
+  }, [text]);
+  const merge = async () => {
+    try {
+      await call("POST", `${one(gallery, person.id)}/merge`, { json: { into: into.id } });
+      announce(t("merge.done"));
+      location.hash = `#/${path("people", gallery, into.id)}`;
+    } catch (wrong) { setProblem(wrong); }
+  };
+  const near = similar.value ? similar.value.candidates.map((each) => ({ ...each, id: each.subject })) : [];
+  const shown = text.trim() ? found.filter((each) => each.id !== person.id) : near;
+  return html`<${Dialog} title=${t("merge.title", { name: nameOf(person) })} onClose=${onClose}>
+    ${into ? html`<p>${t("merge.sure", { name: nameOf(person), into: nameOf(into) })}</p><${Notice} problem=${problem} />
+      <div class="actions"><button class="main" onClick=${merge}>${t("merge.do")}</button><button onClick=${() => setInto(null)}>${t("back")}</button></div>`
+    : html`<p>${t("merge.lead")}</p><label><span class="unseen">${t("people.search")}</span><input type="search" value=${text} placeholder=${t("people.search")} onInput=${(event) => setText(event.target.value)} dir="auto" /></label>
+      <${Notice} problem=${problem || similar.problem} />${similar.busy && html`<${Busy} />`}
+      <ul class="choices">${shown.map((each) => html`<li key=${each.id}><button onClick=${() => setInto(each)}>
+        <${Kept} where=${`${one(gallery, each.id)}/picture`} alt="" /><span dir="auto">${nameOf(each)}
+        ${each.distance !== undefined && html`<small>${t("scale.distance")} ${number(each.distance)} · ${probability(each.probability)}</small>`}</span></button></li>`)}</ul>`}
+  </${Dialog}>`;
+}
+
+function Forget({ gallery, person, onClose }) {
+  const [receipt, setReceipt] = useState(null);
+  const [problem, setProblem] = useState(null);
+  const forget = async () => {
+    try { setReceipt(await call("DELETE", one(gallery, person.id))); announce(t("forget.done")); } catch (found) { setProblem(found); }
+  };
+  const home = () => { onClose(); if (receipt) location.hash = `#/${path("people", gallery)}`; };
+  return html`<${Dialog} title=${t("forget.title", { name: nameOf(person) })} onClose=${home}>
+    ${receipt ? html`<p><${Icon} name="same" /> ${t("forget.done")} ${receipt.overwritten ? t("forget.overwritten") : ""}</p><p class="quiet">${t("forget.receipt")}</p>
+      <div class="actions"><button class="main" onClick=${() => save(receipt, `receipt-${receipt.gallery}-${receipt.subjects.join("-")}.json`)}>${t("forget.save")}</button><button onClick=${home}>${t("close")}</button></div>`
+    : html`<p>${t("forget.sure", { n: person.samples })}</p><${Notice} problem=${problem} />
+      <div class="actions"><button class="danger" onClick=${forget}>${t("forget.do")}</button><button onClick=${onClose}>${t("back")}</button></div>`}
+  </${Dialog}>`;
+}
