@@ -14,7 +14,7 @@ from typing_extensions import Self, Unpack
 
 from visavis.client import records, wire
 from visavis.client.connection._sync import Connection, chunks_of, loaded
-from visavis.client.records import Access, ServedSample, every, faces_of, if_any, read, reader
+from visavis.client.records import Access, ServedSample, if_any, read, reader
 from visavis.client.wire import Sent, details_of, given, json_of, sample_segment, vectors
 from visavis.errors import (
     GalleryNotFound,

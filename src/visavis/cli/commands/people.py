@@ -171,7 +171,10 @@ def enrol(
         opened = _open_or_make(galleries, gallery, keep)
         reference = None if like is None else opened.reference(like)
         named = [(each, each.subject) for each in portraits if each.subject is not None]
-        enrolments = (_enrolment(*each, details, models.max_bytes, box=box, like=reference) for each in named)
+        enrolments = (
+            _enrolment(*each, details, models.max_bytes, counter=how["counter"], box=box, like=reference)
+            for each in named
+        )
         stack.enter_context(counts.staying())
         no_bar = as_json and sys.stdout.isatty()
         advance = stack.enter_context(progress_bar(len(portraits), "enrolling images", unless=no_bar))
@@ -260,24 +263,26 @@ def _warn_of_albums(gallery: OpenGallery, subjects: Iterable[str], pack: Pack) -
                 say(f"visavis: {subject}: {what}; {forget}; {_ALBUM}")
 
 
-def _enrolment(
+def _enrolment(  # what is known of a face
     portrait: Portrait,
     subject: str,
     details: Details,
     max_bytes: int,
     *,
+    counter: bool,
     box: Sequence[float] | None,
     like: FloatArray | None,
 ) -> Enrolment:
     """Read an image once, for its key and for its face; one that cannot be read is left to fail where that is told.
 
-    The key is made of the file's content and its subject: what is there already is read, and not looked at again.
+    The key is made of the file's content, its subject, and whether it shows that one: what is there already is read,
+    and not looked at again.
     """
     source, image, key = portrait.source, portrait.source.image, None
     with suppress(OSError, ValueError):
         content = source.read(max_bytes + 1)
-        image, place = NamedBytes(content, source.name), f"\0{box}" if box else ""
-        key = hashlib.sha256(content + f"\0{subject}{place}".encode()).hexdigest()
+        image, which = NamedBytes(content, source.name), ["", "\0counter"][counter] + (f"\0{box}" if box else "")
+        key = hashlib.sha256(content + f"\0{subject}{which}".encode()).hexdigest()
     # The label says no more of the path than was searched.
     label = printable(source.relative.as_posix())
     box = portrait.box or box
