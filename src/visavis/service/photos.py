@@ -37,7 +37,7 @@ from visavis.models.recognizer import Observed, choose_rule, compare, value_of
 from visavis.options import Describe, Observe, Person, Policy, takes
 from visavis.service.decisions import check_undoubted, rules_of
 from visavis.service.enroller import Observer
-from visavis.types import Face, Faces, FloatArray, ImageSource, UInt8Array, Verification
+from visavis.types import Face, Faces, ImageSource, UInt8Array, Verification
 
 _SCHEMA = Schema(
     application_id=0x76767078,
@@ -222,18 +222,18 @@ class PhotoIndex:
         if not images:
             raise InvalidOption("a person is shown by one image, or by several")
         look: Observe = {"faces": options["faces"], "min_face": options["min_face"]}
-        rules, found = rules_of(Policy(), self.pack), []
+        rules, found, vectors = rules_of(Policy(), self.pack), [], []
         for image, outcome in zip(images, self._eyes.observe_many(images, **look), strict=True):
             seen = value_of(outcome)
             if not seen:
                 raise NoFace(f"{name_of(image)}: no face found")
             found.append(seen[0].face)
+            vectors.append(np.asarray(found[-1].embedding, np.float32))
             try:
-                check_undoubted(_vector(found[-1]), found[-1].quality, rules)
+                check_undoubted(vectors[-1], found[-1].quality, rules)
             except VisavisError as error:
                 raise type(error)(f"{name_of(image)}: {error}") from None
-        vectors = np.array([_vector(face) for face in found])
-        _, templates = templates_of(vectors, np.zeros(len(found), np.int64))
+        _, templates = templates_of(np.stack(vectors), np.zeros(len(found), np.int64))
         return replace(found[0], embedding=templates[0])
 
     def _seen(self, images: Iterable[ImageSource], options: Observe | Describe) -> Iterator[_Seen]:
@@ -355,10 +355,6 @@ def _faces_of(seen: Faces[Observed] | VisavisError) -> _Seen:
 def _without(faces: Faces[Face], *members: str) -> Faces[Face]:
     nothing: dict[str, Any] = dict.fromkeys(members)
     return Faces((replace(each, **nothing) for each in faces), faces.searched_from_px)
-
-
-def _vector(face: Face) -> FloatArray:
-    return np.asarray(face.embedding, np.float32)
 
 
 def _pixels(jpeg: str) -> UInt8Array:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 The first search looks at every photo, and keeps what it saw in .visavis-index in the folder of photos, or in --index
-FILE: a file of yours that holds faces, embeddings and thumbnails. The next one looks at new and changed photos only,
-as do detect, embed, identify, cluster and enrol --names there. To forget it, delete the file.
+FILE: a file of yours that holds faces, embeddings and thumbnails. The next one looks at new and changed photos only, as
+do detect, embed, identify, cluster and enrol --names there. To forget it, delete the file.
 
 \b
 Exit codes:
