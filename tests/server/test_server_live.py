@@ -334,7 +334,8 @@ class TestRefusals:
             shown = {name: value.strip() for name, _, value in (line.strip().partition(" ") for line in facts)}
             url = first.removeprefix("visavis listens on ")
             assert shown.pop("device")
-            assert shown == {"docs": f"{url}/docs", "store": str(store), "pack": "sface", "keys": said}
+            pages = {"page": f"{url}/ui/", "docs": f"{url}/docs"}
+            assert shown == {**pages, "store": str(store), "pack": "sface", "keys": said}
             (tmp_path / "visavis.db").touch()  # which is found from now on
 
     def test_an_unknown_variable(self, refusal: Callable[..., str]) -> None:
