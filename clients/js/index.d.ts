@@ -2,7 +2,7 @@
 
 import type {
   AuditReport, Detected, EmbeddedFace, EnrolRequest, EnrolResponse, Failed, FieldError, Gallery as GalleryRecord,
-  Identification, IdentifyRequest, ImagesRequest, LogEntry, ModelsResponse, NewGallery, PolicyChange, Receipt,
+  GalleryRules, Identification, IdentifyRequest, ImagesRequest, LogEntry, ModelsResponse, NewGallery, PolicyChange, Receipt,
   ServerCode, Subject, SubjectChange, SubjectDetail, SubjectExport, SubjectVerification, VerifyRequest, VerifyResponse,
   VerifySubjectRequest,
 } from "./api.js";
@@ -104,8 +104,8 @@ export declare class Client {
   /** List the galleries that the key may see. */
   galleries(call?: Call): Promise<GalleryRecord[]>;
   createGallery(name: string, options?: Omit<NewGallery, "name"> & Call): Promise<GalleryRecord>;
-  /** Who did what in all galleries, oldest first; asked for page after page. */
-  log(call?: Call): AsyncGenerator<LogEntry, void, undefined>;
+  /** Who did what in all galleries; asked for page after page. */
+  log(call?: Call & { newestFirst?: boolean }): AsyncGenerator<LogEntry, void, undefined>;
   /** The packs that the server knows, and the one it uses. */
   models(call?: Call): Promise<ModelsResponse>;
   /** In Prometheus's text format. */
@@ -129,7 +129,9 @@ export declare class Gallery {
   /** Forget it with everybody in it. */
   forget(call?: Call): Promise<Receipt>;
   audit(call?: Call): Promise<AuditReport>;
-  log(call?: Call): AsyncGenerator<LogEntry, void, undefined>;
+  /** The numbers in force: thresholds, their error rates, limits to the quality of faces. */
+  rules(call?: Call): Promise<GalleryRules>;
+  log(call?: Call & { newestFirst?: boolean }): AsyncGenerator<LogEntry, void, undefined>;
   /** Enrol images of one person. Where all are refused, it rejects with the first one's error. */
   enrol(images: ImageSource | ImageSource[], options?: EnrolOptions): Promise<Enrolment>;
   enrolEmbeddings(embeddings: Iterable<Embedding>, options?: EnrolEmbeddingsOptions): Promise<Enrolment>;

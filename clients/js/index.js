@@ -47,7 +47,9 @@ export class Client {
     return this.json("POST", "v1/galleries", { json: { name, ...options }, signal, once: true });
   }
 
-  log({ signal } = {}) { return this.pages("v1/log", "entries", signal); }
+  log({ signal, newestFirst } = {}) {
+    return this.pages("v1/log", "entries", signal, { newest_first: newestFirst });
+  }
   async models({ signal } = {}) { return this.json("GET", "v1/models", { signal }); }
   async metrics({ signal } = {}) { return (await this.call("GET", "metrics", { signal })).text(); }
   async alive({ signal } = {}) { return this.#is("healthz", signal); }
@@ -59,9 +61,9 @@ export class Client {
     return answer.ok;
   }
 
-  async *pages(path, name, signal) {
+  async *pages(path, name, signal, query) {
     for (let cursor = ""; cursor !== null;) {
-      const page = await this.json("GET", path, { query: { limit: PAGE, cursor }, signal });
+      const page = await this.json("GET", path, { query: { ...query, limit: PAGE, cursor }, signal });
       yield* page[name];
       cursor = page.next_cursor;
     }
@@ -142,7 +144,10 @@ export class Gallery {
 
   async forget({ signal } = {}) { return this.#client.json("DELETE", this.#path, { signal, once: true }); }
   async audit({ signal } = {}) { return this.#client.json("GET", `${this.#path}/audit`, { signal }); }
-  log({ signal } = {}) { return this.#client.pages(`${this.#path}/log`, "entries", signal); }
+  async rules({ signal } = {}) { return this.#client.json("GET", `${this.#path}/rules`, { signal }); }
+  log({ signal, newestFirst } = {}) {
+    return this.#client.pages(`${this.#path}/log`, "entries", signal, { newest_first: newestFirst });
+  }
 
   async enrol(images, { signal, idempotencyKey = made(), ...options } = {}) {
     return this.#enrol(await body({ images: [images].flat() }, options), idempotencyKey, signal);

@@ -51,6 +51,8 @@ DEFAULT_PACK = "sface"
 DEFAULT_MAX_BYTES = 100_000_000
 DEFAULT_MAX_PIXELS = 100_000_000
 MOST_CANDIDATES = 1000
+INDEX_NAME = ".visavis-index"
+"""What an index is called that lies beside its photos."""
 DEFAULT_FPIR = 0.01
 MOST_FPIR = 0.5
 
@@ -217,6 +219,19 @@ class Verify(Smallest, Chips, Decide, total=False):
         Option(
             "Which face of each image to compare: prominent, large and central; largest; or exactly one: main, which "
             "passes over those of less than half its area, or only.",
+            default="prominent",
+        ),
+    ]
+
+
+class Person(Smallest, Threshold, total=False):
+    """How photos are searched for a person."""
+
+    faces: Annotated[
+        OneFace,
+        Option(
+            "Which face of each image of the person counts: prominent, large and central; largest; or exactly one: "
+            "main, which passes over those of less than half its area, or only.",
             default="prominent",
         ),
     ]

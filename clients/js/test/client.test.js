@@ -136,7 +136,11 @@ test("a gallery, from its first person to the last", async () => {
   assert.equal((await copy.audit()).subjects, 1);
   assert.equal((await copy.setPolicy({ retention_days: 3 })).policy.retention_days, 3);
   assert.equal((await copy.show()).subjects, 1);
-  assert.equal((await listed(copy.log())).at(-1).gallery, "copy-js");
+  assert.equal((await copy.rules()).subjects, 1);
+  const log = await listed(copy.log());
+  assert.equal(log.at(-1).gallery, "copy-js");
+  assert.deepEqual((await listed(copy.log({ newestFirst: true }))).map(({ number }) => number),
+    log.map(({ number }) => number).reverse());
   assert.equal((await copy.forget()).samples, 2);
   await assert.rejects(copy.show(), code("gallery_not_found", { status: 404 }));
   assert.ok((await listed(client.log())).length > 5);

@@ -155,6 +155,7 @@ error. Options that name an environment variable take their default from it.
         "embed": ("faces:embed", "Find faces and turn each into an embedding."),
         "enrol": ("people:enrol", "Enrol people from photos into a gallery."),
         "identify": ("people:identify", "Tell who of a gallery is on images."),
+        "find": ("find:find", "Find a person on photos."),
         "cluster": ("cluster:cluster", "Group the unknown faces of images into people."),
         "calibrate": ("accuracy:calibrate", "Find thresholds for error rates."),
         "evaluate": ("accuracy:evaluate", "Measure how often a pack is right."),

@@ -75,6 +75,18 @@ Csv: TypeAlias = Annotated[bool, Option("Print CSV: a row for each face.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on standard error but errors.")]
 Verbose: TypeAlias = Annotated[bool, Option("Say more, with a traceback where something fails.")]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Index: TypeAlias = Annotated[
+    Path | None,
+    Option(
+        "Keep what is seen of photos there, so that only new and changed ones are looked at the next time: faces, "
+        "embeddings and thumbnails, which are personal data.",
+        metavar="FILE",
+        unset="a .visavis-index of yours beside the photos, where there is one",
+    ),
+]
+NamesFile: TypeAlias = Annotated[
+    Path | None, Option("Who is who: the names that the page of visavis cluster saved.", metavar="FILE.json")
+]
 PackName: TypeAlias = Annotated[str, _SETTINGS["pack"]]
 # What scripts may name, as other commands want it.
 OwnPack: TypeAlias = Annotated[

@@ -3,6 +3,7 @@
 import getpass
 import logging
 import os
+import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, TypeAlias
 
 from typing_extensions import Unpack
@@ -34,10 +36,11 @@ from visavis.galleries.store import open_store, read_keys
 from visavis.models.catalogue import PACKS
 from visavis.models.installation import as_installed, as_pinned, find_pack
 from visavis.models.packs import Pack
-from visavis.models.recognizer import Observed, Recognizer
+from visavis.models.recognizer import Observed, Recognizer, check_min_face
 from visavis.models.runtime import usable_cores
-from visavis.options import Observe, Policy
+from visavis.options import INDEX_NAME, Observe, Policy
 from visavis.service.gallery import Galleries, OpenGallery
+from visavis.service.photos import PhotoIndex
 from visavis.types import Faces, ImageSource
 
 _MOST_STREAMS = 8  # each has buffers of its own
@@ -70,9 +73,10 @@ _log = logging.getLogger("visavis.cli")
 class LazyRecognizer:
     """A Recognizer for galleries, in several threads; the models are loaded with the first image."""
 
-    def __init__(self, models: ModelOptions, images: int = _BATCH) -> None:
+    def __init__(self, models: ModelOptions, images: int = _BATCH, *, allow_children: bool = False) -> None:
         """Find the pack; one image gets all cores, several share them."""
         self._catalogued = find_pack(models.pack)
+        self._allow_children = allow_children
         self._models = models
         self.searched = Searched()
         self._streams = max(1, min(usable_cores() // (models.loading.get("threads") or 1), _MOST_STREAMS, images))
@@ -102,7 +106,14 @@ class LazyRecognizer:
     @cached_property
     def pack(self) -> Pack:
         """As it is installed, which is read when it is first asked for: much is done for galleries without it."""
-        return as_installed(self._catalogued, self._models.folder)
+        pack = as_installed(self._catalogued, self._models.folder)
+        return replace(pack, child=None) if self._allow_children else pack
+
+    @property
+    def min_face(self) -> float:
+        """The smallest face that is looked for."""
+        least = self._models.min_face
+        return self.pack.min_face if least is None else check_min_face(least)
 
     @property
     def limits(self) -> ImageLimits:
@@ -121,8 +132,42 @@ class LazyRecognizer:
         return ThreadPoolExecutor(self._streams, "visavis-recognizer")
 
 
+def index_file(given: Path | None, paths: Sequence[str], *, make: bool = False) -> Path | None:
+    """Return the index that is given; or the caller's own one beside the first of the photos, or above; or none.
+
+    Where ``make`` says so, there is to be one in the first folder.
+    """
+    if given is not None:
+        return given
+    first = Path(paths[0])
+    beside = first if first.is_dir() else first.parent
+    for folder in (beside, *beside.absolute().parents):
+        with suppress(OSError):
+            status = (folder / INDEX_NAME).lstat()
+            # Whose it is matters: others may have left one in a folder that is everybody's.
+            if S_ISREG(status.st_mode) and (sys.platform == "win32" or status.st_uid == os.getuid()):
+                return folder / INDEX_NAME
+    return next((Path(path) / INDEX_NAME for path in paths if Path(path).is_dir()), None) if make else None
+
+
 @contextmanager
-def open_galleries(store: StoreOptions, models: ModelOptions | None = None, *, images: int = 1) -> Iterator[Galleries]:
+def open_index(
+    file: Path | None, models: ModelOptions, paths: Sequence[str], images: int, *, allow_children: bool = False
+) -> Iterator[PhotoIndex]:
+    """Give an index of photos, or what keeps nothing where there is no file; what is gone from folders goes from it."""
+    eyes = LazyRecognizer(models, images, allow_children=allow_children)
+    with closing(PhotoIndex(eyes, file)) as index:
+        if file is not None:
+            _log.info("index of photos: %s", file)
+        yield index
+        index.prune(path for path in paths if Path(path).is_dir())
+    eyes.searched.tell()
+
+
+@contextmanager
+def open_galleries(
+    store: StoreOptions, models: ModelOptions | None = None, *, images: int = 1, index: PhotoIndex | None = None
+) -> Iterator[Galleries]:
     """Give the galleries of a store; models are loaded when the first of the images is looked at."""
     actor = "user unknown"
     with suppress(ImportError, KeyError, OSError):  # a user without a name, as in some containers
@@ -131,7 +176,7 @@ def open_galleries(store: StoreOptions, models: ModelOptions | None = None, *, i
         _log.info("visavis: the galleries are those of %s", STORE_HERE.absolute())
     with closing(open_store(store_url(store.url), key=_read_key(store.key_file))) as opened:
         eyes = LazyRecognizer(models or ModelOptions(), images)
-        yield Galleries(opened, eyes, actor=actor)
+        yield Galleries(opened, index or eyes, actor=actor)
         eyes.searched.tell()
 
 

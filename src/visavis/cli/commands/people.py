@@ -9,13 +9,12 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from visavis.cli.app import command
 from visavis.cli.images import (
-    ImageFile,
     NamedBytes,
     Portrait,
     check_existence,
@@ -24,14 +23,16 @@ from visavis.cli.images import (
     name_people,
     one_person,
 )
-from visavis.cli.lazy import decisions, enroller, geometry, np, outputs, records, stores
+from visavis.cli.lazy import decisions, enroller, geometry, groups, np, outputs, photos, records, stores
 from visavis.cli.options import (
     DEFAULT_GALLERY,
     All,
     Csv,
     GalleryOption,
+    Index,
     JsonLines,
     ModelOptions,
+    NamesFile,
     Naming,
     Paths,
     StoreOptions,
@@ -53,6 +54,9 @@ How people are named (--by):
   auto    folder where there are folders in the one given, else file
 
 \b
+With --names it is who was named on the page of visavis cluster: any number of faces of a photo.
+
+\b
 Running it again, also after Ctrl-C, goes on where it ended: what is there already is not looked at again.
 
 \b
@@ -68,6 +72,7 @@ Examples:
   visavis enrol portraits/ --by file --gallery staff --consent "form signed 2026-01-15"
   visavis enrol a.jpg b.jpg --subject ada --name "Ada Lovelace"
   visavis enrol party/*.jpg --subject ada --like ada.jpg
+  visavis enrol photos/ --names names.json
 """
 IDENTIFY_EXAMPLES = """\b
 Unknown faces come with the reason:
@@ -110,6 +115,8 @@ def enrol(
     store: StoreOptions,
     by: Annotated[Naming, Option("What names people; see below.")] = "auto",
     subject: Annotated[str | None, Option("All images show this person.", metavar="ID")] = None,
+    names: NamesFile = None,
+    index: Index = None,
     name: Annotated[str | None, Option("The name of --subject, where it is not the ID.", metavar="TEXT")] = None,
     consent: Annotated[str | None, Option("What the people agreed to, and where that is.", metavar="TEXT")] = None,
     how: Enrol,
@@ -141,6 +148,10 @@ def enrol(
     check_existence(paths)
     sources = find_sources(paths, models.max_bytes, all_=all_)
     portraits = name_people(sources, by) if subject is None else one_person(sources, subject)
+    kept = stores.index_file(index, paths) if names else None
+    if names is not None:
+        with closing(photos.PhotoIndex(stores.LazyRecognizer(models), kept)) as known:
+            portraits = groups.Names(names).portraits(sources, known)
     _announce(portraits)
     _check_choice(portraits, box, like)
     if dry_run:
@@ -153,11 +164,15 @@ def enrol(
         if report is not None:
             rows = outputs.table_writer(stack.enter_context(outputs.open_output(report)))
             rows(_COLUMNS)
-        galleries = stack.enter_context(stores.open_galleries(store, models, images=len(portraits)))
+        eyes = stack.enter_context(stores.open_index(kept, models, paths, len(portraits))) if kept else None
+        galleries = stack.enter_context(stores.open_galleries(store, models, images=len(portraits), index=eyes))
         opened = _open_or_make(galleries, gallery, keep)
         reference = None if like is None else opened.reference(like)
-        named = [(each.source, each.subject) for each in portraits if each.subject is not None]
-        enrolments = (_enrolment(*each, details, models.max_bytes, box=box, like=reference) for each in named)
+        named = [(each, each.subject) for each in portraits if each.subject is not None]
+        enrolments = (
+            _enrolment(*each, details, models.max_bytes, counter=how["counter"], box=box, like=reference)
+            for each in named
+        )
         stack.enter_context(counts.staying())
         no_bar = as_json and sys.stdout.isatty()
         advance = stack.enter_context(progress_bar(len(portraits), "enrolling images", unless=no_bar))
@@ -246,26 +261,29 @@ def _warn_of_albums(gallery: OpenGallery, subjects: Iterable[str], pack: Pack) -
                 say(f"visavis: {subject}: {what}; {forget}; {_ALBUM}")
 
 
-def _enrolment(
-    source: ImageFile,
+def _enrolment(  # what is known of a face
+    portrait: Portrait,
     subject: str,
     details: Details,
     max_bytes: int,
     *,
+    counter: bool,
     box: Sequence[float] | None,
     like: FloatArray | None,
 ) -> Enrolment:
     """Read an image once, for its key and for its face; one that cannot be read is left to fail where that is told.
 
-    The key is made of the file's content and its subject: what is there already is read, and not looked at again.
+    The key is made of the file's content, its subject, and whether it shows that one: what is there already is read,
+    and not looked at again.
     """
-    image, key = source.image, None
+    source, image, key = portrait.source, portrait.source.image, None
     with suppress(OSError, ValueError):
         content = source.read(max_bytes + 1)
-        image, place = NamedBytes(content, source.name), f"\0{box}" if box else ""
-        key = hashlib.sha256(content + f"\0{subject}{place}".encode()).hexdigest()
+        image, which = NamedBytes(content, source.name), ["", "\0counter"][counter] + (f"\0{box}" if box else "")
+        key = hashlib.sha256(content + f"\0{subject}{which}".encode()).hexdigest()
     # The label says no more of the path than was searched.
     label = printable(source.relative.as_posix())
+    box = portrait.box or box
     return enroller.Enrolment(subject=subject, image=image, details=details, source=label, key=key, box=box, like=like)
 
 
@@ -313,6 +331,7 @@ def identify(
     gallery: GalleryOption = DEFAULT_GALLERY,
     store: StoreOptions,
     how: Identify,
+    index: Index = None,
     as_json: JsonLines = False,
     as_csv: Csv = False,
     models: ModelOptions,
@@ -332,8 +351,10 @@ def identify(
     if not as_json:
         how["limit"] = 2  # in words and as CSV there is the nearest subject and the next one
     counts: Counter[str] = Counter()
+    kept = stores.index_file(index, paths)
     with (
-        stores.open_galleries(store, models, images=len(sources)) as galleries,
+        stores.open_index(kept, models, paths, len(sources)) if kept else nullcontext() as eyes,
+        stores.open_galleries(store, models, images=len(sources), index=eyes) as galleries,
         progress_bar(len(sources), unless=sys.stdout.isatty()) as advance,
     ):
         outcomes = stores.open_gallery(galleries, gallery).identify_many((source.image for source in sources), **how)
