@@ -2,9 +2,9 @@
 
 import type {
   Access, AuditReport, Candidate, Detected, Embedded, EmbeddedFace, EnrolRequest, EnrolResponse, Failed, FieldError,
-  Gallery as GalleryRecord, Identification, Identified, IdentifyRequest, ImagesRequest, LogEntry, ModelsResponse,
-  NewGallery, PolicyChange, Preview, PreviewRequest, Receipt, ServerCode, Subject, SubjectChange, SubjectDetail,
-  SubjectExport, SubjectVerification, VerifyRequest, VerifyResponse, VerifySubjectRequest,
+  Gallery as GalleryRecord, GalleryRules, Identification, Identified, IdentifyRequest, ImagesRequest, LogEntry,
+  ModelsResponse, NewGallery, PolicyChange, Preview, PreviewRequest, Receipt, ServerCode, Subject, SubjectChange,
+  SubjectDetail, SubjectExport, SubjectVerification, VerifyRequest, VerifyResponse, VerifySubjectRequest,
 } from "./api.js";
 
 export type * from "./api.js";
@@ -155,6 +155,8 @@ export declare class Gallery {
   /** Forget it with everybody in it. */
   forget(call?: Call): Promise<Receipt>;
   audit(call?: Call): Promise<AuditReport>;
+  /** The numbers in force: thresholds, their error rates, limits to the quality of faces. */
+  rules(call?: Call): Promise<GalleryRules>;
   log(options?: Logged): AsyncGenerator<LogEntry, void, undefined>;
   /** Enrol images of one person. Where all are refused, it rejects with the first one's error. */
   enrol(images: ImageSource | ImageSource[], options?: EnrolOptions): Promise<Enrolment>;

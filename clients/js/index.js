@@ -158,6 +158,7 @@ export class Gallery {
 
   async forget({ signal } = {}) { return this.#client.json("DELETE", this.#path, { signal, once: true }); }
   async audit({ signal } = {}) { return this.#client.json("GET", `${this.#path}/audit`, { signal }); }
+  async rules({ signal } = {}) { return this.#client.json("GET", `${this.#path}/rules`, { signal }); }
 
   log({ signal, ...query } = {}) {
     return this.#client.pages("GET", `${this.#path}/log`, "entries", { query, signal });

@@ -144,6 +144,7 @@ test("a gallery, from its first person to the last", async () => {
   assert.equal((await copy.audit()).subjects, 1);
   assert.equal((await copy.setPolicy({ retention_days: 3 })).policy.retention_days, 3);
   assert.equal((await copy.show()).subjects, 1);
+  assert.equal((await copy.rules()).subjects, 1);
   const [entries, newest] = [await listed(copy.log()), await listed(copy.log({ newest_first: true }))];
   assert.deepEqual(newest.reverse(), entries);
   assert.equal((await copy.forget()).samples, 2);

@@ -110,12 +110,6 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
     return app
 
 
-def serves(app: FastAPI, path: str) -> bool:
-    """Tell whether there is something to get at a path."""
-    asked: Scope = {"type": "http", "method": "GET", "path": path, "headers": []}
-    return any(route.matches(asked)[0] == Match.FULL for route in app.routes)
-
-
 def key_store(settings: Settings) -> KeyStore:
     """Return where the keys are."""
     return KeyStore(settings.keys_file or default_keys_file(), settings.keys)
