@@ -379,7 +379,7 @@ class TestImagesAsBodies:
         taken = {path for path, of in paths.items() for each in of.values() if "image/*" in bodies_of(each)}
         gallery = "/v1/galleries/{gallery}"
         expected = {"enrol", "identify", "subjects/{subject}/verify"}
-        assert taken == {"/v1/detect", "/v1/embed"} | {f"{gallery}/{name}" for name in expected}
+        assert taken == {"/v1/detect", "/v1/embed", "/v1/preview"} | {f"{gallery}/{name}" for name in expected}
 
 
 def bodies_of(operation: dict[str, Any]) -> dict[str, Any]:
