@@ -275,7 +275,8 @@ class PhotoIndex:
     def _photo(self, image: ImageSource) -> _Photo:
         """Return what is known of a photo; one that has changed is read, and not looked at."""
         if not isinstance(image, str | os.PathLike):
-            return _Photo(image, content=_hashed(image) if isinstance(image, BytesIO) else None)
+            # What is read here is to be read again from where it is.
+            return _Photo(image, content=_hashed(BytesIO(image.getvalue())) if isinstance(image, BytesIO) else None)
         path, state = _absolute(image), _state(image)
         key = os.fsencode(path.relative_to(self._home) if path.is_relative_to(self._home) else path)
         self._met.add(key)
@@ -329,7 +330,7 @@ class PhotoIndex:
         except StoreDamaged:
             raise StoreDamaged(f"{path} is damaged; delete it, and the photos are looked at again") from None
         except StoreReadOnly as error:
-            raise StoreReadOnly(f"{error}; or name another file for the index: --index FILE") from None
+            raise StoreReadOnly(f"{error}; --index FILE keeps the index elsewhere") from None
 
 
 def _written(seen: _Seen, image: ImageSource) -> str:
@@ -381,7 +382,6 @@ def _state(path: "str | os.PathLike[str]") -> tuple[int, ...]:
 
 def _hashed(file: IO[bytes]) -> bytes:
     digest = hashlib.blake2b(digest_size=_HASH_BYTES)
-    file.seek(0)
     while piece := file.read(_PIECE):
         digest.update(piece)
     return digest.digest()

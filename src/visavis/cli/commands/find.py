@@ -17,7 +17,6 @@ from visavis.cli.lazy import outputs, stores
 from visavis.cli.options import All, Csv, Index, JsonLines, ModelOptions, Paths
 from visavis.cli.terminal import progress_bar, results_stream
 from visavis.options import Person, Recognition, options_of
-from visavis.types import Faces
 
 if TYPE_CHECKING:
     from visavis.cli.outputs import Result
@@ -90,4 +89,4 @@ def _near(results: Iterable[Result], counts: Counter[str]) -> Iterator[Result]:
         ]
         counts.update(each.decision for each in faces[:1])
         if faces or result.error:
-            yield replace(result, faces=Faces(faces, result.faces.searched_from_px))
+            yield replace(result, faces=type(result.faces)(faces, result.faces.searched_from_px))

@@ -145,6 +145,8 @@ def enrol(
     """
     if name is not None and subject is None:
         raise InvalidOption("--name is the name of one person: say whose with --subject")
+    if names is not None and (subject, by) != (None, "auto"):
+        raise InvalidOption("--names says who people are, as --subject and --by do: use one of them")
     check_existence(paths)
     sources = find_sources(paths, models.max_bytes, all_=all_)
     portraits = name_people(sources, by) if subject is None else one_person(sources, subject)
