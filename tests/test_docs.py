@@ -57,6 +57,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory, astronaut: Path, hopper: Pa
         collins.convert("RGB").save(folder / "passport.jpg", quality=95)
         collins.crop((300, 300, 500, 500)).convert("RGB").save(folder / "wall.png")
     (folder / "selfie.jpg").write_bytes(astronaut_again)
+    (folder / "node_modules").mkdir()
+    (folder / "node_modules" / "visavis-client").symlink_to(ROOT / "clients" / "js")
     for name, source in {
         "people/eileen-collins/1.jpg": "passport.jpg",
         "people/eileen-collins/2.jpg": "selfie.jpg",
@@ -88,7 +90,7 @@ def reader(photos: Path, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.Mo
     set_ = environment(home)
     (home / ".cache").mkdir()
     (home / ".cache" / "visavis").symlink_to(cache_dir)
-    folder = shutil.copytree(photos, tmp_path / "folder")
+    folder = shutil.copytree(photos, tmp_path / "folder", symlinks=True)
     monkeypatch.chdir(folder)
     for name in os.environ.keys() - set_.keys():
         monkeypatch.delenv(name)

@@ -330,7 +330,7 @@ class TestImagesAsBodies:
         taken = {path for path, of in paths.items() for each in of.values() if "image/*" in bodies_of(each)}
         gallery = "/v1/galleries/{gallery}"
         expected = {"enrol", "identify", "subjects/{subject}/verify"}
-        assert taken == {"/v1/detect", "/v1/embed"} | {f"{gallery}/{name}" for name in expected}
+        assert taken == {"/v1/detect", "/v1/embed", "/v1/preview"} | {f"{gallery}/{name}" for name in expected}
 
 
 def bodies_of(operation: dict[str, Any]) -> dict[str, Any]:
@@ -493,7 +493,7 @@ class TestRefusals:
         answer = server.request("PUT", "/")
         assert (problem(answer)["code"], answer.headers["allow"]) == ("method_not_allowed", "GET, HEAD, OPTIONS, POST")
         assert server.get("/v1/detect").headers["allow"] == "POST"
-        assert server.request("PUT", "/v1/galleries/a").headers["allow"] == "DELETE, GET, PATCH"
+        assert server.request("POST", "/v1/galleries/a").headers["allow"] == "DELETE, GET, PATCH, PUT"
         assert server.request("PUT", "/v1/galleries/a/subjects/b").headers["allow"] == "DELETE, GET, PATCH"
 
     def test_a_fault_of_ours_is_told_to_the_log_alone(
