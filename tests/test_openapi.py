@@ -44,15 +44,19 @@ def recorded(recognizer: Recognizer, store: Path, ada: bytes, grace: bytes) -> d
             ("POST", "/v1/detect", {"files": form, "data": {"quality": "true"}}),
             ("POST", "/v1/embed", {"files": form}),
             ("POST", "/v1/verify", {"files": {"a": ada, "b": grace}}),
+            ("POST", "/v1/compare", {"json": {"pairs": [{"a": embedding(ada), "b": embedding(grace)}]}}),
             ("POST", "/v1/galleries", {"json": {"name": "team", "policy": {"keep": "chips", "retention_days": 365}}}),
             ("PUT", team, {"json": {}}),
             ("POST", f"{team}/enrol", {"files": form, "data": {"subject": "ada", "name": "Ada Lovelace"}}),
             ("POST", f"{team}/import", {"content": ndjson({"subject": "grace", "embedding": embedding(grace)}, {})}),
             ("POST", f"{team}/identify", {"files": form}),
             ("POST", f"{team}/subjects/ada/verify", {"files": {"image": ada}}),
-            *(("GET", f"{team}{path}", {}) for path in ("", "/subjects", "/subjects/ada", "/export", "/audit")),
+            *(
+                ("GET", f"{team}{path}", {})
+                for path in ("", "/subjects", "/subjects/ada", "/export", "/audit", "/rules")
+            ),
             ("GET", f"{team}/subjects/ada/similar", {}),
-            ("POST", f"{team}/subjects/search", {"json": {"text": "lovelace"}}),
+            ("POST", f"{team}/search", {"json": {"text": "lovelace"}}),
             ("PATCH", team, {"json": {"policy": {"retention_days": 30}}}),
             ("PATCH", f"{team}/subjects/ada", {"json": {"consent": "signed 2025-03-01"}}),
             ("GET", f"{team}/subjects/ada/export", {}),

@@ -24,7 +24,7 @@ from visavis import Recognizer
 from visavis.cli import drawing
 from visavis.galleries.records import Details
 from visavis.galleries.store import open_store
-from visavis.service.gallery import Galleries
+from visavis.service.galleries import Galleries
 
 LIMIT_S = 120
 KEY = "00112233445566778899aabbccddeeff" * 2
@@ -389,12 +389,12 @@ def test_identify_in_words(enrolled: Shell, hopper: Path) -> None:
 
 
 def test_unknown_faces_come_with_the_reason(enrolled: Shell, astronaut: Path) -> None:
-    assert enrolled("identify", "-g", "one", astronaut).out.endswith("  unknown (below_threshold)\n")
+    assert enrolled("identify", "-g", "one", astronaut).out.endswith("  unknown (no_match)\n")
     wide = enrolled("identify", "-g", "one", "--threshold", "2", astronaut)
     assert (wide.code, "candidate_threshold in its policy allows more" in wide.err) == (2, True)
     enrolled("gallery", "policy", "one", "--candidate-threshold", "2")
     outcome = enrolled("identify", "-g", "one", astronaut)
-    assert "  unknown (below_threshold)  nearest grace-hopper (Grace H.)  distance 0." in outcome.out
+    assert "  unknown (no_match)  nearest grace-hopper (Grace H.)  distance 0." in outcome.out
     assert "margin" not in outcome.out
     assert "  grace-hopper (Grace H.)  distance" in enrolled("identify", "-g", "one", "--threshold", "2", astronaut).out
     enrolled("gallery", "create", "empty")

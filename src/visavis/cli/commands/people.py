@@ -88,7 +88,7 @@ Examples:
 """
 IDENTIFY_EXAMPLES = """\b
 Unknown faces come with the reason:
-  below_threshold  nobody enrolled is near enough
+  no_match         nobody enrolled is near enough
   low_margin       two subjects are about as near; they may be one person: visavis gallery audit
   low_quality      the face is too small or too blurred for the gallery's policy
   not_live         it looks like a print or a screen, and --require-live or the policy wants live faces
