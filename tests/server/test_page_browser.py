@@ -16,7 +16,7 @@ import pytest
 from browser import program
 from conftest import of_all_workers
 from filelock import FileLock
-from playwright.sync_api import Browser, Download, Page, Request, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Download, FilePayload, Page, Request, Route, expect, sync_playwright
 from serving import PATIENCE_S, Listening, listening, ndjson, sqlite_url, vector
 
 from visavis import Recognizer
@@ -259,6 +259,25 @@ def test_a_folder_is_added_with_what_was_refused(
     expect(refused.nth(1).locator(".chip img")).to_have_count(1)
     expect(page.locator(".later")).to_contain_text("Enrolled: 1. Refused: 2.")
     expect(page.locator("section .tile")).to_have_count(2)
+
+
+def test_a_person_is_added_with_some_photos(visit: Open, server: Listening, photos: Photos) -> None:
+    make(server, "new")
+    page = visit("people/new")
+    expect(page.get_by_text("Nobody is enrolled yet.")).to_be_visible()
+    page.get_by_role("button", name="Add a person").click()
+    again: FilePayload = {"name": "again.jpg", "mimeType": "image/jpeg", "buffer": photos.again.read_bytes()}
+    grey: FilePayload = {"name": "grey.jpg", "mimeType": "image/jpeg", "buffer": encoded(GREY)}
+    page.get_by_role("dialog").locator("input[type=file]").set_input_files([again, grey])
+    expect(page.get_by_label("Name", exact=True)).to_be_focused()
+    page.keyboard.type("Eileen")
+    page.keyboard.press("Enter")
+    told = page.get_by_role("dialog")
+    expect(told).to_contain_text("Enrolled: 1. Refused: 1.")
+    expect(told).to_contain_text("grey.jpg: No face was found")
+    told.get_by_role("button", name="Close").last.click()
+    expect(page.locator("h1")).to_have_text("Eileen")
+    expect(page.locator("section .tile")).to_have_count(1)
 
 
 def test_two_are_merged_and_one_is_forgotten_with_a_receipt(visit: Open, server: Listening, photos: Photos) -> None:

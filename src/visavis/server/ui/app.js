@@ -40,7 +40,7 @@ function KeyDialog({ problem, onDone, onClose }) {
   return html`<${Dialog} title=${t("key.title")} onClose=${onClose}>
     <form onSubmit=${submit}>
       <p>${t("key.why")}</p>
-      <label>${t("key.label")}<input name="key" type="password" required autocomplete="off" spellcheck=${false} aria-invalid=${wrong ? "true" : "false"} /></label>
+      <label>${t("key.label")}<input name="key" type="password" required autocomplete="off" spellcheck=${false} autofocus aria-invalid=${wrong ? "true" : "false"} /></label>
       ${wrong && html`<p class="wrong" role="alert">${words(wrong).title}</p>`}
       <p class="quiet">${t("key.kept")}</p>
       <div class="actions"><button class="main" disabled=${busy}>${t("key.use")}</button>

@@ -3,7 +3,7 @@
 import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { call, form, get, path } from "./api.js";
 import { Busy, Chip, Dialog, GalleryChoice, Notice, announce, nameOf, useCall } from "./parts.js";
-import { t } from "./texts.js";
+import { t, told } from "./texts.js";
 
 export const pictureOf = (gallery, match) =>
   `v1/galleries/${path(gallery)}/subjects/${path(match.subject)}/samples/${match.sample}/picture`;
@@ -31,12 +31,13 @@ export function InGallery({ screen, rest, can, title, lead, children }) {
 }
 
 /** Enrol sources as a new person, or add them to one who is there. */
-export function EnrolDialog({ gallery, sources, chip, match, candidates = [], onClose, onDone }) {
+export function EnrolDialog({ gallery, sources, faces, chip, match, candidates = [], onClose, onDone }) {
   const [name, setName] = useState("");
   const [found, setFound] = useState([]);
   const [problem, setProblem] = useState(null);
   const [busy, setBusy] = useState(false);
   const [allow, setAllow] = useState(false);
+  const [done, setDone] = useState(null); // what came of it, where some photos were refused
   const consent = useRef(null);
   useEffect(() => {
     if (!name.trim()) { setFound([]); return undefined; }
@@ -53,21 +54,30 @@ export function EnrolDialog({ gallery, sources, chip, match, candidates = [], on
     setBusy(true);
     setProblem(null);
     try {
-      await call("POST", `v1/galleries/${path(gallery.name)}/enrol`, { form: form({ images: sources.map((each) => each.file),
-        faces: "prominent", allow_conflict: allow, consent: consent.current.value.trim(), ...more }) });
+      const made = await call("POST", `v1/galleries/${path(gallery.name)}/enrol`, { form: form({ images: sources.map((each) => each.file),
+        faces, allow_conflict: allow, consent: consent.current.value.trim(), ...more }) });
+      const refused = made.results.map((each, at) => ({ name: sources[at].file.name, error: each.error })).filter((each) => each.error);
       announce(t("enrol.done"));
-      onDone();
+      if (!refused.length) return onDone(made.subject);
+      setDone({ subject: made.subject, enrolled: sources.length - refused.length, refused });
     } catch (found_) {
       setProblem(found_);
       setBusy(false);
     }
+    return undefined;
   };
+  if (done) {
+    return html`<${Dialog} title=${t("enrol.title")} onClose=${() => onDone(done.subject)}>
+      <p role="status">${t("add.done", { n: done.enrolled, refused: done.refused.length })}</p>
+      <ul>${done.refused.map((each, at) => html`<li key=${at}><b dir="auto">${each.name}</b>: ${told("error", each.error.code, each.error.detail)}</li>`)}</ul>
+      <div class="actions"><button class="main" onClick=${() => onDone(done.subject)}>${t("close")}</button></div></${Dialog}>`;
+  }
   const known = [...(match ? [match] : []), ...candidates, ...found].filter((each, at, all) =>
     all.findIndex((other) => (other.subject || other.id) === (each.subject || each.id)) === at);
   return html`<${Dialog} title=${t("enrol.title")} onClose=${onClose}>
     <div class="row">${chip && html`<${Chip} src=${chip} alt=${t("enrol.chip")} />`}<p>${t("enrol.lead")}</p></div>
     <form onSubmit=${(event) => { event.preventDefault(); enrol({ name: name.trim() }); }}>
-      <label>${t("enrol.name")}<input value=${name} onInput=${(event) => setName(event.target.value)} maxlength="200" required dir="auto" autocomplete="off" /></label>
+      <label>${t("enrol.name")}<input value=${name} onInput=${(event) => setName(event.target.value)} maxlength="200" required dir="auto" autocomplete="off" autofocus /></label>
       <label>${t("enrol.consent")}<input ref=${consent} maxlength="1000" required=${gallery.policy.consent_required} /></label>
       ${problem && problem.code === "conflict" && html`<label class="check"><input type="checkbox" checked=${allow} onChange=${(event) => setAllow(event.target.checked)} /> ${t("enrol.allow")}</label>`}
       <${Notice} problem=${problem} />

@@ -76,7 +76,7 @@ function Answer({ job, gallery, can, again, onEnrolled, onGone }) {
         ${job.result && html`<ol class="people">${faces.map((face, at) => html`<${One} key=${at} face=${face} at=${at} gallery=${gallery} can=${can} onEnrol=${() => enrol(face)} />`)}</ol>`}
       </div>
     </div>
-    ${enrolling && html`<${EnrolDialog} gallery=${gallery} sources=${[enrolling.source]} chip=${enrolling.face.face.chip} match=${enrolling.face.match}
+    ${enrolling && html`<${EnrolDialog} gallery=${gallery} sources=${[enrolling.source]} faces="prominent" chip=${enrolling.face.face.chip} match=${enrolling.face.match}
       candidates=${enrolling.face.candidates} onClose=${() => setEnrolling(null)} onDone=${() => { setEnrolling(null); onEnrolled(); }} />`}
   </article>`;
 }

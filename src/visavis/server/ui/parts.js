@@ -107,7 +107,11 @@ export function Kept({ where, alt, allowed = true }) {
 /** A native dialog; it closes by Escape, and gives the focus back. */
 export function Dialog({ title, onClose, children }) {
   const box = useRef(null);
-  useEffect(() => { box.current.showModal(); return () => box.current && box.current.close(); }, []);
+  useEffect(() => {
+    const before = document.activeElement;
+    box.current.showModal();
+    return () => { if (before && before.isConnected) before.focus(); }; // without closing it, which would be told
+  }, []);
   return html`<dialog ref=${box} aria-label=${title} onClose=${onClose}>
     <header><h2>${title}</h2><button class="plain" aria-label=${t("close")} onClick=${() => box.current.close()}><${Icon} name="close" /></button></header>
     ${children}
@@ -190,7 +194,7 @@ export function Drop({ onSources, multiple = false, folder = false, label, child
     </div>
     ${asking === "camera" && html`<${Camera} onPhoto=${(file) => files([file])} onClose=${() => setAsking(null)} />`}
     ${asking === "url" && html`<${Dialog} title=${t("url.title")} onClose=${() => setAsking(null)}>
-      <form onSubmit=${byUrl}><label>${t("url.label")}<input name="url" type="url" required maxlength="2048" placeholder="https://" /></label>
+      <form onSubmit=${byUrl}><label>${t("url.label")}<input name="url" type="url" required maxlength="2048" placeholder="https://" autofocus /></label>
       <p class="quiet">${t("url.hint")}</p><div class="actions"><button class="main">${t("url.fetch")}</button></div></form>
     </${Dialog}>`}
   </div>`;

@@ -89,7 +89,7 @@ function List({ gallery, galleries, can }) {
     ${!state.busy && !state.problem && !state.pages.length && html`<p class="centre">${t(state.of ? "people.notfound" : "people.empty")}</p>`}
     <div ref=${end}>${state.busy && html`<${Busy} />`}</div>
     <${Notice} problem=${state.problem} retry=${() => more(state)} />
-    ${asking === "person" && html`<${AddPerson} gallery=${gallery} onClose=${close} onDone=${() => { close(); galleries.again(); more({ pages: [], cursor: "", of: "" }); }} />`}
+    ${asking === "person" && html`<${AddPerson} gallery=${gallery} onClose=${close} onDone=${(made) => { location.hash = `#/${path("people", gallery.name, made.id)}`; }} />`}
     ${asking === "policy" && html`<${Policy} gallery=${gallery} onClose=${close} onDone=${() => { close(); galleries.again(); }} />`}
     ${asking === "gallery" && html`<${Dialog} title=${t("gallery.new")} onClose=${close}><${NewGallery} onDone=${(made) => { close(); galleries.again(); galleries.choose(made.name); }} /></${Dialog}>`}`;
 }
@@ -256,7 +256,7 @@ function Merge({ gallery, person, onClose }) {
   return html`<${Dialog} title=${t("merge.title", { name: nameOf(person) })} onClose=${onClose}>
     ${into ? html`<p>${t("merge.sure", { name: nameOf(person), into: nameOf(into) })}</p><${Notice} problem=${problem} />
       <div class="actions"><button class="main" onClick=${merge}>${t("merge.do")}</button><button onClick=${() => setInto(null)}>${t("back")}</button></div>`
-    : html`<p>${t("merge.lead")}</p><label><span class="unseen">${t("people.search")}</span><input type="search" value=${text} placeholder=${t("people.search")} onInput=${(event) => setText(event.target.value)} dir="auto" /></label>
+    : html`<p>${t("merge.lead")}</p><label><span class="unseen">${t("people.search")}</span><input type="search" value=${text} placeholder=${t("people.search")} onInput=${(event) => setText(event.target.value)} dir="auto" autofocus /></label>
       <${Notice} problem=${problem || similar.problem} />${similar.busy && html`<${Busy} />`}
       <ul class="choices">${shown.map((each) => html`<li key=${each.id}><button onClick=${() => setInto(each)}>
         <${Kept} where=${`${one(gallery, each.id)}/picture`} alt="" /><span dir="auto">${nameOf(each)}
