@@ -510,6 +510,19 @@ class TestRefusals:
             assert (answer.status_code, problem(answer)["code"]) == (415, "unsupported_media_type")
             assert problem(answer)["detail"] == f"send {kinds}"
 
+    def test_many_names_that_nobody_knows_cost_no_more_than_are_told(
+        self, server: Caller, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        looked: list[str] = []
+
+        def look(name: str, *_more: object) -> list[str]:
+            looked.append(name)
+            return []
+
+        monkeypatch.setattr("visavis.server.problems.get_close_matches", look)
+        members = problem(server.post("/v1/detect", dict.fromkeys((f"image{n}" for n in range(10_000)), 1)))
+        assert (len(members["errors"]), len(looked), looked[0]) == (20, 20, "image0")
+
     @pytest.mark.parametrize(
         ("path", "sent", "field", "expected"),
         [  # with a body of JSON; of a form, where it is a list

@@ -24,7 +24,7 @@ from typing_extensions import Self
 from visavis.errors import InputError, InvalidImage
 from visavis.fetch import FetchPolicy, fetch
 from visavis.options import Option
-from visavis.server.problems import Problem, expected, invalid
+from visavis.server.problems import MOST_ERRORS, Problem, expected, invalid
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -91,7 +91,7 @@ def _unknown(model: type[BaseModel], found: list[Any]) -> Iterator[Mapping[str, 
     unknown = [each for each in found if each["type"] == "extra_forbidden"]
     found[:] = [each for each in found if each["type"] != "extra_forbidden"]
     missing = [each["loc"] for each in found if each["type"] == "missing"]
-    for each in unknown:
+    for each in unknown[:MOST_ERRORS]:
         *place, name = each["loc"]
         known = _model_at(model, place).model_fields
         yield {**each, "msg": expected(name, known, [last for *at, last in missing if at == place])}
