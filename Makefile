@@ -11,14 +11,18 @@ WORKERS ?= 3
 # COVERAGE=1 counts the lines that tests run; `make coverage` tells how many.
 PYTEST = $(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest -n $(WORKERS)
 
+# Fails where a link or an anchor leads nowhere.
+SITE = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 # Compare networks with the frameworks that they come from.
 GRAPH_TESTS := tests/models/test_minifasnet.py tests/models/test_torch_state.py tests/models/test_keras_tensorflow.py
 
-.PHONY: help demo serve test test-thorough test-graphs renew coverage check format bench bench-server bench-galleries clean
+.PHONY: help demo serve docs test test-thorough test-graphs renew coverage check format bench bench-server bench-galleries clean
 
 help:
 	@echo "make serve   run the server on port 8000"
 	@echo "make demo    verify portraits that come with PyPI packages"
+	@echo "make docs    build the documentation as a site with a search, in site/"
 	@echo "make test    run the tests (minutes)"
 	@echo "make test-thorough  run those that take longer: many examples, whole corpora, other implementations"
 	@echo "make test-graphs  compare networks with PyTorch and TensorFlow (installs gigabytes in .venv-graphs)"
@@ -35,6 +39,10 @@ demo: $(VENV)/.demo
 
 serve: $(VENV)/.serve
 	$(BIN)/visavis serve
+
+docs: $(VENV)/.docs
+	$(SITE)
+	@echo "To read it: $(BIN)/python -m http.server --directory site"
 
 test: $(VENV)/.check
 	$(PYTEST)
@@ -58,6 +66,7 @@ check: $(VENV)/.check
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(SITE)
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yaml
 	test ! -x $(BIN)/hadolint || $(BIN)/hadolint Dockerfile
 
@@ -66,6 +75,7 @@ format: $(VENV)/.check
 	$(BIN)/ruff format
 	$(BIN)/python tools/unasync.py
 	$(BIN)/python tools/tables.py
+	$(BIN)/python tools/typescript.py
 
 bench: $(VENV)/.check
 	$(BIN)/python bench/speed.py
@@ -80,7 +90,7 @@ bench-galleries: $(VENV)/.check
 	$(BIN)/python bench/enrol.py
 
 clean:
-	rm -rf $(VENV) .venv-graphs .coverage* .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-graphs .coverage* .pytest_cache .hypothesis .mypy_cache .ruff_cache site
 
 # A stamp per extra: made anew when the dependencies change.
 $(VENV)/.%: pyproject.toml | $(VENV)/bin/python

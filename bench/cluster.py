@@ -7,6 +7,7 @@ everybody, most of whom are there once and should be in no group.
 
     python bench/cluster.py              by threshold, beside what other methods of scikit-learn make of the same faces
     python bench/cluster.py --pack open  ... of another pack
+    python bench/cluster.py --together   people made as alike as siblings, who are on photos together
     python bench/cluster.py --scale      time and memory for many made-up faces
 """
 
@@ -35,6 +36,7 @@ THRESHOLDS: dict[Metric, tuple[float, ...]] = {
     "cosine": (0.40, 0.44, 0.48, 0.52, 0.54, 0.56, 0.58, 0.60, 0.62, 0.64, 0.66, 0.68, 0.70),
 }
 SCALES = (("friends", 5_000), ("friends", 20_000), ("friends", 50_000), ("one person", 20_000), ("strangers", 20_000))
+SEVERAL = 6  # photos of those who are made alike
 Vectors = NDArray[np.float32]
 Groups = Iterable[Sequence[int]]
 
@@ -93,6 +95,40 @@ def report(title: str, vectors: Vectors, people: NDArray[np.str_], pack: Pack) -
     print(f"HDBSCAN, which needs no threshold: {precision:.1%} / {recall:.1%} / {largest}")
 
 
+def report_together(vectors: Vectors, people: NDArray[np.str_], pack: Pack) -> None:
+    """Print the rates of pairs of people, one moved towards the other, when 70 % of their photos show both, and none.
+
+    Then those of everybody, when one in 20 photos of a person shows the person twice.
+    """
+    counts = Counter(people.tolist())
+    rng = np.random.default_rng(3)
+    known = rng.permutation([person for person, count in counts.items() if count >= SEVERAL]).tolist()
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    threshold = pack.cluster_threshold
+    for nearer in (0.0, 0.4, 0.5, 0.6):
+        moved, images = units.copy(), np.arange(len(units))
+        for a, b in zip(known[::2], known[1::2], strict=False):
+            one, other = np.flatnonzero(people == a), np.flatnonzero(people == b)
+            moved[other] += nearer * (units[one].mean(axis=0) - units[other].mean(axis=0))
+            met = int(0.7 * min(len(one), len(other)))
+            images[other[:met]] = images[one[:met]]
+        chosen = np.isin(people, known)
+        for title, numbers in (("apart", np.arange(len(units))), ("together", images)):
+            groups = group_faces(moved[chosen], numbers[chosen].tolist(), threshold=threshold, metric=pack.metric)
+            precision, recall, _ = pair_rates(groups, people[chosen])
+            print(f"{nearer:.0%} nearer, {title}: precision {precision:.1%}, recall {recall:.1%}", flush=True)
+    images = np.arange(len(units))
+    for person in known:
+        own = rng.permutation(np.flatnonzero(people == person))
+        twice = max(1, len(own) // 20)
+        images[own[:twice]] = own[twice : 2 * twice]
+    for title, numbers in (("as they are", np.arange(len(units))), ("with collages", images)):
+        precision, recall, _ = pair_rates(
+            group_faces(units, numbers.tolist(), threshold=threshold, metric=pack.metric), people
+        )
+        print(f"everybody, {title}: precision {precision:.1%}, recall {recall:.1%}", flush=True)
+
+
 def made_up(kind: str, count: int) -> tuple[Vectors, NDArray[np.str_]]:
     """Return made-up faces: of friends with 20 photos each, of one person, or of strangers near to each other."""
     rng = np.random.default_rng(8)
@@ -119,6 +155,7 @@ def main() -> None:
     """Print what the command line asks for."""
     parser = parser_of_pack(__doc__)
     parser.add_argument("--scale", action="store_true", help="time and memory for many made-up faces")
+    parser.add_argument("--together", action="store_true", help="people as alike as siblings, on photos together")
     parser.add_argument("--case", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:
@@ -129,6 +166,9 @@ def main() -> None:
     else:
         recognizer = recognizer_of(options)
         vectors, people = embed_everybody(recognizer)
+        if options.together:
+            report_together(vectors, people, recognizer.pack)
+            return
         counts = Counter(people.tolist())
         several = np.array([counts[person] > 1 for person in people.tolist()])
         report("people with several images", vectors[several], people[several], recognizer.pack)

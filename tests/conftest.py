@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import secrets
 import shutil
 import signal
 import tempfile
@@ -59,11 +60,18 @@ def _no_authorities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _nobodys_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Use no keys and no models of whoever tests."""
+def nobodys_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Use no galleries, keys and models of whoever tests."""
+    folder = tmp_path_factory.mktemp("data")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
-        yield
+        patch.setenv("XDG_DATA_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def _data_of_its_own(nobodys_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use those of no other test."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(nobodys_data / secrets.token_hex(8)))
 
 
 @pytest.fixture

@@ -63,6 +63,7 @@ def same(found: dict[str, Any], expected: dict[str, Any]) -> bool:
 # --- command line ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_in_words(shell: Shell, photo: Path, expected: Face) -> None:
     outcome = shell("detect", photo, "--attributes", " liveness, pose,age,gender,", "--quality")
     assert outcome.code == 0

@@ -69,7 +69,7 @@ def test_the_library_refuses_a_gallery_of_another_pack(store: Path) -> None:
             assert "'dlib'" in message
             assert "'open'" in message
         assert staff.record.samples == 2
-        assert galleries.create("new").space == OPEN.space
+        assert galleries.create("new").record.space == OPEN.space
 
 
 def import_into_a_new_gallery(galleries: Galleries, lines: list[Any]) -> None:

@@ -11,6 +11,7 @@ CHANGES = (
     (r"import anyio\nimport anyio\.to_thread\n", ""),
     (r"import random\n", "import random\nimport time\n"),
     (r"anyio\.to_thread\.run_sync\(([\w.]+), (\w+)\)", r"\1(\2)"),
+    (r"connection\._async", "connection._sync"),
     (r"anyio\.sleep", "time.sleep"),
     (r"anyio\.current_time", "time.monotonic"),
     (r"\basync (?=def|for|with)", ""),
@@ -30,4 +31,5 @@ def unasync(source: str) -> str:
 
 
 if __name__ == "__main__":
-    (CLIENT / "_sync.py").write_text(unasync((CLIENT / "_async.py").read_text()))
+    for path in CLIENT.rglob("_async.py"):
+        path.with_name("_sync.py").write_text(unasync(path.read_text()))

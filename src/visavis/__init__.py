@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from visavis.service.enroller import Enrolment as Enrolment
     from visavis.service.gallery import Galleries as Galleries
     from visavis.service.gallery import OpenGallery as OpenGallery
+    from visavis.service.photos import PhotoIndex as PhotoIndex
     from visavis.types import Face as Face
     from visavis.types import ImageSource as ImageSource
     from visavis.types import Quality as Quality
@@ -37,6 +38,7 @@ _LOADED_WHEN_USED = {
     "Galleries": "visavis.service.gallery",
     "ImageLimits": "visavis.core.image",
     "OpenGallery": "visavis.service.gallery",
+    "PhotoIndex": "visavis.service.photos",
     "Policy": "visavis.options",
     "Recognizer": "visavis.models.recognizer",
     "open_store": "visavis.galleries.store",

@@ -2,15 +2,17 @@
 
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, cast, get_args, get_origin
+from urllib.parse import quote
+
+import platformdirs
 
 from visavis.errors import InvalidOption
 from visavis.options import (
-    DEFAULT_MAX_BYTES,
-    DEFAULT_MAX_PIXELS,
     DEFAULT_PACK,
     Option,
     Precision,
@@ -22,8 +24,8 @@ from visavis.options import (
 PREFIX = "VISAVIS_"
 
 Auth: TypeAlias = Literal["auto", "on", "off"]
-LogFormat: TypeAlias = Literal["json", "text"]
-Scope: TypeAlias = Literal["read", "probe", "enrol", "admin"]
+LogFormat: TypeAlias = Literal["auto", "json", "text"]
+Scope: TypeAlias = Literal["metrics", "read", "probe", "enrol", "admin"]
 Keys: TypeAlias = tuple[tuple[Scope, str], ...]
 """Pairs of scope and secret."""
 
@@ -69,8 +71,8 @@ class Settings:
         bool,
         Option("Decide about faces that look like children's, below about 12 years.", metavar="true|false"),
     ] = False
-    max_bytes: Annotated[int, Option("Refuse larger images.", metavar="N", at_least=1)] = DEFAULT_MAX_BYTES
-    max_pixels: Annotated[int, Option("Refuse images of more pixels.", metavar="N", at_least=1)] = DEFAULT_MAX_PIXELS
+    max_bytes: Annotated[int, Option("Refuse larger images.", metavar="N", at_least=1)] = 20_000_000
+    max_pixels: Annotated[int, Option("Refuse images of more pixels.", metavar="N", at_least=1)] = 50_000_000
     max_body_bytes: Annotated[int, Option("Refuse larger requests.", metavar="N", at_least=1)] = 25_000_000
     max_images: Annotated[int, Option("Refuse requests of more images.", metavar="N", at_least=1)] = 16
     max_searched_pixels: Annotated[
@@ -109,9 +111,14 @@ class Settings:
     ] = None
     tls_key: Annotated[Path | None, Option("Its key, in PEM.", unset="none", metavar="FILE")] = None
     ui: Annotated[bool, Option("Whether to serve the page under /ui/, for people.", metavar="true|false")] = True
-    store: Annotated[str, Option("Where galleries are kept, or postgresql://USER@HOST/DATABASE.", metavar="URL")] = (
-        field(default="sqlite:///visavis.db", repr=False)
-    )  # it may hold a password
+    store: Annotated[
+        str | None,
+        Option(
+            "Where galleries are kept: sqlite:///FILE, or postgresql://USER@HOST/DATABASE.",
+            unset=f"visavis.db in this folder, if it is there; else in {_DATA}",
+            metavar="URL",
+        ),
+    ] = field(default=None, repr=False)  # it may hold a password
     gallery_key: Annotated[
         str | None,
         Option(
@@ -142,7 +149,9 @@ class Settings:
     cors: Annotated[
         tuple[str, ...], Option("Origins whose pages may call; * for all.", unset="none", metavar="LIST")
     ] = ()
-    log_format: Annotated[LogFormat, Option("How log lines look.", metavar="json|text")] = "json"
+    log_format: Annotated[
+        LogFormat, Option("How log lines look; auto: text on a terminal, else json.", metavar="json|text|auto")
+    ] = "auto"
     cache_dir: Annotated[
         Path | None, Option("Where converted models are kept.", unset="the user's cache folder", metavar="DIR")
     ] = None
@@ -222,6 +231,20 @@ class Settings:
     def keys_required(self) -> bool:
         """Whether calls need a key, also where there is none: with ``auto``, where others can connect."""
         return self.auth == "on" or (self.auth == "auto" and (bool(self.trusted_proxies) or not self.is_loopback))
+
+
+STORE_HERE = Path("visavis.db")
+"""The store of those who name none, where there is such a file in the current folder."""
+
+
+def store_url(given: str | None) -> str:
+    """Return the URL of a store: the one given; or of that in this folder; else of the user's, whose folder is made."""
+    if given is not None:
+        return given
+    path = STORE_HERE.absolute() if STORE_HERE.is_file() else Path(platformdirs.user_data_dir("visavis")) / STORE_HERE
+    with suppress(OSError):  # who makes the file is told
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return f"sqlite:///{quote(str(path))}"
 
 
 VARIABLES = frozenset(f"{PREFIX}{setting.name.upper()}" for setting in fields(Settings))

@@ -28,6 +28,7 @@ _OK = 200
 _HEADERS = (("Accept", "*/*"), ("Accept-Encoding", "identity"), ("Connection", "close"))
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEAD_BYTES = 32_768
+_MAX_BYTES = "VISAVIS_MAX_BYTES"  # the setting of a server
 
 _log = logging.getLogger(__name__)
 _tls = cache(httpcore.default_ssl_context)  # certificates and host names are checked, against the usual authorities
@@ -135,7 +136,7 @@ def _visit(target: Target, policy: FetchPolicy, take: Callable[[int], None], dea
         for chunk in response.iter_stream():
             deadline.left()
             if body.tell() + len(chunk) > policy.max_bytes:
-                raise FetchFailed("too_large") from ValueError(f"more than {policy.max_bytes:,} bytes")
+                raise FetchFailed("too_large") from ValueError(f"more than {policy.max_bytes:,} bytes: {_MAX_BYTES}")
             take(len(chunk))
             body.write(chunk)
         return body.getvalue()
@@ -151,7 +152,7 @@ class _Deadline:
         """Return the seconds left, or fewer; raise ``TimeoutError`` when there are none."""
         seconds = self._end - time.monotonic()
         if seconds <= 0:
-            raise TimeoutError("the time allowed in total is over")
+            raise TimeoutError("the time allowed in total is over: VISAVIS_FETCH_TIMEOUT_S")
         return min(seconds, at_most)
 
 
@@ -251,5 +252,6 @@ def _location(response: httpcore.Response, policy: FetchPolicy) -> str | None:
     if any(key == b"content-encoding" and value.strip().lower() not in (b"", b"identity") for key, value in headers):
         raise FetchFailed("encoding") from ValueError("the response is compressed")
     if any(key == b"content-length" and int(value) > policy.max_bytes for key, value in headers):
-        raise FetchFailed("too_large") from ValueError("by its Content-Length")
+        cause = f"more than {policy.max_bytes:,} bytes, by its Content-Length: {_MAX_BYTES}"
+        raise FetchFailed("too_large") from ValueError(cause)
     return None

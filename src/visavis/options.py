@@ -47,9 +47,12 @@ Runtime: TypeAlias = Literal["openvino", "onnxruntime"]
 Precision: TypeAlias = Literal["auto", "f32"]
 
 DEFAULT_PACK = "sface"
-DEFAULT_MAX_BYTES = 20_000_000
-DEFAULT_MAX_PIXELS = 50_000_000
+# Of images that the caller owns: at the command line and in the library. A server has limits of its own.
+DEFAULT_MAX_BYTES = 100_000_000
+DEFAULT_MAX_PIXELS = 100_000_000
 MOST_CANDIDATES = 1000
+INDEX_NAME = ".visavis-index"
+"""What an index is called that lies beside its photos."""
 DEFAULT_FPIR = 0.01
 MOST_FPIR = 0.5
 
@@ -221,6 +224,19 @@ class Verify(Smallest, Chips, Decide, total=False):
     ]
 
 
+class Person(Smallest, Threshold, total=False):
+    """How photos are searched for a person."""
+
+    faces: Annotated[
+        OneFace,
+        Option(
+            "Which face of each image of the person counts: prominent, large and central; largest; or exactly one: "
+            "main, which passes over those of less than half its area, or only.",
+            default="prominent",
+        ),
+    ]
+
+
 class IdentifyEmbeddings(Threshold, total=False):
     """How a gallery is searched."""
 
@@ -237,15 +253,23 @@ class Identify(Find, IdentifyEmbeddings, Decide, total=False):
     """How faces of images are looked for in a gallery."""
 
 
-class AllowConflict(TypedDict, total=False):
-    """What is enrolled although it resembles somebody else."""
+class EnrolEmbeddings(TypedDict, total=False):
+    """What is enrolled, and as what."""
 
     allow_conflict: Annotated[
         bool, Option("Whether to enrol a face although it already is another subject.", default=False)
     ]
+    counter: Annotated[
+        bool,
+        Option(
+            "Whether the faces are counter-samples: of people who resemble the subject, and are not it. A face nearer "
+            "to one of these than to the subject is not the subject.",
+            default=False,
+        ),
+    ]
 
 
-class Enrol(Smallest, AllowConflict, total=False):
+class Enrol(Smallest, EnrolEmbeddings, total=False):
     """How images are enrolled."""
 
     faces: Annotated[
@@ -254,6 +278,19 @@ class Enrol(Smallest, AllowConflict, total=False):
             "Which face of each image to enrol: main, the only one of at least half the largest one's area; only, "
             "where there is no other at all; prominent, large and central; or largest.",
             default="main",
+        ),
+    ]
+
+
+class EnrolImage(Enrol, total=False):
+    """How one image is enrolled."""
+
+    box: Annotated[
+        Sequence[float] | None,
+        Option(
+            "Where the face is, if there are several: left, top, right and bottom in pixels of the upright image. The "
+            "one that overlaps this most is enrolled, whatever faces says.",
+            metavar="L,T,R,B",
         ),
     ]
 

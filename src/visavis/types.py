@@ -5,8 +5,9 @@ original, landmarks float32 (5, 2) ``xy`` in the same pixels; (0, 0) is the cent
 Records are immutable, and their arrays are read-only.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,6 +188,30 @@ class Face(Record):
         object.__setattr__(self, "landmarks", read_only(self.landmarks))
         if self.embedding is not None:
             object.__setattr__(self, "embedding", read_only(self.embedding))
+
+
+_Each_co = TypeVar("_Each_co", covariant=True)
+
+
+class Faces(tuple[_Each_co, ...]):  # noqa: SLOT001  # tuples allow none that hold anything
+    """What an image shows, a member for each face, largest first: a tuple that knows how small faces were looked for.
+
+    Attributes:
+        searched_from_px: the smallest size of a face, in pixels of the image, that was looked for. It is more than
+            ``min_face`` asks for where the image is too large to be searched so finely; 0 where nothing was searched or
+            a server of before did not say.
+    """
+
+    searched_from_px: float
+
+    def __new__(cls, faces: Iterable[_Each_co], searched_from_px: float = 0.0) -> "Faces[_Each_co]":
+        """Make a tuple of these."""
+        made = super().__new__(cls, faces)
+        made.searched_from_px = searched_from_px
+        return made
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return tuple(self), self.searched_from_px
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -111,6 +111,20 @@ def test_a_store_that_is_not_there_holds_nothing(shell: Shell) -> None:
     assert list(shell.folder.iterdir()) == []
 
 
+def test_the_store_of_those_who_name_none(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VISAVIS_STORE")
+    users, here = Path(os.environ["XDG_DATA_HOME"], "visavis", "visavis.db"), shell.folder / "visavis.db"
+    assert shell("gallery", "create", "staff").err == f"made the gallery staff in sqlite:///{users}\n"
+    assert (users.is_file(), users.parent.stat().st_mode & 0o777, here.exists()) == (True, 0o700, False)
+    users.replace(here)
+    found = f"visavis: the galleries are those of {here}\n"
+    for command in (("list",), ("show", "staff")):
+        outcome = shell("gallery", *command)
+        assert ("staff" in outcome.out, outcome.err) == (True, found)
+    assert shell("gallery", "list", "-q").err == ""
+    assert f"in sqlite:///{users}; visavis enrol" in shell("gallery", "list", "--store", f"sqlite:///{users}").err
+
+
 def test_show_a_gallery(cli: Shell) -> None:
     text = cli("gallery", "show", "staff").out
     assert text.startswith("gallery staff\n")
@@ -156,23 +170,23 @@ def test_the_log(cli: Shell) -> None:
     cli("gallery", "policy", "empty", "--margin", "0.2")
     entries = lines_of(cli("gallery", "log", "--json").out)
     assert [(entry["action"], entry["gallery"], entry["subjects"]) for entry in entries] == [
-        ("create", "empty", []),
-        ("create", "staff", []),
-        ("enrol", "staff", [1, 2, 3]),
         ("policy", "empty", []),
+        ("enrol", "staff", [1, 2, 3]),
+        ("create", "staff", []),
+        ("create", "empty", []),
     ]
-    assert entries[0]["actor"] == "user test"
-    assert entries[3]["actor"].startswith("user ")
+    assert entries[3]["actor"] == "user test"
+    assert entries[0]["actor"].startswith("user ")
     lines = cli("gallery", "log", "staff").out.splitlines()
     assert len(lines) == 2
-    assert lines[1].endswith("  user test  enrol  staff  4  subjects 1-3")
+    assert lines[0].endswith("  user test  enrol  staff  4  subjects 1-3")
 
 
-def test_the_log_shows_the_end(cli: Shell, staff: OpenGallery) -> None:
+def test_the_log_begins_with_its_end(cli: Shell, staff: OpenGallery) -> None:
     for number in range(25):
         staff.set_policy(Policy(margin=number / 100))
     numbers = [int(line.split()[0]) for line in cli("gallery", "log").out.splitlines()]
-    assert numbers == list(range(numbers[-1] - 19, numbers[-1] + 1))
+    assert numbers == list(range(28, 8, -1))
     assert len(cli("gallery", "log", "--all").out.splitlines()) == 28
 
 
@@ -202,7 +216,7 @@ def test_create_and_policy(shell: Shell) -> None:
     assert "  min face px          60\n" in text
     changed = json.loads(shell("gallery", "policy", "staff", "--json").out)["policy"]
     assert (changed["threshold"], changed["retention_days"], changed["keep"]) == (None, None, "chips")
-    assert [entry["action"] for entry in lines_of(shell("gallery", "log", "--json").out)] == ["create", "policy"]
+    assert [entry["action"] for entry in lines_of(shell("gallery", "log", "--json").out)] == ["policy", "create"]
 
 
 def test_limits_are_given_and_left_to_the_pack(shell: Shell) -> None:
@@ -412,7 +426,7 @@ def test_move(cli: Shell, staff: OpenGallery) -> None:
     outcome = cli("gallery", "move", "staff", "人", "ada", staff.samples("人")[1].id, "--json")
     assert (json.loads(outcome.out)["id"], json.loads(outcome.out)["samples"]) == ("ada", 2)
     log = cli("gallery", "log", "staff").out.splitlines()
-    assert [line.split("  ", 3)[3] for line in log[-2:]] == ["move  staff  1  subjects 1, 3"] * 2
+    assert [line.split("  ", 3)[3] for line in log[:2]] == ["move  staff  1  subjects 1, 3"] * 2
 
 
 def test_rename(cli: Shell, staff: OpenGallery) -> None:
@@ -564,7 +578,7 @@ def test_forget_a_sample_a_subject_and_a_gallery(cli: Shell, staff: OpenGallery)
     text = cli("gallery", "forget", "staff", "--yes").out
     assert "  subject          all of them\n  subject numbers  2-3\n  samples          2\n" in text
     assert [line.split()[0] for line in cli("gallery", "list").out.splitlines()] == ["empty"]
-    assert lines_of(cli("gallery", "log", "staff", "--json").out)[-1]["action"] == "forget"
+    assert lines_of(cli("gallery", "log", "staff", "--json").out)[0]["action"] == "forget"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a terminal of its own")

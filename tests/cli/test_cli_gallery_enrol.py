@@ -101,6 +101,7 @@ def test_a_folder_per_person(cli: Shell, people: Path) -> None:
         "passed over: 1 folder hidden or of a system (.hidden); --all takes what is hidden",
         "2 people, named by folder: Eileen Collins (2 images), grace-hopper (1 image)",
         "made the gallery default in sqlite:///visavis.db; it keeps embeddings and no images",
+        "faces were looked for from 33 pixels on (in the largest images from 77); --min-face N says how small",
     ]
     assert outcome.code == 0
     assert subjects_of() == {"Eileen Collins": 2, "grace-hopper": 1}
@@ -132,10 +133,11 @@ def test_each_refusal_says_why(cli: Shell, odd: Path) -> None:
         "    unnamed         1",
         "    image_corrupt   1",
         "    conflict        1  (--allow-conflict enrols it all the same)",
-        "    multiple_faces  1  (--faces prominent enrols the one that is large and central)",
+        "    multiple_faces  1  (--faces prominent enrols the one that is large and central, --like PHOTO that person)",
         "    no_face         1  (--min-face N looks for smaller ones)",
+        "  no sample         broken, somebody else, twins, wall",
     ]
-    said = [line.removeprefix(f"visavis: {odd}/") for line in outcome.err.splitlines()[2:]]
+    said = [line.removeprefix(f"visavis: {odd}/") for line in outcome.err.splitlines()[2:-1]]
     assert [line.partition(": ")[0] for line in said] == [
         *("IMG_0001.jpg", "broken.jpg", "somebody else.jpg", "twins.png", "wall.png")
     ]
@@ -165,7 +167,77 @@ def test_what_was_refused_can_be_allowed(cli: Shell, odd: Path) -> None:
     }
     assert results["wall.png"]["error"] == {"code": "no_face", "message": "no face found"}
     assert "enrolled as somebody else, though it looks like Grace Hopper" in outcome.err
-    assert outcome.err.splitlines()[-1] == "enrolled 3 samples, already there 0, refused 3"
+    assert outcome.err.splitlines()[-1] == "enrolled 3 samples, already there 0, refused 3; no sample of broken, wall"
+
+
+def test_who_has_a_sample_of_before_is_not_missed(cli: Shell, odd: Path) -> None:
+    assert "no sample of broken, somebody else, twins, wall" in cli("enrol", odd, "--json").err
+    cli("enrol", odd / "twins.png", "--subject", "wall", "--faces", "largest")
+    (odd / "Grace Hopper_1.jpg").unlink()
+    assert cli("enrol", odd).out.endswith("  no sample         broken, somebody else, twins\n")
+
+
+@pytest.fixture
+def pair(tmp_path: Path, astronaut: Path, hopper: Path) -> Path:
+    """A photo of two people; Grace Hopper on the right is the larger one."""
+    with PIL.Image.open(astronaut) as first, PIL.Image.open(hopper) as second:
+        image = PIL.Image.new("RGB", (1024, 600))
+        image.paste(first, (0, 0))
+        image.paste(second, (512, 0))
+    image.save(tmp_path / "pair.png")
+    return tmp_path / "pair.png"
+
+
+def test_one_face_of_several(cli: Shell, pair: Path, astronaut_again: bytes, recognizer: Recognizer) -> None:
+    Path("eileen.jpg").write_bytes(astronaut_again)
+    left, right = sorted(recognizer.detect(pair, min_face=0.15), key=lambda face: float(face.box_xyxy[0]))
+    box = ",".join(f"{edge:.0f}" for edge in right.box_xyxy)
+    assert cli("enrol", pair, "--subject", "e", "--like", "eileen.jpg", "-q").code == 0
+    assert cli("enrol", pair, "--subject", "g", "--box", box, "-q").code == 0
+    found = {
+        face["match"]["subject"]: face["face"]["box_xyxy"]
+        for face in lines_of(cli("identify", pair, "--json").out)[0]["faces"]
+    }
+    assert found == {"e": left.box_xyxy.tolist(), "g": right.box_xyxy.tolist()}
+    again = cli("enrol", pair, "--subject", "g", "--box", box)
+    assert "  already there  1\n" in again.out
+    other = cli("enrol", pair, "--subject", "g", "--box", "500,0,512,10")  # another face would be meant
+    assert (other.code, "no face found in the box; those of the image are at" in other.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a.jpg", "--subject", "a", "--box", "1,2,3"], "box must be left, top, right and bottom"),
+        (["a.jpg", "--subject", "a", "--box", "left"], "'left': numbers are wanted, with commas between them"),
+        (["a.jpg", "b.jpg", "--subject", "a", "--box", "1,2,3,4"], "of one image"),
+        (["a.jpg", "--subject", "a", "--box", "1,2,3,4", "--like", "a.jpg"], "another way to say which"),
+        (["a.jpg", "b.jpg", "--like", "a.jpg"], "add --subject ID"),
+        (["a.jpg", "--like", "nowhere.jpg"], "nowhere.jpg: there is no such file or folder"),
+        (["a.jpg", "--like", "wall.png"], "wall.png: no face found"),
+    ],
+)
+def test_a_face_that_cannot_be_chosen(cli: Shell, arguments: list[str], message: str) -> None:
+    for name in ("a.jpg", "b.jpg", "wall.png"):
+        PIL.Image.new("RGB", (300, 200), "grey").save(name)
+    outcome = cli("enrol", *arguments)
+    assert message in outcome.err
+    assert (outcome.code, outcome.out) == (2, "")
+
+
+def test_an_album_is_told_from_one_persons_photos(cli: Shell, test_data: Path) -> None:
+    for number, folder in ((5, "album"), (2, "few")):
+        Path("people", folder).mkdir(parents=True)
+        for person in sorted((test_data / "lfw-fold1").rglob("*_0001.jpg"))[:number]:
+            shutil.copy(person, Path("people", folder))
+    for photo in sorted((test_data / "images" / "portraits").glob("obama*.jpg"))[:3]:
+        Path("people", "obama").mkdir(exist_ok=True)
+        shutil.copy(photo, Path("people", "obama"))
+    warned = [line for line in cli("enrol", "people", "--allow-conflict").err.splitlines() if "several people" in line]
+    (line,) = warned
+    assert line.startswith(
+        "visavis: album: the 5 samples look like several people; visavis gallery forget default album"
+    )
 
 
 def test_one_person_from_standard_input(cli: Shell, hopper: Path) -> None:
@@ -181,7 +253,7 @@ def test_one_person_from_standard_input(cli: Shell, hopper: Path) -> None:
 
 def test_a_dry_run_touches_nothing(cli: Shell, odd: Path) -> None:
     outcome = cli("enrol", odd, "--dry-run")
-    assert outcome.out.splitlines()[0] == f"{odd / 'Grace Hopper_1.jpg'}: Grace Hopper"
+    assert outcome.out.splitlines()[0] == f"Grace Hopper: {odd / 'Grace Hopper_1.jpg'}"
     assert (len(outcome.out.splitlines()), outcome.code) == (5, 1)
     assert lines_of(cli("enrol", odd, "--dry-run", "--json").out)[1] == {
         "file": str(odd / "IMG_0001.jpg"),
@@ -305,7 +377,7 @@ def test_identify_in_words(enrolled: Shell, hopper: Path) -> None:
     line = enrolled("identify", hopper).out.splitlines()[1]
     assert re.search(r"  grace-hopper  distance 0\.000  probability 0\.99\d\d  margin 0\.", line)
     assert line.endswith(" to Eileen Collins")
-    assert (outcome.code, outcome.err) == (0, "")
+    assert (outcome.code, outcome.err) == (0, "faces were looked for from 77 pixels on; --min-face N says how small\n")
     assert "  Grace" not in line
     assert "  grace-hopper (Grace H.)  distance" in enrolled("identify", hopper, "-g", "one").out
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,8 @@ def test_create_as_json(cli: Run, path: Path) -> None:
         "galleries": [],
         "created_at": "",
         "revoked_at": None,
+        "expires_at": None,
+        "used_at": None,
     }
 
 
@@ -84,6 +87,21 @@ def test_list_and_revoke(cli: Run, path: Path) -> None:
         (ids[1], "b", True),
     ]
     assert json.loads(cli("revoke", ids[0], "--json")[1]) == listed[0]
+
+
+def test_list_tells_expiry_and_last_use(cli: Run, path: Path) -> None:
+    secret = cli("create", "--name", "a", "--scope", "metrics", "--expires-days", "30")[1].strip()
+    assert find(path, secret) == "metrics"
+    (told,) = json.loads(cli("list", "--json")[1])
+    expires, used = (datetime.fromisoformat(told[name]) for name in ("expires_at", "used_at"))
+    assert timedelta(days=29) < expires - used < timedelta(days=31)
+    assert f"valid to {expires:%Y-%m-%d}  used {used:%Y-%m-%d}" in cli("list")[1]
+    store = KeyStore(path)
+    store.create("old", "read", expires_at=used - timedelta(days=1))
+    store.close()
+    assert f"expired {used - timedelta(days=1):%Y-%m-%d}" in cli("list")[1].splitlines()[1]
+    for days in ("0", "36501", "1e9", "nan"):
+        assert cli("create", "--name", "a", "--scope", "read", "--expires-days", days)[0] == 2
 
 
 def test_a_key_for_some_galleries(cli: Run, path: Path) -> None:
@@ -115,7 +133,7 @@ def test_another_file(cli: Run, tmp_path: Path, path: Path) -> None:
         (["revoke"], "Missing argument 'ID'"),
         (["create", "--name", "a"], "Missing option '--scope'"),
         (["create", "--scope", "read"], "Missing option '--name'"),
-        (["create", "--name", "a", "--scope", "root"], "'root' is not one of 'read', 'probe', 'enrol', 'admin'"),
+        (["create", "--name", "a", "--scope", "root"], "'root' is not one of 'metrics', 'read', 'probe', 'enrol'"),
         (["create", "--name", " ", "--scope", "read"], "visavis: the name of a key must be"),
         (
             ["create", "--name", "a", "--scope", "read", "--keys-file", "/dev/null/keys"],

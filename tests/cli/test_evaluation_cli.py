@@ -67,6 +67,7 @@ def test_a_folder_of_people(shell: Shell, people: Path) -> None:
     assert "Mind\n" in outcome.out
 
 
+@pytest.mark.thorough
 def test_json_and_reports(shell: Shell, people: Path) -> None:
     outcome = shell("evaluate", people, "--json", "-o", "report.json", "--cache", "kept", "-q")
     assert outcome.code == 0
@@ -246,6 +247,7 @@ def test_a_page_without_matplotlib(shell: Shell, people: Path, monkeypatch: pyte
     assert not (shell.folder / "report.html").exists()
 
 
+@pytest.mark.thorough
 @scaled
 def test_lfw_is_what_scikit_learn_computes(shell: Shell, test_data: Path, recognizer: Recognizer) -> None:
     folder = test_data / "lfw-fold1"

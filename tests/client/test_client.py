@@ -461,6 +461,18 @@ def test_an_error_about_a_url_is_told_once_and_without_its_query(side: Side) -> 
         assert "secret" not in str(caught.value)
 
 
+def test_why_a_url_is_not_fetched_is_told_as_the_library_does(side: Side) -> None:
+    cause = "port 9000 is not allowed: VISAVIS_FETCH_ALLOW"
+    for error in (errors.FetchRefused("port"), errors.FetchFailed("too_large")):
+        for detail, expected in ((str(error), None), (f"{error}; {cause}", cause)):
+            answer = problem(422, error.code, detail=detail, field="b")
+            with pytest.raises((errors.FetchRefused, errors.FetchFailed)) as caught:
+                side.call("verify", b"a", "https://example.com:9000/b.jpg", answers=Server(answer))
+            assert type(caught.value) is type(error)
+            told = caught.value.__cause__ and str(caught.value.__cause__)
+            assert (caught.value.reason, str(caught.value), told) == (error.reason, str(error), expected)
+
+
 # --- patience -------------------------------------------------------------------------------------------------------
 
 

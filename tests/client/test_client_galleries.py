@@ -204,10 +204,21 @@ def test_galleries(side: Side) -> None:
 def test_create(side: Side) -> None:
     server = Server(ok(GALLERY.to_dict(), 201))
     policy = Policy(threshold=0.5)
-    assert side.do(lambda client: client.create_gallery("people", policy=policy, encrypted=False), server) == GALLERY
+    made = side.do(lambda client: client.create_gallery("people", policy=policy, encrypted=False), server)
+    assert made.name == "people"
     side.do(lambda client: client.create_gallery("people"), server)
     assert server.requests[0].method == "POST"
     assert server.bodies == [{"name": "people", "policy": policy.to_dict(), "encrypted": False}, {"name": "people"}]
+
+
+def test_get_or_create(side: Side) -> None:
+    policy = Policy(threshold=0.5)
+    for status in (201, 200):
+        server = Server(ok(GALLERY.to_dict(), status))
+        opened = side.do(lambda client: client.get_or_create_gallery("people", policy=policy), server)
+        assert opened.name == "people"
+        assert (server.requests[0].method, server.requests[0].url.path) == ("PUT", "/v1/galleries/people")
+        assert server.bodies == [{"policy": policy.to_dict()}]
 
 
 def test_a_gallery_is_asked_nothing_until_it_is(side: Side) -> None:
@@ -255,7 +266,14 @@ def test_enrol_sends_a_form(side: Side, tmp_path: Path) -> None:
     expected = Enrolled(subject=ADA, sample=12, repeated=False, face=FACE, conflict=CANDIDATE)
     server = Server(enrol_answer(face=FACE.to_dict(), conflict=CANDIDATE.to_dict()))
     details = Details(name="Ada", metadata={"é": [1, {"b": None}]}, consent="yes", expires_at=NOON)
-    options = {"source": "door", "key": "k1", "faces": "largest", "min_face": 0.1, "allow_conflict": True}
+    options = {
+        "source": "door",
+        "key": "k1",
+        "faces": "largest",
+        "min_face": 0.1,
+        "allow_conflict": True,
+        "counter": True,
+    }
     same(side.gallery("enrol", path, "ada", details=details, answers=server, **options), expected)
     (request,) = server.requests
     assert (request.method, request.url.path) == ("POST", "/v1/galleries/people/enrol")
@@ -272,6 +290,7 @@ def test_enrol_sends_a_form(side: Side, tmp_path: Path) -> None:
         "faces": "largest",
         "min_face": "0.1",
         "allow_conflict": "true",
+        "counter": "true",
     }
 
 
@@ -287,8 +306,24 @@ def test_enrol_a_url(side: Side) -> None:
             "expires_at": "9999-12-31T23:59:59.999999Z",
             "faces": "main",
             "allow_conflict": False,
+            "counter": False,
         }
     ]
+
+
+def test_enrol_one_of_several_faces(side: Side) -> None:
+    server = Server(enrol_answer(), enrol_answer())
+    side.gallery("enrol", b"group", box=np.array([1, 2, 3.5, 4]), answers=server)
+    side.gallery("enrol", b"group", like=b"ada", answers=server)
+    boxed, like = ({name: content for name, _, content in parts(request)} for request in server.requests)
+    assert (boxed["box"], boxed["images"]) == (b"1.0,2.0,3.5,4.0", b"group")
+    assert (like["like"], like["images"]) == (b"ada", b"group")
+    server = Server(enrol_answer())
+    side.gallery("enrol", "http://example.com/a.jpg", like=b"ada", answers=server)
+    assert server.bodies[0]["images"] == [{"url": "http://example.com/a.jpg"}]
+    assert server.bodies[0]["like"] == {"base64": b64encode(b"ada").decode()}
+    with pytest.raises(errors.InvalidOption, match="box must be"):
+        side.gallery("enrol", b"group", box=(1, 2), answers=Server())
 
 
 def test_enrol_an_embedding(side: Side) -> None:
@@ -298,10 +333,11 @@ def test_enrol_an_embedding(side: Side) -> None:
     side.gallery("enrol_embedding", [1, 2], quality=Quality(50, 0.5, 1), source="s", answers=server)
     tenth = float(np.float32(0.1))
     assert server.bodies == [
-        {"embeddings": [[1, 2, 3, tenth]], "allow_conflict": False, "subject": "ada"},
+        {"embeddings": [[1, 2, 3, tenth]], "allow_conflict": False, "counter": False, "subject": "ada"},
         {
             "embeddings": [[1, 2]],
             "allow_conflict": False,
+            "counter": False,
             "source": "s",
             "qualities": [{"face_px": 50, "sharpness": 0.5, "score": 1}],
         },
@@ -399,20 +435,29 @@ def test_enrol_many_sends_lines(side: Side, tmp_path: Path) -> None:
     enrolments = [
         Enrolment(image=path, subject="ada", details=Details(name="Ada"), source="1", key="k"),
         Enrolment(image="nowhere.jpg", source="2"),
-        Enrolment(embedding=np.ones(2, np.float32), quality=Quality(1, 2, 3), picture=b"png", source="3"),
-        Enrolment(image="https://example.com/a.jpg?secret=1"),
+        Enrolment(embedding=np.ones(2, np.float32), quality=Quality(1, 2, 3), picture=b"png", source="3", counter=True),
+        Enrolment(image="https://example.com/a.jpg?secret=1", box=(1, 2, 3, 4)),
+        Enrolment(image=path, box=(1,), source="5"),
+        Enrolment(image=path, like=np.ones(2, np.float32), key="k2"),
     ]
     found = side.gallery("enrol_many", enrolments, faces="largest", min_face=0.25, allow_conflict=True, answers=answers)
-    assert [getattr(one, "sample", None) for one in found] == [1, None, 3, None]
+    assert [getattr(one, "sample", None) for one in found] == [1, None, 3, None, None, None]
     assert found[0].subject == ADA
     assert isinstance(found[1], errors.ImageNotFound)
     assert isinstance(found[3], errors.FaceTooSmall)
     assert str(found[3]) == "https://example.com/a.jpg: too few pixels"
     (request,) = requests
     assert (request.method, request.url.path) == ("POST", "/v1/galleries/people/import")
-    assert dict(request.url.params) == {"faces": "largest", "min_face": "0.25", "allow_conflict": "true"}
+    assert dict(request.url.params) == {
+        "faces": "largest",
+        "min_face": "0.25",
+        "allow_conflict": "true",
+        "counter": "false",
+    }
     assert request.headers["Content-Type"] == "application/x-ndjson"
-    first, second, third = lines_of(request)
+    assert isinstance(found[4], errors.InvalidOption)
+    first, second, third, fourth = lines_of(request)
+    assert fourth["like"] == [1, 1]
     assert first == {
         "subject": "ada",
         "source": "1",
@@ -424,10 +469,11 @@ def test_enrol_many_sends_lines(side: Side, tmp_path: Path) -> None:
     assert b64decode(second.pop("picture")) == b"png"
     assert second == {
         "source": "3",
+        "counter": True,
         "embedding": [1, 1],
         "quality": {"face_px": 1, "sharpness": 2, "score": 3},
     }
-    assert third == {"image": {"url": "https://example.com/a.jpg?secret=1"}}
+    assert third == {"image": {"url": "https://example.com/a.jpg?secret=1"}, "box": [1, 2, 3, 4]}
 
 
 def test_chunks_are_bounded_and_come_in_order(side: Side) -> None:
@@ -799,6 +845,11 @@ def test_logs_come_by_pages(side: Side) -> None:
     side.gallery("entries", answers=server)
     side.do(lambda client: client.entries(), server)
     assert [request.url.path for request in server.requests] == ["/v1/galleries/people/log", "/v1/log"]
+    newest = Server(ok({"entries": [], "next_cursor": None}))
+    side.gallery("entries", newest_first=True, answers=newest)
+    side.do(lambda client: client.entries(newest_first=True), newest)
+    assert [dict(request.url.params).get("newest_first") for request in server.requests] == [None, None]
+    assert [dict(request.url.params).get("newest_first") for request in newest.requests] == ["true", "true"]
 
 
 def test_pages_are_asked_for_when_they_are_needed() -> None:
@@ -1255,15 +1306,17 @@ def test_a_refused_export_whose_answer_breaks_off(side: Side, pauses: list[float
 def test_the_synchronous_client_is_made_of_the_other() -> None:
     unasync = runpy.run_path(str(TOOLS / "unasync.py"))["unasync"]
     folder = Path(visavis.client.__file__).parent
-    assert (folder / "_sync.py").read_text() == unasync((folder / "_async.py").read_text()), "run tools/unasync.py"
+    for path in folder.rglob("_async.py"):
+        assert path.with_name("_sync.py").read_text() == unasync(path.read_text()), "run tools/unasync.py"
 
 
 def test_what_the_library_can_do_with_a_gallery_the_client_can() -> None:
     # What looks after a store's files is for who has them. Paging the client does by itself.
     of_files = {"check", "forget_damaged", "rekey"}
+    of_models = {"reference"}  # in place of which the client's ``like`` takes an image, and ``embed`` does as well
     other = {name: {"after", "limit"} for name in ("subjects", "search_subjects", "entries")}
     for name, method in inspect.getmembers(OpenGallery, inspect.isfunction):
-        if not name.startswith("_") and name not in of_files:
+        if not name.startswith("_") and name not in of_files | of_models:
             own = inspect.signature(method).parameters
             theirs = inspect.signature(getattr(GalleryClient, name)).parameters
             assert list(theirs) == [each for each in own if each not in other.get(name, ())]

@@ -135,8 +135,10 @@ def embeddings(recognizer: Recognizer, count: int) -> NDArray[np.float32]:
 def test_a_gallery_from_its_beginning_to_its_end(side: Side, served: Served) -> None:
     name = f"life-{side.kind}"
     policy = Policy(threshold=0.5, keep="chips", retention_days=9.5)
-    made = side.do(lambda client: client.create_gallery(name, policy=policy))
+    assert side.do(lambda client: client.create_gallery(name, policy=policy)).name == name
+    made = Asked(side, name).record()
     assert made == served.store.gallery(name)
+    assert side.do(lambda client: client.get_or_create_gallery(name, policy=Policy())).name == name
     assert made.policy == policy
     assert made in side.do(lambda client: client.galleries())
     with pytest.raises(errors.GalleryExists):
@@ -291,6 +293,7 @@ def test_update_and_versions(people: Asked, recognizer: Recognizer) -> None:
     assert people.forget_subject("ada").samples == 0
 
 
+@pytest.mark.thorough
 @BOTH
 def test_many_go_in_and_out(people: Asked, side: Side, recognizer: Recognizer) -> None:
     rows = embeddings(recognizer, 1203)

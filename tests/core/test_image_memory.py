@@ -39,7 +39,6 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
 def photo(way: str, side: int) -> bytes:
     mode, options = WAYS[way]
     if way == "HEIF":
-        pytest.importorskip("pillow_heif")
         return heif(plain(side, mode), **options)
     return encoded(plain(side, mode), way.partition(",")[0], **options)
 

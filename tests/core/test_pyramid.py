@@ -18,7 +18,7 @@ from visavis.core.pyramid import (
     pyramid_levels,
     search_size,
 )
-from visavis.errors import InvalidOption
+from visavis.core.work import WORK, Work
 
 REACH = 96
 WINDOW = 80
@@ -137,8 +137,12 @@ def test_a_small_portrait_is_enlarged() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 50_000_000), (7071, 7071), (33, 1_000_000)])
-def test_the_least_face_that_a_refusal_names_is_searched_for(size: tuple[int, int]) -> None:
-    with pytest.raises(InvalidOption, match=r"min_face must be \d+ or more here") as refused:
-        search_size(size, 10, WINDOW)
-    least = int(str(refused.value).split("must be ")[1].split()[0])
-    assert cost_of(search_size(size, least, WINDOW)) <= 100_010_000
+@pytest.mark.parametrize(("budget", "most"), [(1e12, 100_000_000), (30_000_000, 10_000_000)])
+def test_faces_too_small_for_an_image_are_looked_for_as_finely_as_it_may_be(
+    size: tuple[int, int], budget: float, most: int
+) -> None:
+    given = WORK.set(Work(budget))
+    try:
+        assert 0.99 * most <= cost_of(search_size(size, 10, WINDOW)) <= 1.0001 * most
+    finally:
+        WORK.reset(given)

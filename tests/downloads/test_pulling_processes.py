@@ -89,6 +89,7 @@ def test_killed_half_way(tmp_path: Path, server: ModelServer, size: str) -> None
     assert list((tmp_path / "partial").iterdir()) == []
 
 
+@pytest.mark.thorough
 def test_killed_at_any_moment(tmp_path: Path, server: ModelServer) -> None:
     generator = random.Random(5)  # noqa: S311  # no secret
     for _ in range(6):

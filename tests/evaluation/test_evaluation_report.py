@@ -217,6 +217,7 @@ def test_without_strangers_there_is_no_curve(embedder: PhotoEmbedder, photos: li
     assert "not supported by 0 strangers" in "".join(page_of(found, images=False)[1].texts)
 
 
+@pytest.mark.thorough
 def test_plots_do_not_share_names(pairs: PairEvaluation) -> None:
     plots = plots_of(pairs)
     names = [set(re.findall(r'id="(p[0-9a-f]{9,}|m[0-9a-f]{9,})"', plot)) for plot in plots]

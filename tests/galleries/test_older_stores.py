@@ -69,6 +69,7 @@ def make_old(place: Place) -> None:
             connection.execute("UPDATE visavis.galleries SET policy = %s", (policy,))
             columns = ("yaw", "pitch", "validity", "occluded")
             connection.execute("ALTER TABLE visavis.samples " + ", ".join(f"DROP COLUMN {name}" for name in columns))
+            connection.execute("ALTER TABLE visavis.subjects DROP COLUMN ignored")
             connection.execute("UPDATE visavis.meta SET version = 1")
         return
     with closing(sqlite3.connect(place.path)) as connection:
@@ -166,7 +167,8 @@ def misspelled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place
             import psycopg  # noqa: PLC0415  # only where there is a server
 
             with closing(psycopg.connect(place.url, autocommit=True)) as connection:
-                connection.execute("UPDATE visavis.meta SET version = version - 1")
+                connection.execute("ALTER TABLE visavis.subjects DROP COLUMN ignored")
+                connection.execute("UPDATE visavis.meta SET version = 4")
         else:
             run(place.path, "UPDATE galleries SET spelled = 0")
         patch.undo()

@@ -179,6 +179,7 @@ def rekey_for_ever(path: str) -> None:
             store.rekey(GALLERY, origin())
 
 
+@pytest.mark.thorough
 def test_who_is_killed_loses_nothing(store: SqliteStore, path: Path) -> None:
     before = content(store)
     store.close()

@@ -1031,6 +1031,13 @@ def test_the_log_comes_in_pages(store: Store) -> None:
             found += page
             after = page[-1].number
         assert found == [entry for entry in store.entries(limit=1000) if gallery in {None, entry.gallery}]
+        back: list[LogEntry] = []
+        after = 0
+        while page := store.entries(gallery, after=after, limit=limit, newest_first=True):
+            assert len(page) <= limit
+            back += page
+            after = page[-1].number
+        assert back == found[::-1]
     assert len(store.entries("gone")) == 8
     assert len(store.entries(limit=1000)) == 27
 

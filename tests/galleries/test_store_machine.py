@@ -65,6 +65,7 @@ details = st.builds(
     metadata=st.none() | st.dictionaries(words, st.integers() | texts | st.lists(texts), max_size=2),
     consent=texts,
     expires_at=st.none() | moments | st.just(NEVER),
+    ignored=st.sampled_from([None, False, True]),
 )
 new_samples = st.builds(
     NewSample,
@@ -76,6 +77,7 @@ new_samples = st.builds(
     picture=st.none() | st.binary(max_size=3) | st.integers(4000, 9000).map(bytes),
     key=st.none() | st.sampled_from(KEYS),
     fingerprint=st.sampled_from(["", "f"]),
+    counter=st.sampled_from([False, False, True]),
 )
 refused_samples = st.builds(NewSample, subject=subjects, embedding=st.sampled_from([np.zeros(3), np.ones(2)])) | (
     st.builds(NewSample, subject=st.sampled_from(["", "a/b"]), embedding=points.filter(np.any))
@@ -360,7 +362,9 @@ def outcome_of(call: Callable[[Store], T], store: Store) -> T | type[VisavisErro
 
 
 @scaled
-@pytest.mark.parametrize("kind", REAL_KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.thorough if kind == "postgres" else ()) for kind in REAL_KINDS]
+)
 def test_a_store_does_what_the_model_does(kind: str, request: pytest.FixtureRequest) -> None:
     run_state_machine_as_test(
         partial(StoreMachine, kind, request),  # type: ignore[arg-type]  # any callable that makes one will do

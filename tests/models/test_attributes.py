@@ -192,6 +192,7 @@ def test_roll_is_clockwise(recognizer_open: Recognizer, test_data: Path, degrees
     assert abs(there.yaw - here.yaw) < 10
 
 
+@pytest.mark.thorough
 def test_yaw_is_where_the_nose_points(recognizer_open: Recognizer, test_data: Path) -> None:
     """Yaw grows as the tip of the nose moves to the right of the middle between the eyes; pitch, as it sinks."""
     rows = []

@@ -51,6 +51,7 @@ def test_children_are_decided_about_where_that_is_allowed(
     assert allowed.distance == pytest.approx(answer.distance, abs=1e-3)
 
 
+@pytest.mark.thorough
 def test_adults_are_rarely_children(default: Recognizer, test_data: Path) -> None:
     groups = ("asian-men", "asian-women", "black-women", "white-men", "white-women")
     adults = [face for group in groups for face in faces_of(default, test_data / "groups-of-people" / group)]

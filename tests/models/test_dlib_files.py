@@ -59,6 +59,7 @@ def test_the_networks_are_what_the_catalogue_says(detector: bytes) -> None:
     assert weights[last]["kernel"].shape == (1, 45, 9, 9)
 
 
+@pytest.mark.thorough
 def test_the_landmark_forest_is_complete(landmarks: bytes) -> None:
     forest = read_landmark_forest(landmarks)
     assert forest.initial.shape == (5, 2)

@@ -71,6 +71,7 @@ def small() -> Case:
     return Case(network, image, layers.weights, layers.dense("end", layers.mean(both), 4))
 
 
+@pytest.mark.thorough
 @scaled
 def test_facenet_is_the_network_in_numpy(facenet: Case) -> None:
     file = keras_file(facenet.weights)
@@ -79,6 +80,7 @@ def test_facenet_is_the_network_in_numpy(facenet: Case) -> None:
         assert difference(run(infer, facenet.image), facenet.output) < 1e-4
 
 
+@pytest.mark.thorough
 @scaled
 def test_resnet50_is_the_network_in_numpy(resnet50: Case) -> None:
     file = keras_file(resnet50.weights, group="model_weights")

@@ -112,6 +112,7 @@ def test_the_embedder_is_opencvs(cache_dir: Path, astronaut: Path, tmp_path: Pat
     assert cosine > 0.98
 
 
+@pytest.mark.thorough
 def test_both_runtimes_embed_alike(cache_dir: Path, astronaut: Path) -> None:
     faces = [
         Recognizer("sface", runtime=runtime, precision="f32", cache_dir=cache_dir, threads=1).embed(astronaut)[0]
@@ -121,6 +122,7 @@ def test_both_runtimes_embed_alike(cache_dir: Path, astronaut: Path) -> None:
     np.testing.assert_allclose(one, other, atol=1e-3 * np.abs(one).max())
 
 
+@pytest.mark.thorough
 def test_without_its_package_the_files_come_from_the_official_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

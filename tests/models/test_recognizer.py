@@ -1,6 +1,8 @@
 """The Recognizer as its users call it."""
 
+import copy
 import io
+import pickle
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -28,6 +30,7 @@ from visavis import (
     Verification,
     VisavisError,
 )
+from visavis.core import pyramid
 
 GREY = np.full((200, 200, 3), 128, np.uint8)
 
@@ -50,6 +53,21 @@ def test_different_persons(recognizer: Recognizer, astronaut: Path, hopper: Path
     assert result.distance > 0.6
     assert result.decision == "different"
     assert (result.probability or 1) < 0.5
+
+
+def test_faces_say_how_small_they_might_have_been(
+    recognizer: Recognizer, astronaut: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert recognizer.detect(astronaut).searched_from_px == pytest.approx(0.08 * 512, abs=0.1)
+    nobody = recognizer.detect(GREY, min_face=0.02)
+    assert (len(nobody), nobody.searched_from_px) == (0, 20)  # a fraction never asks for less
+    monkeypatch.setattr(pyramid, "_MOST_SEARCHED_PIXELS", 1_000_000)
+    some, others = recognizer.embed_many([astronaut, GREY], min_face=10)
+    assert not isinstance(some, VisavisError)
+    assert not isinstance(others, VisavisError)
+    assert len(some) == 1
+    assert (some.searched_from_px, others.searched_from_px) == (41, 16)  # as small as a megapixel allows
+    assert copy.copy(some).searched_from_px == pickle.loads(pickle.dumps(some)).searched_from_px == 41  # noqa: S301  # our own
 
 
 def test_an_answer_is_true_or_false(recognizer: Recognizer, astronaut: Path, hopper: Path) -> None:

@@ -225,6 +225,7 @@ def test_a_huge_face_beside_small_ones(recognizer_open: Recognizer, astronaut_pi
     assert largest.to_dict() == faces[0].to_dict()
 
 
+@pytest.mark.thorough
 def test_faces_on_the_seams_of_a_large_level(recognizer_open: Recognizer, astronaut_pixels: UInt8) -> None:
     # Searched at 2,700 x 2,700, which is cut into four.
     picture = np.zeros((1800, 1800, 3), np.uint8)
@@ -244,6 +245,7 @@ def test_a_crowd(recognizer_open: Recognizer, astronaut_pixels: UInt8) -> None:
     assert len(recognizer_open.detect(many_faces(astronaut_pixels, 20, 20), min_face=40)) == 400
 
 
+@pytest.mark.thorough
 def test_bfloat16_is_not_used(open_models: Path, yunet: AnchorFreeDetector, astronaut_pixels: UInt8) -> None:
     auto = detector(open_models, precision="auto")
     ours, expected = (each.find(astronaut_pixels, (375, 375), largest=False) for each in (auto, yunet))
@@ -294,6 +296,7 @@ def test_small_faces(yunet: AnchorFreeDetector, astronaut_pixels: UInt8, size: i
     assert overlap(box, FACE * scale + np.array([41, 30] * 2, np.float32)) > 0.5
 
 
+@pytest.mark.thorough
 def test_a_large_jpeg_is_decoded_as_small_as_its_smallest_face_allows(
     recognizer_open: Recognizer, astronaut_pixels: UInt8, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from answering import URL, Server, parts
 
 from outside import as_json, record, to_json
 from outside.results import NOON, examples
-from visavis import AsyncClient, Client, Details, Enrolment, Policy, Quality
+from visavis import AsyncClient, AsyncGalleryClient, Client, Details, Enrolment, GalleryClient, Policy, Quality
 
 _IMAGE, _LINK = b"an image", "http://example.com/a.jpg"
 _USUAL = ("host", "accept", "accept-encoding", "connection", "content-length", "user-agent")
@@ -65,13 +65,15 @@ def request_text(request: httpx.Request) -> str:
 
 def plain(value: Any) -> Any:  # noqa: ANN401  # whatever a client returns
     """Return values that can be compared: a record with its name, arrays as lists."""
+    if isinstance(value, GalleryClient | AsyncGalleryClient):
+        return f"the gallery {value.name}"
     if dataclasses.is_dataclass(value):
         members = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"a": type(value).__name__, **members}
     if isinstance(value, np.ndarray):
         return [str(value.dtype), value.tolist()]
     if isinstance(value, list | tuple):
-        return [type(value).__name__, *map(plain, value)]
+        return ["list" if isinstance(value, list) else "tuple", *map(plain, value)]
     return {name: plain(one) for name, one in value.items()} if isinstance(value, dict) else value
 
 
@@ -156,12 +158,13 @@ def _about_galleries() -> dict[str, tuple[Act, httpx.Response, object]]:
             _ok({"galleries": [to_json(gallery) for gallery in galleries]}),
             galleries,
         ),
-        "create": (lambda client: client.create_gallery("people"), one, galleries[0]),
+        "create": (lambda client: client.create_gallery("people"), one, "the gallery people"),
         "create with options": (
             lambda client: client.create_gallery("people", policy=policy, encrypted=True),
             one,
-            galleries[0],
+            "the gallery people",
         ),
+        "get or create": (lambda client: client.get_or_create_gallery("people"), one, "the gallery people"),
         "record": (lambda client: client.gallery("people").record(), _ok(to_json(galleries[1])), galleries[1]),
         "set policy": (lambda client: client.gallery("people").set_policy(policy), one, galleries[0]),
         "forget": (lambda client: client.gallery("people").forget(), receipt, receipts[1]),

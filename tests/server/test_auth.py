@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, get_args
 
@@ -126,6 +127,14 @@ def test_a_revoked_key_is_refused_from_the_next_call_on(
     store.revoke(record.id)
     assert site.call("read", headers(secret)) == (401, "unauthorized")
     assert len(site.done) == 1
+
+
+def test_a_key_whose_time_is_over_is_refused_with_a_code_of_its_own(site: Site, store: KeyStore) -> None:
+    past, future = (datetime.now(timezone.utc) + timedelta(days=days) for days in (-1, 1))
+    expired, valid = (store.create("a", "read", expires_at=moment)[1] for moment in (past, future))
+    assert site.call("read", {"X-API-Key": valid}) == (200, None)
+    assert site.call("read", {"X-API-Key": expired}) == (401, "key_expired")
+    assert site.call("read", {"X-API-Key": f"{expired[:-1]}x"}) == (401, "unauthorized")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import PIL.Image
 import pytest
 from conftest import many_faces
 from numpy.typing import NDArray
-from serving import Caller, in_base64, problem, sqlite_url, vector
+from serving import Caller, from_ndjson, in_base64, ndjson, problem, sqlite_url, vector
 
 from visavis import Recognizer
 from visavis.config import Settings
@@ -97,6 +97,31 @@ class TestGalleries:
         assert made in server.get("/v1/galleries").json()["galleries"]
         again = server.post("/v1/galleries", {"name": "described"})
         assert (again.status_code, problem(again)["code"]) == (409, "gallery_exists")
+
+    def test_put_makes_a_gallery_once(self, server: Caller) -> None:
+        path = "/v1/galleries/put"
+        made = server.request("PUT", path, json={"policy": {"keep": "chips"}})
+        assert (made.status_code, made.headers["location"]) == (201, path)
+        for body in (None, {}, {"policy": {"keep": "images"}}):
+            again = server.request("PUT", path, json=body)
+            assert (again.status_code, again.json()) == (200, made.json())
+        assert server.request("PUT", "/v1/galleries/put-without-a-body").status_code == 201
+        for name, wrong in (("No", {}), ("a", {"policy": {"keep": "all"}}), ("a", {"name": "a"}), ("a", 1)):
+            assert server.request("PUT", f"/v1/galleries/{name}", json=wrong).status_code == 422
+
+    @pytest.mark.parametrize("line", [False, True])
+    def test_enrolling_may_make_the_gallery(self, server: Caller, *, line: bool) -> None:
+        path = f"/v1/galleries/created-by-{'lines' if line else 'images'}"
+        kind = {"Content-Type": "application/x-ndjson" if line else "application/json"}
+        body = {"subject": "ada", **({"embedding": vector(1)} if line else {"embeddings": [vector(1)]})}
+        call = f"{path}/{'import' if line else 'enrol'}"
+        for query in ("", "?create=false"):
+            refused = server.request("POST", call + query, json=body, headers=kind)
+            assert (refused.status_code, problem(refused)["code"]) == (404, "gallery_not_found")
+        for _ in range(2):
+            answer = server.request("POST", f"{call}?create=true", json=body, headers=kind)
+            assert answer.status_code in (200, 201)
+        assert server.get(path).json()["samples"] == 2
 
     def test_defaults_are_those_of_the_library(self, server: Caller) -> None:
         assert server.get(make(server)).json()["policy"] == Policy().to_dict()
@@ -230,6 +255,7 @@ class TestEnrol:
             "source": "portrait",
             "picture": "nothing",
             "created_at": subject["created_at"],
+            "counter": False,
         }
         assert detail == subject
 
@@ -284,6 +310,22 @@ class TestEnrol:
         refused = server.post(f"{gallery}/identify?fmr=strict", {"images": [image(crowd)], "threshold": 0.5})
         assert "at most one of threshold and fmr" in problem(refused)["detail"]
 
+    def test_an_image_as_the_body(self, server: Caller, gallery: str, astronaut: Path) -> None:
+        def send(path: str, **query: str) -> httpx.Response:
+            content, headers = astronaut.read_bytes(), {"Content-Type": "image/png", "Idempotency-Key": "1"}
+            return server.request("POST", f"{gallery}/{path}", content=content, headers=headers, params=query)
+
+        known = {"subject": "eileen", "name": "Eileen", "metadata": '{"crew": "STS-63"}', "source": "NASA"}
+        answer = send("enrol", **known)
+        assert answer.status_code == 201
+        enrolled = answer.json()["subject"]
+        assert (enrolled["name"], enrolled["metadata"], enrolled["samples"]) == ("Eileen", {"crew": "STS-63"}, 1)
+        assert send("enrol", **known).status_code == 200
+        (face,) = send("identify", limit="1", fmr="strict").json()["results"][0]["faces"]
+        assert face["match"]["subject"] == "eileen"
+        assert send("subjects/eileen/verify", threshold="0.01").json()["threshold"] == 0.01
+        assert problem(send("identify", subject="eileen"))["field"] == "subject"
+
     def test_one_bad_image_does_not_spoil_the_others(
         self, server: Caller, gallery: str, astronaut: Path, grey: bytes, crowd: bytes
     ) -> None:
@@ -321,6 +363,68 @@ class TestEnrol:
             answer = server.post(f"{make(server, **policy)}/enrol", {"images": [image(astronaut.read_bytes())]})
             assert (answer.status_code, problem(answer)["code"]) == (422, code)
         assert server.post(f"{make(server)}/enrol", {"images": [image(crowd)], "faces": "largest"}).status_code == 201
+
+    def test_one_of_several_faces(
+        self, server: Caller, gallery: str, astronaut: Path, hopper: Path, recognizer: Recognizer
+    ) -> None:
+        with PIL.Image.open(astronaut) as first, PIL.Image.open(hopper) as second:
+            pair = PIL.Image.new("RGB", (1024, 600))
+            pair.paste(first, (0, 0))
+            pair.paste(second, (512, 0))
+        data, embedded = encoded(np.asarray(pair)), recognizer.embed(pair)
+        (right,) = (face for face in embedded if face.box_xyxy[0] > 512)
+        path, box = f"{gallery}/enrol", [float(edge) for edge in right.box_xyxy]
+        (alone,) = recognizer.detect(hopper)
+
+        def boxes(answer: httpx.Response) -> list[list[float]]:
+            assert answer.status_code == 201, answer.json()
+            return [one["face"]["box_xyxy"] for one in answer.json()["results"]]
+
+        told = {"subject": "grace", "images": [image(data)]}
+        in_json = server.post(path, {**told, "box": box})
+        as_text = ",".join(map(str, box))
+        in_form = server.request("POST", path, files={"images": data}, data={"subject": "grace", "box": as_text})
+        in_query = server.post(f"{path}?box={as_text}", told)
+        like = server.post(path, {**told, "like": image(hopper.read_bytes())})
+        like_form = server.request(
+            "POST", path, files=[("images", data), ("like", hopper.read_bytes())], data={"subject": "grace"}
+        )
+        assert all(boxes(one) == [box] for one in (in_json, in_form, in_query, like, like_form))
+        line = {"subject": "grace", "image": image(data), "box": box}
+        body = ndjson(line, {**line, "box": [1, 2]})
+        imported = server.request(
+            "POST", f"{gallery}/import", content=body, headers={"Content-Type": "application/x-ndjson"}
+        )
+        good, bad, _ = from_ndjson(imported.content)
+        assert (good["face"]["box_xyxy"], bad["error"]["code"]) == (box, "invalid_option")
+        both = server.post(path, {**told, "images": [image(data)] * 2, "like": image(hopper.read_bytes())})
+        assert boxes(both) == [box, box]
+        assert alone.box_xyxy[0] < box[0]
+
+    @pytest.mark.parametrize(
+        ("more", "expected"),
+        [
+            ({"box": [500, 0, 510, 9]}, "no_face images.0"),
+            ({"box": [9, 9, 1, 1]}, "invalid_option images.0"),
+            ({"box": [0, 0, 9]}, "invalid_request box"),
+            ({"box": "0,0,9,9"}, "invalid_request box"),
+            ({"box": [0, 0, 9, 9], "images": 2}, "invalid_request"),
+            ({"box": [0, 0, 9, 9], "like": "grey"}, "invalid_request"),
+            ({"like": "grey"}, "no_face like"),
+            ({"like": "crowd"}, "multiple_faces like"),
+            ({"like": {"base64": "$"}}, "invalid_image like"),
+            ({"like": "grey", "images": 0, "embeddings": [[0.5]]}, "invalid_request"),
+        ],
+    )
+    def test_a_face_that_cannot_be_chosen(
+        self, server: Caller, crowd: bytes, grey: bytes, more: dict[str, Any], expected: str
+    ) -> None:
+        gallery, known = make(server), {"grey": image(grey), "crowd": image(crowd)}
+        images = [image(crowd)] * more.pop("images", 1)
+        told = {name: known.get(value, value) if isinstance(value, str) else value for name, value in more.items()}
+        answer = server.post(f"{gallery}/enrol", {**({"images": images} if images else {}), **told})
+        told_of = f"{problem(answer)['code']} {problem(answer).get('field', '')}".strip()
+        assert (answer.status_code, told_of) == (422, expected)
 
     def test_a_conflict(self, server: Caller, gallery: str) -> None:
         enrol(server, gallery, "ada", 1)
@@ -432,7 +536,7 @@ class TestIdentify:
         answer = server.post(f"{gallery}/identify", {"images": images}).json()
         assert (answer["gallery"], answer["pack"]) == (gallery.rpartition("/")[2], "dlib")
         nobody, somebody = answer["results"]
-        assert nobody == {"faces": []}
+        assert (nobody["faces"], nobody["searched_from_px"] > 0) == ([], True)
         assert (somebody["faces"][0]["match"], somebody["faces"][0]["unknown"]) == (None, "empty_gallery")
         assert somebody["faces"][0]["candidates"] == []
 

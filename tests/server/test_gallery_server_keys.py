@@ -22,6 +22,7 @@ ALLOWED: dict[Scope, tuple[Scope, ...]] = {
 SUBJECT = "/v1/galleries/{gallery}/subjects/ada"
 CALLS: list[tuple[Scope, str, str, object]] = [
     ("read", "GET", "/v1/galleries/{gallery}", None),
+    ("admin", "PUT", "/v1/galleries/{gallery}", {"policy": {}}),
     ("admin", "PATCH", "/v1/galleries/{gallery}", {"policy": {}}),
     ("admin", "DELETE", "/v1/galleries/{gallery}", None),
     ("enrol", "POST", "/v1/galleries/{gallery}/enrol", {"subject": "ada", "embeddings": [vector(1)]}),
@@ -66,7 +67,7 @@ def make(server: Caller, name: str, secret: str = BOOTSTRAP) -> httpx.Response:
 
 
 def call(server: Caller, secret: str, method: str, path: str, body: object) -> httpx.Response:
-    kind = "application/x-ndjson" if path.endswith("/import") else "application/json"
+    kind = "application/x-ndjson" if "/import" in path else "application/json"
     headers = {"X-API-Key": secret, **({} if body is None else {"Content-Type": kind})}
     return server.request(method, path, json=body, headers=headers)
 
@@ -111,6 +112,17 @@ def test_a_limited_key_sees_and_makes_its_own_galleries_only(server: Caller, key
     assert server.get("/v1/log", {"X-API-Key": BOOTSTRAP}).status_code == 200
 
 
+@pytest.mark.parametrize("call_of", ["enrol", "import"])
+def test_to_make_a_gallery_by_enrolling_takes_the_scope_of_making(server: Caller, keys: KeyStore, call_of: str) -> None:
+    body = {"subject": "ada", **({"embeddings": [vector(1)]} if call_of == "enrol" else {"embedding": vector(1)})}
+    for gallery, scope, status in (("team", "enrol", 403), ("other", "admin", 403), ("team", "admin", 200)):
+        secret = keys.create("a", scope, ["team"])[1]  # type: ignore[arg-type]  # scopes
+        answer = call(server, secret, "POST", f"/v1/galleries/{gallery}/{call_of}?create=true", body)
+        assert answer.status_code // 100 == status // 100
+        made = [each["name"] for each in server.get("/v1/galleries", {"X-API-Key": BOOTSTRAP}).json()["galleries"]]
+        assert made == (["team"] if status == 200 else [])
+
+
 def test_a_gallery_in_a_body_gives_no_way_around(server: Caller, keys: KeyStore) -> None:
     make(server, "team")
     limited = keys.create("a", "admin", ["team"])[1]
@@ -136,3 +148,13 @@ def test_a_limited_key_may_do_what_is_about_no_gallery(server: Caller, keys: Key
     limited = {"X-API-Key": keys.create("a", "read", ["team"])[1]}
     assert server.get("/v1/models", limited).status_code == 200
     assert server.get("/metrics", limited).status_code == 200
+
+
+def test_a_key_for_metrics_reads_nothing_else(server: Caller, keys: KeyStore) -> None:
+    headers = {"X-API-Key": keys.create("prometheus", "metrics")[1]}
+    answers = {path: server.get(path, headers) for path in ("/metrics", "/v1/models", "/v1/galleries")}
+    assert {path: answer.status_code for path, answer in answers.items()} == {
+        "/metrics": 200,
+        "/v1/models": 403,
+        "/v1/galleries": 403,
+    }

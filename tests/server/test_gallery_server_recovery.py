@@ -20,7 +20,7 @@ from visavis.config import Scope, Settings
 from visavis.models.recognizer import Observed
 from visavis.server.keys import KeyStore
 from visavis.service.gallery import OpenGallery
-from visavis.types import Face
+from visavis.types import Face, Faces
 
 BOOTSTRAP = "bootstrap-secret-0123456789"
 TEAM = "/v1/galleries/team"
@@ -48,10 +48,10 @@ def directions(number: int) -> Vectors:
 class Reader(SlowRecognizer):
     """Sees in an image the embedding that its bytes are."""
 
-    def observe_many(self, images: Any, **_options: Any) -> Iterator[tuple[Observed, ...]]:  # noqa: ANN401  # a stand-in
+    def observe_many(self, images: Any, **_options: Any) -> Iterator[Faces[Observed]]:  # noqa: ANN401  # a stand-in
         for image in images:
             face = Face(np.zeros(4, np.float32), 1.0, np.zeros((5, 2), np.float32), np.frombuffer(image, np.float32))
-            yield (Observed(face, np.zeros((150, 150, 3), np.uint8)),)
+            yield Faces([Observed(face, np.zeros((150, 150, 3), np.uint8))])
 
 
 def image_of(vector: Vectors) -> dict[str, str]:

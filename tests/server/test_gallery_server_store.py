@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,6 +36,7 @@ from visavis.server.galleries import StoreCheck, check_store, gallery_store, kee
 from visavis.service.gallery import Galleries
 
 KEY = bytes(range(32))
+ADMIN = "a-secret-of-24-characters"
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
@@ -251,32 +253,43 @@ class TestFaults:
 
 class TestReadiness:
     def test_a_store_that_breaks_and_is_mended(
-        self, recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        recognizer: Recognizer,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         monkeypatch.setattr(galleries, "_ASKED_EVERY_S", 0.0)
+        caplog.set_level(logging.INFO, "visavis.server")
         path, broken = tmp_path / "galleries.db", tmp_path / "broken.db"
         broken.write_bytes(b"these are not the faces that you are looking for" * 1000)
-        with Caller(settings(path), recognizer) as server:
-            assert server.post("/v1/galleries", {"name": "team"}).status_code == 201
+        admin, reader = f"a{ADMIN}", f"r{ADMIN}"
+        keys = {"admin": {"X-API-Key": admin}, "read": {"X-API-Key": reader}, "none": {}, "wrong": {"X-API-Key": "x"}}
+        with Caller(replace(settings(path), keys=(("admin", admin), ("read", reader))), recognizer) as server:
+            assert server.post("/v1/galleries", {"name": "team"}, keys["admin"]).status_code == 201
             assert server.get("/readyz").status_code == 200
             path.rename(tmp_path / "mended.db")
             broken.rename(path)
-            for _ in range(3):
-                answer = server.get("/readyz")
-                assert (answer.status_code, answer.json()) == (503, {"status": "not ready"})
+            for who, headers in [*keys.items()] * 2:
+                answer = server.get("/readyz", headers)
+                assert (answer.status_code, answer.json()["status"]) == (503, "not ready")
+                assert ("is no SQLite file" in answer.json().get("reason", "")) == (who == "admin"), who
+                assert str(path) not in answer.text or who == "admin"
             assert server.request("HEAD", "/readyz").status_code == 503
             assert server.get("/healthz").status_code == 200
             (tmp_path / "mended.db").rename(path)
             assert server.get("/readyz").json() == {"status": "ready"}
+        told = [record.getMessage() for record in caplog.records if "ready:" in record.getMessage()]
+        assert ["is no SQLite file" in message for message in told] == [True, False]  # once each
 
     def test_a_store_is_not_asked_as_often_as_the_server_is(self) -> None:
         asked: list[None] = []
 
-        async def run() -> set[bool]:
+        async def run() -> set[str | None]:
             check = StoreCheck(lambda: asked.append(None))
-            return set(await asyncio.gather(*(check.usable() for _ in range(100))))
+            return set(await asyncio.gather(*(check.wrong() for _ in range(100))))
 
-        assert asyncio.run(run()) == {True}
+        assert asyncio.run(run()) == {None}
         assert len(asked) == 1
 
     def test_a_store_that_hangs_hangs_nothing_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,13 +303,13 @@ class TestReadiness:
 
         async def run() -> None:
             check = StoreCheck(ask)
-            while await check.usable() or not asked:  # at first there is hope
+            while await check.wrong() is None or not asked:  # at first there is hope
                 pass
-            assert [await check.usable() for _ in range(20)] == [False] * 20
+            assert [await check.wrong() for _ in range(20)] == ["the store does not answer"] * 20
             assert len(asked) == 1  # and so one thread
             monkeypatch.setattr(galleries, "_ANSWER_WITHIN_S", PATIENCE_S)
             let.set()
-            assert await check.usable()
+            assert await check.wrong() is None
 
         asyncio.run(run())
 

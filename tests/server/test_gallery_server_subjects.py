@@ -128,13 +128,14 @@ class TestPages:
         names = [f"s{number}" for number in (3, 1, 2, 0)]
         for seed, name in enumerate(names):
             enrol(server, gallery, name, seed)
-        for what, name, expected in (
-            ("subjects", "id", names),
-            ("log", "action", ["create", *["enrol"] * 4]),
+        for what, name, expected, asked in (
+            ("subjects", "id", names, {}),
+            ("log", "action", ["create", *["enrol"] * 4], {}),
+            ("log", "action", [*["enrol"] * 4, "create"], {"newest_first": "true"}),
         ):
             found, cursor, pages = [], None, 0
             while cursor is not None or not pages:
-                query = {"limit": str(count), **({"cursor": cursor} if cursor else {})}
+                query = {"limit": str(count), **asked, **({"cursor": cursor} if cursor else {})}
                 page = server.request("GET", f"{gallery}/{what}", params=query).json()
                 found += [one[name] for one in page["entries" if what == "log" else what]]
                 cursor, pages = page["next_cursor"], pages + 1
@@ -155,8 +156,12 @@ class TestPages:
         for changed in (cursor[:-1], cursor + "A", cursor.swapcase(), "A" * 16, "x", "é", "=" * 16, f"{cursor}\n", " "):
             answer = server.request("GET", f"{gallery}/subjects", params={"cursor": changed})
             assert (answer.status_code, problem(answer)["field"]) == (422, "cursor"), changed
-        for path in (f"{gallery}/log", "/v1/log", f"{make(server)}/subjects"):
-            answer = server.request("GET", path, params={"cursor": cursor})
+        oldest = server.get("/v1/log?limit=1").json()["next_cursor"]
+        for path, cursor in (
+            *((path, cursor) for path in (f"{gallery}/log", "/v1/log", f"{make(server)}/subjects")),
+            ("/v1/log?newest_first=true", oldest),
+        ):
+            answer = server.request("GET", str(httpx.URL(path).copy_merge_params({"cursor": cursor})))
             assert (answer.status_code, problem(answer)["field"]) == (422, "cursor"), path
 
     @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ def _read(value: str) -> Callable[[], ImagesRequest]:
     return lambda: ImagesRequest.read(Body("application/json", value.encode()), 16)
 
 
+@pytest.mark.thorough
 def test_an_array_that_waits_is_no_larger_than_its_text() -> None:
     rows = json.dumps([[[1, 2, 255]] * 500] * 400, separators=(",", ":"))
     text = f'{{"images":[{{"array":{rows}}},{{"url":"http://example.com/slow.jpg"}}]}}'

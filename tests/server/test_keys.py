@@ -7,16 +7,29 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone, tzinfo
 from pathlib import Path
-from typing import get_args
+from typing import Any, cast, get_args
 
 import pytest
 
 from visavis.config import Scope
 from visavis.errors import InvalidOption, KeysUnusable
+from visavis.server import keys
 from visavis.server.keys import KeyRecord, KeyStore, default_keys_file
 
 SECRET = "correct-horse-battery-staple"  # noqa: S105  # of no key anywhere
+
+
+def at(moment: datetime) -> type[datetime]:
+    """Return a clock that stands still."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Clock":
+            return cast("Clock", moment.astimezone(tz))
+
+    return Clock
 
 
 @pytest.fixture
@@ -45,8 +58,60 @@ def test_a_key_is_found_until_it_is_revoked(store: KeyStore, scope: Scope) -> No
     revoked = store.revoke(record.id)
     assert revoked is not None
     assert revoked.revoked_at is not None
+    assert revoked.used_at is not None
     assert store.find(secret) is None
     assert store.list() == [revoked]
+
+
+def test_a_key_is_found_until_its_time_is_over(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    expires_at = datetime.now(timezone.utc) + timedelta(hours=1)
+    record, secret = store.create("a", "read", expires_at=expires_at)
+    assert (record.expires_at, store.list()) == (expires_at, [record])
+    assert (store.find(secret), store.has_expired(secret)) == (record, False)
+    monkeypatch.setattr(keys, "datetime", at(expires_at))
+    assert (store.find(secret), store.has_expired(secret)) == (None, True)
+    assert not any(store.has_expired(wrong) for wrong in ("", secret[:-1], f"{secret[:-1]}x", "ü"))
+    revoked = store.revoke(record.id)
+    assert revoked is not None
+    assert (revoked.is_valid, store.has_expired(secret)) == (False, False)
+    with pytest.raises(InvalidOption, match="expires_at must be a date and time with a time zone"):
+        store.create("a", "read", expires_at=datetime(2030, 1, 1))  # noqa: DTZ001  # which is the fault
+
+
+def test_the_last_use_is_written_at_most_once_a_minute(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes = []
+    execute = store._execute  # noqa: SLF001  # what is counted
+
+    def counted(what: str, *more: Any) -> Any:  # noqa: ANN401  # as the original
+        writes.append(what)
+        return execute(what, *more)
+
+    monkeypatch.setattr(store, "_execute", counted)
+    start = datetime.now(timezone.utc).replace(microsecond=0)
+    secrets = [store.create(name, "read")[1] for name in ("a", "b")]
+    for seconds, expected in ((0, 0), (59, 0), (60, 60), (61, 60), (119, 60), (120, 120)):
+        monkeypatch.setattr(keys, "datetime", at(start + timedelta(seconds=seconds)))
+        assert all(store.find(secret) for secret in secrets * 20)
+        assert [record.used_at for record in store.list()] == [start + timedelta(seconds=expected)] * 2
+    other = KeyStore(store.path)  # another process does not write it again
+    other.find(secrets[0])
+    other.close()
+    assert sum(what.startswith("UPDATE") for what in writes) == 6
+
+
+def test_a_key_counts_also_where_its_use_cannot_be_written(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, secret = store.create("a", "read")
+    execute, tried = store._execute, []  # noqa: SLF001  # what fails
+
+    def fail(what: str, *more: Any) -> Any:  # noqa: ANN401  # as the original
+        if what.startswith("UPDATE"):
+            tried.append(what)
+            raise KeysUnusable("the disk is full")
+        return execute(what, *more)
+
+    monkeypatch.setattr(store, "_execute", fail)
+    assert [store.find(secret) for _ in range(20)] == [record] * 20
+    assert len(tried) == 1
 
 
 def test_revoking_twice_changes_nothing(store: KeyStore) -> None:
@@ -77,10 +142,11 @@ def test_what_is_no_key_is_not_found(store: KeyStore) -> None:
 @pytest.mark.parametrize(
     ("held", "allowed"),
     [
-        ("read", ("read",)),
-        ("probe", ("read", "probe")),
-        ("enrol", ("read", "enrol")),
-        ("admin", ("read", "probe", "enrol", "admin")),
+        ("metrics", ("metrics",)),
+        ("read", ("metrics", "read")),
+        ("probe", ("metrics", "read", "probe")),
+        ("enrol", ("metrics", "read", "enrol")),
+        ("admin", ("metrics", "read", "probe", "enrol", "admin")),
     ],
 )
 def test_what_a_scope_includes(store: KeyStore, held: Scope, allowed: tuple[Scope, ...]) -> None:
@@ -96,7 +162,7 @@ def test_names_are_checked(store: KeyStore, path: Path, name: str) -> None:
 
 
 def test_scopes_are_checked(store: KeyStore) -> None:
-    with pytest.raises(InvalidOption, match="there is no scope 'root'; choose one of: read, probe, enrol, admin"):
+    with pytest.raises(InvalidOption, match="there is no scope 'root'; choose one of: metrics, read, probe, enrol"):
         store.create("a", "root")  # type: ignore[arg-type]
 
 
@@ -200,8 +266,8 @@ class TestGalleries:
     def test_a_key_for_some_is_for_no_other(self, store: KeyStore) -> None:
         record, secret = store.create("a", "admin", ["team", "staff.2", "team"])
         assert record.galleries == ("team", "staff.2")
-        assert store.find(secret) == record
         assert store.list() == [record]
+        assert store.find(secret) == record
         revoked = store.revoke(record.id)
         assert revoked is not None
         assert revoked.galleries == record.galleries
@@ -277,7 +343,7 @@ class TestMigration:
         store.find(secret)
         store.close()
         connection = sqlite3.connect(path)
-        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (4,)
         connection.close()
 
     def test_a_file_that_only_looks_like_one_is_refused(self, store: KeyStore, path: Path) -> None:
@@ -307,7 +373,7 @@ def test_a_file_that_is_something_else_is_refused(store: KeyStore, path: Path, w
         path.write_text("these are not the keys that you are looking for\n" * 100)
     else:
         connection = sqlite3.connect(path)
-        connection.execute("PRAGMA user_version = 3")
+        connection.execute("PRAGMA user_version = 4")
         connection.close()
     with pytest.raises(KeysUnusable, match=r"keys\.sqlite cannot be used: "):
         use(store, how)

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 from serving import Caller, in_base64, problem
 
 from visavis import Recognizer
-from visavis.config import Settings
+from visavis.config import LogFormat, Settings
 from visavis.errors import InvalidImage, VisavisError
+from visavis.server.observability import configure_logging
 from visavis.server.problems import HTTP, LIBRARY
 from visavis.server.reading import _read_texts, check_array
 from visavis.server.requests import ImagesRequest, VerifyRequest
@@ -73,15 +75,17 @@ class TestDetectAndEmbed:
     ) -> None:
         answer = server.post("/v1/detect", {"images": [image(astronaut.read_bytes())]})
         assert answer.status_code == 200
-        faces = [face.to_dict() for face in recognizer.detect(astronaut)]
-        assert answer.json() == {"pack": "dlib", "results": [{"faces": faces}]}
+        found = recognizer.detect(astronaut)
+        result = {"faces": [face.to_dict() for face in found], "searched_from_px": found.searched_from_px}
+        assert answer.json() == {"pack": "dlib", "results": [result]}
 
     def test_embed_answers_what_the_library_embeds(
         self, server: Caller, recognizer: Recognizer, astronaut: Path
     ) -> None:
         answer = server.post("/v1/embed", {"images": [image(astronaut.read_bytes())]}).json()
         assert (answer["dimension"], answer["metric"]) == (128, "euclidean")
-        assert answer["results"] == [{"faces": [face.to_dict() for face in recognizer.embed(astronaut)]}]
+        (result,) = answer["results"]
+        assert result["faces"] == [face.to_dict() for face in recognizer.embed(astronaut)]
 
     def test_every_form_of_an_image_gives_the_same(self, server: Caller, astronaut_pixels: Pixels) -> None:
         pixels = astronaut_pixels[::2, ::2]
@@ -102,7 +106,8 @@ class TestDetectAndEmbed:
 
     def test_grey_arrays_are_images(self, server: Caller) -> None:
         forms = [{"array": np.full(shape, 128).tolist()} for shape in ((80, 80), (80, 80, 1))]
-        assert server.post("/v1/detect", {"images": forms}).json()["results"] == [{"faces": []}] * 2
+        results = server.post("/v1/detect", {"images": forms}).json()["results"]
+        assert results == [{"faces": [], "searched_from_px": 20}] * 2
 
     @pytest.mark.parametrize("path", ["/v1/detect", "/v1/embed"])
     def test_an_image_that_fails_fails_alone(self, server: Caller, astronaut: Path, grey: bytes, path: str) -> None:
@@ -303,6 +308,77 @@ class TestForms:
         assert {(each["in"], each.get("required", False)) for each in described} == {("query", False)}
 
 
+class TestImagesAsBodies:
+    @pytest.mark.parametrize("path", ["/v1/detect", "/v1/embed"])
+    def test_it_is_the_same_as_in_a_form(self, server: Caller, astronaut: Path, path: str) -> None:
+        data = astronaut.read_bytes()
+        in_form = server.request("POST", path, files={"images": data}, data={"quality": "true", "min_face": "0.2"})
+        for kind in ("image/png", "IMAGE/jpeg; x=y", "image/*"):  # what it is, its bytes say
+            options = {"content": data, "headers": {"content-type": kind}}
+            answer = server.request("POST", f"{path}?quality=true&min_face=0.2", **options)
+            assert (answer.status_code, answer.json()) == (200, in_form.json())
+
+    def test_it_is_none(self, server: Caller) -> None:
+        none = "unsupported_format"
+        for data, code in ((b"", none), (b"\xff\xd8\xff", "image_corrupt"), (b"<svg/>", none)):
+            answer = server.request("POST", "/v1/embed", content=data, headers={"content-type": "image/svg+xml"})
+            (result,) = answer.json()["results"]
+            assert (result["error"]["code"], result["error"]["field"]) == (code, "images.0")
+
+    def test_the_document_tells_where_they_are_taken(self, server: Caller) -> None:
+        paths = server.get("/openapi.json").json()["paths"]
+        taken = {path for path, of in paths.items() for each in of.values() if "image/*" in bodies_of(each)}
+        gallery = "/v1/galleries/{gallery}"
+        expected = {"enrol", "identify", "subjects/{subject}/verify"}
+        assert taken == {"/v1/detect", "/v1/embed"} | {f"{gallery}/{name}" for name in expected}
+
+
+def bodies_of(operation: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = operation.get("requestBody", {}).get("content", {})
+    return found
+
+
+class TestUrlsThatLeadNowhere:
+    """The setting and the cause are for whoever runs the server; the log has them whoever calls."""
+
+    URLS = (
+        ("http://10.0.0.1/a", "address", "10.0.0.1 has the address 10.0.0.1, which is not public: VISAVIS_FETCH_ALLOW"),
+        ("http://127.0.0.1:9000/a", "port", "port 9000 is not allowed: VISAVIS_FETCH_ALLOW"),
+        ("ftp://127.0.0.1/a", "scheme", "neither http nor https"),
+    )
+
+    def told(self, caller: Caller, url: str, headers: dict[str, str]) -> str:
+        answer = caller.post("/v1/detect", {"images": [{"url": url}]}, headers)
+        detail: str = answer.json()["results"][0]["error"]["detail"]
+        return detail.removeprefix("the URL could not be fetched: ")
+
+    @pytest.mark.parametrize("refused", URLS, ids=lambda refused: refused[1])
+    def test_who_learns_why(
+        self, server: Caller, locked: Caller, caplog: pytest.LogCaptureFixture, refused: tuple[str, str, str]
+    ) -> None:
+        url, reason, cause = refused
+        caplog.set_level(logging.INFO, "visavis.fetch")
+        elsewhere = {"X-Forwarded-For": "203.0.113.7"}
+        for caller, headers, knows in (
+            (server, {}, True),
+            (locked, {"X-API-Key": ADMIN}, True),
+            (locked, {"X-API-Key": READ}, False),
+            (locked, {"X-API-Key": READ, **elsewhere}, False),
+        ):
+            caplog.clear()
+            assert self.told(caller, url, headers) == (f"{reason}; {cause}" if knows else reason)
+            assert cause in caplog.text
+
+    def test_pages_and_proxies_learn_nothing(self, recognizer: Recognizer) -> None:
+        url, reason, _ = self.URLS[0]
+        settings = Settings(auth="off", cors=("*",), trusted_proxies=("127.0.0.1",))
+        with Caller(settings, recognizer) as caller:
+            assert self.told(caller, url, {"Origin": "https://evil.example"}) == reason
+            assert self.told(caller, url, {"X-Forwarded-For": "203.0.113.7"}) == reason
+        with Caller(Settings(host="0.0.0.0", auth="off"), recognizer) as caller:  # noqa: S104  # as it is asked for
+            assert self.told(caller, url, {}) == reason
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("value", "field"),
@@ -352,7 +428,7 @@ class TestRefusals:
 
     def test_a_form_without_images(self, server: Caller) -> None:
         answer = server.request("POST", "/v1/embed", files={"picture": (None, b"x")})
-        assert (problem(answer)["code"], problem(answer)["field"]) == ("invalid_request", "images")
+        assert (problem(answer)["code"], problem(answer)["field"]) == ("invalid_request", "picture")
         answer = server.request("POST", "/v1/embed", files=[(f"p{number}", b"x") for number in range(50)])
         assert problem(answer)["code"] == "invalid_request"
 
@@ -376,8 +452,40 @@ class TestRefusals:
         assert plain.status_code == 200
 
     def test_another_content_type(self, server: Caller) -> None:
-        answer = server.request("POST", "/v1/embed", content=b"abc", headers={"content-type": "image/jpeg"})
-        assert (answer.status_code, problem(answer)["code"]) == (415, "unsupported_media_type")
+        for path, kind, kinds in (
+            ("/v1/embed", "text/plain", "application/json or multipart/form-data or image/*"),
+            ("/v1/verify", "image/jpeg", "application/json or multipart/form-data"),
+            ("/v1/galleries", "multipart/form-data; boundary=x", "application/json"),
+        ):
+            answer = server.request("POST", path, content=b"abc", headers={"content-type": kind})
+            assert (answer.status_code, problem(answer)["code"]) == (415, "unsupported_media_type")
+            assert problem(answer)["detail"] == f"send {kinds}"
+
+    @pytest.mark.parametrize(
+        ("path", "sent", "field", "expected"),
+        [  # with a body of JSON; of a form, where it is a list
+            ("/v1/detect", {"image": {}}, "image", "images"),
+            ("/v1/detect", {"photo": {}}, "photo", "images"),
+            ("/v1/detect", {"images": [{"file": "a"}]}, "images.0.file", "array, base64, url"),
+            ("/v1/verify", {"a": {"base64": ""}, "image2": {}}, "image2", "b"),
+            ("/v1/verify", {"a": {"base64": ""}, "b": {"base64": ""}, "treshold": 1}, "treshold", "threshold"),
+            ("/v1/verify", {"a": {"base_64": ""}, "b": {"base64": ""}}, "a.base_64", "base64"),
+            ("/v1/galleries", {"name": "a", "policy": {"retention": 1}}, "policy.retention", "retention_days"),
+            ("/v1/galleries", {"nane": "a"}, "nane", "name"),
+            ("/v1/galleries", {"x" * 100_000: "a", "name": "a"}, "x" * 100_000, "encrypted, name, policy"),
+            ("/v1/verify?treshold=1", {}, "treshold", "threshold"),
+            ("/v1/galleries?page=1", None, "page", "none"),
+            ("/v1/detect", [("image", (None, b"a.jpg"))], "image", "images"),
+            ("/v1/verify", [("a", (None, b"a.jpg"))], "a", "a file, as of curl -F a=@FILE; URLs and base64 are for"),
+            ("/v1/verify", [("a", b"\xff"), ("b", b"\xff"), ("fnr", (None, b"1"))], "fnr", "fmr"),
+        ],
+    )
+    def test_a_misnamed_part(self, server: Caller, path: str, sent: Any, field: str, expected: str) -> None:  # noqa: ANN401  # JSON
+        body = {"files": sent} if isinstance(sent, list) else {"json": sent}
+        members = problem(server.request("GET" if sent is None else "POST", path, **body))
+        assert (members["code"], members["field"]) == ("invalid_request", field)
+        assert members["detail"].startswith(f"{field}: ")
+        assert f"expected {expected}" in members["detail"]
 
     def test_unknown_paths_and_methods(self, server: Caller) -> None:
         assert problem(server.get("/nowhere"))["code"] == "not_found"
@@ -406,6 +514,30 @@ class TestRefusals:
             answer = server.request("POST", "/v1/detect", content=b"x" * 1001)
             assert (answer.status_code, problem(answer)["code"]) == (413, "body_too_large")
             assert answer.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize(
+    ("form", "on_terminal", "as_json"),
+    [("auto", True, False), ("auto", False, True), ("json", True, True), ("text", False, False)],
+)
+def test_the_log_is_text_on_a_terminal_unless_a_setting_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, *, form: LogFormat, on_terminal: bool, as_json: bool
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: on_terminal)
+    root, ours = logging.getLogger(), logging.getLogger("visavis")
+    before, levels = root.handlers[:], (root.level, ours.level, logging.getLogger("PIL").level)
+    monkeypatch.setattr(sys, "stderr", stream)
+    try:
+        root.handlers.clear()
+        configure_logging(form)
+        ours.info("said", extra={"facts": {"count": 1}})
+    finally:
+        root.handlers[:] = before
+        for logger, level in zip((root, ours, logging.getLogger("PIL")), levels, strict=True):
+            logger.setLevel(level)
+    line = stream.getvalue()
+    assert (json.loads(line)["count"] == 1) if as_json else line.endswith(" info said count=1\n")
 
 
 def test_every_leaf_of_the_librarys_errors_has_a_status() -> None:
@@ -477,7 +609,8 @@ class TestOperations:
         server.app.state.ready = False  # as while it shuts down
         answer = server.get("/readyz")
         server.app.state.ready = True
-        assert (answer.status_code, answer.json()) == (503, {"status": "not ready"})
+        assert answer.status_code == 503
+        assert answer.json() == {"status": "not ready", "reason": "it is starting or stopping"}
 
     def test_metrics(self, recognizer: Recognizer, astronaut: Path) -> None:
         with Caller(Settings(workers=3, queue=7), recognizer) as server:

@@ -43,6 +43,7 @@ from serving import (
 
 from visavis import Client, Recognizer, ServerUnreachable
 from visavis.cli import lazy
+from visavis.cli.commands import server as server_commands
 from visavis.cli.main import main
 from visavis.config import Settings
 from visavis.server.listening import bind
@@ -294,15 +295,17 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "keys", "said"),
         [
-            ((), "", "visavis asks for no keys, for there are none: every program here may do everything"),
-            (("--auth", "off"), "", "visavis asks for no keys, for auth is off: whoever reaches it may do everything"),
-            ((), "admin:a-secret-of-24-characters", "visavis asks every call for a key"),
+            ((), "", "not asked for: there are no keys, and any program here may do everything"),
+            (("--auth", "off"), "", "not asked for: auth is off, and whoever reaches it may do everything"),
+            (("--processes", "2"), "admin:a-secret-of-24-characters", "every call needs one"),
         ],
     )
-    def test_it_says_whether_it_asks_for_keys(
+    def test_it_says_where_and_with_what_it_serves_and_whether_it_asks_for_keys(  # noqa: PLR0913  # a row, and fixtures
         self,
         capsys: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        *,
         arguments: tuple[str, ...],
         keys: str,
         said: str,
@@ -311,14 +314,28 @@ class TestRefusals:
             when_ready()
             listener.close()
 
+        def serve_in_processes(_factory: str, settings: Settings, listener: socket.socket) -> None:
+            assert settings.store is None
+            with listener:
+                told.pop()()
+
+        told: list[Callable[[], None]] = []
+        monkeypatch.setattr(server_commands, "_tell_when_ready", lambda _url, tell: told.append(tell))
         monkeypatch.setattr(lazy.listening, "serve", serve, raising=False)
+        monkeypatch.setattr(lazy.listening, "serve_in_processes", serve_in_processes, raising=False)
         monkeypatch.setattr(lazy.app, "load_recognizer", lambda _settings: None, raising=False)
         monkeypatch.setattr(lazy.observability, "configure_logging", lambda _form: None, raising=False)
-        with mock.patch.dict(os.environ, {"VISAVIS_KEYS": keys}), pytest.raises(SystemExit):
-            main(["serve", "--port", "0", *arguments])
-        first, second = capsys.readouterr().err.splitlines()
-        assert first == said
-        assert second.startswith("visavis listens on http://127.0.0.1:")
+        monkeypatch.chdir(tmp_path)
+        for store in (Path(os.environ["XDG_DATA_HOME"], "visavis", "visavis.db"), tmp_path / "visavis.db"):
+            with mock.patch.dict(os.environ, {"VISAVIS_KEYS": keys}), pytest.raises(SystemExit):
+                main(["serve", "--port", "0", *arguments])
+            first, *facts = capsys.readouterr().err.splitlines()
+            assert first.startswith("visavis listens on http://127.0.0.1:")
+            shown = {name: value.strip() for name, _, value in (line.strip().partition(" ") for line in facts)}
+            url = first.removeprefix("visavis listens on ")
+            assert shown.pop("device")
+            assert shown == {"docs": f"{url}/docs", "store": str(store), "pack": "sface", "keys": said}
+            (tmp_path / "visavis.db").touch()  # which is found from now on
 
     def test_it_opens_the_page_where_that_is_asked_for(
         self, monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., str]

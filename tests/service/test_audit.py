@@ -130,6 +130,7 @@ def test_an_audit_is_told(world: World) -> None:
     assert (entry.action, entry.count, entry.subjects) == ("audit", 2, ())
 
 
+@pytest.mark.thorough
 def test_many_samples_of_many(place: Place, tmp_path: Path) -> None:
     with open_world(tmp_path, place.open()) as world:
         for number in range(105):  # more than a page of subjects

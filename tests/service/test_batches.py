@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from visavis.client import _sync
+from visavis.client.connection import _sync
 from visavis.errors import NoFace
 from visavis.service import enroller
 
@@ -30,7 +30,7 @@ def by_library(clock: Clock, monkeypatch: pytest.MonkeyPatch, apart_s: float) ->
 
 def by_client(clock: Clock, monkeypatch: pytest.MonkeyPatch, apart_s: float) -> list[int]:
     monkeypatch.setattr(_sync, "time", clock)
-    return [len(chunk) for chunk in _sync._chunks(clock.things(1200, apart_s), lambda error: error, 500, 10**6)]  # noqa: SLF001  # there is no other way in
+    return [len(chunk) for chunk in _sync.chunks_of(clock.things(1200, apart_s), lambda error: error, 500, 10**6)]
 
 
 @pytest.mark.parametrize("sizes", [by_library, by_client])

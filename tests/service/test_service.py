@@ -139,6 +139,7 @@ def test_a_subject_is_as_far_as_the_mean_of_its_samples(world: World) -> None:
     assert who(world, 0.75).candidates[0].distance == found.candidates[1].distance
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("subjects", "photos"), [(50, 3), (400, 1)])
 def test_no_more_strangers_are_taken_however_many_are_enrolled(tmp_path: Path, subjects: int, photos: int) -> None:
     rng, dimension = np.random.default_rng(subjects + photos), 16
@@ -277,6 +278,54 @@ def test_a_sample_at_the_threshold_is_another_person(world: World) -> None:
     assert not world.gallery.verify_embedding(at(0.75), "ada")
     assert world.gallery.verify_embedding(at(0.7499), "ada")
     assert not world.gallery.verify_embedding(at(0.5), "ada", threshold=0.5)
+
+
+def test_who_is_nearer_to_a_counter_sample_is_not_the_subject(world: World) -> None:
+    fill(world, ada=0, ben=0.75)
+    assert who(world, 0.25).match is not None
+    stored = world.gallery.enrol_embedding(at(0.25), "ada", counter=True)
+    assert (stored.conflict, stored.subject.samples) == (None, 2)
+    found = who(world, 0.25)
+    assert (found.match, found.unknown, [each.subject for each in found.candidates]) == (None, "rejected", [])
+    assert who(world, 0.0625).match is not None
+    near_ben = who(world, 0.45)  # Ada is as far as that, but for the counter-sample
+    assert near_ben.match is not None
+    assert near_ben.match.subject == "ben"
+    told = world.gallery.verify_embedding(at(0.25), "ada")
+    assert (told.same, told.decision, told.reason) == (False, "different", "rejected")
+    assert world.gallery.verify_embedding(at(0.0625), "ada")
+    assert world.gallery.enrol_embedding(at(0.3125), "cleo").conflict is None  # it is nobody's face
+    lines = list(world.gallery.export())
+    assert [line["counter"] for line in lines if line.get("subject") == "ada"] == [False, True]
+    world.galleries.create("other")
+    other = world.galleries.open("other")
+    assert all(isinstance(each, Enrolled) for each in other.import_lines(lines))
+    assert [each.counter for each in other.samples("ada")] == [False, True]
+
+
+def test_a_counter_sample_is_refused_where_nobody_is_or_consented(world: World) -> None:
+    with pytest.raises(SubjectNotFound):
+        world.gallery.enrol_embedding(at(0), "nobody", counter=True)
+    both = [Enrolment(embedding=at(0), subject="ada"), Enrolment(embedding=at(0.125), subject="ada", counter=True)]
+    assert [isinstance(each, Enrolled) for each in world.gallery.enrol_many(both)] == [True, True]
+    world.gallery.set_policy(Policy(consent_required=True))
+    with pytest.raises(ConsentMissing, match="somebody else"):
+        world.gallery.enrol_embedding(at(0.2), "ada", counter=True, details=Details(consent="signed"))
+    world.gallery.forget_sample("ada", world.gallery.samples("ada")[0].id)
+    with pytest.raises(SampleNotFound):  # a counter-sample alone shows nobody
+        world.gallery.verify_embedding(at(0.125), "ada")
+    assert who(world, 0.125).unknown == "below_threshold"
+
+
+def test_who_is_ignored_is_nobody(world: World) -> None:
+    fill(world, ada=0, ben=2)
+    world.gallery.update("ada", Details(ignored=True))
+    found = who(world, 0.125)
+    assert (found.match, found.unknown, found.candidates[0].ignored) == (None, "ignored", True)
+    assert who(world, 2).match is not None
+    assert world.gallery.verify_embedding(at(0.125), "ada")  # who asks for somebody gets an answer
+    world.gallery.update("ada", Details(ignored=False))
+    assert who(world, 0.125).match is not None
 
 
 def test_merged_subjects_are_one(world: World) -> None:
@@ -573,12 +622,33 @@ def test_pages(world: World) -> None:
 
 def test_galleries_are_bound_to_the_pack(world: World) -> None:
     made = world.galleries.create("other", policy=Policy(keep="chips"))
-    assert (made.space, made.policy.keep) == (PACK.space, "chips")
+    assert (made.name, made.record.space, made.record.policy.keep) == ("other", PACK.space, "chips")
     assert [gallery.name for gallery in world.galleries.all()] == ["other", "people"]
     with pytest.raises(GalleryExists):
         world.galleries.create("other")
     with pytest.raises(GalleryNotFound):
         world.galleries.open("nobody")
+
+
+def test_get_or_create_makes_a_gallery_once(world: World) -> None:
+    made = world.galleries.get_or_create("other", policy=Policy(keep="chips"))
+    again = world.galleries.get_or_create("other", policy=Policy(keep="images"))
+    assert made.record == again.record
+    assert again.record.policy.keep == "chips"
+    with pytest.raises(InvalidOption, match="1 to 64 of a-z"):
+        world.galleries.get_or_create("No Name")
+
+
+def test_get_or_create_returns_what_somebody_else_just_made(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.galleries.create("other")
+
+    def not_yet(_name: str) -> object:
+        raise GalleryNotFound("not yet")
+
+    monkeypatch.setattr(world.store, "gallery", not_yet)
+    opened = world.galleries.get_or_create("other")
+    monkeypatch.undo()
+    assert opened.record.name == "other"
 
 
 def test_what_needs_another_pack_is_refused_and_all_else_works(world: World) -> None:

@@ -21,8 +21,10 @@ from visavis.errors import (
     ChildFace,
     ConsentMissing,
     FaceBlurred,
+    FaceOccluded,
     FaceTooSmall,
     GalleryNotFound,
+    InvalidEmbedding,
     InvalidFace,
     InvalidOption,
     KeyReused,
@@ -36,6 +38,7 @@ from visavis.errors import (
 )
 from visavis.galleries.records import NEVER, Details
 from visavis.galleries.sqlite.store import SqliteStore
+from visavis.models.recognizer import Observed
 from visavis.options import Policy
 from visavis.service.enroller import Enrolment
 from visavis.service.gallery import Galleries
@@ -138,6 +141,103 @@ def test_the_largest_face_of_several(world: World) -> None:
         world.gallery.enrol(world.eyes.show(b"y"), "ada", faces="largest")
     with pytest.raises(InvalidOption, match="one of prominent, largest, main, only"):
         world.gallery.enrol(image, "ada", faces="all")  # type: ignore[arg-type]  # which is refused
+
+
+def side_by_side(*places: float) -> list[Observed]:
+    """Faces 100 pixels wide, with gaps of 20, whose embeddings are those of the places."""
+    boxes = [np.array([120 * place, 0, 120 * place + 100, 100], np.float32) for place in range(len(places))]
+    seen = map(face_at, places)
+    return [replace(one, face=replace(one.face, box_xyxy=box)) for one, box in zip(seen, boxes, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("box", "found"),
+    [
+        ((120, 0, 220, 100), 1),
+        (np.array([130, 10, 200, 90], np.float64), 1),  # within the face
+        ((100, -50, 260, 200), 1),  # around it
+        ((160, 0, 330, 100), 2),  # about two, and more of the third
+        ((0, 0, 1000, 1000), 0),  # as much of each: the largest, which comes first
+        ((105, 0, 125, 100), None),  # between two, of which it touches one
+        ((500, 0, 600, 100), None),
+    ],
+)
+def test_a_box_says_which_face_is_meant(world: World, box: object, found: int | None) -> None:
+    image = world.eyes.show(b"three", *side_by_side(0, 5, 10))
+    if found is None:
+        with pytest.raises(
+            NoFace, match=r"no face found in the box; those of the image are at 0,0,100,100; 120,0,220,"
+        ):
+            world.gallery.enrol(image, "ada", box=box)  # type: ignore[arg-type]  # of the table
+    else:
+        done = world.gallery.enrol(image, "ada", box=box)  # type: ignore[arg-type]  # of the table
+        np.testing.assert_array_equal(world.gallery.samples("ada")[0].embedding, at((0, 5, 10)[found]))
+        assert done.face is not None
+
+
+@pytest.mark.parametrize(
+    "box", [(), (1, 2, 3), (0, 0, 0, 5), (5, 5, 1, 9), (0, 0, np.nan, 9), (0, 0, 1e999, 9), "0,0,5,5", ["a"] * 4, 7]
+)
+def test_what_is_no_box(world: World, box: object) -> None:
+    image = world.eyes.show(b"three", *side_by_side(0, 5))
+    with pytest.raises(InvalidOption, match="box must be left, top, right and bottom"):
+        world.gallery.enrol(image, "ada", box=box)  # type: ignore[arg-type]  # of the table
+
+
+def test_a_reference_says_which_face_is_meant(world: World) -> None:
+    image = world.eyes.show(b"three", *side_by_side(0, 5, 10))
+    world.gallery.enrol(image, "ada", like=world.eyes.show(b"ada", face_at(5.5)))
+    world.gallery.enrol(image, "grace", like=at(10.5))
+    found = [world.gallery.samples(subject)[0].embedding[1] for subject in ("ada", "grace")]
+    assert found == [5, 10]
+    for reference, error, message in (
+        (at(2.5), NoFace, "the nearest is at a distance of 2.50, and 0.75 is too far"),
+        (at(0.75), NoFace, "none of the faces is like the reference"),
+        (np.zeros(2, np.float32), InvalidEmbedding, "3"),
+    ):
+        with pytest.raises(error, match=message):
+            world.gallery.enrol(image, "x", like=reference)
+    assert world.gallery.record.subjects == 2
+
+
+def test_two_faces_like_a_reference_are_told_apart_by_a_box(world: World) -> None:
+    twins = world.eyes.show(b"twins", *side_by_side(0, 0.25))
+    with pytest.raises(MultipleFaces, match="a box tells which one is meant"):
+        world.gallery.enrol(twins, "ada", like=at(0.125))
+    world.gallery.enrol(twins, "ada", like=at(0))  # whose distances differ by more than the margin
+
+
+def test_a_reference_is_one_face_without_doubt(world: World) -> None:
+    image = world.eyes.show(b"three", *side_by_side(0, 5, 10))
+    masked = face_at(5, replace(GOOD, occluded=0.9))
+    for name, seen, error in (
+        (b"two", side_by_side(5, 6), MultipleFaces),
+        (b"none", (), NoFace),
+        (b"masked", [masked], FaceOccluded),
+    ):
+        with pytest.raises(error):
+            world.gallery.enrol(image, "ada", like=world.eyes.show(name, *seen))
+    assert world.gallery.record.subjects == 0
+
+
+def test_each_of_many_may_choose(world: World) -> None:
+    image = world.eyes.show(b"three", *side_by_side(0, 5, 10))
+    single = world.eyes.show(b"one", face_at(15))
+    outcomes = world.gallery.enrol_many(
+        [
+            Enrolment(subject="a", image=image, box=(240, 0, 340, 100)),
+            Enrolment(subject="b", image=single),
+            Enrolment(subject="c", image=image, like=at(5)),
+            Enrolment(subject="d", image=image),
+            Enrolment(subject="e", image=image, box=(0, 0)),
+        ]
+    )
+    assert [getattr(one, "code", None) for one in outcomes] == [None, None, None, "multiple_faces", "invalid_option"]
+    places = [world.gallery.samples(subject)[0].embedding[1] for subject in "abc"]
+    assert places == [10, 15, 5]
+    for wrong in ({"embedding": at(0), "box": (0, 0, 1, 1)}, {"image": image, "box": (0, 0, 1, 1), "like": at(0)}):
+        with pytest.raises(InvalidOption, match="use one of them"):
+            Enrolment(**wrong)
 
 
 def test_a_bad_image_is_refused(recognizer: Recognizer, tmp_path: Path) -> None:

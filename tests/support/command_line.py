@@ -16,10 +16,16 @@ from visavis.models.catalogue import DLIB
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed
 from visavis.options import Observe
-from visavis.types import ImageSource
+from visavis.types import Faces, ImageSource
 
-# Exact on every machine, as dlib is, and quick: the portraits' faces are large.
-SETTINGS = {"VISAVIS_PACK": "dlib", "VISAVIS_PRECISION": "f32", "VISAVIS_MIN_FACE": "0.15", "VISAVIS_THREADS": "1"}
+# Exact on every machine, as dlib is, and quick: the portraits' faces are large. The store is in the shell's folder.
+SETTINGS = {
+    "VISAVIS_PACK": "dlib",
+    "VISAVIS_PRECISION": "f32",
+    "VISAVIS_MIN_FACE": "0.15",
+    "VISAVIS_THREADS": "1",
+    "VISAVIS_STORE": "sqlite:///visavis.db",
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class OnlyPack:
 
     def observe_many(
         self, images: Iterable[ImageSource], **options: Unpack[Observe]
-    ) -> Iterator[tuple[Observed, ...] | VisavisError]:
+    ) -> Iterator[Faces[Observed] | VisavisError]:
         raise AssertionError(f"no image is looked at, but {images} with {options}")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+import pillow_heif
 
 
 def encoded(image: PIL.Image.Image, format_: str, **options: Any) -> bytes:  # noqa: ANN401 -- Pillow's own
@@ -298,8 +299,6 @@ def j2k_of_another_size(side: int) -> bytes:
 
 
 def heif(image: PIL.Image.Image, **options: Any) -> bytes:  # noqa: ANN401 -- pillow-heif's own
-    import pillow_heif  # noqa: PLC0415 -- an extra
-
     stream = io.BytesIO()
     pillow_heif.from_pillow(image).save(stream, **options)
     return stream.getvalue()

@@ -20,7 +20,7 @@ from visavis.models.recognizer import Observed
 from visavis.options import Attribute, FacesPolicy, Policy
 from visavis.service.gallery import Galleries, OpenGallery
 from visavis.service.results import Enrolled
-from visavis.types import Face, FloatArray, ImageSource, Quality
+from visavis.types import Face, Faces, FloatArray, ImageSource, Quality
 
 NOON = datetime(2024, 5, 17, 12, tzinfo=timezone.utc)
 GOOD = Quality(face_px=200.0, sharpness=0.25, score=1.0)
@@ -81,7 +81,7 @@ class FakeEyes:
         min_face: float | None = None,
         attributes: Sequence[Attribute] = (),
         chips: bool = False,
-    ) -> Iterator[tuple[Observed, ...] | VisavisError]:
+    ) -> Iterator[Faces[Observed] | VisavisError]:
         assert min_face is None
         assert not chips
         self.calls += 1
@@ -93,7 +93,8 @@ class FakeEyes:
                 yield error
                 continue
             self.looked_at.append(content)
-            yield _of_those(self.sights[content], faces)
+            seen = _of_those(self.sights[content], faces)
+            yield seen if isinstance(seen, VisavisError) else Faces(seen)
 
 
 def _content(image: ImageSource) -> bytes:

@@ -28,7 +28,7 @@ from visavis.models.recognizer import Observed
 from visavis.models.runtime import RuntimeSpec
 from visavis.server.app import create_app
 from visavis.server.listening import bind, make_server
-from visavis.types import Quality
+from visavis.types import Faces, Quality
 
 PATIENCE_S = 30
 
@@ -36,10 +36,9 @@ PATIENCE_S = 30
 def apart(settings: Settings) -> Settings:
     """Return settings whose galleries and keys, unless a test says where, are nowhere: not those of whoever tests."""
     nowhere = Path(tempfile.gettempdir(), secrets.token_hex(8))
-    given = settings.store != Settings().store
     return replace(
         settings,
-        store=settings.store if given else sqlite_url(nowhere / "galleries.db"),
+        store=settings.store or sqlite_url(nowhere / "galleries.db"),
         keys_file=settings.keys_file or nowhere / "keys.sqlite",
     )
 
@@ -187,13 +186,13 @@ class SlowRecognizer:
     limits: Any = DEFAULT_LIMITS
     threshold: float = 0.6
 
-    def detect_many(self, images: Any, **_options: Any) -> Iterator[tuple[Face, ...]]:  # noqa: ANN401  # a stand-in
+    def detect_many(self, images: Any, **_options: Any) -> Iterator[Faces[Face]]:  # noqa: ANN401  # a stand-in
         for image in images:
             self.begun.append(image)
             assert self.let.wait(PATIENCE_S)
-            yield (Face(np.zeros(4, np.float32), 1.0, np.zeros((5, 2), np.float32)),)
+            yield Faces([Face(np.zeros(4, np.float32), 1.0, np.zeros((5, 2), np.float32))])
 
-    def observe_many(self, images: Any, **_options: Any) -> Iterator[tuple[Observed, ...]]:  # noqa: ANN401  # likewise
+    def observe_many(self, images: Any, **_options: Any) -> Iterator[Faces[Observed]]:  # noqa: ANN401  # likewise
         for image in images:
             self.begun.append(image)
             assert self.let.wait(PATIENCE_S)
@@ -204,7 +203,7 @@ class SlowRecognizer:
                 embedding=np.array(vector(len(self.begun)), np.float32),
                 quality=Quality(100.0, 1.0, 1.0),
             )
-            yield (Observed(face, np.zeros((150, 150, 3), np.uint8)),)
+            yield Faces([Observed(face, np.zeros((150, 150, 3), np.uint8))])
 
     def as_recognizer(self) -> Recognizer:
         return cast("Recognizer", self)

@@ -287,8 +287,13 @@ class StoreModel:
             )
         )
 
-    def entries(self, gallery: str | None = None, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
-        return _first(limit, (one for one in self._log if one.number > after and gallery in {None, one.gallery}))
+    def entries(
+        self, gallery: str | None = None, *, after: int = 0, limit: int = 100, newest_first: bool = False
+    ) -> tuple[LogEntry, ...]:
+        found = [one for one in self._log if gallery in {None, one.gallery}]
+        if newest_first:
+            return _first(limit, (one for one in reversed(found) if not after or one.number < after))
+        return _first(limit, (one for one in found if one.number > after))
 
     def backup(self, target: Path, origin: Origin) -> None:
         raise InvalidOption(f"the model is not written to {target}, not even for {origin.actor}")
@@ -333,6 +338,7 @@ class StoreModel:
             source=new.source,
             picture=keep,
             created_at=origin.at,
+            counter=new.counter,
         )
         picture = None if keep == "nothing" else new.picture
         shelf.held[sample.id] = _Held(sample, picture, new.key, new.fingerprint)
@@ -350,6 +356,7 @@ class StoreModel:
             metadata=before.metadata if details.metadata is None else dict(details.metadata),
             consent=before.consent if details.consent is None else details.consent or None,
             expires_at=None if expires_at == NEVER else expires_at,
+            ignored=before.ignored if details.ignored is None else details.ignored,
             version=before.version + 1,
             updated_at=origin.at,
             samples=before.samples + samples,
@@ -371,7 +378,7 @@ class StoreModel:
     def _nearest(self, shelf: _Shelf, probe: FloatArray) -> tuple[Match, ...]:
         samples = [held.sample for held in shelf.held.values()]
         found = true_distances(shelf.gallery.space.metric, probe, [sample.embedding for sample in samples])
-        nearest: dict[str, Match] = {}
+        nearest: dict[tuple[str, bool], Match] = {}
         for distance, sample in sorted(zip(found, samples, strict=True), key=lambda pair: (pair[0], pair[1].id)):
             subject = shelf.subjects[sample.subject]
             match = Match(
@@ -380,16 +387,21 @@ class StoreModel:
                 name=subject.name,
                 sample=sample.id,
                 distance=float(distance),
+                ignored=subject.ignored,
+                counter=sample.counter,
             )
-            nearest.setdefault(subject.id, match)
+            nearest.setdefault((subject.id, sample.counter), match)
         return tuple(nearest.values())
 
     def _by_template(self, shelf: _Shelf, probe: FloatArray, near: tuple[Match, ...]) -> tuple[Match, ...]:
         anew = []
         for match in near:
-            own = [held.sample.embedding for held in shelf.held.values() if held.sample.subject == match.subject]
-            (distance,) = true_distances(shelf.gallery.space.metric, probe, [true_template(own)])
-            anew.append(replace(match, distance=float(distance)))
+            of_it = (held.sample for held in shelf.held.values() if held.sample.subject == match.subject)
+            own = [one.embedding for one in of_it if not one.counter]
+            if not match.counter:
+                (distance,) = true_distances(shelf.gallery.space.metric, probe, [true_template(own)])
+                match = replace(match, distance=float(distance))  # noqa: PLW2901  # anew
+            anew.append(match)
         return tuple(sorted(anew, key=lambda match: (match.distance, match.sample)))
 
 

@@ -39,8 +39,9 @@ class Oracle:
     def __init__(self, metric: Metric, samples: Sequence[Sample]) -> None:
         self._metric = metric
         self._place = {one.id: place for place, one in enumerate(samples)}
-        self._owners = [one.subject for one in samples]
-        _, self._numbers = np.unique(np.array(self._owners, object), return_inverse=True)
+        self._owners = [(one.subject, one.counter) for one in samples]
+        places = {owner: place for place, owner in enumerate(dict.fromkeys(self._owners))}
+        self._numbers = np.array([places[owner] for owner in self._owners], np.int64)
         self._rows = np.stack([one.embedding for one in samples]).astype(np.float64) if samples else np.empty((0, 1))
 
     def check(self, probe: FloatArray, answers: Sequence[tuple[int, Sequence[Match]]]) -> None:
@@ -52,8 +53,9 @@ class Oracle:
         scale = TOLERANCE * max(1.0, float(exact.max(initial=0.0)))
         for limit, found in answers:
             places = [self._place[match.sample] for match in found]
-            assert len({match.subject for match in found}) == len(found) == min(limit, len(least))
-            assert [match.subject for match in found] == [self._owners[place] for place in places]
+            owners = [(match.subject, match.counter) for match in found]
+            assert len(set(owners)) == len(found) == min(limit, len(least))
+            assert owners == [self._owners[place] for place in places]
             reported = np.array([match.distance for match in found])
             for true in (exact[places], least[self._numbers[places]], nearest[: len(found)]) if found else ():
                 assert np.abs(reported - true).max() <= scale

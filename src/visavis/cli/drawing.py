@@ -1,68 +1,20 @@
-"""Images of faces: boxes and landmarks drawn on photos, and contact sheets of groups."""
+"""Photos with boxes and landmarks drawn on them."""
 
-import base64
-import html
-import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib.resources import files
 from itertools import count
 from pathlib import Path
-from typing import TextIO, TypeAlias
+from typing import TypeAlias
 
 import PIL.Image
 import PIL.ImageDraw
 
 from visavis.cli.images import ImageFile
-from visavis.cli.outputs import GroupedFace, Groups
-from visavis.cli.terminal import counted, printable
 from visavis.core.image import ImageLimits, read_image
 from visavis.errors import InvalidOption, VisavisError
 from visavis.files import identity, replacing
-from visavis.types import Face, UInt8Array
+from visavis.types import Face, Faces
 
-_SIDE = 128
-_MOST_SHOWN = 200  # of a section, so that a browser can bear the page
-
-
-def thumbnail(chip: UInt8Array) -> bytes:
-    """Return a small JPEG of an aligned face."""
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(chip).resize((_SIDE, _SIDE), PIL.Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=80)
-    return buffer.getvalue()
-
-
-def write_contact_sheet(groups: Groups, images: int, stream: TextIO) -> None:
-    """Write a page of groups, of so many images, with thumbnails, the largest group first, then of who is in none."""
-    head, tail = files("visavis.cli").joinpath("groups.html").read_text(encoding="utf-8").split("</body>")
-    faces = sum(map(len, groups.people)) + len(groups.ungrouped) + len(groups.left_out)
-    stream.write(f"{head}<h1>{counted(len(groups.people), 'group')} of faces</h1>\n")
-    stream.write(f"<p>{counted(faces, 'face')} found in {counted(images, 'image')}. ")
-    stream.write("Each group is likely one person. Faces are personal data: pass this page on with care.</p>\n")
-    for number, people in enumerate(groups.people, 1):
-        stream.writelines(_section(f"Group {number}", people))
-    stream.writelines(_section("In no group", groups.ungrouped))
-    stream.writelines(_section("Too small or too unclear to tell", groups.left_out))
-    stream.write(f"</body>{tail}")
-
-
-def _section(title: str, faces: Sequence[GroupedFace]) -> Iterator[str]:
-    if not faces:
-        return
-    images = len({face.file for face in faces})
-    yield f"<section>\n<h2>{title} <small>{counted(len(faces), 'face')} in {counted(images, 'image')}</small></h2>\n"
-    yield '<div class="faces">\n'
-    for face in faces[:_MOST_SHOWN]:
-        label = html.escape(printable(face.label))
-        data = base64.b64encode(face.thumbnail).decode()
-        image = f'<img src="data:image/jpeg;base64,{data}" alt="a face in {label}" loading="lazy">'
-        yield f"<figure>{image}<figcaption><bdi>{label}</bdi></figcaption></figure>\n"
-    yield "</div>\n"
-    if len(faces) > _MOST_SHOWN:
-        yield f"<p>and {len(faces) - _MOST_SHOWN:,} more</p>\n"
-    yield "</section>\n"
-
-
-_FacesOrError: TypeAlias = tuple[Face, ...] | VisavisError
+_FacesOrError: TypeAlias = Faces[Face] | VisavisError
 _BOX_RGB = (0, 230, 0)
 _LANDMARK_RGB = (255, 60, 0)
 _LINES_PER_SIDE = 300  # how many lines side by side make the longer side of an image

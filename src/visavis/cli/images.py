@@ -16,6 +16,7 @@ from visavis.cli.options import Naming
 from visavis.cli.terminal import counted
 from visavis.errors import InvalidOption
 from visavis.files import IMAGE_SUFFIXES, is_hidden
+from visavis.options import INDEX_NAME
 
 STANDARD_INPUT = "-"
 # Raw photos begin as a TIFF does, and as such hold a thumbnail.
@@ -124,14 +125,20 @@ class _Search:
         self._passed: dict[tuple[str, str], list[str]] = {}  # by what it is, and why
 
     def images_in(self, root: Path, *, is_meant: bool) -> Iterator[Path]:
-        """Yield the images below a folder, sorted; no folder is entered twice."""
-        entered = {os.path.realpath(folder) for folder in (root, self._except_in) if folder is not None}
+        """Yield the images below a folder and what it links to, sorted; no folder is entered twice."""
+        drawings = os.path.realpath(self._except_in) if self._except_in else None
+        entered = {os.path.realpath(root), drawings}
         unreadable: list[OSError] = []
 
         def is_new(folder: Path) -> bool:
-            known = len(entered)
-            entered.add(os.path.realpath(folder))
-            return len(entered) > known and not self._passes(folder)
+            real = os.path.realpath(folder)
+            if self._passes(folder) or real == drawings:
+                return False
+            if real in entered:
+                self._note("folder", "searched under another name", folder.name)
+                return False
+            entered.add(real)
+            return True
 
         if not is_meant and self._passes(root):
             return
@@ -163,6 +170,8 @@ class _Search:
 
     def _is_image(self, path: Path) -> bool:
         suffix = path.suffix.lower()
+        if path.name.startswith(INDEX_NAME):
+            return False
         if is_hidden(path.name) and not self._all:
             self._note("file", "hidden or a thumbnail", path.name)
             return False
@@ -194,9 +203,10 @@ class Portrait:
     """An image, and whom it shows."""
 
     source: ImageFile
-    named_by: Literal["folder", "file", "option"]
+    named_by: Literal["folder", "file", "option", "page"]
     subject: str | None  # an ID, or None where nothing names one
     problem: str = ""  # why nothing does
+    box: Sequence[float] | None = None  # around the face that was named, of several
 
 
 def name_people(sources: Sequence[ImageFile], by: Naming) -> list[Portrait]:
@@ -219,7 +229,7 @@ def one_person(sources: Sequence[ImageFile], subject: str) -> list[Portrait]:
 def describe_naming(portraits: Sequence[Portrait], *, shown: int = 3) -> list[str]:
     """Return a line for each way in which people were named, with the first few, and for names that look alike."""
     lines = []
-    for way in ("folder", "file"):
+    for way in ("folder", "file", "page"):
         counts = Counter(each.subject for each in portraits if each.named_by == way and each.subject is not None)
         if counts:
             first = [f"{subject} ({counted(count, 'image')})" for subject, count in list(counts.items())[:shown]]

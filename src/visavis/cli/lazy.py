@@ -10,28 +10,28 @@ if TYPE_CHECKING:
     from rich import console, progress, table
 
     from visavis import client
-    from visavis.cli import drawing, outputs, stores
-    from visavis.core import decide, formats, image
+    from visavis.cli import drawing, groups, outputs, stores
+    from visavis.core import decide, formats, geometry, image
     from visavis.downloads import folder, importing, pull, removing, transfer
     from visavis.evaluation import calibration, embedding, metrics, page, pairs, protocols, search, tables
     from visavis.galleries import records
     from visavis.models import catalogue, heads, installation, packs, recognizer, runtime
     from visavis.server import app, keys, listening, observability
     from visavis.server import galleries as server_galleries
-    from visavis.service import clusters, decisions, enroller, gallery, results
+    from visavis.service import clusters, decisions, enroller, gallery, photos, results
     from visavis.service import transfer as lines
 else:
     _HOMES = {
         "rich": "console progress table",
         "visavis": "client",
-        "visavis.cli": "drawing outputs stores",
-        "visavis.core": "decide formats image",
+        "visavis.cli": "drawing groups outputs stores",
+        "visavis.core": "decide formats geometry image",
         "visavis.downloads": "folder importing pull removing transfer",
         "visavis.evaluation": "calibration embedding metrics page pairs protocols search tables",
         "visavis.galleries": "records",
         "visavis.models": "catalogue heads installation packs recognizer runtime",
         "visavis.server": "app keys listening observability",
-        "visavis.service": "clusters decisions enroller gallery results",
+        "visavis.service": "clusters decisions enroller gallery photos results",
     }
 
     class _Lazy:

@@ -75,6 +75,18 @@ Csv: TypeAlias = Annotated[bool, Option("Print CSV: a row for each face.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on standard error but errors.")]
 Verbose: TypeAlias = Annotated[bool, Option("Say more, with a traceback where something fails.")]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Index: TypeAlias = Annotated[
+    Path | None,
+    Option(
+        "Keep what is seen of photos there, so that only new and changed ones are looked at the next time: faces, "
+        "embeddings and thumbnails, which are personal data.",
+        metavar="FILE",
+        unset="a .visavis-index of yours beside the photos, where there is one",
+    ),
+]
+NamesFile: TypeAlias = Annotated[
+    Path | None, Option("Who is who: the names that the page of visavis cluster saved.", metavar="FILE.json")
+]
 PackName: TypeAlias = Annotated[str, _SETTINGS["pack"]]
 # What scripts may name, as other commands want it.
 OwnPack: TypeAlias = Annotated[
@@ -123,7 +135,7 @@ class OutputOptions:
 class StoreOptions:
     """Where galleries are, and what opens those that are encrypted."""
 
-    url: Annotated[str, _option("store", str, _SETTINGS["store"])] = _DEFAULTS["store"]
+    url: Annotated[str | None, _option("store", str, _SETTINGS["store"])] = None
     key_file: Annotated[
         Path | None,
         _option(
@@ -228,10 +240,18 @@ def _names_of(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def _numbers_of(text: str | None) -> tuple[float, ...] | None:
+    try:
+        return None if text is None else tuple(map(float, text.split(",")))
+    except ValueError:
+        raise InvalidOption(f"{text!r}: numbers are wanted, with commas between them") from None
+
+
 # What typer cannot read: the type and the default that stand for it, and what makes it of them.
 _READ_OTHERWISE: Mapping[object, tuple[Any, object, Callable[[Any], Any]]] = {
     Rate | None: (str | None, None, rate_of),
     Sequence[Attribute]: (str, "", _names_of),
+    Sequence[float] | None: (str | None, None, _numbers_of),
     str | PathLike[str] | None: (Path | None, None, lambda path: path),
 }
 

@@ -1,4 +1,4 @@
-"""Results of commands in words, as JSON, CSV or NumPy arrays: faces, identities and groups."""
+"""Results of commands in words, as JSON, CSV or NumPy arrays: faces, identities and sightings."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import csv
 import gzip
 import io
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO, TextIO, TypeAlias, cast
+from typing import IO, Any, BinaryIO, TextIO, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,11 @@ from visavis.errors import InvalidOption, VisavisError
 from visavis.files import replacing, to_cell
 from visavis.options import Attribute
 from visavis.service.results import Candidate, Identification
-from visavis.types import Face
+from visavis.types import Face, Faces, Verification
 
+_Any = TypeVar("_Any")
+_log = logging.getLogger("visavis.cli")
+_NO_FACES: Faces[Any] = Faces(())
 _LEVEL = 6  # gzip's own default; numbers as text gain little from more
 
 
@@ -51,19 +55,43 @@ class Result:
     """What became of one image: its faces, found or looked for in a gallery; or the error that stood in their way."""
 
     file: str
-    faces: Sequence[Any] = ()
+    faces: Faces[Any] = _NO_FACES
     error: VisavisError | None = None
 
     def to_json(self) -> str:
         """Return a JSON object, on one line."""
         if self.error is not None:
             return json.dumps({"file": self.file, "error": error_to_dict(self.error)})
-        return json.dumps({"file": self.file, "faces": [face.to_dict() for face in self.faces]})
+        faces = [face.to_dict() for face in self.faces]
+        return json.dumps({"file": self.file, "faces": faces, "searched_from_px": self.faces.searched_from_px})
+
+
+@dataclass(slots=True)
+class Searched:
+    """How small faces were looked for, in all images so far."""
+
+    least_px: float = float("inf")
+    most_px: float = 0.0
+
+    def note(self, outcomes: Iterable[Faces[_Any] | VisavisError]) -> Iterator[Faces[_Any] | VisavisError]:
+        """Yield what was found, and note how small it might have been."""
+        for each in outcomes:
+            if isinstance(each, Faces):
+                self.least_px = min(self.least_px, each.searched_from_px)
+                self.most_px = max(self.most_px, each.searched_from_px)
+            yield each
+
+    def tell(self) -> None:
+        """Say it, where any image was looked at."""
+        if self.most_px:
+            least, most = round(self.least_px), round(self.most_px)
+            largest = "" if least == most else f" (in the largest images from {most})"
+            _log.info("faces were looked for from %d pixels on%s; --min-face N says how small", least, largest)
 
 
 def follow(
     sources: Iterable[ImageFile],
-    outcomes: Iterable[Sequence[object] | VisavisError],
+    outcomes: Iterable[Faces[Any] | VisavisError],
     counts: Counter[str],
     advance: Callable[[], None],
 ) -> Iterator[Result]:
@@ -188,7 +216,7 @@ class FaceLayout:
 
     def line(self, face: Face) -> str:
         """Return a line of what is told of a face."""
-        parts = [f"box {_edges(face)}", f"score {face.score:.2f}"]
+        parts = [f"box {edges(face)}", f"score {face.score:.2f}"]
         if face.quality is not None:
             parts += [f"size {face.quality.face_px:.0f}", f"sharpness {face.quality.sharpness:.2f}"]
             # Not to be confused with the yaw and pitch of a network, which the attribute pose tells.
@@ -239,7 +267,8 @@ def _at(face: Face, path: str) -> object:
     return value
 
 
-def _edges(face: Face) -> str:
+def edges(face: Face) -> str:
+    """Return the box of a face in words."""
     return " ".join(f"{edge:.0f}" for edge in face.box_xyxy)
 
 
@@ -265,7 +294,7 @@ class IdentityLayout:
         """Return a line of who a face is."""
         nearest, second = _nearest(found)
         known = found.match is not None and nearest is not None
-        parts = [f"box {_edges(found.face) if found.face else ''}"]
+        parts = [f"box {edges(found.face) if found.face else ''}"]
         parts.append(_called(nearest) if known and nearest else f"unknown ({found.unknown})")
         if nearest is not None:
             parts += [] if known else [f"nearest {_called(nearest)}"]
@@ -277,7 +306,24 @@ class IdentityLayout:
         return "  ".join(parts)
 
 
-Layout: TypeAlias = FaceLayout | IdentityLayout
+class SightingLayout:
+    """The layout of faces of photos that were compared with a person's."""
+
+    columns = ("decision", "reason", "distance", "threshold", "probability")
+
+    def cells(self, seen: Verification) -> list[object]:
+        """Return what fills box, score and columns."""
+        return [*seen.faces[1].box_xyxy, seen.faces[1].score, *(getattr(seen, name) for name in self.columns)]
+
+    def line(self, seen: Verification) -> str:
+        """Return a line of how a face compares."""
+        parts = [f"box {edges(seen.faces[1])}", seen.decision, *([f"({seen.reason})"] if seen.reason else [])]
+        parts.append(f"distance {seen.distance:.3f}")
+        parts += [] if seen.probability is None else [f"probability {seen.probability:.4f}"]
+        return "  ".join(parts)
+
+
+Layout: TypeAlias = FaceLayout | IdentityLayout | SightingLayout
 """How a face is shown: in words, and in a table, after the columns of its image and its box."""
 
 
@@ -288,46 +334,3 @@ def _nearest(found: Identification) -> tuple[Candidate | None, Candidate | None]
 
 def _called(candidate: Candidate) -> str:
     return printable(candidate.subject + (f" ({candidate.name})" if candidate.name else ""))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class GroupedFace:
-    """A face on an image."""
-
-    file: str
-    label: str  # no more of the file's path than was searched
-    face: Face = field(repr=False)
-    left_out: str | None = None  # the code of what it lacks to be told apart from others
-    thumbnail: bytes = field(default=b"", repr=False)  # a JPEG, where it is wanted
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Groups:
-    """Faces of one person each, the largest group first; faces in no group or left out; and images that failed."""
-
-    people: Sequence[Sequence[GroupedFace]]
-    ungrouped: Sequence[GroupedFace]
-    left_out: Sequence[GroupedFace]
-    failed: Sequence[tuple[str, VisavisError]]
-
-    def write(self, stream: TextIO, *, as_json: bool) -> None:
-        """Write in words or as JSON Lines: a line for each face, and one for each image that failed."""
-        stream.writelines(f"{line}\n" for line in (self._json_lines() if as_json else self._text_lines()))
-
-    def _text_lines(self) -> Iterator[str]:
-        sections = [(f"group {number}", faces) for number, faces in enumerate(self.people, 1)]
-        for title, faces in (*sections, ("ungrouped", self.ungrouped), ("left out", self.left_out)):
-            if faces:
-                yield f"{title}: {counted(len(faces), 'face')}"
-            for each in faces:
-                why = f"  {each.left_out}" if each.left_out else ""
-                yield f"  {printable(each.file)}  box {_edges(each.face)}{why}"
-        yield from (f"{printable(file)}: failed, {error.code}" for file, error in self.failed)
-
-    def _json_lines(self) -> Iterator[str]:
-        numbered = [(number, each) for number, faces in enumerate(self.people, 1) for each in faces]
-        for number, each in (*numbered, *((None, each) for each in (*self.ungrouped, *self.left_out))):
-            face = each.face.to_dict()
-            about = {name: face[name] for name in ("box_xyxy", "score", "quality")}
-            yield json.dumps({"group": number, "left_out": each.left_out, "file": each.file, **about})
-        yield from (json.dumps({"file": file, "error": error_to_dict(error)}) for file, error in self.failed)

@@ -3,20 +3,24 @@
 import getpass
 import logging
 import os
+import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, TypeAlias
 
 from typing_extensions import Unpack
 
 from visavis.cli.options import ModelOptions, StoreOptions
+from visavis.cli.outputs import Searched
 from visavis.cli.terminal import counted, readable, say
+from visavis.config import STORE_HERE, store_url
 from visavis.core.image import ImageLimits
 from visavis.errors import (
     GalleryExists,
@@ -32,11 +36,12 @@ from visavis.galleries.store import open_store, read_keys
 from visavis.models.catalogue import PACKS
 from visavis.models.installation import as_installed, as_pinned, find_pack
 from visavis.models.packs import Pack
-from visavis.models.recognizer import Observed, Recognizer
+from visavis.models.recognizer import Observed, Recognizer, check_min_face
 from visavis.models.runtime import usable_cores
-from visavis.options import Observe, Policy
+from visavis.options import INDEX_NAME, Observe, Policy
 from visavis.service.gallery import Galleries, OpenGallery
-from visavis.types import ImageSource
+from visavis.service.photos import PhotoIndex
+from visavis.types import Faces, ImageSource
 
 _MOST_STREAMS = 8  # each has buffers of its own
 _BATCH = 16  # images that galleries hand over together
@@ -49,7 +54,7 @@ _KEPT = {
 }
 _ADVICE = {
     "no_face": "--min-face N looks for smaller ones",
-    "multiple_faces": "--faces prominent enrols the one that is large and central",
+    "multiple_faces": "--faces prominent enrols the one that is large and central, --like PHOTO that person",
     "too_small": "visavis gallery policy {gallery} --min-face-px N allows smaller ones",
     "blurred": "visavis gallery policy {gallery} --min-sharpness N allows more",
     "low_score": "visavis gallery policy {gallery} --min-score N allows more",
@@ -61,17 +66,19 @@ _ADVICE = {
     "conflict": "--allow-conflict enrols it all the same",
     "consent_missing": "--consent TEXT notes what was agreed to",
 }
-_ObservedOrError: TypeAlias = tuple[Observed, ...] | VisavisError
+_ObservedOrError: TypeAlias = Faces[Observed] | VisavisError
 _log = logging.getLogger("visavis.cli")
 
 
 class LazyRecognizer:
     """A Recognizer for galleries, in several threads; the models are loaded with the first image."""
 
-    def __init__(self, models: ModelOptions, images: int = _BATCH) -> None:
+    def __init__(self, models: ModelOptions, images: int = _BATCH, *, allow_children: bool = False) -> None:
         """Find the pack; one image gets all cores, several share them."""
         self._catalogued = find_pack(models.pack)
+        self._allow_children = allow_children
         self._models = models
+        self.searched = Searched()
         self._streams = max(1, min(usable_cores() // (models.loading.get("threads") or 1), _MOST_STREAMS, images))
 
     def observe_many(self, images: Iterable[ImageSource], **options: Unpack[Observe]) -> Iterator[_ObservedOrError]:
@@ -89,9 +96,9 @@ class LazyRecognizer:
             while part := list(islice(left, size)):
                 ahead.append(self._pool.submit(observe, part))
                 if len(ahead) > 2 * self._streams:
-                    yield from ahead.popleft().result()
+                    yield from self.searched.note(ahead.popleft().result())
             while ahead:
-                yield from ahead.popleft().result()
+                yield from self.searched.note(ahead.popleft().result())
         finally:
             for future in ahead:
                 future.cancel()
@@ -99,7 +106,14 @@ class LazyRecognizer:
     @cached_property
     def pack(self) -> Pack:
         """As it is installed, which is read when it is first asked for: much is done for galleries without it."""
-        return as_installed(self._catalogued, self._models.folder)
+        pack = as_installed(self._catalogued, self._models.folder)
+        return replace(pack, child=None) if self._allow_children else pack
+
+    @property
+    def min_face(self) -> float:
+        """The smallest face that is looked for."""
+        least = self._models.min_face
+        return self.pack.min_face if least is None else check_min_face(least)
 
     @property
     def limits(self) -> ImageLimits:
@@ -118,14 +132,52 @@ class LazyRecognizer:
         return ThreadPoolExecutor(self._streams, "visavis-recognizer")
 
 
+def index_file(given: Path | None, paths: Sequence[str], *, make: bool = False) -> Path | None:
+    """Return the index that is given; or the caller's own one beside the first of the photos, or above; or none.
+
+    Where ``make`` says so, there is to be one in the first folder.
+    """
+    if given is not None:
+        return given
+    first = Path(paths[0])
+    beside = first if first.is_dir() else first.parent
+    for folder in (beside, *beside.absolute().parents):
+        with suppress(OSError):
+            status = (folder / INDEX_NAME).lstat()
+            # Whose it is matters: others may have left one in a folder that is everybody's.
+            if S_ISREG(status.st_mode) and (sys.platform == "win32" or status.st_uid == os.getuid()):
+                return folder / INDEX_NAME
+    return next((Path(path) / INDEX_NAME for path in paths if Path(path).is_dir()), None) if make else None
+
+
 @contextmanager
-def open_galleries(store: StoreOptions, models: ModelOptions | None = None, *, images: int = 1) -> Iterator[Galleries]:
+def open_index(
+    file: Path | None, models: ModelOptions, paths: Sequence[str], images: int, *, allow_children: bool = False
+) -> Iterator[PhotoIndex]:
+    """Give an index of photos, or what keeps nothing where there is no file; what is gone from folders goes from it."""
+    eyes = LazyRecognizer(models, images, allow_children=allow_children)
+    with closing(PhotoIndex(eyes, file)) as index:
+        if file is not None:
+            _log.info("index of photos: %s", file)
+        yield index
+        index.prune(path for path in paths if Path(path).is_dir())
+    eyes.searched.tell()
+
+
+@contextmanager
+def open_galleries(
+    store: StoreOptions, models: ModelOptions | None = None, *, images: int = 1, index: PhotoIndex | None = None
+) -> Iterator[Galleries]:
     """Give the galleries of a store; models are loaded when the first of the images is looked at."""
     actor = "user unknown"
     with suppress(ImportError, KeyError, OSError):  # a user without a name, as in some containers
         actor = f"user {getpass.getuser()}"
-    with closing(open_store(store.url, key=_read_key(store.key_file))) as opened:
-        yield Galleries(opened, LazyRecognizer(models or ModelOptions(), images), actor=actor)
+    if store.url is None and STORE_HERE.is_file():
+        _log.info("visavis: the galleries are those of %s", STORE_HERE.absolute())
+    with closing(open_store(store_url(store.url), key=_read_key(store.key_file))) as opened:
+        eyes = LazyRecognizer(models or ModelOptions(), images)
+        yield Galleries(opened, index or eyes, actor=actor)
+        eyes.searched.tell()
 
 
 def open_gallery(galleries: Galleries, name: str) -> OpenGallery:
@@ -165,7 +217,7 @@ def pack_of(gallery: Gallery, models_dir: Path) -> Pack | None:
 def make_gallery(galleries: Galleries, name: str, policy: Policy) -> OpenGallery:
     """Make a gallery, unless somebody else just did, and say so."""
     with suppress(GalleryExists):
-        made = galleries.create(name, policy=policy)
+        made = galleries.create(name, policy=policy).record
         encrypted = ", encrypted" if made.encrypted else ""
         _log.info("made the gallery %s in %s%s; it keeps %s", name, galleries.store.url, encrypted, _KEPT[policy.keep])
     return galleries.open(name)
@@ -191,6 +243,7 @@ class Enrolments:
     repeated: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     subjects: set[str] = field(default_factory=set)
+    without: Sequence[str] = ()  # those who have no sample, after refusals
 
     def count(self, subject: str | None, *, repeated: bool, code: str | None) -> None:
         """Count one: its subject, whether it was there already, and the code of the error that refused it."""
@@ -210,6 +263,8 @@ class Enrolments:
         for code, count in self.refused.most_common():
             advice = _ADVICE.get(code, "").format(gallery=gallery)
             facts[f"  {code}"] = f"{count:,}" + (f"  ({advice})" if advice else "")
+        if self.without:
+            facts["no sample"] = self._without()
         return readable(f"gallery {gallery}", facts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -219,7 +274,12 @@ class Enrolments:
 
     def __str__(self) -> str:
         enrolled, refused = counted(self.enrolled, "sample"), self.refused.total()
-        return f"enrolled {enrolled}, already there {self.repeated:,}, refused {refused:,}"
+        without = f"; no sample of {self._without()}" if self.without else ""
+        return f"enrolled {enrolled}, already there {self.repeated:,}, refused {refused:,}{without}"
+
+    def _without(self) -> str:
+        more = len(self.without) - _NAMED_IN_MESSAGES
+        return ", ".join(self.without[:_NAMED_IN_MESSAGES]) + (f" and {more:,} more" if more > 0 else "")
 
     @contextmanager
     def staying(self) -> Iterator[None]:

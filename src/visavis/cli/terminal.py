@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -19,6 +20,8 @@ from visavis.errors import VisavisError
 _FAILED = 2
 _INTERRUPTED = 128 + 2  # what shells report for a program that SIGINT ended,
 _PIPE_CLOSED = 128 + 13  # and SIGPIPE
+# An option of the library in a message, which is another one here.
+_LIMIT = re.compile(r"(?<=the limit )max_(bytes|pixels)(?= is)")
 _log = logging.getLogger("visavis")
 
 
@@ -30,7 +33,7 @@ def printable(text: str) -> str:
 def say(message: str) -> None:
     """Write a line to standard error, wherever that leads at this moment; the exit code tells who cannot be told."""
     with suppress(OSError):
-        sys.stderr.write(printable(message) + "\n")
+        sys.stderr.write(printable(_LIMIT.sub(r"--max-\1", message)) + "\n")
         sys.stderr.flush()
 
 
@@ -118,18 +121,33 @@ def _bars_wanted() -> bool:
 
 
 @contextmanager
-def progress_bar(total: int | Callable[[], int], *, unless: bool = False) -> Iterator[Callable[[], None]]:
+def progress_bar(
+    total: int | Callable[[], int], doing: str = "looking at images", then: str = "", *, unless: bool = False
+) -> Iterator[Callable[[], None]]:
     """Show a bar on a terminal while the block runs, ``unless`` results go there, and give what advances it by one.
 
-    The total may be what computes it where there is a bar.
+    Args:
+        total: of what is done; or what computes it where there is a bar.
+        doing: what is being done, in words.
+        then: what is done afterwards, for a time that nobody knows; default nothing.
+        unless: whether there is no bar.
     """
     if unless or not _bars_wanted():
         yield lambda: None
         return
-    columns = (progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeRemainingColumn())
-    with _bar(*columns) as bar:
-        task = bar.add_task("images", total=total() if callable(total) else total)
-        yield lambda: bar.advance(task)
+    what, elapsed, left = (progress.TextColumn(text) for text in ("{task.description}", "elapsed", "left"))
+    always = (what, progress.BarColumn(bar_width=16), progress.TimeElapsedColumn(), elapsed)
+    with _bar(*always, progress.MofNCompleteColumn(), progress.TimeRemainingColumn(), left) as bar:
+        task = bar.add_task(doing, total=total() if callable(total) else total)
+
+        def advance() -> None:
+            bar.advance(task)
+            if then and bar.finished:
+                bar.remove_task(task)
+                bar.columns = always
+                bar.add_task(then, total=None)
+
+        yield advance
 
 
 @contextmanager

@@ -1,29 +1,24 @@
-"""Clients of a visavis server; long because ``_sync.py`` is made of this one file by ``tools/unasync.py``."""
+"""Clients of a visavis server; ``_sync.py`` is made of this by ``tools/unasync.py``."""
 
-import logging
-import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from itertools import count, islice
+from dataclasses import replace
+from itertools import islice
 from types import TracebackType
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
-import anyio
-import anyio.to_thread
 import httpx
 from typing_extensions import Self, Unpack
 
 from visavis.client import records, wire
-from visavis.client.records import Access, ServedSample, every, if_any, read, reader
+from visavis.client.connection._async import AsyncConnection, chunks_of, loaded
+from visavis.client.records import Access, ServedSample, if_any, read, reader
 from visavis.client.wire import Sent, details_of, given, json_of, sample_segment, vectors
 from visavis.errors import (
     GalleryNotFound,
     ImageTooLarge,
-    InputError,
     InvalidOption,
-    ServerUnreachable,
     SubjectNotFound,
     VersionMismatch,
     VisavisError,
@@ -39,9 +34,10 @@ from visavis.galleries.records import (
     may_be_gallery,
 )
 from visavis.options import (
-    AllowConflict,
     Describe,
     Enrol,
+    EnrolEmbeddings,
+    EnrolImage,
     Identify,
     IdentifyEmbeddings,
     Policy,
@@ -52,144 +48,9 @@ from visavis.options import (
 from visavis.service.enroller import Enrolment
 from visavis.service.packs import ServedPack
 from visavis.service.results import AuditReport, Candidate, Enrolled, Identification, Receipt, SubjectVerification
-from visavis.types import Face, FloatArray, ImageSource, Quality, SizeWH, Verification
+from visavis.types import Face, Faces, FloatArray, ImageSource, Quality, SizeWH, Verification
 
-_log = logging.getLogger("visavis")
-_Value = TypeVar("_Value")
 _Thing = TypeVar("_Thing")
-_Error = TypeVar("_Error", bound=VisavisError)
-_Request: TypeAlias = Mapping[str, Any] | None  # arguments of httpx: query, headers and body
-
-
-@dataclass(frozen=True)
-class AsyncConnection:
-    """A server, called again where that helps and does no harm."""
-
-    http: httpx.AsyncClient
-    server: str  # its address in messages
-    timeout_s: float  # the longest time that the server may ask for
-    retries: int
-
-    async def call(
-        self, method: str, path: str, request: _Request = None, *, once: bool = False, stream: bool = False
-    ) -> httpx.Response:
-        """Make a call, and again while that helps; return the last answer, or raise ``ServerUnreachable``.
-
-        With ``once``, nothing is tried again that the server may have got and not answered. With ``stream``, a good
-        answer comes without its body, which is then to be read and closed.
-        """
-        for tries in count():
-            asked_for_s = 0.0
-            try:
-                response = await self.http.send(self.http.build_request(method, path, **(request or {})), stream=stream)
-                if stream and response.status_code != wire.OK:
-                    await response.aread()
-            except httpx.RequestError as error:
-                if tries == self.retries or not isinstance(error, wire.UNSENT if once else wire.PASSING):
-                    raise self.unreachable(error) from error
-                reason = wire.reason_of(error)
-            else:
-                # A server that says that it is busy has done nothing: that call may be made again, whatever it is.
-                asked_for_s = wire.retry_after_s(response.headers.get("retry-after", ""))
-                if tries == self.retries or response.status_code not in wire.BUSY or asked_for_s > self.timeout_s:
-                    break
-                reason = f"status {response.status_code}"
-            # Scattered, so that clients that were turned away together do not come back together.
-            wait_s = asked_for_s + min(0.25 * 2.0**tries, 8.0) * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
-            _log.debug("%s: %s; trying again in %.2f s", self.server, reason, wait_s)
-            await anyio.sleep(wait_s)
-        return response
-
-    def unreachable(self, error: httpx.RequestError) -> ServerUnreachable:
-        """Return the error that a missing answer is."""
-        return ServerUnreachable(f"{self.server} cannot be reached: {wire.reason_of(error)}")
-
-    async def ask(
-        self, read: Callable[[Any], _Value], method: str, path: str, request: _Request = None, *, once: bool = False
-    ) -> _Value:
-        """Make a call, and return what the JSON of its answer is; arguments as in ``call``."""
-        response = await self.call(method, path, request, once=once)
-        with wire.content(response) as plain:
-            return read(plain)
-
-    async def pages(self, kind: type[_Value], path: str, name: str) -> AsyncIterator[_Value]:
-        """Give the items of a list, asked for a page at a time."""
-        query = {"limit": "200"}
-        while True:
-            response = await self.call("GET", path, {"params": query})
-            with wire.content(response) as plain:
-                items, cursor = every(kind, plain[name]), if_any(str, plain["next_cursor"])
-            for item in items:
-                yield item
-            if cursor is None:
-                return
-            if cursor == query.get("cursor"):
-                raise wire.foreign(response, "the server's list leads back to where it was")
-            query = {**query, "cursor": cursor}
-
-    async def ask_image(
-        self, kind: type[_Value], path: str, image: ImageSource, options: Mapping[str, object]
-    ) -> tuple[_Value, ...]:
-        """Return what the faces of an image are, or raise the error that it is."""
-        (result,) = [each async for each in self.ask_images(kind, path, [image], options)]
-        if isinstance(result, VisavisError):
-            raise result
-        return result
-
-    async def ask_images(
-        self, kind: type[_Value], path: str, images: Iterable[ImageSource], options: Mapping[str, object]
-    ) -> AsyncIterator[tuple[_Value, ...] | VisavisError]:
-        """Give for each image, in order, what its faces are, or the error that it is."""
-        chosen = given(options)
-        async with aclosing(_chunks(images, wire.load, wire.MOST_IMAGES, wire.MOST_BYTES)) as chunks:
-            async for chunk in chunks:
-                results: dict[int, tuple[_Value, ...] | VisavisError] = {}
-                sent = {at: entry for at, entry in enumerate(chunk) if isinstance(entry, Sent)}
-                if sent:
-                    response = await self.call("POST", path, wire.body_of(list(sent.values()), chosen))
-                    with wire.content(response) as plain:
-                        for (at, image), result in zip(sent.items(), plain["results"], strict=True):
-                            if "error" in result:
-                                results[at] = wire.error_of(result["error"], response, image.name)
-                            else:
-                                results[at] = every(kind, result["faces"])
-                for at, entry in enumerate(chunk):
-                    yield results[at] if isinstance(entry, Sent) else entry
-
-
-async def _loaded(image: ImageSource) -> Sent:
-    sent = await anyio.to_thread.run_sync(wire.load, image)
-    if isinstance(sent, InputError):
-        raise sent
-    return sent
-
-
-async def _chunks(
-    things: Iterable[_Thing], load: Callable[[_Thing], Sent | _Error], most: int, most_bytes: int
-) -> AsyncGenerator[list[Sent | _Error], None]:
-    """Give what goes together in one call, with errors in the places of things that cannot be sent.
-
-    What comes slowly does not wait long for more.
-    """
-    chunk: list[Sent | _Error] = []
-    begun_s = 0.0
-    images, size, links = 0, 0, False
-    for thing in things:
-        entry = await anyio.to_thread.run_sync(load, thing)
-        if isinstance(entry, Sent):
-            # Whatever its size, one may go alone. Links go in JSON, and files in a form.
-            if (images or size) and (size + len(entry.data) > most_bytes or links != bool(entry.url)):
-                yield chunk
-                chunk, images, size = [], 0, 0
-            images, size, links = images + entry.has_image, size + len(entry.data), bool(entry.url)
-        begun_s = begun_s if chunk else anyio.current_time()
-        chunk.append(entry)
-        late = anyio.current_time() - begun_s > wire.LINGER_S
-        if late or len(chunk) >= most or images >= wire.MOST_IMAGES:
-            yield chunk
-            chunk, images, size = [], 0, 0
-    if chunk:
-        yield chunk
 
 
 class AsyncClient:
@@ -227,7 +88,7 @@ class AsyncClient:
         self._connection = AsyncConnection(http, server, float(timeout_s), retries)
 
     @takes(Describe)
-    async def detect(self, image: ImageSource, **options: Unpack[Describe]) -> tuple[Face, ...]:
+    async def detect(self, image: ImageSource, **options: Unpack[Describe]) -> Faces[Face]:
         """Find faces, as ``Recognizer.detect`` does.
 
         Raises:
@@ -237,7 +98,7 @@ class AsyncClient:
         return await self._connection.ask_image(Face, "v1/detect", image, options)
 
     @takes(Describe)
-    async def embed(self, image: ImageSource, **options: Unpack[Describe]) -> tuple[Face, ...]:
+    async def embed(self, image: ImageSource, **options: Unpack[Describe]) -> Faces[Face]:
         """Find faces and embed them, as ``Recognizer.embed`` does; errors as in ``detect``."""
         return await self._connection.ask_image(Face, "v1/embed", image, options)
 
@@ -252,7 +113,7 @@ class AsyncClient:
         where an image shows none, and with ``require_live`` ``NotLive`` where a face looks like a print or a screen.
         """
         chosen = given({**options, "operating_point": operating_point})
-        images = {"a": await _loaded(a), "b": await _loaded(b)}
+        images = {"a": await loaded(a), "b": await loaded(b)}
         response = await self._connection.call("POST", "v1/verify", wire.body_of(images, chosen))
         with wire.content(response, {part: image.name for part, image in images.items()}) as plain:
             return read(Verification, plain)
@@ -260,7 +121,7 @@ class AsyncClient:
     @takes(Describe)
     def detect_many(
         self, images: Iterable[ImageSource], **options: Unpack[Describe]
-    ) -> AsyncIterator[tuple[Face, ...] | VisavisError]:
+    ) -> AsyncIterator[Faces[Face] | VisavisError]:
         """Return for each image, in order, what ``detect`` returns, or the error that its image is.
 
         Images are taken from the iterable up to 16 at a time, and sent together.
@@ -273,7 +134,7 @@ class AsyncClient:
     @takes(Describe)
     def embed_many(
         self, images: Iterable[ImageSource], **options: Unpack[Describe]
-    ) -> AsyncIterator[tuple[Face, ...] | VisavisError]:
+    ) -> AsyncIterator[Faces[Face] | VisavisError]:
         """Return for each image, in order, what ``embed`` returns; everything else as in ``detect_many``."""
         return self._connection.ask_images(Face, "v1/embed", images, options)
 
@@ -283,8 +144,8 @@ class AsyncClient:
 
     async def create_gallery(
         self, name: str, *, policy: Policy | None = None, encrypted: bool | None = None
-    ) -> Gallery:
-        """Make a gallery.
+    ) -> "AsyncGalleryClient":
+        """Make a gallery, and return what asks about it.
 
         Args:
             name: 1 to 64 of a-z, 0-9, dot, underscore and hyphen; begins with a letter or digit.
@@ -296,9 +157,20 @@ class AsyncClient:
             GalleryLocked: encryption is asked for, and the server has no key.
             ServerUnreachable: where the connection broke after the call was sent, the gallery may be made or not.
         """
-        options = {"name": check_gallery_name(name), "policy": policy and policy.to_dict(), "encrypted": encrypted}
-        body = json_of(given(options))
-        return await self._connection.ask(reader(Gallery), "POST", "v1/galleries", body, once=True)
+        body = _new_gallery(policy, name=check_gallery_name(name), encrypted=encrypted)
+        await self._connection.ask(reader(Gallery), "POST", "v1/galleries", body, once=True)
+        return self.gallery(name)
+
+    async def get_or_create_gallery(
+        self, name: str, *, policy: Policy | None = None, encrypted: bool | None = None
+    ) -> "AsyncGalleryClient":
+        """Return what asks about a gallery, made where there is none of that name; one that is there stays as it is.
+
+        Arguments and errors as in ``create_gallery``; it takes a key of scope admin also where there is one.
+        """
+        path = f"v1/galleries/{check_gallery_name(name)}"
+        await self._connection.ask(reader(Gallery), "PUT", path, _new_gallery(policy, encrypted=encrypted))
+        return self.gallery(name)
 
     def gallery(self, name: str) -> "AsyncGalleryClient":
         """Return what asks about one gallery; nothing is sent yet.
@@ -308,13 +180,13 @@ class AsyncClient:
         """
         return AsyncGalleryClient(name, self._connection)
 
-    def entries(self) -> AsyncIterator[LogEntry]:
-        """Return the log of all galleries, oldest first; for keys that are not limited to some galleries."""
-        return self._connection.pages(LogEntry, "v1/log", "entries")
+    def entries(self, *, newest_first: bool = False) -> AsyncIterator[LogEntry]:
+        """Return the log of all galleries; for keys that are not limited to some galleries."""
+        return self._connection.pages(LogEntry, "v1/log", "entries", **wire.order(newest_first=newest_first))
 
     async def preview(self, image: ImageSource, *, side: int = 1280) -> tuple[SizeWH, bytes]:
         """Return the size of an image, upright, and what shows it: a JPEG of at most so many pixels a side."""
-        sent = await _loaded(image)
+        sent = await loaded(image)
         response = await self._connection.call("POST", "v1/preview", wire.body_of({"image": sent}, {"side": side}))
         with wire.content(response, {"image": sent.name}) as plain:
             return records.preview(plain)
@@ -351,6 +223,11 @@ class AsyncClient:
         await self.close()
 
 
+def _new_gallery(policy: Policy | None, **options: object) -> dict[str, Any]:
+    """Return the body that describes a gallery to be made."""
+    return json_of(given({**options, "policy": policy and policy.to_dict()}))
+
+
 class AsyncGalleryClient:
     """Does with a gallery of a server what the library does with one opened here; made by ``AsyncClient.gallery``.
 
@@ -383,8 +260,8 @@ class AsyncGalleryClient:
         """Forget the gallery with all that it holds."""
         return await self._connection.ask(reader(Receipt), "DELETE", self._path, once=True)
 
-    @takes(Enrol)
-    async def enrol(
+    @takes(EnrolImage)
+    async def enrol(  # noqa: PLR0913  # what is known of a face
         self,
         image: ImageSource,
         subject: str | None = None,
@@ -392,7 +269,8 @@ class AsyncGalleryClient:
         details: Details = NO_DETAILS,
         source: str | None = None,
         key: str | None = None,
-        **options: Unpack[Enrol],
+        like: "ImageSource | None" = None,
+        **options: Unpack[EnrolImage],
     ) -> Enrolled:
         """Enrol the face of an image.
 
@@ -403,20 +281,21 @@ class AsyncGalleryClient:
             source: a label of where the image came from.
             key: an idempotency key of up to 180 printable ASCII characters: under one key, one enrolment. Without one,
                 tries of this call are one enrolment, and so the answer to a second try may be ``repeated``.
-            **options: see ``visavis.options.Enrol``.
+            like: an image of the person: where the other shows several faces, the one that is the same is enrolled.
+            **options: see ``visavis.options.EnrolImage``.
 
         Raises:
-            NoFace, MultipleFaces, NotLive, FaceTooSmall, FaceBlurred, LowScore, ExtremePose, InvalidFace,
-                FaceOccluded, ChildFace, ConsentMissing, SubjectConflict: it is refused.
             KeyReused: the key belongs to another enrolment.
-            InputError: the image cannot be used, or an argument is out of its range.
+            InputError: the image cannot be used, or is refused (NoFace, MultipleFaces, NotLive, FaceTooSmall,
+                FaceBlurred, LowScore, ExtremePose, InvalidFace, FaceOccluded, ChildFace, ConsentMissing,
+                SubjectConflict), or an argument is out of its range.
         """
         chosen = given({"subject": subject, "source": source, **details_of(details), **options})
-        headers = wire.key_header(key)
-        sent = await _loaded(image)
-        return await self._enrol(wire.body_of([sent], chosen, headers), sent.name)
+        sent = {name: await loaded(one) for name, one in (("images", image), ("like", like)) if one is not None}
+        names = {name: one.name for name, one in sent.items()}
+        return await self._enrol(wire.body_of(sent, chosen, wire.key_header(key)), names)
 
-    @takes(AllowConflict)
+    @takes(EnrolEmbeddings)
     async def enrol_embedding(  # noqa: PLR0913  # what is known of a face
         self,
         embedding: FloatArray,
@@ -426,23 +305,21 @@ class AsyncGalleryClient:
         quality: Quality | None = None,
         source: str | None = None,
         key: str | None = None,
-        **options: Unpack[AllowConflict],
+        **options: Unpack[EnrolEmbeddings],
     ) -> Enrolled:
         """Enrol an embedding of the gallery's space; everything else as in ``enrol``."""
-        body: dict[str, Any] = {"embeddings": vectors([embedding])}
-        body |= given({"subject": subject, "source": source, **details_of(details), **options})
-        if quality is not None:
-            body["qualities"] = [quality.to_dict()]
-        return await self._enrol(json_of(body, wire.key_header(key)))
+        about = {"subject": subject, "source": source, "qualities": quality and [quality.to_dict()]}
+        body = {"embeddings": vectors([embedding]), **given({**about, **details_of(details), **options})}
+        return await self._enrol(json_of(body, wire.key_header(key)), {})
 
-    async def _enrol(self, request: Mapping[str, Any], name: str = "") -> Enrolled:
+    async def _enrol(self, request: Mapping[str, Any], names: Mapping[str, str]) -> Enrolled:
         response = await self._connection.call("POST", f"{self._path}/enrol", request)
-        with wire.content(response, {"images.0": name}) as plain:
+        with wire.content(response, names) as plain:
             (result,) = plain["results"]
             refused = if_any(dict, result.get("error"))
             if refused is None:
                 return read(Enrolled, {**result, "subject": plain["subject"]})
-        raise wire.error_of(refused, response, name)
+        raise wire.error_of(refused, response, names.get("images", ""))
 
     @takes(Enrol)
     def enrol_many(
@@ -459,14 +336,14 @@ class AsyncGalleryClient:
         return self._import(enrolments, wire.enrolment_line, options)
 
     @takes(Identify)
-    async def identify(self, image: ImageSource, **options: Unpack[Identify]) -> tuple[Identification, ...]:
+    async def identify(self, image: ImageSource, **options: Unpack[Identify]) -> Faces[Identification]:
         """Say who the faces of an image are; an empty tuple where there are none."""
         return await self._connection.ask_image(Identification, f"{self._path}/identify", image, options)
 
     @takes(Identify)
     def identify_many(
         self, images: Iterable[ImageSource], **options: Unpack[Identify]
-    ) -> AsyncIterator[tuple[Identification, ...] | VisavisError]:
+    ) -> AsyncIterator[Faces[Identification] | VisavisError]:
         """Return for each image, in order, what ``identify`` returns, or the error that its image is.
 
         Images are taken from the iterable up to 16 at a time, and sent together.
@@ -506,7 +383,7 @@ class AsyncGalleryClient:
             SubjectNotFound, SampleNotFound: there is no such subject, or it has no samples.
         """
         path, chosen = self._subject(subject, "verify"), given(options)
-        sent = await _loaded(image)
+        sent = await loaded(image)
         response = await self._connection.call("POST", path, wire.body_of({"image": sent}, chosen))
         with wire.content(response, {"image": sent.name}) as plain:
             return records.subject_verification(plain)
@@ -666,9 +543,9 @@ class AsyncGalleryClient:
         """Return what there is to mend: in a large gallery that takes longer than ``timeout_s`` may allow."""
         return await self._connection.ask(reader(AuditReport), "GET", f"{self._path}/audit")
 
-    def entries(self) -> AsyncIterator[LogEntry]:
-        """Return the gallery's log, oldest first; asked for a page at a time."""
-        return self._connection.pages(LogEntry, f"{self._path}/log", "entries")
+    def entries(self, *, newest_first: bool = False) -> AsyncIterator[LogEntry]:
+        """Return the gallery's log; asked for a page at a time."""
+        return self._connection.pages(LogEntry, f"{self._path}/log", "entries", **wire.order(newest_first=newest_first))
 
     def _subject(self, subject: str, *below: str) -> str:
         try:
@@ -698,7 +575,7 @@ class AsyncGalleryClient:
         """
         plain = given(options)
         query = {name: value if isinstance(value, str) else f"{value}".lower() for name, value in plain.items()}
-        async with aclosing(_chunks(things, load, wire.MOST_LINES, wire.MOST_LINE_BYTES)) as chunks:
+        async with aclosing(chunks_of(things, load, wire.MOST_LINES, wire.MOST_LINE_BYTES)) as chunks:
             async for chunk in chunks:
                 while chunk:
                     lines = dict(enumerate((entry for entry in chunk if isinstance(entry, Sent)), 1))

@@ -19,7 +19,7 @@ from visavis.galleries.records import Gallery, LogEntry, Subject
 from visavis.options import Keep
 from visavis.service.packs import ServedPack
 from visavis.service.results import Candidate, Enrolled, SubjectVerification
-from visavis.types import FloatArray, Quality, Shape, SizeWH
+from visavis.types import Faces, FloatArray, Quality, Shape, SizeWH
 
 _Value = TypeVar("_Value")
 
@@ -66,6 +66,11 @@ def reader(kind: type[_Value]) -> Callable[[object], _Value]:
 def every(kind: type[_Value], plain: object) -> tuple[_Value, ...]:
     """Return the items of a list, each read."""
     return tuple(map(reader(kind), read(list, plain)))
+
+
+def faces_of(kind: type[_Value], plain: Mapping[str, Any]) -> Faces[_Value]:
+    """Return what was found on an image."""
+    return Faces(every(kind, plain["faces"]), if_any(float, plain.get("searched_from_px")) or 0.0)
 
 
 def if_any(kind: type[_Value], plain: object) -> _Value | None:

@@ -19,6 +19,7 @@ import numpy as np
 import PIL.Image
 
 from visavis import errors
+from visavis.core.geometry import check_box
 from visavis.core.image import ImageLimits, name_of, read_encoded, read_image
 from visavis.errors import (
     InputError,
@@ -165,6 +166,8 @@ def given(options: Mapping[str, object]) -> dict[str, Any]:
             raise InvalidOption(f"attributes are given as in ('pose',), not {attributes!r}")
         chosen["attributes"] = list(attributes) or None
     chosen |= {name: options.get(name) or None for name in _FLAGS}
+    if options.get("box") is not None:
+        chosen["box"] = check_box(options["box"]).tolist()
     chosen = {name: value for name, value in chosen.items() if value is not None}
     for name, value in chosen.items():
         to_json(value, name)
@@ -208,13 +211,13 @@ def body_of(
     """Return httpx's arguments for images, listed or by name, with options: a form, or JSON where one is a URL."""
     named = list(images.items()) if isinstance(images, Mapping) else [("images", image) for image in images]
     if any(image.url for _, image in named):
-        listed = {"images": [image.json for _, image in named]}
-        members = {name: image.json for name, image in named} if isinstance(images, Mapping) else listed
-        return json_of({**members, **options}, headers)
+        listed = [image.json for name, image in named if name == "images"]
+        members = {name: image.json for name, image in named if name != "images"}
+        return json_of({**members, **({"images": listed} if listed else {}), **options}, headers)
     form = {}
     for name, value in options.items():
-        if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
-            form[name] = ",".join(value)
+        if isinstance(value, list) and value and all(isinstance(part, str | float) for part in value):
+            form[name] = ",".join(map(str, value))
         else:
             form[name] = value if isinstance(value, str) else to_json(value, "a field").decode()
     files = [(name, (name, image.data, "application/octet-stream")) for name, image in named]
@@ -237,15 +240,19 @@ def enrolment_line(enrolment: Enrolment | VisavisError) -> Sent | VisavisError:
             {
                 "subject": enrolment.subject,
                 "source": enrolment.source,
+                "counter": enrolment.counter or None,
                 "key": enrolment.key or secrets.token_urlsafe(16),
                 "quality": enrolment.quality and enrolment.quality.to_dict(),
                 "picture": enrolment.picture and b64encode(enrolment.picture).decode(),
+                "box": enrolment.box,
                 **details_of(enrolment.details),
             }
         )
         if enrolment.image is None:
             (vector,) = vectors([enrolment.embedding])
             return Sent(data=to_json({**members, "embedding": vector}, "an enrolment"), has_image=False)
+        if enrolment.like is not None:
+            (members["like"],) = vectors([enrolment.like])
         image = load(enrolment.image)
         if isinstance(image, InputError):
             return image
@@ -270,6 +277,11 @@ def export_line(line: Mapping[str, Any]) -> Sent | VisavisError:
 # --- what is answered
 
 
+def order(*, newest_first: bool) -> dict[str, str]:
+    """Return what a query says of the order of a log."""
+    return {"newest_first": "true"} if newest_first else {}
+
+
 def check(response: httpx.Response, names: Mapping[str, str] | None = None) -> None:
     """Let a good answer pass, and raise the error that another one means; names are of parts that it may be about."""
     if response.status_code not in (OK, 201):
@@ -278,7 +290,7 @@ def check(response: httpx.Response, names: Mapping[str, str] | None = None) -> N
         except _UNREADABLE:  # somebody else gave it, such as a proxy
             problem = {}
         problem = problem if isinstance(problem, dict) else {}
-        raise error_of(problem, response, (names or {}).get(str(problem.get("field")), ""))
+        raise error_of(problem, response, (names or {}).get(str(problem.get("field")).removesuffix(".0"), ""))
 
 
 @contextmanager
@@ -314,7 +326,10 @@ def error_of(problem: Mapping[str, Any], response: httpx.Response, name: str = "
     detail = short("detail") or short("title") or f"the server answered with status {status}"
     leaf = _LEAVES.get(code)
     if leaf in (errors.FetchRefused, errors.FetchFailed):
-        return leaf(detail.rpartition(": ")[2])  # which says the rest itself
+        reason, _, cause = detail.rpartition("fetched: ")[2].partition("; ")  # leaves say the rest themselves
+        failure: VisavisError = leaf(reason.replace(" ", "_"))
+        failure.__cause__ = ValueError(cause) if cause else None
+        return failure
     if leaf is not None and issubclass(leaf, InputError | StateError):
         return leaf(f"{name}: {detail}" if name else detail)
     request_id = short("request_id") or response.headers.get("x-request-id")

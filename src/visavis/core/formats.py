@@ -29,7 +29,7 @@ from visavis.core import work
 from visavis.errors import ImageCorrupt, ImageTooLarge, InvalidImage, UnsupportedFormat, VisavisError
 from visavis.types import SizeWH
 
-_SUPPORTED = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000 and, with the extra visavis[heic], HEIC"
+_SUPPORTED = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000 and HEIC"
 
 
 class JpegDecoder(JpegImageFile):
@@ -96,7 +96,7 @@ HEAD_BYTES = 256  # that tell a format
 
 
 def is_image(head: bytes) -> bool:
-    """Tell whether a file that begins so is of a format that is read, with an extra or without."""
+    """Tell whether a file that begins so is of a format that is read."""
     text = head[:HEAD_BYTES].decode("latin-1")
     return any(re.match(signature, text, re.DOTALL) for signature in (*_DECODERS, _HEIC))
 
@@ -111,9 +111,9 @@ def find_decoder(data: bytes, name: str) -> type[ImageFile]:
             return decoder
     if re.match(_HEIC, head, re.DOTALL):
         try:
-            from pillow_heif import HeifImageFile  # noqa: PLC0415 -- an extra: its wheels bundle GPL code
+            from pillow_heif import HeifImageFile  # noqa: PLC0415 -- as for no other image
         except ImportError as error:
-            raise UnsupportedFormat(f"{name}: HEIC needs an extra: pip install visavis[heic]") from error
+            raise UnsupportedFormat(f"{name}: HEIC needs a package that is gone: pip install pillow-heif") from error
         return cast("type[ImageFile]", HeifImageFile)
     kind = next((f", but {kind}" for signature, kind in _FOREIGN.items() if re.match(signature, head, re.DOTALL)), "")
     raise UnsupportedFormat(f"{name}: not an image that can be read{kind}; supported are {_SUPPORTED}")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+from visavis.errors import InvalidOption
 from visavis.types import FloatArray, SizeWH, UInt8Array
 
 # dlib's map to the half-size image is off by half a pixel: x too low, y too high; every halving starts two pixels in.
@@ -107,6 +108,28 @@ def areas(boxes_xyxy: FloatArray) -> FloatArray:
     """Return the areas (N,) of boxes (N, 4)."""
     products: FloatArray = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(axis=1)
     return products
+
+
+def check_box(box: object) -> FloatArray:
+    """Return a box as an array (4,); InvalidOption where it is none."""
+    try:
+        box_xyxy = np.array(box, np.float32)
+    except (OverflowError, TypeError, ValueError):
+        box_xyxy = np.empty(0, np.float32)
+    if not (box_xyxy.shape == (4,) and np.isfinite(box_xyxy).all() and (box_xyxy[2:] > box_xyxy[:2]).all()):
+        raise InvalidOption("box must be left, top, right and bottom, four numbers, with right and bottom the larger")
+    return box_xyxy
+
+
+def best_overlap(boxes_xyxy: FloatArray, box_xyxy: FloatArray) -> int | None:
+    """Return the place of the one of boxes (N, 4) that overlaps a box (4,) most, or None.
+
+    Of the smaller one of the two, half at least lies in the other: less is a neighbour's.
+    """
+    shared = _intersections(boxes_xyxy, box_xyxy[None])[:, 0]
+    smaller = np.minimum(areas(boxes_xyxy), areas(box_xyxy[None]))
+    overlaps = np.where(shared >= smaller / 2, iou(boxes_xyxy, box_xyxy[None])[:, 0], 0)
+    return int(overlaps.argmax()) if overlaps.any() else None
 
 
 LEAST_RIVAL = 0.45

@@ -24,6 +24,7 @@ from PIL.ImageFile import ImageFile
 from visavis.core import formats
 from visavis.core.formats import Encoded, JpegDecoder, TiffDecoder, WebPDecoder, check_size, decoding
 from visavis.errors import ImageNotFound, ImageTooLarge, ImageUnreadable, InvalidImage, InvalidOption
+from visavis.options import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS
 from visavis.types import ImageSource, SizeWH, UInt8Array
 
 _BAND_PIXELS = 24_000  # in 4 bytes each: below the 128 KiB from which malloc fetches, and clears, fresh pages
@@ -213,8 +214,8 @@ class ImageLimits:
         max_pixels: width times height of the original, as its header has them.
     """
 
-    max_bytes: int = 20_000_000
-    max_pixels: int = 50_000_000
+    max_bytes: int = DEFAULT_MAX_BYTES
+    max_pixels: int = DEFAULT_MAX_PIXELS
 
     def __post_init__(self) -> None:
         for setting in ("max_bytes", "max_pixels"):

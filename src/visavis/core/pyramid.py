@@ -11,6 +11,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from visavis.core import work
 from visavis.errors import InvalidOption
 from visavis.types import SizeWH, UInt8Array
 
@@ -71,26 +72,22 @@ def search_size(size_wh: SizeWH, min_face: float, window: float) -> SizeWH:
         min_face: from 1 on, the smallest face's size in pixels; below 1, as a fraction of the image's shorter side.
             A fraction never asks for faces below 20 pixels, nor for more than 16 megapixels to search; nor does it
             enlarge a strip, an image more than 4 times as long as wide, beyond the length that 4 times would have.
+            Pixels never ask for more than 100 megapixels, and both for no more than ``work.most_searched()``.
         window: the smallest face that the detector finds, in pixels.
 
     Raises:
-        InvalidOption: not a number above 0, or more than 100 megapixels would have to be searched.
+        InvalidOption: not a number above 0.
     """
     short, long = min(size_wh), max(size_wh)
+    most = _MOST_SEARCHED_PIXELS if min_face >= 1 else _MOST_PIXELS_BY_FRACTION
     if min_face >= 1:
         scale = window / min_face
-        if scale > (largest := _scale_within(_MOST_SEARCHED_PIXELS, short, long)):
-            least = np.ceil(window / largest)
-            raise InvalidOption(
-                f"faces of {min_face:g} pixels are too small to look for in an image of {size_wh[0]} x {size_wh[1]}: "
-                f"min_face must be {least:g} or more here"
-            )
     elif min_face > 0:
         side = window / min_face  # to which the shorter side is brought
         scale = min(side / short, max(1.0, _LONGEST * side / long), window / _SMALLEST_BY_FRACTION)
-        scale = min(scale, _scale_within(_MOST_PIXELS_BY_FRACTION, short, long))
     else:
         raise InvalidOption(f"min_face must be a number above 0, not {min_face!r}")
+    scale = min(scale, _scale_within(min(most, work.most_searched()), short, long))
     return max(1, round(size_wh[0] * scale)), max(1, round(size_wh[1] * scale))
 
 
@@ -99,7 +96,7 @@ def cost_of(size_wh: SizeWH) -> int:
     return max(size_wh[0], _LEAST_SIDE) * max(size_wh[1], _LEAST_SIDE)
 
 
-def _scale_within(pixels: int, short: int, long: int) -> float:
+def _scale_within(pixels: float, short: int, long: int) -> float:
     """Return the scale at which the search of an image with these sides costs so many pixels."""
     return min(float(np.sqrt(pixels / (short * long))), pixels / (_LEAST_SIDE * long))
 

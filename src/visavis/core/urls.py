@@ -16,6 +16,7 @@ from visavis.errors import FetchRefused, InvalidOption
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_SETTING = "VISAVIS_FETCH_ALLOW"  # of the server; FetchPolicy.allow in the library
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 PUBLIC_PORTS = frozenset(_DEFAULT_PORTS.values())
 _LARGEST_PORT = 65_535
@@ -137,7 +138,7 @@ def parse_allow_list(entries: Iterable[str]) -> AllowList:
 def check_port(target: Target, allowed: AllowList) -> None:
     """Refuse a port that no address of the host could make right."""
     if not (target.port in PUBLIC_PORTS or target.host in allowed.hosts or allowed.networks):
-        raise FetchRefused("port") from ValueError(f"port {target.port}")
+        raise FetchRefused("port") from ValueError(f"port {target.port} is not allowed: {_SETTING}")
 
 
 def check_addresses(target: Target, resolved: Iterable[str], allowed: AllowList) -> list[str]:
@@ -154,10 +155,10 @@ def check_addresses(target: Target, resolved: Iterable[str], allowed: AllowList)
             continue
         if not is_public(address):
             raise FetchRefused("address") from ValueError(
-                f"{target.host} has the address {address}, which is not public"
+                f"{target.host} has the address {address}, which is not public: {_SETTING}"
             )
         if target.port not in PUBLIC_PORTS:
-            raise FetchRefused("port") from ValueError(f"port {target.port} of {address}")
+            raise FetchRefused("port") from ValueError(f"port {target.port} of {address} is not allowed: {_SETTING}")
     return [str(address) for address in addresses]
 
 

@@ -5,6 +5,7 @@ one. Where nobody has set ``WORK``, as in the library, nothing is counted.
 """
 
 import ctypes
+import math
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,7 +23,7 @@ class Work:
 
     def __init__(self, most_pixels: float) -> None:
         self.spent = 0.0
-        self._most_pixels = most_pixels
+        self.most_pixels = most_pixels
         self._stopped = threading.Event()
         self.holders: set[Callable[[], None]] = set()
         """What frees memory that was taken for this call, and would be kept for the next ones."""
@@ -44,9 +45,9 @@ class Work:
             Stopped: nobody waits.
         """
         self.check()
-        if self.spent + pixels > self._most_pixels:
+        if self.spent + pixels > self.most_pixels:
             raise TooMuchWork(
-                f"one call may search {self._most_pixels / 1e6:.0f} megapixels, and this image would make it "
+                f"one call may search {self.most_pixels / 1e6:.0f} megapixels, and this image would make it "
                 f"{(self.spent + pixels) / 1e6:.0f}: send fewer images, smaller ones, or a larger min_face"
             )
         self.spent += pixels
@@ -70,6 +71,15 @@ def spend(pixels: float) -> None:
     work = WORK.get()
     if work is not None:
         work.spend(pixels)
+
+
+def most_searched() -> float:
+    """Return how many pixels of one image may be searched: a third of what the call may, for it may have to be turned.
+
+    So an image that comes alone is never too much, however small the faces that are asked for.
+    """
+    work = WORK.get()
+    return math.inf if work is None else work.most_pixels / 3
 
 
 _M_MMAP_THRESHOLD, _LARGE_BYTES = -3, 8 << 20

@@ -74,7 +74,7 @@ class Hit(NamedTuple):
     """A subject near a probe, by numbers, with its nearest sample."""
 
     sample: int
-    subject: int
+    subject: int  # negative where it is a counter-sample
     distance: float
 
 
@@ -304,23 +304,24 @@ class ExactIndex:
 
     def _by_template(self, probe: FloatArray, near: list[Hit]) -> list[Hit]:
         """Return hits by the distances of their subjects' templates."""
-        if not near:
+        several = [hit for hit in near if hit.subject > _NOBODY]  # a counter-sample stands for itself
+        if not several:
             return near
-        numbers = np.array([hit.subject for hit in near])
+        numbers = np.array([hit.subject for hit in several])
         wanted = np.zeros(int(numbers.max()) + 2, np.bool_)  # the last is for all numbers beyond
         wanted[numbers] = True
         rows = [
             np.flatnonzero(wanted.take(segment.subjects[: self._used_of(segment)], mode="clip"))
             for segment in self._segments
         ]
-        if sum(map(len, rows)) == len(near):  # each of one sample
+        if sum(map(len, rows)) == len(several):  # each of one sample
             return near
         columns = [
-            np.concatenate([column[places] for column, places in zip(several, rows, strict=True)])
-            for several in zip(*((segment.vectors, segment.subjects) for segment in self._segments), strict=True)
+            np.concatenate([column[places] for column, places in zip(parts, rows, strict=True)])
+            for parts in zip(*((segment.vectors, segment.subjects) for segment in self._segments), strict=True)
         ]
         found = template_distances(self._metric, probe, *columns)
-        anew = (hit._replace(distance=found[hit.subject]) for hit in near)
+        anew = (hit._replace(distance=found.get(hit.subject, hit.distance)) for hit in near)
         return sorted(anew, key=lambda hit: (hit.distance, hit.sample))
 
     def _hide(self, scores: FloatArray, subjects: list[int]) -> None:

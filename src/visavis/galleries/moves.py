@@ -32,6 +32,7 @@ def changed(subject: Subject, details: Details, at: datetime, *, samples: int = 
         consent=subject.consent if details.consent is None else details.consent or None,
         updated_at=at,
         expires_at=None if expires_at == NEVER else expires_at,
+        ignored=subject.ignored if details.ignored is None else details.ignored,
         version=subject.version + 1,
         samples=subject.samples + samples,
     )
@@ -79,7 +80,7 @@ def _row_of(transaction: Transaction, sample: Sample, number: int, owner: Subjec
     kept: Keep = "nothing" if picture is None else sample.picture
     new = NewSample(subject=owner.id, embedding=sample.embedding, quality=sample.quality, source=sample.source)
     about = kept, picture, transaction.fingerprint(new), sample.created_at
-    return SampleRow(number, owner.number, new, sample.embedding, *about)
+    return SampleRow(number, -owner.number if sample.counter else owner.number, new, sample.embedding, *about)
 
 
 def spell_anew(transaction: Transaction) -> None:

@@ -125,7 +125,9 @@ class Subject(Record):
     version: int
     """One more with every change of the subject or its samples."""
     samples: int
-    """How many it has."""
+    """How many it has, counter-samples among them."""
+    ignored: bool = False
+    """Whether nobody is told when a face is this one: ``identify`` says ``unknown``, for the reason ``ignored``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -146,6 +148,8 @@ class Sample(Record):
     """What is stored of the image: "chips", "images" or "nothing"."""
     created_at: datetime
     """In UTC."""
+    counter: bool = False
+    """Whether it is a counter-sample: somebody who resembles the subject, and is not it."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "embedding", read_only(self.embedding))
@@ -164,6 +168,7 @@ class Details:
     ] = None
     consent: Annotated[str | None, Option("Note on what the person agreed to.", at_most=LONGEST_TEXT)] = None
     expires_at: Annotated[datetime | None, Option("When the subject is to be forgotten.")] = None
+    ignored: Annotated[bool | None, Option("Whether a face of the subject is to be told as nobody's.")] = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", normal(self.name))
@@ -198,6 +203,8 @@ class NewSample:
     """An idempotency key: while the gallery has a sample of the same key, nothing is stored again."""
     fingerprint: str = ""
     """Of what the key was used for; another one under the same key is an error."""
+    counter: bool = False
+    """As in ``Sample``."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "subject", normal(self.subject))
@@ -212,7 +219,7 @@ class SampleRow:
     """A sample to be written, from what was given."""
 
     id: int
-    subject: int  # its number
+    subject: int  # its number; for a counter-sample the negative of it
     new: NewSample
     embedding: FloatArray = field(repr=False)  # (D,), checked
     kept: Keep  # what is stored of the image
@@ -247,10 +254,20 @@ class Match(Record):
     """The ID of its sample that is nearest to the probe."""
     distance: float
     """Between the two, in the metric of the space; or, where templates are asked for, of the subject's template."""
+    ignored: bool = False
+    """As in ``Subject``."""
+    counter: bool = field(default=False, metadata=HIDDEN)
+    """Whether the sample is a counter-sample, whose own distance it is, also where templates are asked for."""
+
+    @classmethod
+    def of(cls, number: int, known: Mapping[str, Any], *, sample: int, distance: float) -> "Match":
+        """Return a match by the number of its subject as samples have it, and what is known of the subject."""
+        of = {"subject": known["id"], "name": known["name"], "ignored": known.get("ignored", False)}
+        return cls(**of, subject_number=abs(number), sample=sample, distance=distance, counter=number < 0)
 
 
 Matches: TypeAlias = tuple[tuple[Match, ...], ...]
-"""For each probe the subjects near it, nearest first."""
+"""For each probe the subjects near it, nearest first; one may be there twice, by its samples and counter-samples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -241,7 +241,9 @@ class Store(ABC):
 
     @abstractmethod
     def search(self, gallery: str, probes: FloatArray, limit: int, *, templates: bool = False) -> Matches:
-        """Return for each probe the nearest subjects, nearest first, each once with its nearest sample.
+        """Return for each probe the nearest subjects, nearest first, each with its nearest sample.
+
+        A subject counts once more where it has counter-samples: by the nearest of these.
 
         Args:
             gallery: to be searched.
@@ -259,8 +261,13 @@ class Store(ABC):
         """Add an entry to the log, which numbers it."""
 
     @abstractmethod
-    def entries(self, gallery: str | None = None, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
-        """Return the next entries of the log after a number: of a gallery, which need not exist any more, or of all."""
+    def entries(
+        self, gallery: str | None = None, *, after: int = 0, limit: int = 100, newest_first: bool = False
+    ) -> tuple[LogEntry, ...]:
+        """Return the next entries of the log after a number: of a gallery, which need not exist any more, or of all.
+
+        With ``newest_first`` these are the ones before that number; 0 stands for the end of the log.
+        """
 
     @abstractmethod
     def backup(self, target: Path, origin: Origin) -> None:
@@ -595,7 +602,8 @@ class _Batch:
         picture = None if keep == "nothing" else sample.picture
         kept = "nothing" if picture is None else keep
         number = next(self._sample_ids)
-        row = SampleRow(number, subject.number, sample, embedding, kept, picture, fingerprint, self._at)
+        owner = -subject.number if sample.counter else subject.number
+        row = SampleRow(number, owner, sample, embedding, kept, picture, fingerprint, self._at)
         self._rows.append(row)
         if sample.key is not None:
             self._uses[sample.key] = Use(subject, row.id, fingerprint)

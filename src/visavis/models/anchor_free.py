@@ -63,7 +63,7 @@ class AnchorFreeDetector:
         Raises:
             RuntimeMissing, RuntimeFailed: the runtime is not installed, or refuses it.
         """
-        self._family = family
+        self._family, self.window = family, family.window
         graph = Graph(model, shape=(1, 3, None, None), outputs=family.outputs)
         # In bfloat16, which has 8 bits for where a point is, it is hardly faster, and points are up to two pixels off.
         precise = replace(spec, precision="f32")

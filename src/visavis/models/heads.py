@@ -107,13 +107,18 @@ def to_input(chips: UInt8Array, contract: InputContract) -> NDArray[Any]:
 class Detector(Protocol):
     """Finds faces and their landmarks. Thread-safe."""
 
+    @property
+    def window(self) -> float:
+        """The smallest face that it finds, in pixels of the image at the size that is searched."""
+
     def search_size(self, size_wh: SizeWH, min_face: float) -> SizeWH:
         """Return the size to bring an image of ``size_wh`` to, so that faces of ``min_face`` and larger are found.
 
-        From 1 on that is in pixels; below 1, a fraction of the image's shorter side.
+        From 1 on that is in pixels; below 1, a fraction of the image's shorter side. Where the image is so large that
+        more would have to be searched than is allowed, it is a size at which only larger ones are.
 
         Raises:
-            InvalidOption: not a number above 0, or more would have to be searched than is allowed.
+            InvalidOption: not a number above 0.
         """
 
     def find(self, image: UInt8Array, search_size_wh: SizeWH, *, largest: bool, off_centre: float = 0.0) -> Detections:

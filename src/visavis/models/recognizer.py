@@ -23,7 +23,7 @@ from visavis.models.installation import Installation, as_installed, default_cach
 from visavis.models.packs import Pack
 from visavis.models.runtime import RuntimeSpec
 from visavis.options import DEFAULT_PACK, Attribute, Describe, Observe, Recognition, Threshold, Verify, takes
-from visavis.types import Face, FloatArray, ImageSource, SizeWH, UInt8Array, Verification
+from visavis.types import Face, Faces, FloatArray, ImageSource, SizeWH, UInt8Array, Verification
 
 _LEAST_MIN_FACE = 10
 _LARGEST_FRACTION = 0.9  # of an image's shorter side, as a smallest face
@@ -55,6 +55,7 @@ class _Found:
 
     faces: tuple[Face, ...]
     chips: tuple[UInt8Array, ...]
+    searched_from_px: float
 
 
 _Find: TypeAlias = Callable[[ImageSource], _Found | VisavisError]
@@ -182,8 +183,10 @@ class Recognizer:
         return self.rule.threshold
 
     @takes(Describe)
-    def detect(self, image: ImageSource, **options: Unpack[Describe]) -> tuple[Face, ...]:
+    def detect(self, image: ImageSource, **options: Unpack[Describe]) -> Faces[Face]:
         """Find faces: largest first, without embeddings; an empty tuple where there are none.
+
+        The tuple says how small faces were looked for, too: ``searched_from_px``.
 
         Args:
             image: a path, encoded bytes, a binary file, a Pillow image or an array.
@@ -197,7 +200,7 @@ class Recognizer:
         return value_of(next(self.detect_many([image], **options)))
 
     @takes(Describe)
-    def embed(self, image: ImageSource, **options: Unpack[Describe]) -> tuple[Face, ...]:
+    def embed(self, image: ImageSource, **options: Unpack[Describe]) -> Faces[Face]:
         """Find faces and embed them; everything else as in ``detect``."""
         return value_of(next(self.embed_many([image], **options)))
 
@@ -240,7 +243,7 @@ class Recognizer:
     @takes(Describe)
     def detect_many(
         self, images: Iterable[ImageSource], **options: Unpack[Describe]
-    ) -> Iterator[tuple[Face, ...] | VisavisError]:
+    ) -> Iterator[Faces[Face] | VisavisError]:
         """Return for each image, in order, what ``detect`` returns, or the error that it would raise.
 
         Images are taken from the iterable one by one, as results are taken from the iterator.
@@ -250,7 +253,7 @@ class Recognizer:
     @takes(Describe)
     def embed_many(
         self, images: Iterable[ImageSource], **options: Unpack[Describe]
-    ) -> Iterator[tuple[Face, ...] | VisavisError]:
+    ) -> Iterator[Faces[Face] | VisavisError]:
         """Return for each image, in order, what ``embed`` returns, or the error that it would raise.
 
         Images are taken from the iterable a few at a time, and their faces embedded together.
@@ -261,11 +264,14 @@ class Recognizer:
     @takes(Observe)
     def observe_many(
         self, images: Iterable[ImageSource], **options: Unpack[Observe]
-    ) -> Iterator[tuple[Observed, ...] | VisavisError]:
+    ) -> Iterator[Faces[Observed] | VisavisError]:
         """Return for each image what ``embed_many`` returns with quality, and the chip of each face."""
         find = self._finder({**options, "quality": True}, chips=True)
         embedded = self._embed_found(map(find, _several(images)))
-        return (e if isinstance(e, VisavisError) else tuple(map(Observed, e.faces, e.chips)) for e in embedded)
+        return (
+            e if isinstance(e, VisavisError) else Faces(map(Observed, e.faces, e.chips), e.searched_from_px)
+            for e in embedded
+        )
 
     @takes(Verify)
     def verify_many(
@@ -317,7 +323,7 @@ class Recognizer:
 
     def _found(self, picture: Picture, min_face: float, search: Describe, *, chips: bool) -> _Found:
         models, template = self._models, self.pack.template
-        pixels, found, turns = self._search(picture, min_face, _OFF_CENTRE.get(search["faces"]))
+        pixels, found, turns, from_px = self._search(picture, min_face, _OFF_CENTRE.get(search["faces"]))
         if search["faces"] == "main":
             sizes = areas(found.boxes_xyxy)
             found = found[sizes >= LEAST_RIVAL * sizes.max(initial=0)]
@@ -332,19 +338,21 @@ class Recognizer:
             attributes = models.attributes(pixels, found.boxes_xyxy, search["attributes"])
             faces = tuple(replace(face, attributes=each) for face, each in zip(faces, attributes, strict=True))
         if not (chips or search["quality"] or search["chips"]):
-            return _Found(faces, ())
+            return _Found(faces, (), from_px)
         cut = tuple(extract_chip(pixels, points, template) for points in found.landmarks)
         if search["quality"]:
             pairs = zip(faces, cut, strict=True)
             faces = tuple(replace(face, quality=assess(face, chip, template)) for face, chip in pairs)
         if search["chips"]:
             faces = tuple(replace(face, chip=as_jpeg(chip)) for face, chip in zip(faces, cut, strict=True))
-        return _Found(faces, cut)
+        return _Found(faces, cut, from_px)
 
     def _search(
         self, picture: Picture, min_face: float, off_centre: float | None
-    ) -> tuple[UInt8Array, Detections, int]:
+    ) -> tuple[UInt8Array, Detections, int, float]:
         """Return an image turned so that its faces are upright, these, and by how many quarter turns clockwise it was.
+
+        And the smallest size of faces, in pixels of the original, that was looked for.
 
         With ``off_centre``, as in ``Detector.find``, at most one face.
         Where no face surely is upright, the other three ways are tried on a smaller image, in which faces are found
@@ -357,12 +365,13 @@ class Recognizer:
             return detector.find(image, size_wh, largest=off_centre is not None, off_centre=off_centre or 0.0)
 
         size_wh = detector.search_size(picture.size_wh, min_face)
+        from_px = round(detector.window * max(picture.size_wh) / max(size_wh), 1)
         found = find(pixels, size_wh)
-        twice = 2 * min_face if min_face >= 1 else min(2 * min_face, _LARGEST_FRACTION)
+        twice = 2 * max(min_face, from_px) if min_face >= 1 else min(2 * min_face, _LARGEST_FRACTION)
         small_wh = detector.search_size(picture.size_wh, twice)
         dear = 3 * cost_of(small_wh) > max(cost_of(size_wh), _CHEAP)  # as for strips, which are never made smaller
         if dear or detector.are_upright(pixels, found):
-            return pixels, found, 0
+            return pixels, found, 0, from_px
         small = cv2.resize(pixels, small_wh, interpolation=cv2.INTER_AREA)
         for quarters in (1, 3, 2):
             image = turned(small, quarters)
@@ -370,8 +379,8 @@ class Recognizer:
                 width, height = picture.size_wh
                 size_wh = (height, width) if quarters % 2 else (width, height)
                 pixels = turned(pixels, quarters)
-                return pixels, find(pixels, detector.search_size(size_wh, min_face)), quarters
-        return pixels, found, 0
+                return pixels, find(pixels, detector.search_size(size_wh, min_face)), quarters, from_px
+        return pixels, found, 0, from_px
 
     def _embed_found(self, found: Iterable[_Found | VisavisError]) -> Iterator[_Found | VisavisError]:
         """Yield what was found with its embeddings; the chips of several images go through the network together."""
@@ -387,7 +396,8 @@ class Recognizer:
                     yield item
                 else:
                     pairs = zip(item.faces, item.chips, strict=True)
-                    yield _Found(tuple(self._embedded(*pair, next(embeddings)) for pair in pairs), item.chips)
+                    faces = tuple(self._embedded(*pair, next(embeddings)) for pair in pairs)
+                    yield _Found(faces, item.chips, item.searched_from_px)
 
     def _embedded(self, face: Face, chip: UInt8Array, embedding: FloatArray) -> Face:
         """Return a face with its embedding, and how valid that is where quality was asked for."""
@@ -449,5 +459,5 @@ def _batches(found: Iterable[_Found | VisavisError]) -> Iterator[list[_Found | V
         yield batch
 
 
-def _faces_of(found: _Found | VisavisError) -> tuple[Face, ...] | VisavisError:
-    return found if isinstance(found, VisavisError) else found.faces
+def _faces_of(found: _Found | VisavisError) -> Faces[Face] | VisavisError:
+    return found if isinstance(found, VisavisError) else Faces(found.faces, found.searched_from_px)

@@ -110,6 +110,12 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
     return app
 
 
+def serves(app: FastAPI, path: str) -> bool:
+    """Tell whether there is something to get at a path."""
+    asked: Scope = {"type": "http", "method": "GET", "path": path, "headers": []}
+    return any(route.matches(asked)[0] == Match.FULL for route in app.routes)
+
+
 def key_store(settings: Settings) -> KeyStore:
     """Return where the keys are."""
     return KeyStore(settings.keys_file or default_keys_file(), settings.keys)
@@ -165,7 +171,7 @@ class _NativeCors:
         self._cors = CORSMiddleware(
             app,
             allow_origins=origins,
-            allow_methods=("GET", "POST", "PATCH", "DELETE"),
+            allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
             allow_headers=(
                 *("Authorization", "Content-Type", "X-API-Key", "X-Request-Id"),
                 *("If-Match", "If-None-Match", "Idempotency-Key"),

@@ -22,7 +22,7 @@ from visavis.config import Scope
 from visavis.errors import InvalidOption
 from visavis.server.keys import KeyRecord, KeyStore
 from visavis.server.origins import Callers
-from visavis.server.problems import Problem
+from visavis.server.problems import FOR_OPERATOR, Problem, expected
 
 CALLER: ContextVar[str] = ContextVar("caller", default="nobody")
 """Whose the present call is: a key's, or an address's."""
@@ -133,14 +133,18 @@ def require(
         _count(request, record)
         if record is None and not sent and not keys.needed(state.settings):
             callers.check_keyless(request, any_origin=any_origin)
+            FOR_OPERATOR.set(callers.is_operator(request))
             return None
         if record is None:
-            detail = _WHAT_IS_WRONG[min(len(sent), _SEVERAL)]
-            raise Problem("unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
+            code, detail = "unauthorized", _WHAT_IS_WRONG[min(len(sent), _SEVERAL)]
+            if len(sent) == 1 and keys.has_expired(sent[0]):
+                code, detail = "key_expired", "the time of this API key is over; ask for a new one"
+            raise Problem(code, detail, headers={"WWW-Authenticate": "Bearer"})
         check_allows(record, scope)
         check_covers(record, request.path_params.get("gallery"))
         if everywhere and record.galleries:
             raise Problem("forbidden", "this API key is limited to some galleries; this call is about all")
+        FOR_OPERATOR.set(record.allows("admin") and not record.galleries)
         request.state.key = record
         return record
 
@@ -209,8 +213,9 @@ async def _known_query(request: Request) -> None:
     for name in names:
         if names.count(name) > 1:
             raise Problem("invalid_request", f"{name}: given twice", field=name)
-        if name not in request.scope["endpoint"].query:
-            raise Problem("invalid_request", f"{name}: there is no such option", field=name)
+        known = request.scope["endpoint"].query
+        if name not in known:
+            raise Problem("invalid_request", f"{name}: {expected(name, known)}", field=name)
 
 
 async def _key_of(request: Request) -> KeyRecord | None:

@@ -4,10 +4,11 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
 
 import anyio.to_thread
 
-from visavis.config import PREFIX, Settings
+from visavis.config import PREFIX, Settings, store_url
 from visavis.errors import InvalidOption, VisavisError
 from visavis.galleries.store import Store, open_store, read_keys
 from visavis.service.enroller import Observer
@@ -32,13 +33,15 @@ def gallery_store(settings: Settings) -> Store:
     """
     key = _key(settings)
     try:
-        return open_store(settings.store, key=key)
+        return open_store(store_url(settings.store), key=key)
     except InvalidOption as error:
         raise InvalidOption(f"{PREFIX}STORE: {error}") from None
 
 
-def check_store(settings: Settings) -> None:
-    """Refuse to serve with a store that cannot be used. A SQLite file that is not there is made when it is needed.
+def check_store(settings: Settings) -> str:
+    """Refuse to serve with a store that cannot be used; return where it is: the absolute path of a file, or a URL.
+
+    A SQLite file that is not there is made when it is needed.
 
     Raises:
         InvalidOption: a setting is out of its range.
@@ -46,6 +49,8 @@ def check_store(settings: Settings) -> None:
     """
     with closing(gallery_store(settings)) as store:
         store.galleries()
+    path = store.url.removeprefix("sqlite:///")
+    return store.url if path == store.url else str(Path(path).absolute())
 
 
 @asynccontextmanager
@@ -69,25 +74,34 @@ async def served_galleries(
 
 
 class StoreCheck:
-    """Tells whether a store can be used, by asking it at most once a second, with one thread at a time."""
+    """Tells whether a store can be used, and why not, by asking it at most once a second, with one thread at a time."""
 
     def __init__(self, ask: Callable[[], object]) -> None:
         """Take what asks the store, and raises where it cannot be used."""
         self._ask = ask
         self._asking: asyncio.Future[object] | None = None
         self._began = 0.0
-        self._usable = True
+        self._wrong: str | None = None
 
-    async def usable(self) -> bool:
-        """Return what was found last; False where the store has not answered for long. One that hangs holds nobody."""
+    async def wrong(self) -> str | None:
+        """Return what was found wrong last, also that the store has not answered for long; one that hangs holds nobody.
+
+        The log tells when that changes.
+        """
         now = asyncio.get_running_loop().time()
         if self._asking is None or (self._asking.done() and now - self._began >= _ASKED_EVERY_S):
             self._began = now
             self._asking = asyncio.ensure_future(anyio.to_thread.run_sync(self._ask, abandon_on_cancel=True))
         await asyncio.wait([self._asking], timeout=_ANSWER_WITHIN_S)
+        before = self._wrong
         if self._asking.done():
-            self._usable = self._asking.exception() is None
-        return self._usable and (self._asking.done() or now - self._began < _HANGS_AFTER_S)
+            error = self._asking.exception()
+            self._wrong = None if error is None else f"the store cannot be used: {error}"
+        elif now - self._began >= _HANGS_AFTER_S:
+            self._wrong = "the store does not answer"
+        if self._wrong != before:
+            _log.warning("not ready: %s", self._wrong) if self._wrong else _log.info("ready: the store can be used")
+        return self._wrong
 
 
 async def keep_expiring(galleries: Galleries, count: Callable[[int], None], every_s: float = _EVERY_S) -> None:

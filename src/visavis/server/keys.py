@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, TypeAlias, cast, get_args
 
@@ -21,7 +21,7 @@ import platformdirs
 from visavis.config import Scope, Settings
 from visavis.errors import InvalidOption, KeysUnusable, SetupError
 from visavis.files import create_private
-from visavis.galleries.records import check_gallery_name
+from visavis.galleries.records import check_gallery_name, check_moment
 from visavis.galleries.sqlite.file import Schema, open_private_sqlite
 
 _Rows: TypeAlias = list[tuple[Any, ...]]
@@ -55,14 +55,24 @@ INSERT INTO new SELECT id, name, scope, hash, created_at, revoked_at, galleries 
 DROP TABLE keys;
 ALTER TABLE new RENAME TO keys;
 """
-_SCHEMA = Schema((_FIRST_SCHEMA, "ALTER TABLE keys ADD COLUMN galleries TEXT NOT NULL DEFAULT ''", _ANY_SCOPE))
-_SELECT = "SELECT id, name, scope, created_at, revoked_at, galleries, hash FROM keys"
+_EXPIRY_AND_USE = "ALTER TABLE keys ADD COLUMN expires_at TEXT;\nALTER TABLE keys ADD COLUMN used_at TEXT;"
+_SCHEMA = Schema(
+    (
+        _FIRST_SCHEMA,
+        "ALTER TABLE keys ADD COLUMN galleries TEXT NOT NULL DEFAULT ''",
+        _ANY_SCOPE,
+        _EXPIRY_AND_USE,
+    )
+)
+_SELECT = "SELECT id, name, scope, created_at, revoked_at, galleries, expires_at, used_at, hash FROM keys"
 _ALLOWED: Mapping[str, tuple[Scope, ...]] = {
-    "read": ("read",),
-    "probe": ("read", "probe"),
-    "enrol": ("read", "enrol"),
+    "metrics": ("metrics",),
+    "read": ("metrics", "read"),
+    "probe": ("metrics", "read", "probe"),
+    "enrol": ("metrics", "read", "enrol"),
     "admin": get_args(Scope),
 }
+_NOTED_EVERY = timedelta(minutes=1)
 _OWNER_ONLY = 0o600
 _OTHERS = 0o077
 
@@ -77,6 +87,18 @@ class KeyRecord:
     created_at: datetime
     revoked_at: datetime | None = None  # None while it is valid
     galleries: tuple[str, ...] = ()  # the only ones that it may touch; none here means all there are
+    expires_at: datetime | None = None  # from when on it is not valid; None for never
+    used_at: datetime | None = None  # the last use, give or take a minute; None where there was none, or nobody knows
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether it is neither revoked nor expired."""
+        return self.revoked_at is None and not self.is_expired
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether its time is over."""
+        return self.expires_at is not None and self.expires_at <= datetime.now(timezone.utc)
 
     def allows(self, scope: Scope) -> bool:
         """Tell whether the key's scope includes this one."""
@@ -110,25 +132,31 @@ class KeyStore:
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
         self._seen = bool(self._bootstrap)  # a key, ever
+        self._noted: dict[str, datetime] = {}  # by ID, when this process last wrote down that a key was used
 
-    def create(self, name: str, scope: Scope, galleries: Iterable[str] = ()) -> tuple[KeyRecord, str]:
+    def create(
+        self, name: str, scope: Scope, galleries: Iterable[str] = (), *, expires_at: datetime | None = None
+    ) -> tuple[KeyRecord, str]:
         """Make a key, for these galleries only or for all; this is the only time that it is seen.
 
         Raises:
-            InvalidOption: the name is empty, too long or not printable; there is no such scope; or a gallery cannot
-                have such a name.
+            InvalidOption: the name is empty, too long or not printable; there is no such scope; a gallery cannot have
+                such a name; or the moment from which on it is not valid has no time zone.
         """
         if not (name.strip() and name.isprintable() and len(name) <= _MOST_NAME_LENGTH):
             raise InvalidOption(f"the name of a key must be 1 to {_MOST_NAME_LENGTH} printable characters")
         only = tuple(dict.fromkeys(map(check_gallery_name, galleries)))
-        record = KeyRecord(secrets.token_hex(_ID_BYTES), name, _check_scope(scope), _now(), galleries=only)
+        expiry = None if expires_at is None else check_moment("expires_at", expires_at)
+        id_ = secrets.token_hex(_ID_BYTES)
+        record = KeyRecord(id_, name, _check_scope(scope), _now(), galleries=only, expires_at=expiry)
         secret = f"{_PREFIX}_{record.id}_{secrets.token_hex(_SECRET_BYTES)}"
         with _translated(self.path), suppress(FileExistsError):
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             create_private(self.path)
         self._execute(
-            "INSERT INTO keys (id, name, scope, hash, created_at, galleries) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO keys (id, name, scope, hash, created_at, galleries, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
             *(record.id, name, scope, _hash(secret), record.created_at.isoformat(), ",".join(only)),
+            expiry.isoformat() if expiry else None,
         )
         return record, secret
 
@@ -148,8 +176,21 @@ class KeyStore:
     def find(self, secret: str) -> KeyRecord | None:
         """Return the valid key that this is, or None.
 
-        Always asks the file, which takes some ten microseconds: it never answers with what was valid before.
+        Always asks the file, which takes some ten microseconds: it never answers with what was valid before. That the
+        key was used is written down at most once a minute.
         """
+        record = self._find(secret)
+        if record is None or record.is_expired:
+            return None
+        self._note(record)
+        return record
+
+    def has_expired(self, secret: str) -> bool:
+        """Tell whether this was a valid key, and is none because its time is over."""
+        record = self._find(secret)
+        return record is not None and record.is_expired
+
+    def _find(self, secret: str) -> KeyRecord | None:
         if not secret.isascii():
             return None
         digest = _hash(secret)
@@ -161,6 +202,14 @@ class KeyStore:
             return None
         rows = self._execute(_SELECT + " WHERE id = ? AND revoked_at IS NULL", id_)
         return _record(rows[0]) if rows and hmac.compare_digest(digest, rows[0][-1]) else None
+
+    def _note(self, record: KeyRecord) -> None:
+        now = _now()
+        last = max(filter(None, (record.used_at, self._noted.get(record.id))), default=None)
+        if last is None or now - last >= _NOTED_EVERY:
+            self._noted[record.id] = now
+            with suppress(KeysUnusable):  # as on a full disk: that it was used is no reason to refuse it
+                self._execute("UPDATE keys SET used_at = ? WHERE id = ?", now.isoformat(), record.id)
 
     def needed(self, settings: Settings) -> bool:
         """Tell whether calls need a key: with ``auto``, also as soon as one was ever made.
@@ -181,7 +230,7 @@ class KeyStore:
             self._connection.close()
         self._connection = None
 
-    def _execute(self, statement: str, *values: str | bytes) -> _Rows:
+    def _execute(self, statement: str, *values: str | bytes | None) -> _Rows:
         """Run a statement, one thread at a time, and return its rows: none where there is no file."""
         with self._lock, _translated(self.path):
             try:
@@ -229,10 +278,10 @@ def _hash(secret: str) -> bytes:
 
 
 def _record(row: tuple[Any, ...]) -> KeyRecord:
-    id_, name, scope, created_at, revoked_at, galleries, _ = row
-    revoked = datetime.fromisoformat(revoked_at) if revoked_at else None
+    id_, name, scope, created_at, revoked_at, galleries, expires_at, used_at, _ = row
+    revoked, expires, used = (at and datetime.fromisoformat(at) for at in (revoked_at, expires_at, used_at))
     only = tuple(galleries.split(",")) if galleries else ()
-    return KeyRecord(id_, name, scope, datetime.fromisoformat(created_at), revoked, only)
+    return KeyRecord(id_, name, scope, datetime.fromisoformat(created_at), revoked, only, expires, used)
 
 
 @contextmanager

@@ -61,7 +61,8 @@ class Account:
             nonlocal taken
             with self._lock:
                 if taken + count > most:
-                    raise FetchFailed("too_large") from ValueError("together with others of the request")
+                    cause = "together with others of the request: VISAVIS_MAX_BYTES"
+                    raise FetchFailed("too_large") from ValueError(cause)
                 if self.held + count > self._most:
                     headers = {"Retry-After": "1", **_CLOSE}
                     raise Problem("overloaded", "too many large requests at once", headers=headers)

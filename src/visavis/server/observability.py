@@ -4,17 +4,19 @@ import json
 import logging
 import re
 import secrets
+import sys
 import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from visavis import __version__
+from visavis.config import LogFormat
 from visavis.models.recognizer import Recognizer
 from visavis.server.pool import WorkerPool
 from visavis.server.problems import INTERNAL_DETAIL, REQUEST_ID, Problem
@@ -174,10 +176,11 @@ def _facts(record: logging.LogRecord) -> dict[str, object]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def configure_logging(form: Literal["json", "text"]) -> None:
+def configure_logging(form: LogFormat) -> None:
     """Send this process's log to standard error, a line for each record."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_JsonLines() if form == "json" else _TextLines())
+    as_text = form == "text" or (form == "auto" and sys.stderr is not None and sys.stderr.isatty())
+    handler.setFormatter(_TextLines() if as_text else _JsonLines())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("visavis").setLevel(logging.INFO)
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # whether an image can be read is said elsewhere

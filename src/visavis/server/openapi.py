@@ -15,7 +15,7 @@ from visavis.config import Scope
 from visavis.record import Record
 from visavis.server.auth import guards
 from visavis.server.problems import KINDS, MEDIA_TYPE, ProblemDetails
-from visavis.server.reading import MOST_IMAGES, Request
+from visavis.server.reading import FILE, FORM, IMAGE, MOST_IMAGES, Request
 
 _Route = TypeVar("_Route", bound=Callable[..., Any])
 _REF = "#/components/schemas/{model}"
@@ -29,7 +29,7 @@ ETAG = {"ETag": {"description": "The subject's state, for If-Match and If-None-M
 LOCATION = {"Location": {"description": "The gallery's path.", "schema": _TEXT}}
 
 _PROBLEMS = "x-problems"
-_FOR_KEYS = ("unauthorized", "forbidden", "rate_limited", "internal")
+_FOR_KEYS = ("unauthorized", "key_expired", "forbidden", "rate_limited", "internal")
 _FOR_BODIES = ("request_timeout", "body_too_large", "unsupported_media_type", "invalid_request", "overloaded")
 # Also reading may write: those whose time is over are forgotten first.
 _OF_GALLERIES = ("invalid_request", "overloaded", "store_unavailable", "store_full")
@@ -143,17 +143,18 @@ def _request_body(model: type[Request]) -> dict[str, Any]:
     content: dict[str, Any] = {"application/json": {"schema": {"$ref": _REF.format(model=model.__name__)}}}
     if model.example is not None:
         content["application/json"]["example"] = model.example
-    form = model.form()
-    if form is not None:
-        content["multipart/form-data"] = {"schema": form}
-    return {"required": True, "content": content}
+    if FORM in model.media_types():
+        content[FORM] = {"schema": model.form()}
+    if IMAGE in model.media_types():
+        content[IMAGE] = {"schema": {**FILE, "description": "One image; all else is said in the query."}}
+    return {"required": model.needed, "content": content}
 
 
 def _problem_answers(path: str, operation: dict[str, Any]) -> dict[str, Any]:
     of_galleries = path.startswith(("/v1/galleries", "/v1/log"))
     codes = [
         *(_FOR_KEYS if "security" in operation else ()),
-        *(_FOR_BODIES if operation.get("requestBody", {}).get("required") else ()),
+        *(_FOR_BODIES if "requestBody" in operation else ()),
         *(_OF_GALLERIES if of_galleries else ()),
         *(code for name, code in _OF_PATHS.items() if name in path),
         *operation.pop(_PROBLEMS, ()),

@@ -66,8 +66,14 @@ class Callers:
         hosts = request.headers.getlist("host")
         if not (len(hosts) == 1 and self._knows(hosts[0])):
             raise Problem("forbidden", _HOST_UNKNOWN)
-        if request.method not in _CHANGE_NOTHING and not any_origin and self._is_elsewhere(request, hosts[0].lower()):
+        changes = request.method not in _CHANGE_NOTHING
+        if changes and not any_origin and not self._is_listed(request) and _is_elsewhere(request):
             raise Problem("forbidden", _ELSEWHERE)
+
+    def is_operator(self, request: Request) -> bool:
+        """Tell whether a call without a key is of whoever runs this server: no page of others led it here."""
+        address = _address(self.address_of(request))
+        return self._local and address is not None and address.is_loopback and not _is_elsewhere(request)
 
     def _trusts(self, address: str) -> bool:
         return bool(self._proxies.networks) and _is_in(_address(address), self._proxies)
@@ -80,14 +86,18 @@ class Callers:
             return False
         return host in self._names or host.endswith(".localhost") or _is_in(_address(host), self._named)
 
-    def _is_elsewhere(self, request: Request, host: str) -> bool:
-        """Tell whether a page of another origin calls, which is allowed to none but those of the settings."""
+    def _is_listed(self, request: Request) -> bool:
+        """Tell whether a page calls whose origin the settings allow."""
         origins = request.headers.getlist("origin")
-        if origins and ("*" in self._origins or self._origins.issuperset(origins)):
-            return False
-        own = (f"http://{host}", f"https://{host}")  # which of them a proxy knows
-        sites = request.headers.getlist("sec-fetch-site")
-        return any(origin.lower() not in own for origin in origins) or any(site not in _OWN_SITE for site in sites)
+        return bool(origins) and ("*" in self._origins or self._origins.issuperset(origins))
+
+
+def _is_elsewhere(request: Request) -> bool:
+    """Tell whether a page of another origin calls."""
+    host = request.headers.get("host", "").lower()
+    own = (f"http://{host}", f"https://{host}")  # which of them a proxy knows
+    origins, sites = request.headers.getlist("origin"), request.headers.getlist("sec-fetch-site")
+    return any(origin.lower() not in own for origin in origins) or any(site not in _OWN_SITE for site in sites)
 
 
 def _peer(request: Request) -> str:

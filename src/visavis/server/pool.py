@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial, update_wrapper
 from statistics import fmean
-from typing import Annotated, Any, Generic, TypeAlias, TypeVar, cast, get_args, get_origin
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar, get_args, get_origin
 
 from fastapi import Depends, Path, Request
 from fastapi.params import Query
@@ -23,7 +23,7 @@ from visavis.core.work import WORK, Work, give_memory_back
 from visavis.models.recognizer import Recognizer
 from visavis.record import Record
 from visavis.server import reading
-from visavis.server.auth import CALLER
+from visavis.server.auth import CALLER, check_allows
 from visavis.server.problems import Problem
 from visavis.server.reading import GALLERY_PATTERN, Body, Image
 from visavis.service.gallery import Galleries, OpenGallery
@@ -250,7 +250,7 @@ def in_worker(function: Callable[..., Any], pool: str = "pool") -> Callable[...,
     own = [each for each in signature.parameters.values() if not _is_body(each)]
     body = next(filter(_is_body, signature.parameters.values()), None)
 
-    async def route(request: Request, **known: object) -> Response:
+    async def route(request: Request, **known: Any) -> Response:  # noqa: ANN401  # whatever the function takes
         data = b"".join([part async for part in request.stream()])
         sent = [Body(request.headers.get("content-type", ""), data, request.query_params)]
         del data  # so that nobody has the body any more once it is read: what it says is never larger
@@ -260,9 +260,13 @@ def in_worker(function: Callable[..., Any], pool: str = "pool") -> Callable[...,
             call = partial(function, **known)
             if body is None:
                 return _respond(request, call())
-            if "gallery" in known:  # before anything is read, or fetched, for one that is not there
-                _ = cast("OpenGallery", known["gallery"]).record
+            gallery = known["gallery"] if isinstance(known.get("gallery"), OpenGallery) else None
+            creates = "create" in body.annotation.model_fields
+            if gallery and not creates:  # before anything is read, or fetched, for one that is not there
+                insist(request, gallery)
             wanted = body.annotation.read(sent.pop(), state.settings.max_images)
+            if gallery and creates:
+                insist(request, gallery, create=wanted.create)
 
             def then() -> Response:
                 return _respond(request, call(**{body.name: wanted}))
@@ -317,10 +321,23 @@ async def _recognizer(request: Request) -> Recognizer:
     return recognizer
 
 
-async def _galleries(request: Request) -> Galleries:
+def insist(request: Request, gallery: OpenGallery, *, create: bool = False) -> None:
+    """Raise ``GalleryNotFound`` where there is no such gallery; or make it, where that is wanted and the key may."""
+    if create:
+        check_allows(getattr(request.state, "key", None), "admin")
+        _acting(request).get_or_create(gallery.name)
+    else:
+        _ = gallery.record
+
+
+def _acting(request: Request) -> Galleries:
     key = getattr(request.state, "key", None)
     galleries: Galleries = request.app.state.galleries
     return galleries.acting_as(f"key {key.id}" if key else "anonymous")
+
+
+async def _galleries(request: Request) -> Galleries:
+    return _acting(request)
 
 
 GalleryName: TypeAlias = Annotated[
@@ -329,7 +346,7 @@ GalleryName: TypeAlias = Annotated[
 
 
 async def _gallery(request: Request, gallery: GalleryName) -> OpenGallery:
-    return (await _galleries(request)).named(gallery)
+    return _acting(request).named(gallery)
 
 
 InUse: TypeAlias = Annotated[Recognizer, Depends(_recognizer)]

@@ -3,9 +3,10 @@
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from starlette.responses import Response
@@ -18,7 +19,10 @@ _log = logging.getLogger("visavis.server")
 MEDIA_TYPE = "application/problem+json"
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 """Names the request that is being answered, in its workers too; empty outside."""
+FOR_OPERATOR: ContextVar[bool] = ContextVar("for_operator", default=False)
+"""Whether whoever asks may know what others can read in the log alone; see ``server/auth.py``."""
 _MOST_ERRORS = 20
+_LONGEST_NAME = 64  # of what may be a name that was mistyped
 _FAULT = 500  # of the server's, and above
 
 
@@ -74,6 +78,7 @@ LIBRARY: Mapping[type[errors.VisavisError], Kind] = {
 HTTP: Mapping[str, Kind] = {
     "invalid_request": Kind(422, "The request is not valid"),
     "unauthorized": Kind(401, "A valid key is required"),
+    "key_expired": Kind(401, "The key's time is over"),
     "forbidden": Kind(403, "The call is not allowed"),
     "not_found": Kind(404, "There is nothing at this path"),
     "method_not_allowed": Kind(405, "The method is not allowed here"),
@@ -204,6 +209,12 @@ def invalid(found: Sequence[Any], status: int | None = None) -> Problem:
     return Problem("invalid_request", detail, field=first.field or None, errors=errors, status=status)
 
 
+def expected(name: str, known: Collection[str], missing: Collection[str] = ()) -> str:
+    """Say that nothing is called so, and what is: the name that it resembles, those that are missing, or all."""
+    close = get_close_matches(name, known, 1) if len(name) <= _LONGEST_NAME else []
+    return f"there is no such part; expected {', '.join(close or missing or sorted(known)) or 'none'}"
+
+
 def from_library(error: errors.VisavisError, field: str | None = None) -> Problem:
     """Return the problem that an error of the library is; callers are told no more of set-up errors than their code.
 
@@ -213,6 +224,8 @@ def from_library(error: errors.VisavisError, field: str | None = None) -> Proble
     if isinstance(error, errors.ModelMissing):
         _log.info("a call was refused: %s", error)
         return Problem("unsupported_pack", _PART_MISSING, field=field)
+    if isinstance(error, errors.FetchRefused | errors.FetchFailed) and FOR_OPERATOR.get():
+        return Problem(error.code, f"{error}; {error.__cause__}", field=field)
     if isinstance(error, errors.SetupError):
         _log.error("the server is not set up correctly", exc_info=error)
     status = LIBRARY[type(error)].status

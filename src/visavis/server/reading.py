@@ -5,11 +5,11 @@ import re
 import string
 from base64 import b64decode
 from codecs import BOM_UTF8
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, cast
+from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +24,15 @@ from typing_extensions import Self
 from visavis.errors import InputError, InvalidImage
 from visavis.fetch import FetchPolicy, fetch
 from visavis.options import Option
-from visavis.server.problems import Problem, invalid
+from visavis.server.problems import Problem, expected, invalid
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
-FORM = "multipart/form-data"
+FORM, IMAGE = "multipart/form-data", "image/*"
 MOST_IMAGES = "x-most-images"
 """Marks lists in a schema that may have as many items as the server takes images."""
 MAX_URL_LENGTH = 2048
+FILE = {"type": "string", "format": "binary"}
 GALLERY_PATTERN = "^[a-z0-9][a-z0-9._-]{0,63}$"
 _JSON = "application/json"
 # A list costs some twenty times its two brackets: with these, a JSON body costs some 250 MB at worst.
@@ -81,7 +82,29 @@ def check(model: type[_Model], value: object, *, status: int | None = None) -> _
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise invalid(error.errors(include_url=False, include_context=False, include_input=False), status) from None
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise invalid([*_unknown(model, found), *found], status) from None
+
+
+def _unknown(model: type[BaseModel], found: list[Any]) -> Iterator[Mapping[str, Any]]:
+    """Take the parts out of what is wrong whose names nobody knows; tell of each what is expected in its place."""
+    unknown = [each for each in found if each["type"] == "extra_forbidden"]
+    found[:] = [each for each in found if each["type"] != "extra_forbidden"]
+    missing = [each["loc"] for each in found if each["type"] == "missing"]
+    for each in unknown:
+        *place, name = each["loc"]
+        known = _model_at(model, place).model_fields
+        yield {**each, "msg": expected(name, known, [last for *at, last in missing if at == place])}
+
+
+def _model_at(model: type[BaseModel], place: Sequence[object]) -> type[BaseModel]:
+    """Return the model of what is at a place, which has members of its own."""
+    for name in filter(lambda name: isinstance(name, str), place):
+        kinds = [model.model_fields[cast("str", name)].annotation]
+        while not (isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel)):
+            kinds = [*kinds[1:], *get_args(kinds[0])]
+        model = kinds[0]
+    return model
 
 
 _PIXEL = {"type": "array", "items": {"type": "number"}, "minItems": 1, "maxItems": _MOST_CHANNELS}
@@ -213,6 +236,8 @@ class Request(Strict):
     """A body: JSON, or a form where it has images."""
 
     example: ClassVar[Mapping[str, Any] | None] = None  # for the OpenAPI document
+    needed: ClassVar[bool] = True  # whether there must be one
+    optional: ClassVar[tuple[str, ...]] = ()  # the images that a form may leave out
 
     @property
     def pictures(self) -> list[Image]:
@@ -223,16 +248,27 @@ class Request(Strict):
     @classmethod
     def read(cls, body: Body, max_images: int) -> Self:
         """Read a body; a ``Problem`` where it is not valid, of another content type, or has too many images."""
-        if body.media_type == FORM and _files(cls):
+        if not (body.data or cls.needed):
+            return cls()
+        kinds = cls.media_types()
+        if body.media_type == FORM and FORM in kinds:
             return check(cls, _with_query(cls, _read_form(cls, body, max_images), body.query))
+        if body.media_type.startswith(IMAGE[:-1]) and IMAGE in kinds:
+            ((name, several),) = _needed(cls).items()
+            image = Image.of_file(body.data)
+            return check(cls, _with_query(cls, {name: [image] if several else image}, body.query))
         if body.media_type != _JSON:
-            also = f" or {FORM}" if _files(cls) else ""
-            raise Problem("unsupported_media_type", f"send {_JSON}{also}")
+            raise Problem("unsupported_media_type", f"send {' or '.join(kinds)}")
         value = read_json(body.data)
         images = value.get("images") if isinstance(value, dict) else None
         if isinstance(images, list) and len(images) > max_images:  # before each is looked at
             raise Problem("invalid_request", f"images: at most {max_images}", field="images")
         return check(cls, _with_query(cls, value, body.query))
+
+    @classmethod
+    def media_types(cls) -> tuple[str, ...]:
+        """Return what a body may be: a form where it has images, an image by itself where it may have one alone."""
+        return (_JSON, FORM, IMAGE)[: 1 + bool(_files(cls)) + (len(_needed(cls)) == 1)]
 
     @classmethod
     def texts(cls) -> dict[str, dict[str, Any]]:
@@ -252,20 +288,17 @@ class Request(Strict):
         return members
 
     @classmethod
-    def form(cls) -> dict[str, Any] | None:
-        """Return the schema of the form, derived from that of the JSON; None where there are no images."""
+    def form(cls) -> dict[str, Any]:
+        """Return the schema of the form, derived from that of the JSON."""
         files = _files(cls)
-        if not files:
-            return None
         members = {
-            name: {"type": "array", "items": _FILE, "minItems": 1, MOST_IMAGES: True} if several else _FILE
+            name: {"type": "array", "items": FILE, "minItems": 1, MOST_IMAGES: True} if several else FILE
             for name, several in files.items()
         }
-        return {"type": "object", "properties": {**members, **cls.texts()}, "required": list(files)}
+        return {"type": "object", "properties": {**members, **cls.texts()}, "required": list(_needed(cls))}
 
 
-_FILE = {"type": "string", "format": "binary"}
-_AS_TEXT = {"array": "With commas between them.", "object": "As JSON."}
+_AS_TEXT = {**dict.fromkeys(("array", "numbers"), "With commas between them."), "object": "As JSON."}
 _FLAG = {**dict.fromkeys(("true", "1", "on", "yes"), True), **dict.fromkeys(("false", "0", "off", "no"), False)}
 _FLAG_PATTERN = f"^({'|'.join(re.sub('([a-z])', lambda of: f'[{of[1].upper()}{of[1]}]', word) for word in _FLAG)})?$"
 _Texts: TypeAlias = Mapping[str, tuple[frozenset[str], Mapping[str, Any]]]
@@ -277,19 +310,28 @@ def _files(model: type[Request]) -> Mapping[str, bool]:
     return {name: kind is not Image for name, kind in kinds.items() if kind in (Image, list[Image])}
 
 
+def _needed(model: type[Request]) -> Mapping[str, bool]:
+    """Return the images that there must be, each with whether it is a list."""
+    return {name: several for name, several in _files(model).items() if name not in model.optional}
+
+
 @cache
 def _texts(model: type[Request]) -> _Texts:
     """Return the members that a form can hold as texts: the types of their JSON but for null, and their schema.
 
-    Objects are JSON, lists of words have commas between them; lists of anything else are in no form. A string that
-    cannot be any, and hence not empty, is a "word".
+    Objects are JSON, lists of words, and of a few "numbers", have commas between them; lists of anything else are in no
+    form. A string that cannot be any, and hence not empty, is a "word".
     """
     schema = model.model_json_schema()
     found = {}
     for name, member in schema["properties"].items():
         variants = member.get("anyOf", [member])
         kinds = frozenset(
-            "word" if kind == "string" and variant.keys() & {"enum", "format"} else kind
+            "word"
+            if kind == "string" and variant.keys() & {"enum", "format"}
+            else "numbers"
+            if kind == "array" and "maxItems" in variant and variant["items"].get("type") == "number"
+            else kind
             for variant in variants
             if (kind := variant.get("type", "object")) != "null"
         )
@@ -321,10 +363,12 @@ def _read_texts(model: type[Request], texts: Mapping[str, str]) -> dict[str, Any
 
 def _read_form(model: type[Request], body: Body, max_images: int) -> dict[str, Any]:
     files = _files(model)
-    images, texts = _parts(body, model, max_images if True in files.values() else len(files))
+    images, texts = _parts(body, model, sum(max_images if several else 1 for several in files.values()))
     value = _read_texts(model, texts)
     for name, several in files.items():
         own = [Image.of_file(data) for part, data in images if part == name]
+        if several and len(own) > max_images:
+            raise Problem("invalid_request", f"{name}: at most {max_images}", field=name)
         if several or own:
             value[name] = own if several else own[-1]
     return value
@@ -341,6 +385,11 @@ def _typed(name: str, text: str, kinds: frozenset[str]) -> object:
         if text.lower() not in _FLAG:
             raise Problem("invalid_request", f"{name}: must be true or false", field=name)
         return _FLAG[text.lower()]
+    if kinds == {"numbers"}:
+        try:
+            return list(map(float, text.split(",")))
+        except ValueError:
+            raise Problem("invalid_request", f"{name}: must be numbers with commas between", field=name) from None
     if kinds == {"array"}:
         return [part.strip() for part in text.split(",")]
     if kinds == {"object"}:
@@ -367,6 +416,9 @@ def _parts(body: Body, model: type[Request], most: int) -> tuple[Sequence[tuple[
 
     def add(part: FormField | File) -> None:
         name, data = _content(part)
+        if name in names and isinstance(part, FormField) and data and data.isascii():
+            detail = f"{name}: expected a file, as of curl -F {name}=@FILE; URLs and base64 are for {_JSON}"
+            raise Problem("invalid_request", detail, field=name)
         if name in names or (isinstance(part, File) and name not in known):
             images.append((name, data))
         elif name in texts:
@@ -387,7 +439,8 @@ def _parts(body: Body, model: type[Request], most: int) -> tuple[Sequence[tuple[
     if not ended:
         raise Problem("invalid_request", "the body is not multipart/form-data, or is cut off", status=400)
     sent = {name for name, _ in images}
-    if (unknown := sorted(sent - names.keys())) and len(sent) + len(names) > 2:  # noqa: PLR2004  # one of each
+    needed = names.keys() - set(model.optional)
+    if (unknown := sorted(sent - names.keys())) and len(sent) + len(needed) > 2:  # noqa: PLR2004  # one of each
         detail = f"{unknown[0]}: images are sent as {' and '.join(names)}, and not under this name"
         raise Problem("invalid_request", detail, field=unknown[0])
     found = [(name if name in names else next(iter(names)), data) for name, data in images], {**texts}

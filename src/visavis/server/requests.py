@@ -21,13 +21,24 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import CoreSchema
-from typing_extensions import Self
+from typing_extensions import Self, TypedDict
 
 from visavis.core.decide import NAMED_RATES, check_rate
 from visavis.errors import InvalidOption, VisavisError
 from visavis.galleries.records import LONGEST_ID, LONGEST_TEXT, NEVER, Details, LogEntry, Subject
 from visavis.models.recognizer import check_min_face
-from visavis.options import Attribute, Describe, Enrol, Identify, Option, Policy, Verify, defaults_of, options_of
+from visavis.options import (
+    Attribute,
+    Describe,
+    Enrol,
+    EnrolImage,
+    Identify,
+    Option,
+    Policy,
+    Verify,
+    defaults_of,
+    options_of,
+)
 from visavis.server.problems import Problem
 from visavis.server.reading import GALLERY_PATTERN, MOST_IMAGES, Image, Request, Strict
 from visavis.types import Quality
@@ -94,6 +105,7 @@ _OPTIONS: Mapping[str, Any] = {
     ],
     "fmr": Annotated[Any, AfterValidator(_rate), Field(json_schema_extra=_schema(_FRACTION, _RATES))],
     "attributes": Annotated[list[Attribute], Field(max_length=len(get_args(Attribute)))],
+    "box": Annotated[list[float], Field(min_length=4, max_length=4)] | None,
     "expires_at": Annotated[Annotated[AwareDatetime, Field(strict=False)] | None, BeforeValidator(_moment)],
 }
 
@@ -125,6 +137,14 @@ def _defaults(options: type) -> Mapping[str, Any]:
     if is_dataclass(options):
         return {each.name: each.default for each in fields(options)}
     return defaults_of(options)
+
+
+class Creating(TypedDict, total=False):
+    """What becomes of a gallery that is not there."""
+
+    create: Annotated[
+        bool, Option("Whether to make the gallery where there is none; that takes the scope admin.", default=False)
+    ]
 
 
 class WithOptions(BaseModel):
@@ -240,9 +260,11 @@ class MeasuredQuality(Strict):
     occluded: float | None = None
 
 
-@with_options(Enrol, Details)
+@with_options(EnrolImage, Details, Creating)
 class EnrolRequest(_Either):
-    """Faces of one person: exactly one of `images` and `embeddings`."""
+    """Faces of one person: exactly one of `images` and `embeddings`; at most one of `box`, of one image, and `like`."""
+
+    optional: ClassVar = ("like",)
 
     example: ClassVar = {
         "subject": "ada",
@@ -256,6 +278,14 @@ class EnrolRequest(_Either):
         Field(min_length=1, max_length=LONGEST_ID),
     ] = None
     images: _OptionalImages
+    like: Annotated[
+        Image,
+        Field(
+            default=None,
+            description="An image of the person: of several faces, the one that is the same person is enrolled.",
+            json_schema_extra=_schema(),
+        ),
+    ]
     embeddings: _Embeddings
     qualities: Annotated[
         list[MeasuredQuality | None],
@@ -267,6 +297,11 @@ class EnrolRequest(_Either):
     def _as_many(self) -> Self:
         if self.qualities and len(self.qualities) != len(self.embeddings or ()):
             raise ValueError("needs as many qualities as embeddings")
+        box = self.options(EnrolImage)["box"]
+        if self.like and (box or not self.images):
+            raise ValueError("like needs images, and no box")
+        if box and len(self.images) != 1:
+            raise ValueError("box needs one image")
         return self
 
     @property
@@ -314,14 +349,23 @@ class PolicyChange(Strict):
         return Policy(**{**policy.to_dict(), **self.model_dump(exclude_unset=True)})
 
 
-class NewGallery(Request):
-    """A gallery to be made; it is bound to the models that the server uses."""
+class WantedGallery(Request):
+    """What a gallery is to be where there is none; it is bound to the models that the server uses."""
 
-    example: ClassVar = {"name": "team", "policy": {"keep": "chips", "retention_days": 365, "consent_required": True}}
+    needed: ClassVar = False
+    example: ClassVar = {"policy": {"keep": "chips", "retention_days": 365, "consent_required": True}}
 
-    name: Annotated[str, Field(pattern=GALLERY_PATTERN)]
     policy: Annotated[PolicyChange, Field(default=PolicyChange(), json_schema_extra=_schema())]
     encrypted: Annotated[bool | None, Option("Without it, encrypted where the server has a key for that.")] = None
+
+
+class NewGallery(WantedGallery):
+    """A gallery to be made; it is bound to the models that the server uses."""
+
+    needed: ClassVar = True
+    example: ClassVar = {"name": "team", **WantedGallery.example}
+
+    name: Annotated[str, Field(pattern=GALLERY_PATTERN)]
 
 
 class GalleryChange(Request):
@@ -348,13 +392,13 @@ class SubjectChange(Request):
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not self.model_fields_set:
-            raise ValueError("needs at least one of id, name, metadata, consent and expires_at")
+            raise ValueError("needs at least one of id, name, metadata, consent, expires_at and ignored")
         return self
 
     @property
     def details(self) -> Details:
         """The same, as stores take it."""
-        cleared: dict[str, Any] = {"name": "", "metadata": {}, "consent": "", "expires_at": NEVER}
+        cleared: dict[str, Any] = {"name": "", "metadata": {}, "consent": "", "expires_at": NEVER, "ignored": False}
         given = {name: getattr(self, name) for name in self.model_fields_set - {"id"}}
         return Details(**{name: cleared[name] if value is None else value for name, value in given.items()})
 
@@ -402,6 +446,12 @@ class Page(BaseModel):
         return None if number is None else _cursor(number, of)
 
 
+class LogPage(Page):
+    """Which part of a log."""
+
+    newest_first: Annotated[bool, Field(description="Whether the newest entries come first; else the oldest.")] = False
+
+
 def _cursor(number: int, of: str) -> str:
     """Return the cursor after a number; its check tells it from what was mistyped, or meant for another list."""
     data = number.to_bytes(_NUMBER_BYTES, "big")
@@ -441,6 +491,6 @@ class ExportOptions(BaseModel):
     pictures: Annotated[bool, Field(description="Whether to add the pictures that are stored, in base64.")] = False
 
 
-@with_options(Enrol)
+@with_options(Enrol, Creating)
 class ImportOptions(WithOptions):
     """How to enrol what comes."""

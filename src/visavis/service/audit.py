@@ -18,12 +18,15 @@ def audit(store: Store, gallery: Gallery, rules: Rules) -> AuditReport:
     report = _Findings(gallery, rules)
     for subject in all_subjects(store, gallery.name):
         work.check()
-        samples = tuple(all_samples(store, gallery.name, subject.id))
+        samples = tuple(each for each in all_samples(store, gallery.name, subject.id) if not each.counter)
         report.ids.append(subject.id)
         report.samples += len(samples)
         if samples:
-            found = store.search(gallery.name, np.stack([sample.embedding for sample in samples]), 2)
-            nearest = [next((match for match in matches if match.subject != subject.id), None) for matches in found]
+            found = store.search(gallery.name, np.stack([sample.embedding for sample in samples]), 4)
+            others = (
+                [each for each in matches if each.subject != subject.id and not each.counter] for matches in found
+            )
+            nearest = [next(iter(several), None) for several in others]
             report.look_at(samples, nearest)
     return report.finished()
 

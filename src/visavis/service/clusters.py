@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ _ROWS, _COLUMNS = 1024, 4096  # the blocks in which distances are computed
 _MOST_TOGETHER = 5000  # all pairs of so many faces are in memory together, and no more
 _PROMINENT = 50  # a part of a sample with so many faces is surely one person, and no chance meeting of strangers
 _SHRINK = 0.9  # where nobody is prominent, neighbours must be nearer
+_MET, _MET_SHARE = 2, 0.3  # on so many images, and on more of their images than this share, two parts are two people
 _SAME_IMAGE = 2.0  # the distance between two faces of one image, in units of the threshold
 
 _Indices = NDArray[np.intp]
@@ -38,8 +40,9 @@ def group_faces(
     two faces are dense, over exact neighbours. Such a chain may lead from one person to the next, and so each is taken
     apart by average linkage: parts stay together while their faces are nearer than the threshold on average.
 
-    Two faces of one image are taken for two people: they are no neighbours, and count as twice the threshold apart.
-    They still meet in a group where the faces of other images outweigh that, as those of a collage do.
+    Two faces of one image are taken for two people: they are no neighbours, count as twice the threshold apart, and
+    parts that meet on two images or more, and on 30 % of those of the smaller part, stay apart. They still meet in a
+    group where the faces of other images outweigh that, as those of a collage do.
 
     Memory grows with the number of faces, and time with its square. A chain of more than 5,000 faces is taken apart by
     a sample of it: who has many faces there gets all that are near on average; the rest is searched again, at smaller
@@ -147,8 +150,23 @@ def _parts(faces: _Faces, chain: _Indices) -> list[_Indices]:
     distances = _in_metric(distance.pdist(faces.vectors[chain].astype(np.float64), "sqeuclidean"), faces.metric)
     pairs = _pairs_of_one_image(faces.images[chain])
     distances[pairs] = np.maximum(distances[pairs], _SAME_IMAGE * faces.threshold)
-    labels = hierarchy.fcluster(hierarchy.linkage(distances, "average"), faces.threshold, "distance")
-    return [chain[places] for places in _places(labels)]
+    parts, left = [], [hierarchy.to_tree(hierarchy.linkage(distances, "average"))]
+    while left:
+        node = left.pop()
+        if node.dist <= faces.threshold and not _are_two(faces, chain, node):
+            parts.append(np.sort(chain[node.pre_order()]))
+        else:
+            left += [node.get_left(), node.get_right()]
+    return parts
+
+
+def _are_two(faces: _Faces, chain: _Indices, node: Any) -> bool:  # noqa: ANN401  # a part of SciPy's tree
+    """Tell whether the halves of a part meet on too many images to be one person."""
+    if node.is_leaf():
+        return False
+    a, b = (faces.images[chain[half.pre_order()]] for half in (node.get_left(), node.get_right()))
+    met = len(np.intersect1d(a, b))
+    return met >= _MET and met > _MET_SHARE * min(len(a), len(b))
 
 
 def _pairs_of_one_image(images: _Indices) -> _Indices:

@@ -19,6 +19,8 @@ from visavis.errors import (
     InvalidFace,
     InvalidOption,
     LowScore,
+    MultipleFaces,
+    NoFace,
     NotLive,
     SpaceMismatch,
     VisavisError,
@@ -164,7 +166,11 @@ def identify(
     matches: Sequence[Match], rules: Rules, face: Face | None, limit: int, probe: FloatArray | None = None
 ) -> Identification:
     """Decide who a face is, or a probe (D,) without one, by the nearest subjects: 2 at least, if there are as many."""
-    unknown = _why_unknown(matches, rules, face, probe if face is None else face.embedding)
+    unknown: UnknownReason | None = "empty_gallery"
+    if matches:
+        unknown = _why_unfit(face, probe if face is None else face.embedding, rules)
+        matches, rejected = _without_rejected(matches)
+        unknown = unknown or _why_unknown(matches, rules, rejected)
     near = [each for each in matches[: rules.most_candidates] if each.distance < rules.candidate_threshold]
     told = near or list(matches[: 0 if unknown else 1])
     rule, threshold = rules.rule, rules.rule.threshold
@@ -185,18 +191,28 @@ def identify(
     )
 
 
-def _why_unknown(
-    matches: Sequence[Match], rules: Rules, face: Face | None, probe: FloatArray | None
-) -> UnknownReason | None:
-    if not matches:
-        return "empty_gallery"
-    if reason := _why_unfit(face, probe, rules):
-        return reason
-    if not matches[0].distance < rules.rule.threshold:
-        return "below_threshold"
+def _without_rejected(matches: Sequence[Match]) -> tuple[list[Match], float]:
+    """Return the subjects that no counter-sample of theirs is nearer than, and the distance of the nearest other one.
+
+    A subject of which only a counter-sample is near enough to be among the matches is such another one.
+    """
+    against: dict[int, float] = {}
+    for match in matches:
+        if match.counter:
+            against.setdefault(match.subject_number, match.distance)
+    subjects = [match for match in matches if not match.counter]
+    left = [match for match in subjects if match.distance <= against.get(match.subject_number, math.inf)]
+    return left, min((match.distance for match in subjects if match not in left), default=math.inf)
+
+
+def _why_unknown(matches: Sequence[Match], rules: Rules, rejected: float) -> UnknownReason | None:
+    """Return why the nearest of matches is not told, or None; ``rejected`` is the distance of one that is left out."""
+    threshold = rules.rule.threshold
+    if not matches or not matches[0].distance < threshold:
+        return "rejected" if rejected < threshold else "below_threshold"
     if len(matches) > 1 and matches[1].distance - matches[0].distance < rules.margin:
         return "low_margin"
-    return None
+    return "ignored" if matches[0].ignored else None
 
 
 def _why_unfit(face: Face | None, probe: FloatArray | None, rules: Rules) -> UnknownReason | None:
@@ -209,27 +225,72 @@ def _why_unfit(face: Face | None, probe: FloatArray | None, rules: Rules) -> Unk
 
 
 def verify(probe: FloatArray, face: Face | None, samples: Sequence[Sample], rules: Rules) -> SubjectVerification:
-    """Decide whether a probe (D,) of the pack's space, embedded from a face, is the subject of samples, 1 or more."""
+    """Decide whether a probe (D,) of the pack's space, embedded from a face, is the subject of samples, 1 or more.
+
+    Of the samples one at least is no counter-sample.
+    """
     pack, rule = rules.pack, rules.rule
     found = distances(pack.metric, probe, np.stack([sample.embedding for sample in samples]))
+    counter = np.array([sample.counter for sample in samples])
+    against, found = found[counter].min(initial=np.inf), np.where(counter, np.inf, found)
     nearest = int(found.argmin())
     exact = float(found[nearest])
     rounded = _rounded(exact, rule.threshold)
     near = exact < max(rule.threshold, rules.candidate_threshold)
     sample, limits, quality = samples[nearest], rules.limits, face.quality if face else None
     reason = pack.doubt(probe, limits, quality) or pack.doubt(sample.embedding, limits, sample.quality)
+    rejected = reason is None and against < exact < rule.threshold
     return SubjectVerification(
-        same=exact < rule.threshold and reason is None,
+        same=exact < rule.threshold and reason is None and not rejected,
         distance=rounded if near else None,
         threshold=rule.threshold,
         probability=probability_of_same(rounded, pack.calibration) if near and reason is None else None,
         subject=sample.subject,
         sample=sample.id if near else None,
         face=face,
-        decision="uncertain" if reason else rule.decide(rounded),
+        decision="uncertain" if reason else "different" if rejected else rule.decide(rounded),
         fmr=rule.fmr,
-        reason=reason,
+        reason="rejected" if rejected else reason,
     )
+
+
+def choose_like(reference: FloatArray, embeddings: FloatArray, rules: Rules) -> int:
+    """Return which of the faces of an image, embeddings (N, D), 1 or more, is the person of a reference (D,).
+
+    Raises:
+        NoFace: none is.
+        MultipleFaces: two are about as near.
+    """
+    near = distances(rules.pack.metric, reference, embeddings)
+    first, second, *_ = *np.sort(near), math.inf
+    if not first < rules.pack.threshold:
+        raise NoFace(
+            f"none of the faces is like the reference: the nearest is at a distance of {first:.2f}, and "
+            f"{rules.pack.threshold:.2f} is too far"
+        )
+    if second - first < rules.margin:
+        raise MultipleFaces(
+            f"two faces are about as like the reference, at distances of {first:.2f} and {second:.2f}; a box tells "
+            "which one is meant"
+        )
+    return int(near.argmin())
+
+
+def look_mixed(embeddings: FloatArray, pack: Pack) -> bool:
+    """Tell whether the samples of a subject, (N, D), look like several people: most pairs of them, from 3 on."""
+    some = embeddings[:: -(-len(embeddings) // _SAMPLES_COMPARED) or 1]
+    apart = [distances(pack.metric, one, some[place + 1 :]) for place, one in enumerate(some[:-1])]
+    return len(some) >= _LEAST_SAMPLES and float(np.median(np.concatenate(apart))) >= pack.threshold
+
+
+_SAMPLES_COMPARED = 200
+_LEAST_SAMPLES = 3
+
+
+def check_undoubted(embedding: FloatArray, quality: Quality | None, rules: Rules) -> None:
+    """Insist on a face whose distance to others says something: InvalidFace, FaceOccluded or ChildFace."""
+    if doubt := rules.pack.doubt(embedding, rules.limits, quality):
+        raise _refusal(doubt)
 
 
 def check_space(gallery: Gallery, space: str) -> None:

@@ -15,8 +15,17 @@ import PIL.Image
 from typing_extensions import Unpack
 
 from visavis.core.decide import distances
+from visavis.core.geometry import best_overlap, check_box
 from visavis.core.image import ImageLimits, name_of, read_encoded, read_image
-from visavis.errors import ConsentMissing, InvalidOption, KeyReused, NoFace, SubjectConflict, VisavisError
+from visavis.errors import (
+    ConsentMissing,
+    InvalidOption,
+    KeyReused,
+    NoFace,
+    SubjectConflict,
+    SubjectNotFound,
+    VisavisError,
+)
 from visavis.galleries.records import (
     NO_DETAILS,
     Details,
@@ -25,6 +34,7 @@ from visavis.galleries.records import (
     NewSample,
     Origin,
     Stored,
+    Subject,
     check_embedding,
     check_key,
     check_subject_id,
@@ -34,12 +44,13 @@ from visavis.galleries.store import Store
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed
 from visavis.options import Enrol, Observe
-from visavis.service.decisions import Rules, candidate_of, check_live, looking, unfit, within_retention
+from visavis.service.decisions import Rules, candidate_of, check_live, choose_like, looking, unfit, within_retention
 from visavis.service.results import Candidate, Enrolled
-from visavis.types import Face, FloatArray, ImageSource, Quality, UInt8Array
+from visavis.types import Face, Faces, FloatArray, ImageSource, Quality, UInt8Array
 
 IMAGES_AT_ONCE = 16
 _EMBEDDINGS_AT_ONCE = 500
+_LOOKED_AT = 4  # of the nearest subjects, some of which may be there by their counter-samples
 _LINGER_S = 1.0  # in which further ones may join the first of a batch
 
 
@@ -56,7 +67,7 @@ class Observer(Protocol):
 
     def observe_many(
         self, images: Iterable[ImageSource], **options: Unpack[Observe]
-    ) -> Iterator[tuple[Observed, ...] | VisavisError]:
+    ) -> Iterator[Faces[Observed] | VisavisError]:
         """Return for each image the faces with embedding, quality and chip, or why there are none."""
 
 
@@ -73,6 +84,9 @@ class Enrolment:
         source: a label of where it comes from.
         key: an idempotency key: the same key for the same subject enrols once. It lives as long as its sample.
         picture: an encoded image to be stored, where an embedding is given.
+        counter: whether it is a counter-sample, whatever the options say; see ``visavis.options.EnrolEmbeddings``.
+        box: of the face that is meant, where the image shows several; see ``EnrolImage``. Or
+        like: (D,) an embedding of the person, from ``OpenGallery.reference``: the face that is the same is meant.
     """
 
     subject: str | None = None
@@ -83,11 +97,21 @@ class Enrolment:
     source: str | None = None
     key: str | None = None
     picture: bytes | None = field(default=None, repr=False)
+    counter: bool = False
+    box: Sequence[float] | None = None
+    like: FloatArray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if (self.image is None) == (self.embedding is None):
             raise InvalidOption("an enrolment needs an image or an embedding, and not both")
+        if self.chooses and (self.image is None or (self.box is not None and self.like is not None)):
+            raise InvalidOption("box and like are two ways to choose one of the faces of an image: use one of them")
         object.__setattr__(self, "subject", normal(self.subject))
+
+    @property
+    def chooses(self) -> bool:
+        """Whether it says which of all faces of the image is meant."""
+        return self.box is not None or self.like is not None
 
 
 def batches(enrolments: Iterable[Enrolment | VisavisError]) -> Iterator[list[Enrolment | VisavisError]]:
@@ -126,6 +150,7 @@ def encoded_picture(image: "ImageSource", limits: ImageLimits) -> bytes:
 
 
 _ID_BYTES = 8
+_FACES_TOLD = 5
 _Outcome: TypeAlias = Enrolled | VisavisError
 
 
@@ -179,23 +204,45 @@ class Enroller:
     def _prepare(self, batch: Sequence[Enrolment]) -> Iterator[_Ready | VisavisError]:
         keep = self.gallery.policy.keep
         pictured = [_pictured(each, self.eyes) if keep == "images" else each for each in batch]
-        images = [each.image for each in pictured if not isinstance(each, VisavisError) and each.image is not None]
+        looked_at = [each for each in pictured if not isinstance(each, VisavisError) and each.image is not None]
         look = looking(self.options, self.gallery.policy, require_live=False)
-        observed = self.eyes.observe_many(images, **look) if images else iter(())
+        several = self._observed([each for each in looked_at if each.chooses], {**look, "faces": "all"})
+        single = self._observed([each for each in looked_at if not each.chooses], look)
         for each in pictured:
             if isinstance(each, VisavisError):
                 yield each
             elif each.image is None:
                 yield self._checked(each, each.embedding, None)
             else:
-                seen = next(observed)
+                seen = self._chosen(each, next(several if each.chooses else single))
                 if isinstance(seen, VisavisError):
                     yield seen
-                elif not seen:
-                    yield NoFace("no face found")
                 else:
-                    chip = encoded_chip(seen[0].chip) if keep == "chips" else each.picture
-                    yield self._checked(replace(each, picture=chip), seen[0].face.embedding, seen[0].face)
+                    chip = encoded_chip(seen.chip) if keep == "chips" else each.picture
+                    yield self._checked(replace(each, picture=chip), seen.face.embedding, seen.face)
+
+    def _observed(
+        self, enrolments: Sequence[Enrolment], look: Observe
+    ) -> Iterator[tuple[Observed, ...] | VisavisError]:
+        images = [each.image for each in enrolments if each.image is not None]
+        return self.eyes.observe_many(images, **look) if images else iter(())
+
+    def _chosen(self, each: Enrolment, seen: tuple[Observed, ...] | VisavisError) -> Observed | VisavisError:
+        """Return the face that is meant, of those that were looked for."""
+        if isinstance(seen, VisavisError):
+            return seen
+        if not seen:
+            return NoFace("no face found")
+        try:
+            if each.box is not None:
+                return _in_box(seen, check_box(each.box))
+            if each.like is not None:
+                reference = check_embedding(each.like, self.gallery.space.dimension)
+                vectors = [one.face.embedding for one in seen if one.face.embedding is not None]
+                return seen[choose_like(reference, np.stack(vectors), self.rules)]
+        except VisavisError as error:
+            return error
+        return seen[0]
 
     def _checked(self, each: Enrolment, embedding: FloatArray | None, face: Face | None) -> _Ready | VisavisError:
         """Hold a face against the gallery's policy."""
@@ -212,6 +259,7 @@ class Enroller:
                 source=each.source,
                 picture=each.picture,
                 key=each.key,
+                counter=each.counter or self.options["counter"],
             )
             if face is not None:
                 check_live(face)
@@ -233,6 +281,12 @@ class Enroller:
             if each.sample.key in so_far.keys:  # what becomes of it the store knows
                 so_far.together[number] = (each, None)
                 continue
+            if each.sample.counter:
+                if refusal := self._refuse_counter(each, so_far):
+                    so_far.outcomes[number] = refusal
+                else:
+                    so_far.together[number] = (each, None)
+                continue
             if self._lacks_consent(each, so_far):
                 so_far.outcomes[number] = ConsentMissing(
                     "this gallery enrols nobody without a note of consent; pass one as consent"
@@ -249,19 +303,34 @@ class Enroller:
         self._commit(so_far)
         return so_far.outcomes
 
-    def _lacks_consent(self, each: _Ready, so_far: "_SoFar") -> bool:
-        """Tell whether a note of consent is wanted, and neither comes with the face nor is there already."""
-        consent, subject = each.sample.details.consent, each.sample.subject
-        if consent or not self.gallery.policy.consent_required:
-            return False
+    def _refuse_counter(self, each: _Ready, so_far: "_SoFar") -> VisavisError | None:
+        """Return why a counter-sample is not stored, or None."""
+        if self.gallery.policy.consent_required:
+            return ConsentMissing(
+                "a counter-sample shows somebody else, who gave no consent, and this gallery wants that"
+            )
+        if self._known(each.sample.subject, so_far) is None:
+            return SubjectNotFound(f"gallery {self.gallery.name!r} has no subject {each.sample.subject!r}")
+        return None
+
+    def _known(self, subject: str, so_far: "_SoFar") -> Subject | None:
+        """Return a subject with what was accepted of it so far, or None."""
         if any(other.sample.subject == subject for other, _ in so_far.together.values()):
             self._commit(so_far)
-        known = self.store.subject(self.gallery.name, subject)
+        return self.store.subject(self.gallery.name, subject)
+
+    def _lacks_consent(self, each: _Ready, so_far: "_SoFar") -> bool:
+        """Tell whether a note of consent is wanted, and neither comes with the face nor is there already."""
+        consent = each.sample.details.consent
+        if consent or not self.gallery.policy.consent_required:
+            return False
+        known = self._known(each.sample.subject, so_far)
         return consent is not None or known is None or not known.consent  # what is empty would clear it
 
     def _nearest(self, vectors: FloatArray) -> list[Match | None]:
         """Return the nearest subject of each, or None."""
-        return [next(iter(matches), None) for matches in self.store.search(self.gallery.name, vectors, 1)]
+        found = self.store.search(self.gallery.name, vectors, _LOOKED_AT)
+        return [next((match for match in matches if not match.counter), None) for matches in found]
 
     def _nearest_by_now(self, each: _Ready, nearest: Match | None, so_far: "_SoFar") -> Match | None:
         """Return the nearest subject, given the nearest before the batch; None where it is surely no other one."""
@@ -345,6 +414,17 @@ def _pictured(enrolment: Enrolment, eyes: Observer) -> Enrolment | VisavisError:
     stream = io.BytesIO(picture)
     stream.name = name_of(enrolment.image)  # which messages go on to use
     return replace(enrolment, image=stream, picture=picture)
+
+
+def _in_box(seen: Sequence[Observed], box_xyxy: FloatArray) -> Observed:
+    """Return the face that overlaps a box most, or raise NoFace, which tells where faces are."""
+    boxes = np.stack([each.face.box_xyxy for each in seen])
+    place = best_overlap(boxes, box_xyxy)
+    if place is None:
+        told = "; ".join(",".join(f"{edge:.0f}" for edge in box) for box in boxes[:_FACES_TOLD])
+        more = "" if len(boxes) <= _FACES_TOLD else f"; and {len(boxes) - _FACES_TOLD} more"
+        raise NoFace(f"no face found in the box; those of the image are at {told}{more}")
+    return seen[place]
 
 
 def _enrolled(stored: Stored, face: Face | None, conflict: Candidate | None) -> Enrolled:

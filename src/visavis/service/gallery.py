@@ -1,4 +1,7 @@
-"""Galleries of a store, and one of them: enrol, identify, verify, merge, forget, and its records."""
+"""Galleries of a store, and one of them: enrol, identify, verify, merge, forget, and its records.
+
+Long because one class is all that a gallery does, and a class is not split.
+"""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,8 +14,10 @@ from typing import Any
 import numpy as np
 from typing_extensions import Unpack
 
+from visavis.core.image import name_of
 from visavis.errors import (
     ConsentMissing,
+    GalleryExists,
     GalleryNotFound,
     NoFace,
     SampleNotFound,
@@ -37,7 +42,17 @@ from visavis.galleries.records import (
 )
 from visavis.galleries.store import Store
 from visavis.models.recognizer import value_of
-from visavis.options import AllowConflict, Enrol, Identify, IdentifyEmbeddings, Policy, Threshold, Verify, takes
+from visavis.options import (
+    Enrol,
+    EnrolEmbeddings,
+    EnrolImage,
+    Identify,
+    IdentifyEmbeddings,
+    Policy,
+    Threshold,
+    Verify,
+    takes,
+)
 from visavis.service import audit, transfer
 from visavis.service.decisions import (
     Rules,
@@ -45,6 +60,7 @@ from visavis.service.decisions import (
     check_live,
     check_policy,
     check_space,
+    check_undoubted,
     identify,
     looking,
     rules_of,
@@ -53,7 +69,7 @@ from visavis.service.decisions import (
 )
 from visavis.service.enroller import Enroller, Enrolment, Observer, batches
 from visavis.service.results import AuditReport, Candidate, Enrolled, Identification, Receipt, SubjectVerification
-from visavis.types import Face, FloatArray, ImageSource, Quality
+from visavis.types import Face, Faces, FloatArray, ImageSource, Quality
 
 _log = logging.getLogger("visavis.galleries")
 _PAGE, _PAGES_LOOKED_AT = 1000, 10  # of subjects, in a search by name
@@ -90,8 +106,8 @@ class OpenGallery:
             check_policy(policy, self._eyes.pack)
         return self._store.set_policy(self.name, policy, self._origin())
 
-    @takes(Enrol)
-    def enrol(  # what is known of a face
+    @takes(EnrolImage)
+    def enrol(  # noqa: PLR0913  # what is known of a face
         self,
         image: ImageSource,
         subject: str | None = None,
@@ -99,7 +115,8 @@ class OpenGallery:
         details: Details = NO_DETAILS,
         source: str | None = None,
         key: str | None = None,
-        **options: Unpack[Enrol],
+        like: "ImageSource | None" = None,
+        **options: Unpack[EnrolImage],
     ) -> Enrolled:
         """Enrol the face of an image.
 
@@ -109,21 +126,45 @@ class OpenGallery:
             details: of the subject, to be set with it.
             source: a label of where the image comes from.
             key: an idempotency key: the same key for the same subject enrols once, for as long as its sample is there.
-            **options: see ``visavis.options.Enrol``.
+            like: an image of the person, or its embedding (D,) from ``reference``: where the image shows several faces,
+                the one that is the same person is enrolled, whatever ``faces`` says.
+            **options: see ``visavis.options.EnrolImage``.
 
         Raises:
-            NoFace, MultipleFaces, NotLive, FaceTooSmall, FaceBlurred, LowScore, ExtremePose, InvalidFace, FaceOccluded,
-                ChildFace: the image is not fit to be enrolled from.
+            InputError: the image cannot be used or is not fit to be enrolled from (NoFace, MultipleFaces, NotLive,
+                FaceTooSmall, FaceBlurred, LowScore, ExtremePose, InvalidFace, FaceOccluded, ChildFace), or an argument
+                is out of its range.
             SubjectConflict: the face already is another subject.
             ConsentMissing: the policy wants a note of consent.
             KeyReused: the key was used for another subject.
             SpaceMismatch: the gallery holds embeddings of another pack.
-            InputError: the image cannot be used, or an argument is out of its range.
         """
-        enrolment = Enrolment(subject=subject, image=image, details=details, source=source, key=key)
-        return value_of(next(self.enrol_many([enrolment], **options)))
+        if like is not None and not (isinstance(like, np.ndarray) and like.ndim == 1):
+            like = self.reference(like)
+        enrolment = Enrolment(
+            subject=subject, image=image, details=details, source=source, key=key, box=options.pop("box"), like=like
+        )
+        how: Enrol = options
+        return value_of(next(self.enrol_many([enrolment], **how)))
 
-    @takes(AllowConflict)
+    def reference(self, image: ImageSource) -> FloatArray:
+        """Return the embedding (D,) of a person's image, by which ``like`` chooses one of the faces of another.
+
+        Raises:
+            NoFace, MultipleFaces: it shows none, or several of which none is the main one.
+            InvalidFace, FaceOccluded, ChildFace: its distance to others says nothing.
+            SpaceMismatch, InputError: as in ``enrol``.
+        """
+        gallery = self._bound()
+        (seen,) = value_of(next(self._eyes.observe_many([image], faces="main")))
+        embedding = check_embedding(seen.face.embedding, gallery.space.dimension)
+        try:
+            check_undoubted(embedding, seen.face.quality, rules_of(gallery.policy, self._eyes.pack))
+        except VisavisError as error:
+            raise type(error)(f"{name_of(image)}: {error}") from None
+        return embedding
+
+    @takes(EnrolEmbeddings)
     def enrol_embedding(  # noqa: PLR0913  # what is known of a face
         self,
         embedding: FloatArray,
@@ -133,7 +174,7 @@ class OpenGallery:
         quality: Quality | None = None,
         source: str | None = None,
         key: str | None = None,
-        **options: Unpack[AllowConflict],
+        **options: Unpack[EnrolEmbeddings],
     ) -> Enrolled:
         """Enrol a face that was embedded before; everything else as in ``enrol``.
 
@@ -178,7 +219,7 @@ class OpenGallery:
         return self.enrol_many(enrolments, allow_conflict=allow_conflict)
 
     @takes(Identify)
-    def identify(self, image: ImageSource, **options: Unpack[Identify]) -> tuple[Identification, ...]:
+    def identify(self, image: ImageSource, **options: Unpack[Identify]) -> Faces[Identification]:
         """Tell who the faces of an image are, largest first; an empty tuple where there are none.
 
         Args:
@@ -196,7 +237,7 @@ class OpenGallery:
     @takes(Identify)
     def identify_many(
         self, images: Iterable[ImageSource], **options: Unpack[Identify]
-    ) -> Iterator[tuple[Identification, ...] | VisavisError]:
+    ) -> Iterator[Faces[Identification] | VisavisError]:
         """Return for each image, in order, what ``identify`` returns, or the error that it would raise."""
         gallery = self._bound()
         policy = gallery.policy
@@ -207,7 +248,7 @@ class OpenGallery:
             else:
                 found = [observed.face for observed in seen]
                 vectors = [face.embedding for face in found if face.embedding is not None]
-                yield self._identify(vectors, found, options)
+                yield Faces(self._identify(vectors, found, options), seen.searched_from_px)
 
     @takes(IdentifyEmbeddings)
     def identify_embeddings(
@@ -468,9 +509,9 @@ class OpenGallery:
         self._store.log("export", self.name, self._origin(), subjects=(found.number,), count=found.samples)
         return transfer.subject_export(self._store, self.record, found)
 
-    def entries(self, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
-        """Return the next entries of the gallery's log after a number."""
-        return self._store.entries(self.name, after=after, limit=limit)
+    def entries(self, *, after: int = 0, limit: int = 100, newest_first: bool = False) -> tuple[LogEntry, ...]:
+        """Return the next entries of the gallery's log after a number; or before it, 0 being the end."""
+        return self._store.entries(self.name, after=after, limit=limit, newest_first=newest_first)
 
     def audit(self) -> AuditReport:
         """Look for what should be mended: it searches the gallery for each of its samples, so large ones take long."""
@@ -512,7 +553,7 @@ class OpenGallery:
     ) -> tuple[Identification, ...]:
         gallery, limit = self._bound(), options["limit"]
         rules = rules_of(gallery.policy, self._eyes.pack, options, searched=gallery)
-        number = min(limit, rules.most_candidates) + 1
+        number = 2 * (min(limit, rules.most_candidates) + 1)  # some may be counter-samples
         vectors = np.array(probes, np.float32)
         found = self._store.search(self.name, vectors, number, templates=True) if probes else ()
         identifications = tuple(
@@ -528,7 +569,7 @@ class OpenGallery:
         rules = self._verify_rules(gallery, options)
         number = self._subject(subject).number
         samples = tuple(transfer.all_samples(self._store, self.name, subject))
-        if not samples:
+        if all(sample.counter for sample in samples):
             raise SampleNotFound(f"subject {subject!r} has no samples; enrol one")
         verification = verify(probe, face, samples, rules)
         self._log_search("verify", gallery.policy, (number,), 1)
@@ -595,8 +636,8 @@ class Galleries:
         """Return the same galleries for somebody else to act on."""
         return Galleries(self.store, self.eyes, actor=actor, clock=self._clock)
 
-    def create(self, name: str, *, policy: Policy = _DEFAULT_POLICY, encrypted: bool | None = None) -> Gallery:
-        """Make a gallery for the embeddings of the Recognizer's pack.
+    def create(self, name: str, *, policy: Policy = _DEFAULT_POLICY, encrypted: bool | None = None) -> OpenGallery:
+        """Make a gallery for the embeddings of the Recognizer's pack, and return it.
 
         Args:
             name: 1 to 64 of a-z, 0-9, dot, underscore and hyphen.
@@ -610,7 +651,21 @@ class Galleries:
                 pack cannot tell.
         """
         check_policy(policy, self.eyes.pack)
-        return self.store.create(name, self.eyes.pack.space, policy, self._origin(), encrypted=encrypted)
+        self.store.create(name, self.eyes.pack.space, policy, self._origin(), encrypted=encrypted)
+        return self.named(name)
+
+    def get_or_create(
+        self, name: str, *, policy: Policy = _DEFAULT_POLICY, encrypted: bool | None = None
+    ) -> OpenGallery:
+        """Return a gallery, made where there is none of that name; one that is there stays as it is.
+
+        Arguments and errors as in ``create``.
+        """
+        with suppress(GalleryNotFound):
+            return self.open(name)
+        with suppress(GalleryExists):  # somebody else just made it
+            return self.create(name, policy=policy, encrypted=encrypted)
+        return self.named(name)
 
     def all(self) -> tuple[Gallery, ...]:
         """Return every gallery, by name."""
@@ -657,9 +712,11 @@ class Galleries:
                 count += len(self.store.expire(gallery.name, self._origin()).subjects)
         return count
 
-    def entries(self, gallery: str | None = None, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
-        """Return the next entries of the log after a number: of a gallery, which may be forgotten, or of all."""
-        return self.store.entries(gallery, after=after, limit=limit)
+    def entries(
+        self, gallery: str | None = None, *, after: int = 0, limit: int = 100, newest_first: bool = False
+    ) -> tuple[LogEntry, ...]:
+        """Return the next entries of the log after a number, or before it: of one, also one forgotten, or of all."""
+        return self.store.entries(gallery, after=after, limit=limit, newest_first=newest_first)
 
     def backup(self, target: Path) -> None:
         """Write a copy of the whole store to a new file, while others go on.

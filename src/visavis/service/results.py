@@ -8,9 +8,12 @@ from visavis.galleries.records import Erased, Match, Subject
 from visavis.record import WITHOUT_EMBEDDING, Record
 from visavis.types import Decision, Doubt, Face, Probability
 
-UnknownReason: TypeAlias = Literal["below_threshold", "low_margin", "low_quality", "not_live", "empty_gallery"] | Doubt
+UnknownReason: TypeAlias = (
+    Literal["below_threshold", "low_margin", "low_quality", "not_live", "empty_gallery", "rejected", "ignored"] | Doubt
+)
 """Why a face is nobody: none is near enough; two subjects are about as near; the probe is poor; it looks like a print
-or a screen, where live ones are required; nobody is enrolled; or its distance to anybody says nothing."""
+or a screen, where live ones are required; nobody is enrolled; it is nearer to a counter-sample of who else it would be;
+it is a subject that is ignored; or its distance to anybody says nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +107,8 @@ class SubjectVerification(Record):
     """As in ``Verification``."""
     fmr: float | None = None
     """As in ``Verification``."""
-    reason: Doubt | None = None
-    """As in ``Verification``: of the face, or of the nearest sample."""
+    reason: Doubt | Literal["rejected"] | None = None
+    """As in ``Verification``: of the face, or of the nearest sample; rejected where a counter-sample is nearer."""
 
     def __bool__(self) -> bool:
         return self.same

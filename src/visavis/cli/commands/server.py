@@ -12,6 +12,7 @@ import time
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
@@ -21,9 +22,9 @@ from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 import typer
 
 from visavis.cli.app import Group, command
-from visavis.cli.lazy import app, installation, keys, listening, observability, server_galleries
+from visavis.cli.lazy import app, installation, keys, listening, observability, runtime, server_galleries
 from visavis.cli.options import Json, KeysFile, ServerSettings, Verbose, flag_of
-from visavis.cli.terminal import printable, reporting, say, write
+from visavis.cli.terminal import Facts, printable, readable, reporting, say, write
 from visavis.config import PREFIX, Scope, Settings
 from visavis.errors import InvalidOption
 from visavis.options import Option
@@ -88,7 +89,7 @@ def _prepare(settings: Settings, *, open_page: bool) -> Callable[[], None]:
         raise InvalidOption("--open: there is no page where VISAVIS_UI is off")
     with closing(app.key_store(settings)) as store:
         needed = store.needed(settings)
-        if needed and not any(key.revoked_at is None for key in store.list()):
+        if needed and not any(key.is_valid for key in store.list()):
             raise InvalidOption(
                 f"listening on {settings.host} needs keys, and none is valid: make one with visavis keys create, or "
                 "set VISAVIS_KEYS; or, where everybody may call, --auth off"
@@ -97,28 +98,42 @@ def _prepare(settings: Settings, *, open_page: bool) -> Callable[[], None]:
     # Further processes could only say in their log that the models are not there.
     folder = settings.models_dir or installation.default_models_dir()
     installation.check_installed(installation.as_installed(installation.find_pack(settings.pack), folder), folder)
-    server_galleries.check_store(settings)
+    store_place = server_galleries.check_store(settings)
     listener = listening.bind(settings)
     url = listening.url_of(listener, settings)
 
+    several = settings.processes > 1  # each of which loads the models
+    application = app.create_app(settings, None if several else app.load_recognizer(settings))
+    why = "auth is off, and whoever reaches it" if settings.auth == "off" else "there are no keys, and any program here"
+    pages = {"page": "/ui/", "docs": "/docs"}
+    facts: Facts = {
+        **{name: url + path for name, path in pages.items() if app.serves(application, path)},
+        "store": store_place,
+        "pack": settings.pack,
+        "device": f"{settings.runtime} on the CPU" if several else _device(settings),
+        "keys": "every call needs one" if needed else f"not asked for: {why} may do everything",
+    }
+
     def tell() -> None:
-        why = "auth is off: whoever reaches it" if settings.auth == "off" else "there are none: every program here"
-        say("visavis asks every call for a key" if needed else f"visavis asks for no keys, for {why} may do everything")
-        say(f"visavis listens on {url}")
+        for line in readable(f"visavis listens on {url}", facts).splitlines():
+            say(line)
         if open_page:
             webbrowser.open(f"{url}/ui/")
 
-    if settings.processes > 1:
-        app.create_app(settings)  # which refuses settings that are out of their range
+    if several:
         threading.Thread(target=_tell_when_ready, args=(url, tell), daemon=True).start()
         return partial(listening.serve_in_processes, _FACTORY, settings, listener)
-    application = app.create_app(settings, app.load_recognizer(settings))
 
     def start() -> None:
         observability.configure_logging(settings.log_format)
         listening.serve(application, listener, tell)
 
     return start
+
+
+def _device(settings: Settings) -> str:
+    spec = runtime.RuntimeSpec(settings.runtime, settings.precision)
+    return f"{runtime.describe(spec)['device']}, {settings.runtime}, {runtime.precision_in_force(spec)}"
 
 
 def _tell_when_ready(url: str, tell: Callable[[], None]) -> None:
@@ -138,6 +153,7 @@ KEYS = Group(
 Examples:
   visavis keys create --name "door 3" --scope read
   visavis keys create --name "front desk" --scope enrol --gallery team --gallery staff
+  visavis keys create --name prometheus --scope metrics --expires-days 365
   visavis keys list
   visavis keys revoke 5f0c93a1b2d4
 
@@ -162,6 +178,9 @@ def create(
             "A gallery that it is for, and no other; may be given several times.", metavar="NAME", unset="all galleries"
         ),
     ] = None,
+    expires_days: Annotated[
+        int | None, Option("How many days it is valid.", metavar="N", unset="for good", at_least=1, at_most=36_500)
+    ] = None,
     as_json: Json = False,
     keys_file: KeysFile = None,
 ) -> None:
@@ -169,8 +188,9 @@ def create(
 
     The key goes to standard output, everything else to standard error.
     """
+    expires_at = expires_days and datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=expires_days)
     with _store(keys_file) as store:
-        record, secret = store.create(name, scope, gallery or ())
+        record, secret = store.create(name, scope, gallery or (), expires_at=expires_at or None)
         write(json.dumps({**_plain(record), "key": secret}) if as_json else secret)
         only = f", only for {', '.join(record.galleries)}" if record.galleries else ""
         _log.info("visavis: this is the key %s, scope %s%s. Keep it: it cannot be shown again.", record.id, scope, only)
@@ -178,7 +198,7 @@ def create(
 
 @command()
 def list_(*, as_json: Json = False, keys_file: KeysFile = None) -> None:
-    """List the keys ever made: ID, scope, when made, whether still valid, name, and the only galleries it is for."""
+    """List the keys ever made: ID, scope, when made, whether still valid, last use, name, and the only galleries."""
     with _store(keys_file) as store:
         records = store.list()
         if as_json:
@@ -217,11 +237,22 @@ def _plain(record: KeyRecord) -> dict[str, str | list[str] | None]:
         "scope": record.scope,
         "galleries": list(record.galleries),
         "created_at": record.created_at.isoformat(),
-        "revoked_at": record.revoked_at.isoformat() if record.revoked_at else None,
+        **{
+            name: moment.isoformat() if moment else None
+            for name, moment in (
+                ("revoked_at", record.revoked_at),
+                ("expires_at", record.expires_at),
+                ("used_at", record.used_at),
+            )
+        },
     }
 
 
 def _words(record: KeyRecord) -> str:
     state = f"revoked {record.revoked_at:%Y-%m-%d}" if record.revoked_at else "valid"
-    line = f"{record.id}  {record.scope:<5}  {record.created_at:%Y-%m-%d}  {state:<18}  {printable(record.name)}"
+    if record.expires_at and not record.revoked_at:
+        state = f"{'expired' if record.is_expired else 'valid to'} {record.expires_at:%Y-%m-%d}"
+    used = f"used {record.used_at:%Y-%m-%d}" if record.used_at else "not used"
+    about = f"{record.id}  {record.scope:<7}  {record.created_at:%Y-%m-%d}  {state:<19}  {used:<15}"
+    line = f"{about}  {printable(record.name)}"
     return f"{line}  (only {', '.join(record.galleries)})" if record.galleries else line

@@ -119,6 +119,10 @@ _MIGRATIONS = (
     """
     -- IDs and names are in their normal form, NFC, to which the store brings them.
     """,
+    """
+    -- The owner of a counter-sample is the negative of the subject that it is not.
+    ALTER TABLE visavis.subjects ADD COLUMN ignored boolean NOT NULL DEFAULT false;
+    """,
 )
 
 VERSION = len(_MIGRATIONS)

@@ -95,11 +95,11 @@ _MOST_CANDIDATES = 16_384  # beyond these, what remains is equal to within the r
 _ROUNDING = 2.0**-24  # of one operation in float32
 _VANISHING = 1e-18  # whose square float32 cannot hold any more
 _NEAREST = """
-SELECT near.id, subject.number, subject.id, subject.name, near.embedding, near.distance
+SELECT near.id, near.subject, subject.id, subject.name, subject.ignored, near.embedding, near.distance
 FROM (
     SELECT id, subject, embedding, {order} AS distance FROM {samples}{others} ORDER BY {order} LIMIT %(count)s
 ) AS near
-JOIN visavis.subjects AS subject ON subject.gallery = %(gallery)s AND subject.number = near.subject"""
+JOIN visavis.subjects AS subject ON subject.gallery = %(gallery)s AND subject.number = abs(near.subject)"""
 _OTHERS = sql.SQL(" WHERE subject <> ALL(%(hidden)s)")
 _ALL = sql.SQL("")
 
@@ -129,14 +129,15 @@ def rank_by_template(
     connection: Connection, gallery: Gallery, probe: FloatArray, near: Sequence[Match]
 ) -> tuple[Match, ...]:
     """Return matches by the distances of their subjects' templates."""
-    if not near:
-        return ()
+    numbers = [match.subject_number for match in near if not match.counter]
+    if not numbers:
+        return tuple(near)
     statement = "SELECT subject, embedding FROM {} WHERE gallery = %s AND subject = ANY(%s)"
-    values = (gallery.number, [match.subject_number for match in near])
+    values = (gallery.number, numbers)
     rows = connection.execute(sql.SQL(statement).format(partition_of(gallery.number)), values, binary=True)
     subjects, embeddings = zip(*rows.fetchall(), strict=True)
     found = template_distances(gallery.space.metric, probe, np.stack(embeddings), np.array(subjects))
-    anew = (replace(match, distance=found[match.subject_number]) for match in near)
+    anew = (match if match.counter else replace(match, distance=found[match.subject_number]) for match in near)
     return tuple(sorted(anew, key=lambda match: (match.distance, match.sample)))
 
 
@@ -155,7 +156,8 @@ class _Look:
         nearest: list[Match] = []
         count = _first_count(self.limit)
         while True:
-            rows = self._candidates(probe, count, [match.subject_number for match in nearest])
+            seen = [-match.subject_number if match.counter else match.subject_number for match in nearest]
+            rows = self._candidates(probe, count, seen)
             matches = _first_of_each_subject(self.gallery.space.metric, probe, rows)
             if len(rows) == count < _MOST_CANDIDATES:
                 certain = _least_distance(self.gallery.space, max(row[-1] for row in rows))
@@ -187,14 +189,12 @@ def _first_of_each_subject(metric: Metric, probe: FloatArray, rows: list[TupleRo
     """Return the subjects of samples, nearest first, each with its nearest sample."""
     if not rows:
         return []
-    samples, numbers, ids, names, embeddings, _ = zip(*rows, strict=True)
+    samples, numbers, ids, names, ignored, embeddings, _ = zip(*rows, strict=True)
     found = distances(metric, probe, np.stack(embeddings))
     first: dict[int, Match] = {}
     for at in np.lexsort((samples, found)):
-        match = Match(
-            subject=ids[at], subject_number=numbers[at], name=names[at], sample=samples[at], distance=float(found[at])
-        )
-        first.setdefault(match.subject_number, match)
+        known = {"id": ids[at], "name": names[at], "ignored": ignored[at]}
+        first.setdefault(numbers[at], Match.of(numbers[at], known, sample=samples[at], distance=float(found[at])))
     return list(first.values())
 
 

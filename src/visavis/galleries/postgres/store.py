@@ -179,14 +179,18 @@ class PostgresStore(Store):
         with self._opened().writing() as connection:
             _add_to_log(connection, entry)
 
-    def entries(self, gallery: str | None = None, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
+    def entries(
+        self, gallery: str | None = None, *, after: int = 0, limit: int = 100, newest_first: bool = False
+    ) -> tuple[LogEntry, ...]:
+        beyond, order = ("number < ", "DESC") if newest_first and after else ("number > ", "DESC" * newest_first)
         values = {"gallery": gallery, "after": within_integers(after), "limit": check_limit(limit)}
         where = "" if gallery is None else " AND gallery = %(gallery)s"
         with self._opened().writing() as connection:  # not reading, which would not see what came while it waits
             if gallery is not None and not _is_storable(gallery):
                 return ()
             lock_log(connection)
-            rows = connection.execute(f"{_LOG}{where} ORDER BY number LIMIT %(limit)s", values)
+            wanted = f"{_LOG} {beyond}%(after)s{where} ORDER BY number {order} LIMIT %(limit)s"
+            rows = connection.execute(wanted, values)
             return tuple(LogEntry(**row | {"subjects": tuple(row["subjects"])}) for row in _named(rows))
 
     @override
@@ -248,36 +252,36 @@ _GALLERIES = (
     "SELECT number, name, space, dimension, metric, policy, created_at, subjects, samples FROM visavis.galleries"
 )
 _SUBJECTS = (
-    "SELECT id, number, name, metadata, consent, created_at, updated_at, expires_at, version, samples "
+    "SELECT id, number, name, metadata, consent, created_at, updated_at, expires_at, version, samples, ignored "
     "FROM visavis.subjects WHERE gallery = %s"
 )
-_LOG = "SELECT number, at, actor, action, gallery, subjects, count FROM visavis.log WHERE number > %(after)s"
+_LOG = "SELECT number, at, actor, action, gallery, subjects, count FROM visavis.log WHERE"
 _DUE = "SELECT number FROM visavis.subjects WHERE gallery = %s {} ORDER BY number LIMIT %s"
 # Those that are wanted are found before anything is joined to them, also where the planner knows nothing yet.
 _SAMPLES = """
 SELECT sample.id, subject.id AS subject, embedding, face_px, sharpness, score, yaw, pitch, validity,
-    occluded, source, kept AS picture, sample.created_at
+    occluded, source, kept AS picture, sample.created_at, sample.subject < 0 AS counter
 FROM (
     SELECT * FROM {samples} WHERE gallery = %(gallery)s{of} AND id > %(after)s ORDER BY id LIMIT %(limit)s
 ) AS sample
-JOIN visavis.subjects AS subject ON subject.gallery = sample.gallery AND subject.number = sample.subject
+JOIN visavis.subjects AS subject ON subject.gallery = sample.gallery AND subject.number = abs(sample.subject)
 ORDER BY sample.id"""
-_OF_ALL, _OF_ONE = sql.SQL(""), sql.SQL(" AND subject = %(subject)s")
+_OF_ALL, _OF_ONE = sql.SQL(""), sql.SQL(" AND subject IN (%(subject)s, -%(subject)s)")
 _USES = """
 SELECT sample.key, sample.id AS sample, sample.fingerprint, subject.id, number, name, metadata, consent,
-    subject.created_at, updated_at, expires_at, version, samples
+    subject.created_at, updated_at, expires_at, version, samples, ignored
 FROM {samples} AS sample
-JOIN visavis.subjects AS subject ON subject.gallery = sample.gallery AND subject.number = sample.subject
+JOIN visavis.subjects AS subject ON subject.gallery = sample.gallery AND subject.number = abs(sample.subject)
 WHERE sample.gallery = %s AND sample.key = ANY(%s)"""
 _NEW_GALLERY = """
 INSERT INTO visavis.galleries (name, space, dimension, metric, policy, created_at) VALUES (%s, %s, %s, %s, %s, %s)
 ON CONFLICT DO NOTHING RETURNING number"""
 _PUT_SUBJECT = """
 INSERT INTO visavis.subjects (gallery, id, number, name, metadata, consent, created_at, updated_at, expires_at, version,
-    samples) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    samples, ignored) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (gallery, number) DO UPDATE SET id = excluded.id, name = excluded.name, metadata = excluded.metadata,
     consent = excluded.consent, updated_at = excluded.updated_at, expires_at = excluded.expires_at,
-    version = excluded.version, samples = excluded.samples"""
+    version = excluded.version, samples = excluded.samples, ignored = excluded.ignored"""
 _NUMBERS = """
 SELECT ARRAY(SELECT nextval('visavis.sample_ids') FROM generate_series(1, %(count)s)),
        ARRAY(SELECT nextval('visavis.subject_numbers') FROM generate_series(1, %(count)s))"""
@@ -291,7 +295,7 @@ _TYPES = (
 )
 _ERASE_SAMPLES = """
 WITH gone AS (DELETE FROM {samples} WHERE gallery = %(gallery)s AND id = ANY(%(samples)s) RETURNING subject),
-     counted AS (SELECT subject, count(*) AS samples FROM gone GROUP BY subject)
+     counted AS (SELECT abs(subject) AS subject, count(*) AS samples FROM gone GROUP BY abs(subject))
 UPDATE visavis.subjects AS subject
 SET samples = subject.samples - counted.samples, version = version + counted.samples, updated_at = %(at)s
 FROM counted WHERE subject.gallery = %(gallery)s AND subject.number = counted.subject
@@ -372,9 +376,9 @@ class PostgresTransaction(Transaction):
         return {subject: int(count) for subject, count in rows}
 
     def erase_subjects(self, subjects: Sequence[int]) -> int:
-        of_them = (self.gallery.number, list(subjects))
-        count = self.connection.execute(self._naming(_ERASE_SAMPLES_OF), of_them).rowcount
-        self.connection.execute(_ERASE_SUBJECTS, of_them)
+        both = [*subjects, *(-number for number in subjects)]
+        count = self.connection.execute(self._naming(_ERASE_SAMPLES_OF), (self.gallery.number, both)).rowcount
+        self.connection.execute(_ERASE_SUBJECTS, (self.gallery.number, list(subjects)))
         return count
 
     def drop(self) -> tuple[int, ...]:
@@ -443,6 +447,7 @@ def _row_of_subject(subject: Subject) -> tuple[Any, ...]:
     return (
         *(subject.id, subject.number, subject.name, _json(subject.metadata), subject.consent),
         *(subject.created_at, subject.updated_at, subject.expires_at, subject.version, subject.samples),
+        subject.ignored,
     )
 
 

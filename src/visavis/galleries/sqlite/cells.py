@@ -70,7 +70,7 @@ def to_stored(
     width = (vectors.shape[1] + 1) // 2
     words = np.zeros((len(vectors), width + 2), _WORDS)
     words.view(_NUMBERS)[:, : vectors.shape[1]] = vectors
-    words[:, width], words[:, width + 1] = samples, subjects
+    words[:, width:].view(np.int64)[:] = np.stack([samples, subjects], axis=1)
     words[:, width] = words @ _weights(width + 2)
     return [row[:-1].tobytes() for row in words]
 

@@ -18,7 +18,8 @@ _SUBJECTS = (
 )
 _SAMPLES = (
     "SELECT id, subject, subjects.number AS owner, embedding, about, picture, samples.created_at FROM samples "
-    "LEFT JOIN subjects ON subjects.number = samples.subject WHERE samples.gallery = ? ORDER BY id LIMIT ?"
+    "LEFT JOIN subjects ON subjects.number = max(samples.subject, -samples.subject) "
+    "WHERE samples.gallery = ? ORDER BY id LIMIT ?"
 )
 _PICTURE = "SELECT data FROM pictures WHERE sample = ?"
 
@@ -47,7 +48,7 @@ def check_gallery(
             data = ((row, connection.execute(_PICTURE, (row["id"],)).fetchone() or (None,)) for row in kept)
             faults += [(row, "picture") for row, (it,) in data if not _opens(it, f"{PICTURE}{row['id']}", sealer)]
         for row, what in faults:
-            owner = row["subject"] if isinstance(row["subject"], int) else None
+            owner = abs(row["subject"]) if isinstance(row["subject"], int) else None
             damaged.append(Damage(subject=owner, sample=row["id"], what=what))
     if not quick:
         counts = {"subjects": (subjects, gallery.subjects), "samples": (samples, gallery.samples)}

@@ -90,7 +90,9 @@ class Schema:
         return len(self.migrations)
 
 
-def open_private_sqlite(path: Path, schema: Schema, *, patience_s: float = 10.0) -> sqlite3.Connection:
+def open_private_sqlite(
+    path: Path, schema: Schema, *, patience_s: float = 10.0, wal: bool = True
+) -> sqlite3.Connection:
     """Open a SQLite file that exists, and bring its tables up to date.
 
     What is deleted is overwritten, what is committed survives a loss of power, and nothing is written elsewhere. The
@@ -101,6 +103,7 @@ def open_private_sqlite(path: Path, schema: Schema, *, patience_s: float = 10.0)
         path: of the file.
         schema: of its tables.
         patience_s: how long to wait for other processes, in seconds; default 10.
+        wal: whether to have a write-ahead log, which network drives cannot; default True.
 
     Raises:
         StoreForeign: it is a folder, or a file of another application.
@@ -119,7 +122,8 @@ def open_private_sqlite(path: Path, schema: Schema, *, patience_s: float = 10.0)
         connection.execute("PRAGMA temp_store = MEMORY")  # no copy of anything elsewhere
         connection.execute("PRAGMA foreign_keys = ON")
         current = _is_current(connection, path, schema)  # before anything is changed in what may be somebody else's
-        _switch_log_on(connection, patience_s)
+        if wal:
+            _switch_log_on(connection, patience_s)
         if not current:
             _migrate(connection, path, schema)
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # makes SQLite open what it has beside it

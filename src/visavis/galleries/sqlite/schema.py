@@ -135,6 +135,9 @@ SCHEMA = Schema(
     ALTER TABLE galleries ADD COLUMN spelled INTEGER NOT NULL DEFAULT 1; -- in that form
     UPDATE galleries SET spelled = 0;
     """,
+        """
+    -- Subjects may be ignored, and the owner of a counter-sample is the negative of whom it is not. No table changes.
+    """,
     ),
     application_id=0x76697376,
     functions=(

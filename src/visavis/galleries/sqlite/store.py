@@ -162,13 +162,16 @@ class SqliteStore(Store):
         with self._file.writing() as connection:
             _add_to_log(connection, entry)
 
-    def entries(self, gallery: str | None = None, *, after: int = 0, limit: int = 100) -> tuple[LogEntry, ...]:
+    def entries(
+        self, gallery: str | None = None, *, after: int = 0, limit: int = 100, newest_first: bool = False
+    ) -> tuple[LogEntry, ...]:
+        beyond, order = ("number < ?", "DESC") if newest_first and after else ("number > ?", "DESC" * newest_first)
         page = (within_integers(after), check_limit(limit))
         with self._file.reading() as connection:
             if connection is None or not (gallery is None or may_be_gallery(gallery)):
                 return ()
             of, values = ("", page) if gallery is None else ("gallery = ? AND ", (gallery, *page))
-            rows = connection.execute(f"{_LOG} WHERE {of}number > ? ORDER BY number LIMIT ?", values)
+            rows = connection.execute(f"{_LOG} WHERE {of}{beyond} ORDER BY number {order} LIMIT ?", values)
             return tuple(
                 LogEntry(**timed(row) | {"subjects": tuple(json.loads(row["subjects"]))}) for row in named(rows)
             )
@@ -306,13 +309,15 @@ _SUBJECTS = (
 )
 # What should be joined and is not there is damaged.
 _OWNERS = (
-    "LEFT JOIN subjects ON subjects.number = samples.subject LEFT JOIN details ON details.number = subjects.details"
+    "LEFT JOIN subjects ON subjects.number = max(samples.subject, -samples.subject) "
+    "LEFT JOIN details ON details.number = subjects.details"
 )
 _SAMPLES = f"SELECT id, subject, content, embedding, about, picture, samples.created_at FROM samples {_OWNERS}"
 _USE = (
     "SELECT id, fingerprint, subjects.number, content, subjects.created_at, updated_at, expires_at, version, "
     f"subjects.samples FROM samples {_OWNERS} WHERE samples.gallery = ? AND key_hash = ?"
 )
+_OF_ONE = "samples.subject IN (?, ?)"
 _NUMBERS = "SELECT number, version FROM subjects WHERE gallery = ? AND {} = ?"
 _HIT = f"SELECT subject, content FROM samples {_OWNERS} WHERE samples.id = ? AND samples.gallery = ?"
 _GET_PICTURE = "SELECT data FROM pictures JOIN samples ON samples.id = pictures.sample WHERE sample = ? AND gallery = ?"
@@ -400,8 +405,10 @@ class SqliteTransaction(Transaction):
 
     def samples(self, subject: int | None, after: int, limit: int) -> tuple[Sample, ...]:
         self.unlock()
-        where, of = ("samples.gallery", self.gallery.number) if subject is None else ("samples.subject", subject)
-        rows = self._rows(f"{_SAMPLES} WHERE {where} = ? AND id > ? ORDER BY id", of, after)
+        where, of = (
+            ("samples.gallery = ?", (self.gallery.number,)) if subject is None else (_OF_ONE, (subject, -subject))
+        )
+        rows = self._rows(f"{_SAMPLES} WHERE {where} AND id > ? ORDER BY id", *of, after)
         return tuple(islice(whole(rows, self._sample_of), limit))
 
     def picture(self, sample: int) -> bytes | None:
@@ -488,7 +495,7 @@ class SqliteTransaction(Transaction):
         rows = {sample: self._execute(owner, (sample, of)).fetchone() for sample in samples}
         found = {sample: row[0] for sample, row in rows.items() if row is not None}
         self._erase(found)
-        lost = Counter(owner if isinstance(owner, int) else 0 for owner in found.values())  # or it is damaged
+        lost = Counter(abs(owner) if isinstance(owner, int) else 0 for owner in found.values())  # or it is damaged
         changes = [(count, count, to_integer(at), subject) for subject, count in lost.items()]
         self._connection.executemany(_LOSE_SAMPLES, changes)
         return lost
@@ -496,7 +503,7 @@ class SqliteTransaction(Transaction):
     def erase_subjects(self, subjects: Sequence[int]) -> int:
         count = 0
         for subject in subjects:
-            rows = self._execute("SELECT id FROM samples WHERE subject = ?", (subject,)).fetchall()
+            rows = self._execute(f"SELECT id FROM samples WHERE {_OF_ONE}", (subject, -subject)).fetchall()
             self._erase([sample for (sample,) in rows])
             count += len(rows)
         _erase_subjects(self._connection, subjects)
@@ -549,19 +556,19 @@ class SqliteTransaction(Transaction):
         about = self._known(row["about"], ABOUT, subject)
         return Sample(
             id=row["id"],
-            subject=self._known(row["content"], DETAILS, subject)["id"],
+            subject=self._known(row["content"], DETAILS, abs(subject))["id"],
             embedding=embedding,
             quality=None if about["quality"] is None else Quality(*about["quality"]),
             source=about["source"],
             picture=row["picture"],
             created_at=timed(row)["created_at"],
+            counter=subject < 0,
         )
 
     def _match(self, found: tuple[Hit, int, bytes]) -> Match:
         hit, _, content = found
-        known = self._known(content, DETAILS, hit.subject)
-        of = {"subject": known["id"], "subject_number": hit.subject, "name": known["name"]}
-        return Match(**of, sample=hit.sample, distance=hit.distance)
+        known = self._known(content, DETAILS, abs(hit.subject))
+        return Match.of(hit.subject, known, sample=hit.sample, distance=hit.distance)
 
     def _known(self, stored: bytes, place: str, number: int) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self._sealer.open(stored, f"{place}{number}"))
@@ -655,7 +662,8 @@ def _policy_of(stored: str) -> Policy:
 
 def _content(subject: Subject) -> str:
     """Return what people wrote of a subject."""
-    return _json({name: getattr(subject, name) for name in ("id", "name", "metadata", "consent")})
+    known = {name: getattr(subject, name) for name in ("id", "name", "metadata", "consent")}
+    return _json(known | ({"ignored": True} if subject.ignored else {}))
 
 
 def _json(content: Mapping[str, Any]) -> str:

@@ -77,6 +77,8 @@ class DlibDetector:
     and image pyramid these are.
     """
 
+    window = float(_WINDOW)
+
     def __init__(self, infer: Infer, landmarks: "LandmarkRegressor", template: ChipTemplate) -> None:
         self._infer = infer
         self._landmarks = landmarks

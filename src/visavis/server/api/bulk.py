@@ -26,6 +26,7 @@ from visavis.server.pool import (
     Gone,
     InPath,
     WorkerPool,
+    insist,
     perform,
     until_gone,
     while_here,
@@ -33,7 +34,7 @@ from visavis.server.pool import (
 )
 from visavis.server.problems import Problem, from_library
 from visavis.server.reading import Image, Strict, check, read_json
-from visavis.server.requests import ExportOptions, ImportOptions
+from visavis.server.requests import Creating, ExportOptions, ImportOptions
 from visavis.service.decisions import check_space
 from visavis.service.enroller import Enrolment
 from visavis.service.gallery import OpenGallery
@@ -76,7 +77,6 @@ class _Lines(StreamingResponse):
     response_class=Response,
     **about(
         "enrol",
-        *("request_timeout", "unsupported_media_type", "body_too_large"),
         also={200: {"content": _LINES_OUT, "description": "A result for each line, and a last line with `done`."}},
         extra={"requestBody": {"required": False, "content": _BODY}},
     ),
@@ -93,7 +93,9 @@ async def import_lines(request: Request, gallery: InPath, options: Annotated[Imp
         raise Problem("unsupported_media_type", f"send {_MEDIA_TYPE}: a JSON object a line")
     body, state = await request.body(), request.app.state
     gone = until_gone(request.receive, state.pool)
-    await while_here(gone, state.pool.run_when_free(lambda: gallery.record))  # so that there is one
+    await while_here(
+        gone, state.pool.run_when_free(partial(insist, request, gallery, create=options.options(Creating)["create"]))
+    )
     importer = _Importer(gallery, options.options(Enrol), body)
     return _Lines(_imported(request, importer, gone))
 

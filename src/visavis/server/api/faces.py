@@ -17,7 +17,7 @@ from visavis.server.pool import Answer, InUse, in_worker
 from visavis.server.problems import Failed, failed, from_library
 from visavis.server.reading import loaded
 from visavis.server.requests import ImagesRequest, PreviewRequest, VerifyRequest
-from visavis.types import Face, FloatArray, Shape, Verification
+from visavis.types import Face, Faces, FloatArray, Shape, Verification
 
 _Faces = TypeVar("_Faces", "Detected", "Embedded")
 
@@ -28,6 +28,10 @@ class Detected(Record):
 
     faces: tuple[Face, ...] = field(metadata=WITHOUT_EMBEDDING)
     """Without their embeddings."""
+    searched_from_px: float
+    """The smallest size of a face, in pixels, that was looked for: more than ``min_face`` asks for where the image is
+    too large for that.
+    """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +48,8 @@ class Embedded(Record):
 
     faces: tuple[EmbeddedFace, ...]
     """With their embeddings."""
+    searched_from_px: float
+    """As in ``Detected``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,14 +142,16 @@ def preview(recognizer: InUse, wanted: PreviewRequest) -> Answer[Preview]:
 
 
 def _found(
-    many: Callable[..., Iterator[tuple[Face, ...] | VisavisError]], wanted: ImagesRequest, kind: Callable[..., _Faces]
+    many: Callable[..., Iterator[Faces[Face] | VisavisError]], wanted: ImagesRequest, kind: Callable[..., _Faces]
 ) -> tuple[tuple[_Faces | Failed, ...], Mapping[str, int]]:
     try:
         found = list(many(map(loaded, wanted.images), **wanted.options(Describe)))
     except (InvalidOption, ModelMissing) as error:  # all other options were checked before
         raise from_library(error, "attributes") from None
     results = tuple(
-        failed(each, f"images.{place}") if isinstance(each, VisavisError) else kind(faces=each)
+        failed(each, f"images.{place}")
+        if isinstance(each, VisavisError)
+        else kind(faces=each, searched_from_px=each.searched_from_px)
         for place, each in enumerate(found)
     )
     count = sum(len(each) for each in found if not isinstance(each, VisavisError))

@@ -1,12 +1,13 @@
 """Routes of galleries: made, looked at, changed, forgotten; their logs."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from visavis.errors import GalleryLocked, GalleryNotFound
+from visavis.errors import GalleryExists, GalleryLocked, GalleryNotFound
 from visavis.galleries.records import Gallery, LogEntry, may_be_gallery
 from visavis.options import Policy
 from visavis.record import Record
@@ -15,7 +16,7 @@ from visavis.server.auth import Key, check_covers, guards
 from visavis.server.openapi import LOCATION, about
 from visavis.server.pool import AllGalleries, Answer, GalleryName, InPath, in_quick_worker, in_worker
 from visavis.server.problems import Problem
-from visavis.server.requests import GalleryChange, NewGallery, Page, SubjectSearch
+from visavis.server.requests import GalleryChange, LogPage, NewGallery, SubjectSearch, WantedGallery
 from visavis.service.gallery import Galleries
 from visavis.service.results import AuditReport, Receipt
 
@@ -32,7 +33,7 @@ class GalleriesResponse(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogResponse(Record):
-    """A page of the log, oldest first."""
+    """A page of the log."""
 
     entries: tuple[LogEntry, ...]
     """As many as were asked for, or all that there are."""
@@ -56,13 +57,35 @@ def list_galleries(galleries: AllGalleries, key: Key) -> GalleriesResponse:
 def create(galleries: AllGalleries, key: Key, wanted: NewGallery) -> Answer[Gallery]:
     """Make a gallery for embeddings of the server's models. What is not said of its policy is the default."""
     check_covers(key, wanted.name)
+    return _made(galleries, wanted.name, wanted)
+
+
+@router.put(
+    _ONE,
+    **about(
+        "admin",
+        headers=LOCATION,
+        also={201: {"content": {}, "description": "It was made.", "headers": LOCATION}},
+    ),
+)
+@in_quick_worker
+def get_or_create(galleries: AllGalleries, gallery: GalleryName, wanted: WantedGallery) -> Answer[Gallery]:
+    """Make a gallery where there is none of that name; one that is there stays as it is, whatever the body says."""
+    with suppress(GalleryNotFound):
+        return Answer(galleries.open(gallery).record)
+    with suppress(GalleryExists):  # somebody else just made it
+        return _made(galleries, gallery, wanted)
+    return Answer(galleries.open(gallery).record)
+
+
+def _made(galleries: Galleries, name: str, wanted: WantedGallery) -> Answer[Gallery]:
     policy = wanted.policy.applied_to(Policy())
     try:
-        made = galleries.create(wanted.name, policy=policy, encrypted=wanted.encrypted)
+        made = galleries.create(name, policy=policy, encrypted=wanted.encrypted)
     except GalleryLocked:
         detail = "encrypted: this server has no key to encrypt galleries with"
         raise Problem("invalid_option", detail, field="encrypted") from None
-    return Answer(made, headers={"Location": f"/v1/galleries/{made.name}"})
+    return Answer(made.record, status=201, headers={"Location": f"/v1/galleries/{name}"})
 
 
 @router.get(_ONE, **about("read"))
@@ -104,8 +127,8 @@ def audit(gallery: InPath) -> AuditReport:
 
 @router.get(f"{_ONE}/log", **about("admin"))
 @in_quick_worker
-def log(galleries: AllGalleries, gallery: GalleryName, page: Annotated[Page, Query()]) -> LogResponse:
-    """Show who did what in a gallery, oldest first; also in one that is forgotten."""
+def log(galleries: AllGalleries, gallery: GalleryName, page: Annotated[LogPage, Query()]) -> LogResponse:
+    """Show who did what in a gallery, oldest or newest first; also in one that is forgotten."""
     if not may_be_gallery(gallery):
         raise GalleryNotFound("no gallery can have this name")
     return _logged(galleries, gallery, page)
@@ -113,12 +136,12 @@ def log(galleries: AllGalleries, gallery: GalleryName, page: Annotated[Page, Que
 
 @router.get("/v1/log", **about(guards("admin", everywhere=True)))
 @in_quick_worker
-def whole_log(galleries: AllGalleries, page: Annotated[Page, Query()]) -> LogResponse:
-    """Show who did what in all galleries, oldest first; not with a key that is limited to some."""
+def whole_log(galleries: AllGalleries, page: Annotated[LogPage, Query()]) -> LogResponse:
+    """Show who did what in all galleries, oldest or newest first; not with a key that is limited to some."""
     return _logged(galleries, None, page)
 
 
-def _logged(galleries: Galleries, gallery: str | None, page: Page) -> LogResponse:
-    of = "log" if gallery is None else f"log/{gallery}"
-    found = galleries.entries(gallery, after=page.after(of), limit=page.limit + 1)
+def _logged(galleries: Galleries, gallery: str | None, page: LogPage) -> LogResponse:
+    of = ("log" if gallery is None else f"log/{gallery}") + "/newest" * page.newest_first
+    found = galleries.entries(gallery, after=page.after(of), limit=page.limit + 1, newest_first=page.newest_first)
     return LogResponse(entries=found[: page.limit], next_cursor=page.next(found, of))

@@ -1,5 +1,6 @@
 """Routes for those who run the server: models, health, metrics."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Depends, Request
@@ -8,11 +9,13 @@ from starlette.responses import JSONResponse, Response
 
 from visavis import __version__
 from visavis.config import Scope
+from visavis.errors import VisavisError
 from visavis.models.installation import default_models_dir
 from visavis.record import Record
 from visavis.server.auth import require
 from visavis.server.keys import KeyRecord
 from visavis.server.openapi import about, answers
+from visavis.server.problems import Problem
 from visavis.service.packs import ServedPack, described_packs
 
 
@@ -30,8 +33,12 @@ class ModelsResponse(Record):
 class Status(Record):
     """How the server is."""
 
+    _sparse = True
+
     status: str
     """ok; ready or not ready."""
+    reason: str | None = None
+    """Why it is not ready, for those who may do everything here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +56,7 @@ class Access(Record):
 
 
 router = APIRouter()
-_READ = [Depends(require("read"))]
+_READ, _METRICS = ([Depends(require(scope))] for scope in ("read", "metrics"))
 
 
 @router.get("/v1/models", tags=["models"], **about(_READ))
@@ -91,16 +98,22 @@ async def healthz() -> JSONResponse:
 )
 @answers(Status)
 async def readyz(request: Request) -> JSONResponse:
-    """Tell load balancers whether to send calls here."""
+    """Tell load balancers whether to send calls here, and whoever has a key of the scope admin why not."""
     state = request.app.state
-    ready: bool = state.ready and await state.store_check.usable()
-    return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+    wrong = await state.store_check.wrong() if state.ready else "it is starting or stopping"
+    if wrong is None:
+        return JSONResponse(Status(status="ready").to_dict())
+    told = None
+    with suppress(Problem, VisavisError):  # whoever may not know it, or nobody knows who that is
+        await require("admin", everywhere=True)(request, None, None)
+        told = wrong
+    return JSONResponse(Status(status="not ready", reason=told).to_dict(), 503)
 
 
 _TEXT = {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus's text format."}
 
 
-@router.get("/metrics", tags=["operations"], response_class=Response, **about(_READ, also={200: _TEXT}))
+@router.get("/metrics", tags=["operations"], response_class=Response, **about(_METRICS, also={200: _TEXT}))
 async def metrics(request: Request) -> Response:
     """Report requests, latencies, queues, images and faces of this process."""
     return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)

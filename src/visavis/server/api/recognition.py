@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 
 from visavis.errors import InputError, SampleNotFound, StateError, SubjectNotFound, VisavisError
 from visavis.galleries.records import Subject, check_embedding
-from visavis.options import Enrol, Identify, IdentifyEmbeddings, Threshold, Verify
+from visavis.options import Enrol, EnrolImage, Identify, IdentifyEmbeddings, Threshold, Verify
 from visavis.record import Record
 from visavis.server.api.subjects import subject_id
 from visavis.server.auth import Key, check_allows
@@ -20,7 +20,7 @@ from visavis.server.reading import loaded
 from visavis.server.requests import EnrolRequest, IdentifyRequest, VerifySubjectRequest
 from visavis.service.enroller import Enrolment, new_subject_id
 from visavis.service.results import Enrolled, Identification, SubjectVerification
-from visavis.types import FloatArray
+from visavis.types import Faces, FloatArray
 
 _OF_MODELS = ("space_mismatch", "unsupported_pack")
 _LONGEST_KEY = 180
@@ -49,6 +49,8 @@ class Identified(Record):
 
     faces: tuple[Identification, ...]
     """Who each is; of an embedding there is one."""
+    searched_from_px: float | None
+    """As in ``Detected``; null where an embedding was given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,11 @@ def enrol(gallery: InPath, key: _IdempotencyKey, wanted: EnrolRequest) -> Answer
     The answer has a result for each, also for those that were refused; where all were, it is the first one's problem.
     """
     field = "images" if wanted.images else "embeddings"
-    found = list(gallery.enrol_many(_enrolments(wanted, key), **wanted.options(Enrol)))
+    try:
+        like = gallery.reference(wanted.like.load()) if wanted.like else None
+    except InputError as error:
+        raise from_library(error, "like") from None
+    found = list(gallery.enrol_many(_enrolments(wanted, key, like), **wanted.options(Enrol)))
     done = [each for each in found if isinstance(each, Enrolled)]
     if not done:
         raise _refusal([each for each in found if isinstance(each, VisavisError)], field)
@@ -103,7 +109,7 @@ def enrol(gallery: InPath, key: _IdempotencyKey, wanted: EnrolRequest) -> Answer
     )
     stored = sum(not each.repeated for each in done)
     seen = sum(each.face is not None for each in done)
-    counts = {"images": len(wanted.images), "faces": seen, "enrolled": stored}
+    counts = {"images": len(wanted.pictures), "faces": seen, "enrolled": stored}
     return Answer(EnrolResponse(subject=done[-1].subject, results=results), counts, status=None if stored else 200)
 
 
@@ -114,7 +120,7 @@ def identify(gallery: InPath, recognizer: InUse, key: Key, wanted: IdentifyReque
 
     Embeddings need the scope `probe`.
     """
-    found: list[tuple[Identification, ...] | VisavisError]
+    found: list[Faces[Identification] | VisavisError]
     if wanted.images:
         field, found = "images", list(gallery.identify_many(map(loaded, wanted.images), **wanted.options(Identify)))
     else:
@@ -124,9 +130,11 @@ def identify(gallery: InPath, recognizer: InUse, key: Key, wanted: IdentifyReque
         good = [each for each in checked if not isinstance(each, VisavisError)]
         known = gallery.identify_embeddings(np.stack(good), **wanted.options(IdentifyEmbeddings)) if good else ()
         rest = iter(known)
-        found = [each if isinstance(each, VisavisError) else (next(rest),) for each in checked]
+        found = [each if isinstance(each, VisavisError) else Faces([next(rest)]) for each in checked]
     results = tuple(
-        failed(each, f"{field}.{place}") if isinstance(each, VisavisError) else Identified(faces=each)
+        failed(each, f"{field}.{place}")
+        if isinstance(each, VisavisError)
+        else Identified(faces=each, searched_from_px=each.searched_from_px or None)
         for place, each in enumerate(found)
     )
     outcomes = tuple(face.unknown or "matched" for each in found if not isinstance(each, VisavisError) for face in each)
@@ -157,7 +165,7 @@ def verify(
     return Answer(verification, {"images": 1, "faces": 1} if image else {})
 
 
-def _enrolments(wanted: EnrolRequest, key: str | None) -> Iterator[Enrolment | VisavisError]:
+def _enrolments(wanted: EnrolRequest, key: str | None, like: FloatArray | None) -> Iterator[Enrolment | VisavisError]:
     """Yield what is to be enrolled; all for one subject, be there an ID of it or not."""
     faces = wanted.images or wanted.embeddings
     subject = wanted.subject if wanted.subject is not None or len(faces) == 1 else new_subject_id(key)
@@ -174,6 +182,8 @@ def _enrolments(wanted: EnrolRequest, key: str | None) -> Iterator[Enrolment | V
             quality=wanted.quality(place),
             source=wanted.source,
             key=key if key is None or len(faces) == 1 else f"{key}#{place}",
+            box=wanted.options(EnrolImage)["box"],
+            like=like,
         )
 
 

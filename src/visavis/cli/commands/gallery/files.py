@@ -96,7 +96,7 @@ def export(
         count, exported = 0, opened.export(pictures=pictures)
         with (
             outputs.open_output(output, compressed=compressed) as stream,
-            progress_bar(opened.record.samples, unless=output is None) as advance,
+            progress_bar(opened.record.samples, "exporting samples", unless=output is None) as advance,
         ):
             for line in exported:
                 stream.write(json.dumps(line) + "\n")
@@ -148,7 +148,7 @@ def _import_all(galleries: Galleries, name: str, file: str) -> Enrolments:
     counts = stores.Enrolments()
     is_pipe = not Path(file).is_file()  # which cannot be counted first
     with ExitStack() as stack:
-        advance = stack.enter_context(progress_bar(partial(_count, file), unless=is_pipe))
+        advance = stack.enter_context(progress_bar(partial(_count, file), "importing lines", unless=is_pipe))
         read = _read(stack.enter_context(_open_lines(file)))
         first = next(read, None)
         if first is None:

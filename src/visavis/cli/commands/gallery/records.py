@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from visavis.cli.app import command
-from visavis.cli.lazy import decisions, stores
+from visavis.cli.lazy import decisions, records, stores
 from visavis.cli.options import (
     GalleryName,
     Json,
@@ -168,13 +167,13 @@ def log(
     as_json: Annotated[bool, Option("Print JSON Lines: an object for each entry.")] = False,
     store: StoreOptions,
 ) -> None:
-    """Show the log: number, when, who, what, which gallery, how many samples or faces, and the subjects' numbers.
+    """Show the log, newest first: number, when, who, what, which gallery, how many samples or faces, subjects' numbers.
 
     The log only ever grows, and outlives what it tells of. It calls subjects by number, as visavis gallery show does.
     """
     with stores.open_galleries(store) as galleries:
-        entries: Iterable[LogEntry] = _all(partial(galleries.entries, gallery))
-        for entry in entries if all_ else deque(entries, maxlen=_SHOWN):
+        entries = _all(partial(galleries.entries, gallery, newest_first=True))
+        for entry in islice(entries, None if all_ else _SHOWN):
             write(json.dumps(entry.to_dict()) if as_json else _entry_line(entry))
 
 
@@ -233,6 +232,7 @@ def _subject_words(subject: Subject, samples: Iterable[Sample]) -> str:
         "made": _minute(subject.created_at),
         "changed": _minute(subject.updated_at),
         "forgotten after": _minute(subject.expires_at) if subject.expires_at else None,
+        "ignored": "yes" if subject.ignored else None,
     }
     return "\n".join([readable(f"subject {printable(subject.id)}", facts), "", "samples", *map(_sample_line, samples)])
 
@@ -241,6 +241,7 @@ def _sample_line(sample: Sample) -> str:
     quality = sample.quality
     seen = f"{quality.face_px:.0f} px, sharpness {quality.sharpness:.2f}, score {quality.score:.2f}" if quality else "-"
     parts = [f"  {sample.id}", _minute(sample.created_at), seen, f"kept: {sample.picture}"]
+    parts += ["counter-sample"] * sample.counter
     return "  ".join([*parts, printable(sample.source or "")]).rstrip()
 
 
@@ -274,7 +275,7 @@ def create(
     """Make a gallery, for the embeddings of one pack; options that are not given take their usual values."""
     models = ModelOptions(pack, loading={"models_dir": models_dir})
     with stores.open_galleries(store, models) as galleries:
-        made = galleries.create(name, policy=_changed(Policy(), given), encrypted=encrypt)
+        made = galleries.create(name, policy=_changed(Policy(), given), encrypted=encrypt).record
         _log.info("made the gallery %s in %s", name, galleries.store.url)
         _print_policy(made, models, as_json=as_json)
 
@@ -469,6 +470,22 @@ def rename(
         renamed = stores.open_gallery(galleries, gallery).rename(subject, new_id)
         words = f"{printable(subject)} is {printable(renamed.id)} now"
         write(json.dumps(renamed.to_dict()) if as_json else words)
+
+
+@command()
+def ignore(
+    gallery: GalleryName,
+    subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="The ID of a subject.")],
+    *,
+    undo: Annotated[bool, typer.Option("--undo", help="Tell again who it is.")] = False,
+    as_json: Json = False,
+    store: StoreOptions,
+) -> None:
+    """Tell nobody from now on when a face is this subject: it is unknown then, for the reason ignored."""
+    with stores.open_galleries(store) as galleries:
+        changed = stores.open_gallery(galleries, gallery).update(subject, records.Details(ignored=not undo))
+        words = f"{printable(changed.id)} is {'ignored' if changed.ignored else 'told'} from now on"
+        write(json.dumps(changed.to_dict()) if as_json else words)
 
 
 def _confirm(question: str, *, yes: bool) -> None:
