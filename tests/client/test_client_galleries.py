@@ -1038,6 +1038,7 @@ AS_OFTEN_AS_NEEDED: list[Act] = [
     lambda client: client.gallery("people").export(),
     lambda client: client.gallery("people").export_subject("ada"),
     lambda client: client.gallery("people").audit(),
+    lambda client: client.gallery("people").rules(),
     lambda client: client.gallery("people").entries(),
     lambda client: client.entries(),
 ]

@@ -328,13 +328,15 @@ class TestRefusals:
         monkeypatch.chdir(tmp_path)
         for store in (Path(os.environ["XDG_DATA_HOME"], "visavis", "visavis.db"), tmp_path / "visavis.db"):
             with mock.patch.dict(os.environ, {"VISAVIS_KEYS": keys}), pytest.raises(SystemExit):
-                main(["serve", "--port", "0", *arguments])
-            first, *facts = capsys.readouterr().err.splitlines()
+                main(["serve", "--port", "0", "--models-dir", os.devnull, *arguments])
+            first, *facts, advice = capsys.readouterr().err.splitlines()
             assert first.startswith("visavis listens on http://127.0.0.1:")
+            assert advice.endswith("visavis models pull open")
             shown = {name: value.strip() for name, _, value in (line.strip().partition(" ") for line in facts)}
             url = first.removeprefix("visavis listens on ")
             assert shown.pop("device")
-            assert shown == {"docs": f"{url}/docs", "store": str(store), "pack": "sface", "keys": said}
+            pages = {"page": f"{url}/ui/", "docs": f"{url}/docs"}
+            assert shown == {**pages, "store": str(store), "pack": "sface", "keys": said}
             (tmp_path / "visavis.db").touch()  # which is found from now on
 
     def test_it_opens_the_page_where_that_is_asked_for(

@@ -36,7 +36,7 @@ from visavis.galleries.records import Details
 from visavis.record import plain
 from visavis.service.enroller import Enrolment
 from visavis.service.transfer import has_face
-from visavis.types import ImageSource
+from visavis.types import Embedding, Face, ImageSource
 
 OK = 200
 UNAVAILABLE = 503
@@ -190,6 +190,15 @@ def vectors(embeddings: object) -> list[list[float]]:
         raise InvalidEmbedding(f"an embedding is a row of finite numbers; these have the shape {rows.shape}")
     lists: list[list[float]] = rows.tolist()
     return lists
+
+
+def pair(a: Embedding, b: Embedding) -> dict[str, list[float]] | InvalidEmbedding:
+    """Return two embeddings to compare as they are sent, or why they cannot be."""
+    try:
+        given = [each.embedding if isinstance(each, Face) else each for each in (a, b)]
+        return {name: vectors([each])[0] for name, each in zip("ab", given, strict=True)}
+    except InvalidEmbedding as error:
+        return error
 
 
 def key_header(key: str | None) -> dict[str, str]:

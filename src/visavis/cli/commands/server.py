@@ -117,6 +117,8 @@ def _prepare(settings: Settings, *, open_page: bool) -> Callable[[], None]:
     def tell() -> None:
         for line in readable(f"visavis listens on {url}", facts).splitlines():
             say(line)
+        if advice := installation.advice(settings.pack, folder):
+            say(f"visavis: {advice}")
         if open_page:
             webbrowser.open(f"{url}/ui/")
 

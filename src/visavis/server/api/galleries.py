@@ -17,8 +17,8 @@ from visavis.server.openapi import LOCATION, about
 from visavis.server.pool import AllGalleries, Answer, GalleryName, InPath, in_quick_worker, in_worker
 from visavis.server.problems import Problem
 from visavis.server.requests import GalleryChange, LogPage, NewGallery, SubjectSearch, WantedGallery
-from visavis.service.gallery import Galleries
-from visavis.service.results import AuditReport, Receipt
+from visavis.service.galleries import Galleries
+from visavis.service.results import AuditReport, GalleryRules, Receipt
 
 _ONE = "/v1/galleries/{gallery}"
 
@@ -93,6 +93,13 @@ def _made(galleries: Galleries, name: str, wanted: WantedGallery) -> Answer[Gall
 def show(gallery: InPath) -> Gallery:
     """Show a gallery's policy, its embedding space, and how many it holds."""
     return gallery.record
+
+
+@router.get(f"{_ONE}/rules", **about("read", "space_mismatch"))
+@in_quick_worker
+def rules(gallery: InPath) -> GalleryRules:
+    """Show the numbers in force in a gallery. They follow from its policy, its pack, and how many it holds."""
+    return gallery.rules()
 
 
 @router.patch(_ONE, **about("admin"))
