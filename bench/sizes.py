@@ -154,6 +154,24 @@ def report_groups(detector: Detector, min_face: float, limits: Sequence[float]) 
     print(f"{'18 group photos: faces too many':32}" + " ".join(f"{count:8d}" for count in more))
 
 
+def report_large(recognizer: Recognizer, photos: Sequence[Photo], size: int = 100, many: int = 40) -> None:
+    """Count the faces of one size that are found by default on photos of 12 megapixels, each of so many portraits."""
+    found = wanted = 0
+    for first in range(0, len(photos) - many + 1, many):
+        photo = np.full((LARGE_WH[1], LARGE_WH[0], 3), 128, np.uint8)
+        cells = [each.scaled(size, masked=False, turn=0) for each in photos[first : first + many]]
+        places = [(500 * (place % 8), 600 * (place // 8)) for place in range(many)]
+        for (left, top), (cell, *_) in zip(places, cells, strict=True):
+            photo[top : top + 600, left : left + 500][: len(cell), : len(cell)] = cell
+        boxes = np.array([face.box_xyxy for face in recognizer.detect(photo)]).reshape(-1, 2, 2)
+        middles, sizes = boxes.mean(axis=1), np.sqrt(areas(boxes.reshape(-1, 4)))
+        for place, (_, faces, _), each in zip(places, cells, photos[first : first + many], strict=True):
+            near = np.hypot(*(middles - faces[each.number][:2] - place).T) < NEAR * size
+            found += bool((near & (sizes < ALIKE * size) & (sizes > size / ALIKE)).any())
+        wanted += many
+    print(f"faces of {size} px, {many} on each photo of 12 megapixels: {found} of {wanted}, {found / wanted:.1%}")
+
+
 def report_times(detector: Detector, picture: UInt8, windows: Sequence[int], rounds: int = 5) -> None:
     """Print the milliseconds of searching a large picture, decoded as small as it may be."""
     print(f"\n{'milliseconds, 12 megapixels':32}" + " ".join(f"{window:5d} px" for window in windows))
@@ -177,6 +195,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=150, help="how many of LFW's")
     options = parser.parse_args()
     cv2.setNumThreads(1)
+    least_score = anchor_free._YUNET_LEAST_SCORE  # noqa: SLF001
     anchor_free._YUNET_LEAST_SCORE = LEAST_SCORE  # noqa: SLF001  # what lies below the limit is measured too
     recognizer = Recognizer(options.pack, threads=1, models_dir=options.models_dir)
     detector = recognizer._models.detector  # noqa: SLF001  # the part alone
@@ -201,6 +220,8 @@ def main() -> None:
             scores, *_ = scores_of(photos, detector, size, masked=True)
             print(f"{f'  {size} px, masked':32}{shares(scores, limits)}", flush=True)
     report_groups(detector, recognizer.min_face, limits)
+    anchor_free._YUNET_LEAST_SCORE = least_score  # noqa: SLF001  # by default
+    report_large(recognizer, photos)
     large = cv2.resize(photos[0].pixels, (2000, 1500), interpolation=cv2.INTER_CUBIC)
     report_times(detector, large, (80,) if head == "dlib-mmod" else WINDOWS)
 

@@ -25,6 +25,7 @@ from outside.commands import described
 
 import visavis
 from visavis import ImageLimits, Recognizer
+from visavis.cli import lazy
 from visavis.cli.options import ModelOptions
 from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
 from visavis.models.catalogue import DLIB
@@ -401,6 +402,7 @@ def test_doctor_tells_of_every_extra_for_users_and_where_models_are(cli: Shell, 
     assert set(report["extras"]) == offered - {"heic", "demo", "test", "graphs", "bench", "check"}
     assert (report["models"]["pack"], report["models"]["folder"]) == ("dlib", str(tmp_path))
     assert report["models"]["installed"] is True
+    assert report["models"]["another pack"].endswith("visavis models pull open")
     assert DLIB.rates
     assert (report["models"]["calibrated here"], report["models"]["error rates"]) == (False, DLIB.rates.provenance)
 
@@ -439,6 +441,23 @@ def test_doctor_says_what_to_do_about_each_problem(cli: Shell, tmp_path: Path) -
     outcome = cli("doctor", "--pack", "nope")
     assert "there is no pack 'nope'" in outcome.out
     assert outcome.code == 1
+
+
+def test_the_first_run_on_a_terminal_names_another_pack(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path, open_models: Path
+) -> None:
+    caplog.set_level("INFO")
+    convert = lambda *_, cache_dir, **__: Path(cache_dir).mkdir(exist_ok=True)  # noqa: E731
+    monkeypatch.setattr(lazy.recognizer, "Recognizer", convert)
+    told = []
+    for number, (is_terminal, models) in enumerate([(True, tmp_path), (False, tmp_path), (True, open_models)]):
+        monkeypatch.setattr("sys.stderr.isatty", lambda answer=is_terminal: answer)
+        for _ in range(2):
+            ModelOptions(loading={"cache_dir": tmp_path / f"{number}", "models_dir": models}).load()
+            told.append([record.getMessage() for record in caplog.records])
+            caplog.clear()
+    assert [len(lines) for lines in told] == [1, 0, 0, 0, 0, 0]
+    assert told[0][0].endswith("visavis models pull open")
 
 
 def test_defaults_are_the_librarys() -> None:

@@ -328,14 +328,36 @@ class TestRefusals:
         monkeypatch.chdir(tmp_path)
         for store in (Path(os.environ["XDG_DATA_HOME"], "visavis", "visavis.db"), tmp_path / "visavis.db"):
             with mock.patch.dict(os.environ, {"VISAVIS_KEYS": keys}), pytest.raises(SystemExit):
-                main(["serve", "--port", "0", *arguments])
-            first, *facts = capsys.readouterr().err.splitlines()
+                main(["serve", "--port", "0", "--models-dir", os.devnull, *arguments])
+            first, *facts, advice = capsys.readouterr().err.splitlines()
             assert first.startswith("visavis listens on http://127.0.0.1:")
+            assert advice.endswith("visavis models pull open")
             shown = {name: value.strip() for name, _, value in (line.strip().partition(" ") for line in facts)}
             url = first.removeprefix("visavis listens on ")
             assert shown.pop("device")
-            assert shown == {"docs": f"{url}/docs", "store": str(store), "pack": "sface", "keys": said}
+            pages = {"page": f"{url}/ui/", "docs": f"{url}/docs"}
+            assert shown == {**pages, "store": str(store), "pack": "sface", "keys": said}
             (tmp_path / "visavis.db").touch()  # which is found from now on
+
+    def test_it_opens_the_page_where_that_is_asked_for(
+        self, monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., str]
+    ) -> None:
+        opened: list[str] = []
+
+        def serve(_app: object, listener: socket.socket, when_ready: Callable[[], None]) -> None:
+            when_ready()
+            listener.close()
+
+        monkeypatch.setattr("webbrowser.open", opened.append)
+        monkeypatch.setattr(lazy.listening, "serve", serve, raising=False)
+        monkeypatch.setattr(lazy.app, "load_recognizer", lambda _settings: None, raising=False)
+        monkeypatch.setattr(lazy.observability, "configure_logging", lambda _form: None, raising=False)
+        for arguments in ([], ["--open"]):
+            with pytest.raises(SystemExit):
+                main(["serve", "--port", "0", *arguments])
+        (url,) = opened
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/ui/", url)
+        assert "there is no page where --ui is off" in refusal("--open", "--ui", "false")
 
     def test_an_unknown_variable(self, refusal: Callable[..., str]) -> None:
         said = refusal(VISAVIS_MAX_BYTE="1")

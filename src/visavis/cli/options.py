@@ -1,6 +1,8 @@
 """Options of commands: the sets that several share, and how each declaration becomes an option of typer's."""
 
 import inspect
+import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from os import PathLike
@@ -176,8 +178,10 @@ class ModelOptions:
         installation.check_installed(installation.find_pack(self.pack), self.folder)
 
     def load(self, streams: int = 1, *, allow_children: bool = False) -> "Recognizer":
-        """Load the models, for so many inferences at the same time."""
-        return recognizer.Recognizer(
+        """Load the models, for so many inferences at the same time; on a terminal, say at first what else there is."""
+        cache = Path(self.loading.get("cache_dir") or installation.default_cache_dir())
+        is_first = sys.stderr.isatty() and not cache.exists()
+        loaded = recognizer.Recognizer(
             self.pack,
             limits=self.limits(),
             min_face=self.min_face,
@@ -185,6 +189,9 @@ class ModelOptions:
             allow_children=allow_children,
             **self.loading,
         )
+        if is_first and cache.exists() and (advice := installation.advice(self.pack, self.folder)):
+            logging.getLogger("visavis.cli").info("%s", advice)
+        return loaded
 
 
 @dataclass(frozen=True, slots=True)

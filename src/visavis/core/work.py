@@ -74,12 +74,12 @@ def spend(pixels: float) -> None:
 
 
 def most_searched() -> float:
-    """Return how many pixels of one image may be searched: a third of what the call may, for it may have to be turned.
+    """Return how many pixels of one image may be searched: a quarter of what the call may, as it may have to be turned.
 
     So an image that comes alone is never too much, however small the faces that are asked for.
     """
     work = WORK.get()
-    return math.inf if work is None else work.most_pixels / 3
+    return math.inf if work is None else work.most_pixels / 4
 
 
 _M_MMAP_THRESHOLD, _LARGE_BYTES = -3, 8 << 20

@@ -19,7 +19,7 @@ import platformdirs
 from visavis.core.decide import Calibration, ErrorRates, OperatingPoint
 from visavis.errors import InvalidOption, ModelCorrupt, ModelMissing
 from visavis.files import replacing
-from visavis.models.catalogue import ALIASES, PACKS
+from visavis.models.catalogue import ALIASES, OPEN, PACKS
 from visavis.models.packs import ModelFile, Pack, Part
 from visavis.models.runtime import RuntimeSpec
 
@@ -244,6 +244,14 @@ def check_installed(pack: Pack, models_dir: Path) -> None:
             f"the pack {pack.name!r} is not installed, {', '.join(file.name for file in missing)} missing in "
             f"{models_dir}: visavis models pull {pack.name}{accepting}, or without a network visavis models import FILE"
         )
+
+
+def advice(pack_name: str, models_dir: Path) -> str:
+    """Return a line on a pack to have besides one that comes with a PyPI package; empty where it is there."""
+    comes_along = bool(find_pack(pack_name).files[0].package)
+    if comes_along and not all(is_installed(file, models_dir) for file in OPEN.files):
+        return "the pack open is faster and tells liveness, head pose and age besides: visavis models pull open"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,6 +191,8 @@ def _check_models(models: ModelOptions) -> _Found:
         "error rates": pack.rates.provenance if pack.rates else "not measured: visavis calibrate does",
         "SHA-256 as published": False if damaged else None if missing else True,
     }
+    if line := installation.advice(pack.name, folder):
+        facts["another pack"] = line
     for part in pack.optional:
         is_here = all(installation.is_installed(file, folder) for file in part.files)
         facts[f"{part.role} (optional)"] = _described(part) if is_here else "not installed"
