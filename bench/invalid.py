@@ -3,8 +3,9 @@
 One photo of each of the people of LFW's first fold who have most photos, all treated alike: turned, in half-tones,
 noisy, ...; each is compared with all others, by the largest face, in float32. Each row of a treatment tells in how many
 photos a face is found, how many of those are not decided about, invalid or occluded, and of all pairs of found ones how
-many are called the same: by distance alone, as the pack decides, and so at the false match rate ``strict``. Of what is
-turned by quarters it tells too in how many the person is found, and the same, beside another upright photo of theirs.
+many are called the same: by distance alone, as the pack decides, and so at the false match rate ``strict``; and how
+many vectors are invalid by themselves, as they are and brought to length 1. Of what is turned by quarters it tells too
+in how many the person is found, and the same, beside another upright photo of theirs.
 
 Then the photos that are called invalid among the untouched ones, of LFW and of every further folder that is named.
 
@@ -217,6 +218,10 @@ def tell(recognizer: Recognizer, name: str, seen: Sequence[Face | None], others:
         surely = np.mean([answer.reason is None and answer.distance < strict for answer in answers])
         row += f"  invalid {100 * np.mean([not is_valid(recognizer, face) for face in faces]):5.1f} %"
         row += "  the same " + " ".join(f"{100 * share:6.2f} %" for share in (near, same, surely))
+    vectors = [face.embedding for face in faces if face.embedding is not None]
+    for some in (vectors, [vector / np.linalg.norm(vector) for vector in vectors]) if vectors else ():
+        invalid = np.mean([recognizer.compare(each, each).reason == "invalid_face" for each in some])
+        row += f"  by itself {100 * invalid:5.1f} %"
     if name.startswith("turned") or name == "none":
         known = [
             face is not None and decide(face, other).same for face, other in ((seen[at], others[at]) for at in others)
@@ -291,6 +296,13 @@ def fit(recognizer: Recognizer, photos: Sequence[tuple[Pixels, Face]], folders: 
         np.load(PROTOTYPES)[recognizer.pack.name], good, [lot for lot in bad if len(lot) > _FEWEST]
     )
     print("length={:.1f}, likeness={:.1f}, sharpness={:.1f}, flatness={:.1f}".format(*weights))
+    lengths = [np.linalg.norm(seen.face.embedding) for seen in good[0] if seen.face.embedding is not None]
+    unseen = [
+        weights[2] * np.log(seen.face.quality.sharpness) + weights[3] * flatness(seen.chip)
+        for seen in good[0]
+        if seen.face.quality
+    ]
+    print(f"usual_length={np.median(lengths):.1f}, unseen={np.median(unseen):.1f}")
     for share in (0.001, 0.003, 0.005):
         print(f"constant={-np.quantile(values, share):.1f} calls {100 * share:.1f} % of good photos invalid")
 

@@ -22,7 +22,7 @@ from visavis.errors import SpaceMismatch
 from visavis.galleries.store import open_store
 from visavis.models.catalogue import DLIB, OPEN, PACKS
 from visavis.models.installation import FILES, PINS
-from visavis.service.gallery import Galleries
+from visavis.service.galleries import Galleries
 
 JSON = {"Content-Type": "application/json"}
 WAY_OUT = f"holds embeddings of the pack 'dlib' (space {DLIB.space.id}), with which those of the pack 'open' (space "

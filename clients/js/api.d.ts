@@ -59,6 +59,45 @@ export type Candidate = {
   subject_number: number;
 };
 
+/** Pairs of embeddings to compare; at most one of `threshold` and `fmr`. */
+export type CompareRequest = {
+  /** False match rate of one comparison, to keep in place of a threshold: a number between 0 and 1, or strict (1e-4), balanced (1e-3) or lenient (1e-2). */
+  fmr?: number | "strict" | "balanced" | "lenient" | null;
+  pairs: Array<EmbeddingPair>;
+  /** ID of the space that the embeddings are of, where it is known: another than the pack's is refused. */
+  space?: string | null;
+  /** Distance below which two faces are the same person, above 0. Null for that of the pack, or of the gallery. */
+  threshold?: number | null;
+};
+
+/** A result for each pair, in order. */
+export type CompareResponse = {
+  /** Its name. */
+  pack: string;
+  /** In the order of the pairs. */
+  results: Array<Comparison | Failed>;
+};
+
+/** The answer to "are these two embeddings of the same person?". */
+export type Comparison = {
+  /** same or different; uncertain where there is a reason to doubt, and where a false match rate was asked for and the distance is within the confidence interval of the threshold that has it. */
+  decision: "same" | "different" | "uncertain";
+  /** Between the two embeddings, in the metric of their space. */
+  distance: number;
+  /** The false match rate of the threshold, where one was asked for. */
+  fmr: number | null;
+  /** The confidence interval of the threshold, where a false match rate was asked for: within it, it is uncertain. */
+  interval: [number, number] | null;
+  /** Calibrated chance, 0 to 1, that the two are the same person when both answers are equally likely beforehand; see the pack's calibration for where it was measured. None for a pack that nobody has calibrated: see ``visavis calibrate``. None also where there is a reason to doubt. */
+  probability: number | null;
+  /** Why the distance says nothing, whatever it is: invalid_face, child, occluded; or None. */
+  reason: "invalid_face" | "child" | "occluded" | null;
+  /** ``distance < threshold``, and no reason to doubt it. */
+  same: boolean;
+  /** The one that was used. */
+  threshold: number;
+};
+
 /** A result for each image, in order. */
 export type DetectResponse = {
   /** Its name. */
@@ -121,6 +160,12 @@ export type EmbeddedFace = {
   quality?: Quality;
   score: number;
   turned?: number;
+};
+
+/** Two embeddings, as many numbers each as the pack's space has dimensions. */
+export type EmbeddingPair = {
+  a: Array<number>;
+  b: Array<number>;
 };
 
 /** What makes embeddings comparable: only those of one space have a distance that means something. */
@@ -252,6 +297,34 @@ export type GalleryChange = {
   policy: PolicyChange;
 };
 
+/** The numbers in force in a gallery: they follow from its policy, its pack, and how many it holds. */
+export type GalleryRules = {
+  /** Distance beyond which no candidate is told of. */
+  candidate_threshold: number;
+  /** Distance to another subject below which a face is not enrolled. */
+  conflict_threshold: number;
+  /** The false match rate of the threshold, in one comparison, as far as that was measured. */
+  fmr: number | null;
+  /** The false positive identification rate that the threshold keeps, in the whole search; None for a fixed one. */
+  fpir: number | null;
+  /** Its 95 % confidence interval, where a rate is kept. */
+  interval: [number, number] | null;
+  /** Limits to the quality of faces, by their names in the policy. */
+  limits: Record<string, number>;
+  /** By how much the next subject must be farther away. */
+  margin: number;
+  /** Whose numbers count where the policy has none. */
+  pack: string;
+  /** How many a face is compared with. */
+  subjects: number;
+  /** Distance below which a face is identified. */
+  threshold: number;
+  /** The false match rate of that threshold, as far as it was measured. */
+  verify_fmr: number | null;
+  /** Distance below which a face is verified to be a subject. */
+  verify_threshold: number;
+};
+
 /** What a network takes a face for: neither identity nor legal sex. */
 export type Gender = {
   /** female or male. */
@@ -296,7 +369,7 @@ export type Identification = {
   /** Whether the nearest subject's distance lies within the interval: on other people's faces the threshold that keeps the rate might decide otherwise. ``match`` and ``unknown`` are by the threshold all the same. */
   uncertain: boolean;
   /** Why it is nobody, or None where there is a match. */
-  unknown: "below_threshold" | "low_margin" | "low_quality" | "not_live" | "empty_gallery" | "rejected" | "ignored" | "invalid_face" | "child" | "occluded" | null;
+  unknown: "no_match" | "low_margin" | "low_quality" | "not_live" | "empty_gallery" | "rejected" | "ignored" | "invalid_face" | "child" | "occluded" | null;
 };
 
 /** The faces of one image, largest first; none is an empty list. */

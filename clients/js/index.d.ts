@@ -1,10 +1,10 @@
 /** Client of a visavis server. All that calls take and answer is declared in api.d.ts, made of the OpenAPI document. */
 
 import type {
-  AuditReport, Detected, EmbeddedFace, EnrolRequest, EnrolResponse, Failed, FieldError, Gallery as GalleryRecord,
-  Identification, IdentifyRequest, ImagesRequest, LogEntry, ModelsResponse, NewGallery, PolicyChange, Receipt,
-  ServerCode, Subject, SubjectChange, SubjectDetail, SubjectExport, SubjectVerification, VerifyRequest, VerifyResponse,
-  VerifySubjectRequest,
+  Access, AuditReport, Candidate, Detected, Embedded, EmbeddedFace, EnrolRequest, EnrolResponse, Failed, FieldError,
+  Gallery as GalleryRecord, Identification, Identified, IdentifyRequest, ImagesRequest, LogEntry, ModelsResponse,
+  NewGallery, PolicyChange, Preview, PreviewRequest, Receipt, ServerCode, Subject, SubjectChange, SubjectDetail,
+  SubjectExport, SubjectVerification, VerifyRequest, VerifyResponse, VerifySubjectRequest,
 } from "./api.js";
 
 export type * from "./api.js";
@@ -12,6 +12,8 @@ export type * from "./api.js";
 /** An encoded image: bytes, a file, or where to fetch it: an http, https or data URL. */
 export type ImageSource = Blob | ArrayBuffer | ArrayBufferView | URL | string;
 export type Embedding = ArrayLike<number>;
+/** What is found in an image: a list, beside which stands what else is told of the image. */
+export type Found<Item, Result extends { faces: unknown }> = Item[] & Readonly<Omit<Result, "faces">>;
 /** A face without its embedding. */
 export type Face = Detected["faces"][number];
 /** What the server says; or that it cannot be reached, does not answer in time, or is none of visavis. */
@@ -55,18 +57,34 @@ export interface Request extends Call {
   stream?: boolean;
 }
 
+export interface Logged extends Call {
+  /** In place of the oldest first. */
+  newest_first?: boolean;
+}
+
+export interface Pictured extends Call {
+  /** Most pixels a side. */
+  side?: number;
+}
+
 type Whole<Body, Images extends keyof Body> = Omit<Body, Images> & Call;
 export type DescribeOptions = Whole<ImagesRequest, "images">;
 export type VerifyOptions = Whole<VerifyRequest, "a" | "b">;
-export type EnrolOptions = Whole<EnrolRequest, "images" | "embeddings" | "qualities"> & Once;
-export type EnrolEmbeddingsOptions = Whole<EnrolRequest, "images" | "embeddings"> & Once;
+export type EnrolOptions = Whole<EnrolRequest, "images" | "embeddings" | "qualities" | "like"> & Once & {
+  /** An image of the person alone, which says whose face is meant. */
+  like?: ImageSource;
+};
+export type EnrolEmbeddingsOptions = Whole<EnrolRequest, "images" | "embeddings" | "like"> & Once;
 export type IdentifyOptions = Whole<IdentifyRequest, "images" | "embeddings">;
 export type VerifySubjectOptions = Whole<VerifySubjectRequest, "image" | "embedding">;
-export type ImportOptions = Pick<EnrolRequest, "allow_conflict" | "faces" | "min_face"> & Call;
+export type ImportOptions =
+  Pick<EnrolRequest, "allow_conflict" | "counter" | "create" | "faces" | "min_face"> & Call;
 export type Enrolled = Exclude<EnrolResponse["results"][number], Failed>;
 
 /** A line of an import: one of an export, or with an image in place of the embedding. */
-export type Line = Record<string, unknown> | (Omit<EnrolRequest, "images" | "embeddings"> & { image: ImageSource; key?: string });
+export type Line =
+  | Record<string, unknown>
+  | (Omit<EnrolRequest, "images" | "embeddings"> & { image: ImageSource; key?: string });
 export type Imported =
   | ({ line: number; subject: Subject; error?: undefined } & Enrolled)
   | { line: number; error: VisavisError };
@@ -91,21 +109,29 @@ export declare class VisavisError extends Error {
 export declare class Client {
   constructor(baseUrl: string | URL, settings?: Settings);
   /** Find the faces of an image, largest first. */
-  detect(image: ImageSource, options?: DescribeOptions): Promise<Face[]>;
+  detect(image: ImageSource, options?: DescribeOptions): Promise<Found<Face, Detected>>;
   /** The same of many images, in order; an image that cannot be used has its error in the place of faces. */
-  detectMany(images: Iterable<ImageSource>, options?: DescribeOptions): Promise<Array<Face[] | VisavisError>>;
+  detectMany(images: Iterable<ImageSource>, options?: DescribeOptions):
+    Promise<Array<Found<Face, Detected> | VisavisError>>;
   /** Find faces, with embeddings to compare or keep. */
-  embed(image: ImageSource, options?: DescribeOptions): Promise<EmbeddedFace[]>;
-  embedMany(images: Iterable<ImageSource>, options?: DescribeOptions): Promise<Array<EmbeddedFace[] | VisavisError>>;
+  embed(image: ImageSource, options?: DescribeOptions): Promise<Found<EmbeddedFace, Embedded>>;
+  embedMany(images: Iterable<ImageSource>, options?: DescribeOptions):
+    Promise<Array<Found<EmbeddedFace, Embedded> | VisavisError>>;
   /** Tell whether two images show the same person; `no_face` where one shows none. */
   verify(a: ImageSource, b: ImageSource, options?: VerifyOptions): Promise<VerifyResponse>;
   /** Return what asks about one gallery; nothing is sent yet. */
   gallery(name: string): Gallery;
   /** List the galleries that the key may see. */
   galleries(call?: Call): Promise<GalleryRecord[]>;
-  createGallery(name: string, options?: Omit<NewGallery, "name"> & Call): Promise<GalleryRecord>;
+  createGallery(name: string, options?: Omit<NewGallery, "name"> & Call): Promise<Gallery>;
+  /** Make a gallery where there is none of that name; one that is there stays as it is. */
+  getOrCreateGallery(name: string, options?: Omit<NewGallery, "name"> & Call): Promise<Gallery>;
+  /** An image upright and small, as a JPEG: of formats too that browsers do not show. */
+  preview(image: ImageSource, options?: Whole<PreviewRequest, "image">): Promise<Preview>;
+  /** What the key allows, or the absence of one. */
+  access(call?: Call): Promise<Access>;
   /** Who did what in all galleries, oldest first; asked for page after page. */
-  log(call?: Call): AsyncGenerator<LogEntry, void, undefined>;
+  log(options?: Logged): AsyncGenerator<LogEntry, void, undefined>;
   /** The packs that the server knows, and the one it uses. */
   models(call?: Call): Promise<ModelsResponse>;
   /** In Prometheus's text format. */
@@ -129,19 +155,25 @@ export declare class Gallery {
   /** Forget it with everybody in it. */
   forget(call?: Call): Promise<Receipt>;
   audit(call?: Call): Promise<AuditReport>;
-  log(call?: Call): AsyncGenerator<LogEntry, void, undefined>;
+  log(options?: Logged): AsyncGenerator<LogEntry, void, undefined>;
   /** Enrol images of one person. Where all are refused, it rejects with the first one's error. */
   enrol(images: ImageSource | ImageSource[], options?: EnrolOptions): Promise<Enrolment>;
   enrolEmbeddings(embeddings: Iterable<Embedding>, options?: EnrolEmbeddingsOptions): Promise<Enrolment>;
   /** Say who the faces of an image are, largest first. */
-  identify(image: ImageSource, options?: IdentifyOptions): Promise<Identification[]>;
-  identifyMany(images: Iterable<ImageSource>, options?: IdentifyOptions): Promise<Array<Identification[] | VisavisError>>;
+  identify(image: ImageSource, options?: IdentifyOptions): Promise<Found<Identification, Identified>>;
+  identifyMany(images: Iterable<ImageSource>, options?: IdentifyOptions):
+    Promise<Array<Found<Identification, Identified> | VisavisError>>;
   /** Say whose embeddings these are, with a key of scope probe. */
-  identifyEmbeddings(embeddings: Iterable<Embedding>, options?: IdentifyOptions): Promise<Array<Identification | VisavisError>>;
+  identifyEmbeddings(embeddings: Iterable<Embedding>, options?: IdentifyOptions):
+    Promise<Array<Identification | VisavisError>>;
   /** Tell whether an image shows a subject. */
   verify(image: ImageSource, subject: string, options?: VerifySubjectOptions): Promise<SubjectVerification>;
   verifyEmbedding(embedding: Embedding, subject: string, options?: VerifySubjectOptions): Promise<SubjectVerification>;
   subjects(call?: Call): AsyncGenerator<Subject, void, undefined>;
+  /** Those whose ID or name contains a text. */
+  searchSubjects(text: string, call?: Call): AsyncGenerator<Subject, void, undefined>;
+  /** Who may be the same person, nearest first. */
+  similar(subject: string, call?: Call): Promise<Candidate[]>;
   /** A subject with its samples. */
   subject(subject: string, call?: Call): Promise<SubjectDetail>;
   /** Change what is known of a subject, or its ID; null clears. */
@@ -154,12 +186,15 @@ export declare class Gallery {
   /** All that is stored of a person, for the person. */
   exportSubject(subject: string, call?: Call): Promise<SubjectExport>;
   /** What is stored of a sample's image. */
-  picture(subject: string, sample: number, call?: Call): Promise<Blob>;
+  picture(subject: string, sample: number, options?: Pictured): Promise<Blob>;
+  /** The sharpest picture that is kept of a subject. */
+  bestPicture(subject: string, options?: Pictured): Promise<Blob>;
   forgetSample(subject: string, sample: number, call?: Call): Promise<Receipt>;
   /** The gallery as lines, read as they come: a header, then one for each sample. */
   export(options?: { pictures?: boolean } & Call): AsyncGenerator<Record<string, unknown>, void, undefined>;
   /** Enrol lines, and tell of each what became of it; sent 500 or 8 MB at a time. */
-  import(lines: Iterable<Line> | AsyncIterable<Line>, options?: ImportOptions): AsyncGenerator<Imported, void, undefined>;
+  import(lines: Iterable<Line> | AsyncIterable<Line>, options?: ImportOptions):
+    AsyncGenerator<Imported, void, undefined>;
 }
 
 export interface Enrolment {

@@ -44,10 +44,23 @@ export class Client {
   async galleries({ signal } = {}) { return (await this.json("GET", "v1/galleries", { signal })).galleries; }
 
   async createGallery(name, { signal, ...options } = {}) {
-    return this.json("POST", "v1/galleries", { json: { name, ...options }, signal, once: true });
+    const gallery = this.gallery(name);
+    await this.json("POST", "v1/galleries", { json: { name, ...options }, signal, once: true });
+    return gallery;
   }
 
-  log({ signal } = {}) { return this.pages("v1/log", "entries", signal); }
+  async getOrCreateGallery(name, { signal, ...options } = {}) {
+    const gallery = this.gallery(name);
+    await this.json("PUT", `v1/galleries/${segment(name)}`, { json: options, signal });
+    return gallery;
+  }
+
+  async preview(image, { signal, ...options } = {}) {
+    return this.json("POST", "v1/preview", { ...await body({ image }, options), signal });
+  }
+
+  log({ signal, ...query } = {}) { return this.pages("GET", "v1/log", "entries", { query, signal }); }
+  async access({ signal } = {}) { return this.json("GET", "v1/access", { signal }); }
   async models({ signal } = {}) { return this.json("GET", "v1/models", { signal }); }
   async metrics({ signal } = {}) { return (await this.call("GET", "metrics", { signal })).text(); }
   async alive({ signal } = {}) { return this.#is("healthz", signal); }
@@ -59,9 +72,12 @@ export class Client {
     return answer.ok;
   }
 
-  async *pages(path, name, signal) {
+  /** Give the items of a list, asked for a page at a time. */
+  async *pages(method, path, name, { signal, query, json }) {
     for (let cursor = ""; cursor !== null;) {
-      const page = await this.json("GET", path, { query: { limit: PAGE, cursor }, signal });
+      const part = { limit: PAGE, cursor };
+      const request = json ? { json: { ...json, ...part } } : { query: { ...query, ...part } };
+      const page = await this.json(method, path, { ...request, signal });
       yield* page[name];
       cursor = page.next_cursor;
     }
@@ -142,10 +158,14 @@ export class Gallery {
 
   async forget({ signal } = {}) { return this.#client.json("DELETE", this.#path, { signal, once: true }); }
   async audit({ signal } = {}) { return this.#client.json("GET", `${this.#path}/audit`, { signal }); }
-  log({ signal } = {}) { return this.#client.pages(`${this.#path}/log`, "entries", signal); }
 
-  async enrol(images, { signal, idempotencyKey = made(), ...options } = {}) {
-    return this.#enrol(await body({ images: [images].flat() }, options), idempotencyKey, signal);
+  log({ signal, ...query } = {}) {
+    return this.#client.pages("GET", `${this.#path}/log`, "entries", { query, signal });
+  }
+
+  async enrol(images, { signal, idempotencyKey = made(), like, ...options } = {}) {
+    const sent = await body({ images: [images].flat(), ...(like && { like }) }, options);
+    return this.#enrol(sent, idempotencyKey, signal);
   }
 
   async enrolEmbeddings(embeddings, { signal, idempotencyKey = made(), ...options } = {}) {
@@ -181,7 +201,16 @@ export class Gallery {
     return this.#client.json("POST", this.#subject(subject, "verify"), { json, signal });
   }
 
-  subjects({ signal } = {}) { return this.#client.pages(`${this.#path}/subjects`, "subjects", signal); }
+  subjects({ signal } = {}) { return this.#client.pages("GET", `${this.#path}/subjects`, "subjects", { signal }); }
+
+  searchSubjects(text, { signal } = {}) {
+    return this.#client.pages("POST", `${this.#path}/subjects/search`, "subjects", { json: { text }, signal });
+  }
+
+  async similar(subject, { signal } = {}) {
+    return (await this.#client.json("GET", this.#subject(subject, "similar"), { signal })).candidates;
+  }
+
   async subject(subject, { signal } = {}) { return this.#client.json("GET", this.#subject(subject), { signal }); }
 
   async update(subject, changes, { signal, version } = {}) {
@@ -206,9 +235,13 @@ export class Gallery {
     return this.#client.json("GET", this.#subject(subject, "export"), { signal });
   }
 
-  async picture(subject, sample, { signal } = {}) {
+  async picture(subject, sample, { signal, ...query } = {}) {
     const path = this.#subject(subject, "samples", String(sample), "picture");
-    return (await this.#client.call("GET", path, { signal })).blob();
+    return (await this.#client.call("GET", path, { query, signal })).blob();
+  }
+
+  async bestPicture(subject, { signal, ...query } = {}) {
+    return (await this.#client.call("GET", this.#subject(subject, "picture"), { query, signal })).blob();
   }
 
   async forgetSample(subject, sample, { signal } = {}) {
@@ -265,7 +298,11 @@ async function askImages(client, path, images, { signal, ...options } = {}) {
   const results = [];
   for (const some of chunks(images, MOST_IMAGES, MOST_BYTES)) {
     const answer = await client.json("POST", path, { ...await body({ images: some }, options), signal });
-    results.push(...answer.results.map((result) => result.error ? problem(result.error) : result.faces));
+    for (const { error, faces, ...more } of answer.results) {
+      // What is told of the image besides its faces stands beside them, and is not one of them.
+      const told = Object.entries(more).map(([name, value]) => [name, { value }]);
+      results.push(error ? problem(error) : Object.defineProperties(faces, Object.fromEntries(told)));
+    }
   }
   return results;
 }

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from visavis.models.recognizer import Recognizer as Recognizer
     from visavis.options import Policy as Policy
     from visavis.service.enroller import Enrolment as Enrolment
-    from visavis.service.gallery import Galleries as Galleries
+    from visavis.service.galleries import Galleries as Galleries
     from visavis.service.gallery import OpenGallery as OpenGallery
     from visavis.service.photos import PhotoIndex as PhotoIndex
+    from visavis.types import Comparison as Comparison
     from visavis.types import Face as Face
     from visavis.types import ImageSource as ImageSource
     from visavis.types import Quality as Quality
@@ -32,10 +33,10 @@ __version__ = "0.1.0"
 
 _LOADED_WHEN_USED = {
     **dict.fromkeys(("AsyncClient", "AsyncGalleryClient", "Client", "GalleryClient"), "visavis.client"),
-    **dict.fromkeys(("Face", "ImageSource", "Quality", "Verification"), "visavis.types"),
+    **dict.fromkeys(("Comparison", "Face", "ImageSource", "Quality", "Verification"), "visavis.types"),
     "Details": "visavis.galleries.records",
     "Enrolment": "visavis.service.enroller",
-    "Galleries": "visavis.service.gallery",
+    "Galleries": "visavis.service.galleries",
     "ImageLimits": "visavis.core.image",
     "OpenGallery": "visavis.service.gallery",
     "PhotoIndex": "visavis.service.photos",

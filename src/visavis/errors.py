@@ -210,7 +210,7 @@ class SubjectExists(StateError, ValueError, code="subject_exists"):
 
 
 class SpaceMismatch(StateError, ValueError, code="space_mismatch"):
-    """The gallery is bound to another embedding space: distances between the two mean nothing."""
+    """The gallery, or the pack, is of another embedding space: distances between the two mean nothing."""
 
 
 class SubjectConflict(StateError, ValueError, code="conflict"):

@@ -41,7 +41,7 @@ def create_private(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path, *, private: bool = False, durable: bool = False) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, private: bool = False, durable: bool = False, new: bool = False) -> Iterator[BinaryIO]:
     """Open a file that takes the place of ``path`` when the block ends well, and vanishes when it does not.
 
     The block is to be left with the file open. A device or a pipe is written to as it is: there is nothing to replace.
@@ -50,8 +50,10 @@ def replacing(path: Path, *, private: bool = False, durable: bool = False) -> It
         path: of the file; where it is a link, what it leads to is replaced.
         private: whether nobody but its owner may read it; default False, where the umask decides.
         durable: whether content and name survive a loss of power from the end of the block on; default False.
+        new: whether a file that is there at the end of the block stays, in place of this one; default False.
 
     Raises:
+        FileExistsError: there is one, and it is to be a new file.
         OSError: the file, which it names, cannot be written.
     """
     target = path.resolve()
@@ -71,7 +73,7 @@ def replacing(path: Path, *, private: bool = False, durable: bool = False) -> It
             if durable:
                 file.flush()
                 os.fsync(descriptor)
-        temporary.replace(target)
+        rename_new(temporary, target) if new else temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
     if durable:

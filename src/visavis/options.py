@@ -189,6 +189,16 @@ class Threshold(TypedDict, total=False):
 
 NOTHING_ASKED: Threshold = {}
 
+
+class Compare(Threshold, total=False):
+    """How two embeddings are compared."""
+
+    space: Annotated[
+        str | None,
+        Option("ID of the space that the embeddings are of, where it is known: another than the pack's is refused."),
+    ]
+
+
 _FPIR = Option(
     "False positive identification rate: the part of strangers who may be taken for one of the subjects, however many "
     "these are. The threshold follows from it, from their number and from the pack's rates.",

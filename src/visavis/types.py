@@ -16,6 +16,7 @@ from visavis.record import WITHOUT_EMBEDDING, Record
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     import PIL.Image
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -34,6 +35,10 @@ ImageSource: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | PIL.Image.Image | NDArray[Any]"
 )
 """What counts as an image: a path, encoded bytes, an open binary file, a Pillow image or an array."""
+
+
+Embedding: TypeAlias = "Face | FloatArray | Sequence[float]"
+"""What counts as an embedding: an array (D,), a list of numbers, or a face that has one."""
 
 
 def read_only(array: NDArray[Any]) -> FloatArray:
@@ -215,8 +220,8 @@ class Faces(tuple[_Each_co, ...]):  # noqa: SLOT001  # tuples allow none that ho
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Verification(Record):
-    """The answer to "do these two images show the same person?"."""
+class Comparison(Record):
+    """The answer to "are these two embeddings of the same person?"."""
 
     same: bool
     """``distance < threshold``, and no reason to doubt it."""
@@ -229,8 +234,6 @@ class Verification(Record):
     the pack's calibration for where it was measured. None for a pack that nobody has calibrated: see ``visavis
     calibrate``. None also where there is a reason to doubt.
     """
-    faces: tuple[Face, Face] = field(metadata=WITHOUT_EMBEDDING)
-    """The two faces compared, in the order of the arguments, with their embeddings."""
     decision: Decision
     """same or different; uncertain where there is a reason to doubt, and where a false match rate was asked for and the
     distance is within the confidence interval of the threshold that has it.
@@ -245,3 +248,11 @@ class Verification(Record):
     def __bool__(self) -> bool:
         """Return the decision, so that ``if recognizer.verify(a, b)`` means what it seems to."""
         return self.same
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verification(Comparison):
+    """The answer to "do these two images show the same person?"."""
+
+    faces: tuple[Face, Face] = field(kw_only=True, metadata=WITHOUT_EMBEDDING)
+    """The two faces compared, in the order of the arguments, with their embeddings."""

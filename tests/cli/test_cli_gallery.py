@@ -24,7 +24,8 @@ from visavis.galleries.store import open_store
 from visavis.models.catalogue import DLIB
 from visavis.options import Policy
 from visavis.service.enroller import Enrolment
-from visavis.service.gallery import Galleries, OpenGallery
+from visavis.service.galleries import Galleries
+from visavis.service.gallery import OpenGallery
 from visavis.service.results import Enrolled
 from visavis.types import FloatArray, Quality
 
@@ -134,6 +135,9 @@ def test_show_a_gallery(cli: Shell) -> None:
         "  threshold            0.6",
         "  margin               the pack's own: 0.05",
         "  keep                 images",
+        "  identify                 nearer than 0.6",
+        "  verify                   nearer than 0.6",
+        "  its false matches (FMR)  0.0057",
         "  forget after days    never",
         "  ada            2 samples  Ada Lovelace",
         "  Grace Hopper    1 sample",
@@ -142,6 +146,10 @@ def test_show_a_gallery(cli: Shell) -> None:
     shown = json.loads(cli("gallery", "show", "staff", "--json").out)
     assert [subject["id"] for subject in shown["subject_list"]] == ["ada", "Grace Hopper", "人"]
     assert shown["policy"]["threshold"] == 0.6
+    assert (shown["rules"]["threshold"], shown["rules"]["fpir"]) == (0.6, None)
+    by_rate = cli("gallery", "policy", "staff", "--threshold", "default").out
+    assert "\n  identify                 nearer than 0.57" in by_rate
+    assert "\n  false positives (FPIR)   0.01, of 3 subjects\n" in by_rate
 
 
 def test_only_the_first_subjects_are_shown(cli: Shell, staff: OpenGallery) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import os
 import re
@@ -12,15 +13,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import PIL.Image
+import PIL.ImageDraw
 import pytest
 from command_line import SETTINGS, OnlyPack, Shell
 
 import visavis
 from visavis import Recognizer
+from visavis.cli import drawing
 from visavis.galleries.records import Details
 from visavis.galleries.store import open_store
-from visavis.service.gallery import Galleries
+from visavis.service.galleries import Galleries
 
 LIMIT_S = 120
 KEY = "00112233445566778899aabbccddeeff" * 2
@@ -383,12 +387,12 @@ def test_identify_in_words(enrolled: Shell, hopper: Path) -> None:
 
 
 def test_unknown_faces_come_with_the_reason(enrolled: Shell, astronaut: Path) -> None:
-    assert enrolled("identify", "-g", "one", astronaut).out.endswith("  unknown (below_threshold)\n")
+    assert enrolled("identify", "-g", "one", astronaut).out.endswith("  unknown (no_match)\n")
     wide = enrolled("identify", "-g", "one", "--threshold", "2", astronaut)
     assert (wide.code, "candidate_threshold in its policy allows more" in wide.err) == (2, True)
     enrolled("gallery", "policy", "one", "--candidate-threshold", "2")
     outcome = enrolled("identify", "-g", "one", astronaut)
-    assert "  unknown (below_threshold)  nearest grace-hopper (Grace H.)  distance 0." in outcome.out
+    assert "  unknown (no_match)  nearest grace-hopper (Grace H.)  distance 0." in outcome.out
     assert "margin" not in outcome.out
     assert "  grace-hopper (Grace H.)  distance" in enrolled("identify", "-g", "one", "--threshold", "2", astronaut).out
     enrolled("gallery", "create", "empty")
@@ -464,6 +468,116 @@ def test_identify_that_cannot_be_done(enrolled: Shell, hopper: Path, arguments: 
     assert message in outcome.err
     assert (outcome.code, outcome.out) == (2, "")
     assert not Path("new.db").exists()
+
+
+# --- drawings and sidecars ------------------------------------------------------------------------------------------
+
+
+def test_drawings_have_numbers_names_and_distances(
+    enrolled: Shell, pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    real = PIL.ImageDraw.ImageDraw.text
+
+    def text(canvas: Any, at: Any, text: str, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  # Pillow's
+        written.append(text)
+        real(canvas, at, text, *arguments, **options)
+
+    monkeypatch.setattr(PIL.ImageDraw.ImageDraw, "text", text)
+    outcome = enrolled("identify", pair, "-g", "one", "--draw", "drawn")
+    known, unknown = outcome.out.splitlines()[1:]
+    assert re.fullmatch(r"  0  box [\d ]+  grace-hopper \(Grace H\.\)  distance 0\.090  probability 0\.9990", known)
+    assert re.fullmatch(r"  1  box [\d ]+  unknown \(\w+\)", unknown)
+    assert written == ["0 Grace H. 0.09", f"1 {unknown.rpartition('(')[2][:-1]}"]
+    assert Path("drawn", "pair.png").exists()
+    written.clear()
+    numbered = enrolled("detect", pair, "--draw", "detected").out.splitlines()
+    assert ([line[:8] for line in numbered[1:]], written) == (["  0  box", "  1  box"], ["0", "1"])
+    assert enrolled("detect", pair).out.splitlines()[1].startswith("  box")
+    csv_rows = list(csv.DictReader(io.StringIO(enrolled("detect", pair, "--csv").out)))
+    assert [row["face"] for row in csv_rows] == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "drawn"),
+    [("Ada", True), ("Zoë Łódź", None), ("\u0410\u0434\u0430", None), ("\U0001f9ff\U00020001", False)],
+)
+def test_a_name_is_drawn_where_a_font_has_its_letters(name: str, drawn: bool | None) -> None:  # noqa: FBT001  # the table's
+    font = drawing._font_of(name, 20)  # noqa: SLF001  # what is drawn depends on the fonts that are there
+    assert drawn is None or (font is not None) is drawn
+    if font is not None:
+        lacking = bytes(font.getmask("\U0010ffff"))
+        assert all(bytes(font.getmask(letter)) != lacking for letter in name.replace(" ", ""))
+
+
+def test_labels_cover_no_other(tmp_path: Path) -> None:
+    picture = PIL.Image.new("RGB", (300, 100))
+    labels = drawing._Labels(PIL.ImageDraw.Draw(picture), picture.size)  # noqa: SLF001  # what can be asked
+    assert all(labels.write((40 * place, 40, 40 * place + 30, 70), place, "Ada Lovelace", "0.31") for place in range(6))
+    places = labels._taken  # noqa: SLF001  # likewise
+    for one, two in itertools.combinations(places, 2):
+        assert one[2] <= two[0] or two[2] <= one[0] or one[3] <= two[1] or two[3] <= one[1]
+    assert len(places) == 6
+    picture.save(tmp_path / "labels.png")
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 7])
+def test_a_sidecar_names_who_is_on_a_photo_as_it_is_stored(
+    enrolled: Shell, pair: Path, recognizer: Recognizer, orientation: int
+) -> None:
+    exiftool = shutil.which("exiftool")
+    if not exiftool:
+        pytest.skip("exiftool is not here")
+    turns = {1: None, 6: PIL.Image.Transpose.ROTATE_90, 7: PIL.Image.Transpose.TRANSVERSE}
+    with PIL.Image.open(pair) as photo:
+        stored = photo if turns[orientation] is None else photo.transpose(turns[orientation])
+        exif = PIL.Image.Exif()
+        exif[0x0112] = orientation
+        stored.save("turned.png", exif=exif)
+        stored_pixels = np.asarray(stored)
+    outcome = enrolled("identify", "turned.png", "-g", "one", "--xmp", "-q")
+    assert (outcome.code, outcome.err) == (0, "")
+    read = subprocess.run([exiftool, "-struct", "-json", "turned.png.xmp"], check=True, capture_output=True)
+    info = json.loads(read.stdout)[0]["RegionInfo"]
+    (region,) = info["RegionList"]
+    width, height = stored.size
+    assert (info["AppliedToDimensions"]["W"], info["AppliedToDimensions"]["H"]) == (width, height)
+    assert (region["Name"], region["Type"]) == ("Grace H.", "Face")
+    x, y, w, h = (region["Area"][side] for side in "XYWH")
+    found = max(recognizer.detect(pair, min_face=0.15), key=lambda face: float(face.box_xyxy[0])).box_xyxy
+    upright = PIL.Image.open(pair).crop(tuple(found.round().astype(int)))
+    left, top = round((x - w / 2) * width - 0.5), round((y - h / 2) * height - 0.5)
+    cut = PIL.Image.fromarray(stored_pixels[top : top + round(h * height), left : left + round(w * width)])
+    undone = {1: None, 6: PIL.Image.Transpose.ROTATE_270, 7: PIL.Image.Transpose.TRANSVERSE}[orientation]
+    seen = cut if undone is None else cut.transpose(undone)
+    difference = np.abs(np.asarray(seen.resize((64, 64))).astype(int) - np.asarray(upright.resize((64, 64)))).mean()
+    assert difference < 12  # of 255: the same part of the picture, but for a pixel
+
+
+def test_sidecars_that_are_there(enrolled: Shell, hopper: Path, astronaut: Path) -> None:
+    data = hopper.read_bytes()
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        Path(name).write_bytes(data)
+    shutil.copy(astronaut, "d.png")
+    Path("b.jpg.xmp").write_text("no XMP")
+    Path("c.jpg.xmp").mkdir()
+    outcome = enrolled("identify", *("a.jpg", "b.jpg", "c.jpg", "d.png"), "-g", "one", "--xmp", "-q")
+    assert outcome.out.count("grace-hopper (Grace H.)  distance") == 3  # what is known is told all the same
+    bad, folder = outcome.err.splitlines()
+    assert re.match(r"visavis: b\.jpg\.xmp: it is no XML: .*; it stays as it is", bad)
+    assert folder.startswith("visavis: c.jpg.xmp: ")
+    assert (outcome.code, Path("b.jpg.xmp").read_text(), Path("d.png.xmp").exists()) == (1, "no XMP", False)
+    Path("a.jpg.xmp").chmod(0o640)
+    first = Path("a.jpg.xmp").stat().st_mtime_ns
+    assert enrolled("identify", "a.jpg", "--xmp").code == 0
+    assert Path("a.jpg.xmp").stat().st_mtime_ns == first  # whoever is named there stays
+    Path("a.jpg.xmp").write_text(Path("a.jpg.xmp").read_text().replace("Grace H.", "Bob"))
+    other = enrolled("identify", "a.jpg", "-g", "one", "--xmp", "-q")
+    assert other.err == "visavis: a.jpg.xmp: names Bob, where Grace H. was found; that stays\n"
+    named = enrolled("identify", "a.jpg", "-g", "one", "--xmp", "--xmp-naming", "lightroom")
+    assert (named.code, Path("a.xmp").exists()) == (0, True)
+    for arguments in (["-"], ["a.jpg", "x/a.png", "x/a.jpg", "--xmp-naming", "lightroom"]):
+        assert enrolled("identify", *arguments, "--xmp", stdin=data).code == 2
 
 
 # --- real processes -------------------------------------------------------------------------------------------------

@@ -118,6 +118,7 @@ def test_the_index_serves_other_commands(cli: Shell, photos: Path, decoded: Deco
     assert decoded == ["a.png"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("options", "same"),
     [
@@ -215,7 +216,7 @@ def test_names_that_are_none(cli: Shell, photos: Path, content: str) -> None:
 
 
 def test_names_and_other_ways_to_say_who_it_is(cli: Shell, photos: Path) -> None:
-    assert cli("enrol", photos, "--names", "names.json", "--subject", "ada").code == 2
+    assert "use one of them" in cli("enrol", photos, "--names", "names.json", "--subject", "ada").err
     assert cli("enrol", photos, "--names", "missing.json").code == 2
 
 
@@ -249,6 +250,11 @@ def test_photos_are_sorted_into_folders(cli: Shell, photos: Path) -> None:
         assert cli("cluster", *arguments, *copy).code == 0
         assert content_of(folder) == there
     assert content_of(photos) == before
+
+
+def test_photos_that_are_named_themselves_can_be_sorted_beside_them(cli: Shell, photos: Path) -> None:
+    assert cli("cluster", photos / "a.png", photos / "both.png", "--sort-into", photos / "sorted").code == 0
+    assert sorted(content_of(photos / "sorted")) == ["group 1/a.png", "group 1/both.png"]
 
 
 def test_groups_without_names_do_not_mix(cli: Shell, photos: Path) -> None:

@@ -42,6 +42,7 @@ VERIFIED = {
     "decision": "same",
     "fmr": None,
     "reason": None,
+    "interval": None,
     "faces": [FACE, {**FACE, "score": 0.8}],
 }
 MODELS: dict[str, Any] = {

@@ -1038,6 +1038,7 @@ AS_OFTEN_AS_NEEDED: list[Act] = [
     lambda client: client.gallery("people").export(),
     lambda client: client.gallery("people").export_subject("ada"),
     lambda client: client.gallery("people").audit(),
+    lambda client: client.gallery("people").rules(),
     lambda client: client.gallery("people").entries(),
     lambda client: client.entries(),
 ]
@@ -1314,7 +1315,7 @@ def test_what_the_library_can_do_with_a_gallery_the_client_can() -> None:
     # What looks after a store's files is for who has them. Paging the client does by itself.
     of_files = {"check", "forget_damaged", "rekey"}
     of_models = {"reference"}  # in place of which the client's ``like`` takes an image, and ``embed`` does as well
-    other = {"subjects": {"after", "limit"}, "entries": {"after", "limit"}}
+    other = {name: {"after", "limit"} for name in ("subjects", "search_subjects", "entries")}
     for name, method in inspect.getmembers(OpenGallery, inspect.isfunction):
         if not name.startswith("_") and name not in of_files | of_models:
             own = inspect.signature(method).parameters

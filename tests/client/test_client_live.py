@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from operator import methodcaller
 from pathlib import Path
@@ -13,13 +14,13 @@ import pytest
 from numpy.typing import NDArray
 from serving import listening
 
-from visavis import AsyncClient, Client, Recognizer, VisavisError, errors
+from visavis import AsyncClient, Client, Comparison, Face, Recognizer, VisavisError, errors
 from visavis.config import Settings
 from visavis.galleries.records import NEVER, Details
 from visavis.galleries.store import Store, open_store
 from visavis.options import Policy
 from visavis.service.enroller import Enrolment
-from visavis.service.gallery import Galleries
+from visavis.service.galleries import Galleries
 from visavis.service.results import Enrolled
 from visavis.types import Faces, Quality
 
@@ -187,6 +188,7 @@ def test_results_equal_the_librarys(
     )
     assert people.picture(STRANGE_ID, sample.id) == own.picture(STRANGE_ID, sample.id)
     assert people.audit() == own.audit()
+    assert people.rules() == own.rules()
     assert people.export_subject(STRANGE_ID)["id"] == STRANGE_ID
 
 
@@ -392,6 +394,30 @@ def test_faces_come_with_quality(side: Side, recognizer: Recognizer, astronaut_a
         assert face.quality.to_dict() == plain(own.quality)
 
 
+@BOTH
+def test_embeddings_are_compared_as_by_the_library(side: Side, recognizer: Recognizer) -> None:
+    a, b = embeddings(recognizer, 2) * 1.4
+    face = Face(np.zeros(4, np.float32), 1.0, np.zeros((5, 2), np.float32), b)
+    for options in ({}, {"fmr": "strict"}, {"threshold": 9.0}):
+        found = side.do(methodcaller("compare", a, face, **options))
+        assert plain(found) == plain(recognizer.compare(a, face, **options))
+    pairs = [(a, a), (a, np.ones(3)), (a, np.zeros(128)), (a, "x"), (a.tolist(), b)]
+    found = side.do(methodcaller("compare_many", pairs))
+    own = list(recognizer.compare_many(pairs))
+    assert [plain(each) if isinstance(each, Comparison) else each.code for each in found] == [
+        plain(each) if isinstance(each, Comparison) else each.code for each in own
+    ]
+    assert len(side.do(methodcaller("compare_many", [(a, b)] * 101))) == 101
+    assert side.do(methodcaller("compare_many", [])) == []
+    for wrong, options in ((np.ones(3), {}), (replace(face, embedding=None), {})):
+        with pytest.raises(errors.InvalidEmbedding):
+            side.do(methodcaller("compare", a, wrong, **options))
+    with pytest.raises(errors.SpaceMismatch):
+        side.do(methodcaller("compare", a, a, space="another"))
+    with pytest.raises(errors.InvalidOption):
+        side.do(methodcaller("compare", a, a, fmr=2.0))
+
+
 def test_many_calls_at_once(served: Served, recognizer: Recognizer) -> None:
     rows = embeddings(recognizer, 40)
 
@@ -406,3 +432,21 @@ def test_many_calls_at_once(served: Served, recognizer: Recognizer) -> None:
         assert [one.subject.id for one in enrolled] == [f"{number}" for number in range(len(rows))]
         assert {one.id for one in client.gallery("at-once").subjects()} == {one.subject.id for one in enrolled}
         client.gallery("at-once").forget()
+
+
+def test_what_is_shown_to_people(side: Side, served: Served, astronaut: Path, astronaut_again: bytes) -> None:
+    name = f"shown-{side.kind}"
+    side.do(lambda client: client.create_gallery(name, policy=Policy(keep="chips")))
+    asked, own = Asked(side, name), served.galleries.open(name)
+    for subject, image in (("eileen", astronaut), ("again", astronaut_again)):
+        asked.enrol(image, subject, details=Details(name=f"{subject} C."), allow_conflict=True)
+    assert [found.id for found in asked.search_subjects("EIL")] == ["eileen"]
+    assert asked.similar("again") == own.similar("again")
+    assert [candidate.subject for candidate in asked.similar("again")] == ["eileen"]
+    assert asked.best_picture("eileen") == own.best_picture("eileen")
+    size_wh, jpeg = side.do(lambda client: client.preview(astronaut, side=100))
+    assert (size_wh, jpeg[:2]) == ((512, 512), b"\xff\xd8")
+    told = side.do(lambda client: client.access(), READER)
+    assert (told.scope, told.galleries) == ("read", ())
+    (face,) = side.do(lambda client: client.detect(astronaut, chips=True))
+    assert face.chip == served.galleries.eyes.detect(astronaut, chips=True)[0].chip  # type: ignore[attr-defined]  # a Recognizer

@@ -495,6 +495,20 @@ def test_a_reduced_jpeg_is_never_smaller_than_asked(size_wh: SizeWH, factor: flo
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format_", ["PNG", "TIFF", "WEBP"])
+def test_points_are_taken_to_the_stored_image(format_: str, orientation: int) -> None:
+    stored = np.random.default_rng(orientation).integers(0, 256, (5, 8, 3), np.uint8)
+    exif, buffer = PIL.Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    PIL.Image.fromarray(stored).save(buffer, format_, exif=exif, **({"lossless": True} if format_ == "WEBP" else {}))
+    picture = read_image(buffer.getvalue())
+    assert picture.orientation == orientation
+    rows, columns = np.mgrid[: picture.size_wh[1], : picture.size_wh[0]].reshape(2, -1)
+    x, y = picture.stored(np.column_stack([columns, rows]).astype(np.float32)).astype(int).T
+    np.testing.assert_array_equal(stored[y, x], picture.pixels[rows, columns])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_reduced_jpeg_is_upright_and_looks_like_the_whole(orientation: int) -> None:
     asked: list[SizeWH] = []
 

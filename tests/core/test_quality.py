@@ -131,7 +131,16 @@ def test_covered_eyes_or_a_covered_mouth_are_told(recognizer: Recognizer, hopper
     assert occluded(mouth) > 0.5
 
 
-RULE = ValidityRule(length=20.0, likeness=-10.0, sharpness=-1.0, constant=-30.0, prototypes="", provenance="a test")
+RULE = ValidityRule(
+    length=20.0,
+    likeness=-10.0,
+    sharpness=-1.0,
+    constant=-30.0,
+    usual_length=8.0,
+    unseen=1.0,
+    prototypes="",
+    provenance="a test",
+)
 PROTOTYPES = np.eye(4, dtype=np.float32)[:2]
 
 

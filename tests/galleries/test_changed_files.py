@@ -22,7 +22,7 @@ from visavis.galleries.records import Details
 from visavis.galleries.sealing import Checker
 from visavis.galleries.sqlite.store import SqliteStore
 from visavis.options import Policy
-from visavis.service.gallery import Galleries
+from visavis.service.galleries import Galleries
 from visavis.types import EmbeddingSpace
 
 SECRETS = ("anna", "ben", "cleo")

@@ -22,7 +22,8 @@ from visavis.galleries.sealing import Checker
 from visavis.galleries.sqlite.cells import to_stored, to_vectors
 from visavis.galleries.sqlite.store import SqliteStore
 from visavis.options import Policy
-from visavis.service.gallery import Galleries, OpenGallery
+from visavis.service.galleries import Galleries
+from visavis.service.gallery import OpenGallery
 from visavis.types import EmbeddingSpace, FloatArray, Quality
 
 IDS = [f"s{at_}" for at_ in range(12)]

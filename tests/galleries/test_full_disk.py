@@ -19,7 +19,7 @@ from visavis.galleries.records import Details, Erased, NewSample
 from visavis.galleries.sqlite import file as sqlite_file
 from visavis.galleries.sqlite.store import SqliteStore
 from visavis.options import Policy
-from visavis.service.gallery import Galleries
+from visavis.service.galleries import Galleries
 
 DISK_BYTES = 24_000_000
 DIMENSION = 64

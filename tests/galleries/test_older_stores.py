@@ -25,7 +25,7 @@ from visavis.galleries.sqlite.store import SqliteStore
 from visavis.galleries.store import Store
 from visavis.options import Policy
 from visavis.service.decisions import limits_of
-from visavis.service.gallery import Galleries
+from visavis.service.galleries import Galleries
 from visavis.types import EmbeddingSpace, Quality
 
 # As it was stored.

@@ -4,17 +4,19 @@ import json
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from measured import MADE_UP, POINTS, keep
 
+from visavis import Comparison, Recognizer, samples
 from visavis.core.decide import Rule
 from visavis.core.quality import ChildTest
-from visavis.errors import InvalidOption, ModelCorrupt
+from visavis.errors import InvalidEmbedding, InvalidOption, ModelCorrupt, SpaceMismatch
 from visavis.models.catalogue import DLIB
 from visavis.models.installation import Measured, as_installed
-from visavis.models.recognizer import choose_rule, compare
+from visavis.models.recognizer import choose_rule, compare, value_of
 from visavis.options import Threshold
 from visavis.types import Face, Quality
 
@@ -206,3 +208,89 @@ def test_what_was_measured_reads_as_it_was_written() -> None:
     assert Measured.from_json(replace(MADE_UP, people=45).to_json()).people == 45
     del (older := json.loads(MADE_UP.to_json()))["people"]
     assert Measured.from_json(json.dumps(older)) == MADE_UP
+
+
+# --- embeddings that somebody gives
+
+
+@pytest.fixture(scope="module")
+def sface(cache_dir: Path) -> Recognizer:
+    return Recognizer("sface", precision="f32", cache_dir=cache_dir, threads=1)
+
+
+@pytest.fixture(scope="module")
+def faces(sface: Recognizer) -> dict[str, Face]:
+    paths = [samples.PEOPLE / "anna" / "1.jpg", samples.PHOTOS / "anna.jpg", samples.PHOTOS / "ben.jpg"]
+    found = [value_of(each)[0] for each in sface.embed_many(paths, quality=True)]
+    return dict(zip(("anna", "again", "ben"), found, strict=True))
+
+
+@pytest.mark.parametrize("fmr", [None, "strict", 1e-2])
+def test_embeddings_compare_as_their_images_do(sface: Recognizer, fmr: Any) -> None:  # noqa: ANN401  # a rate
+    images = [samples.PEOPLE / "anna" / "1.jpg", samples.PHOTOS / "anna.jpg", samples.PHOTOS / "ben.jpg"]
+    for other in images[1:]:
+        verified = sface.verify(images[0], other, fmr=fmr)
+        vectors = [face.embedding for face in verified.faces]
+        for a, b in (vectors, verified.faces, [vectors[0].tolist(), verified.faces[1]]):  # type: ignore[union-attr]  # it has one
+            compared = sface.compare(a, b, fmr=fmr)  # type: ignore[arg-type]  # likewise
+            assert compared.to_dict() == {n: v for n, v in verified.to_dict().items() if n != "faces"}
+            assert bool(compared) is verified.same
+
+
+def test_many_pairs_have_a_result_or_an_error_each(sface: Recognizer, faces: dict[str, Face]) -> None:
+    anna, again, ben = faces.values()
+    found = list(sface.compare_many([(anna, again), (anna, np.ones(3, np.float32)), (anna, ben)]))
+    assert [isinstance(each, Comparison) and each.decision for each in found] == ["same", False, "different"]
+    assert isinstance(found[1], InvalidEmbedding)
+    assert found[1].argument == "b"
+    assert list(sface.compare_many([])) == []
+    assert sum(bool(each) for each in sface.compare_many((anna, each) for each in (again, ben))) == 1
+
+
+@pytest.mark.parametrize(("wrong", "message"), [
+    (np.zeros(128), "largest number of an embedding is from 1e-12 to 1e\\+06 in size, not 0"),
+    (np.full(128, np.nan), "finite"),
+    (np.full(128, 1e300), "finite"),
+    ([10**400] * 128, "128 numbers"),
+    (np.ones(512), r"of the pack 'sface' has the shape \(128,\), not \(512,\)"),
+    (np.ones((1, 128)), r"not \(1, 128\)"),
+    (1.0, r"not \(\)"),
+    ([], r"not \(0,\)"),
+    ("x" * 128, "128 numbers, not str"),
+    (np.ones(128, bool), "128 numbers, not bool"),
+    (np.ones(128, complex), "128 numbers, not complex128"),
+    (None, "an embedding is missing"),
+    (face(), "has the shape"),
+    (replace(face(), embedding=None), "embed gives faces that have one"),
+])  # fmt: skip
+def test_what_is_no_embedding_is_refused(sface: Recognizer, faces: dict[str, Face], wrong: Any, message: str) -> None:  # noqa: ANN401  # anything
+    for name, pair in (("a", (wrong, faces["anna"])), ("b", (faces["anna"], wrong))):
+        with pytest.raises(InvalidEmbedding, match=f"^{name}: .*{message}") as caught:
+            sface.compare(*pair)
+        assert caught.value.argument == name
+
+
+def test_other_spaces_and_options_are_refused(sface: Recognizer, faces: dict[str, Face]) -> None:
+    anna = faces["anna"]
+    assert sface.compare(anna, anna, space=sface.pack.space.id).same
+    with pytest.raises(SpaceMismatch, match="use the pack 'dlib'"):
+        sface.compare(anna, anna, space=DLIB.space.id)
+    with pytest.raises(SpaceMismatch, match="use the pack that made them"):
+        sface.compare_many([], space="")
+    with pytest.raises(InvalidOption, match="use one of them"):
+        sface.compare(anna, anna, threshold=0.5, fmr="strict")
+
+
+def test_vectors_that_say_nothing_are_not_decided_about(sface: Recognizer, faces: dict[str, Face]) -> None:
+    nonsense = [vector * 4 for vector in sface._models.nonsense]  # noqa: SLF001  # what the embedder makes of what it cannot make out
+    for vector in nonsense:
+        answer = sface.compare(vector, vector)
+        assert (answer.reason, answer.decision, answer.same) == ("invalid_face", "uncertain", False)
+        assert answer.probability is None
+        assert sface.compare(faces["anna"], vector).reason == "invalid_face"
+    for one in faces.values():
+        assert one.embedding is not None
+        unit = one.embedding / np.linalg.norm(one.embedding)  # as the old service answers
+        assert sface.compare(one.embedding, unit).decision == "same"
+    occluded = replace(faces["anna"], quality=replace(faces["anna"].quality, occluded=0.9))  # type: ignore[type-var]  # it has one
+    assert sface.compare(occluded, faces["again"]).reason == "occluded"

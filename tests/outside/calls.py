@@ -244,6 +244,16 @@ def _searches() -> dict[str, tuple[Act, httpx.Response, object]]:
             each,
             found,
         ),
+        "compare": (
+            lambda client: client.compare(_VECTOR, _VECTOR.tolist(), fmr="strict", space="0123456789abcdef"),
+            _ok({"results": [to_json(known["Comparison"][0])]}),
+            known["Comparison"][0],
+        ),
+        "compare many": (
+            lambda client: client.compare_many([(_VECTOR, _VECTOR), (_VECTOR, -_VECTOR)]),
+            _ok({"results": [to_json(one) for one in known["Comparison"]]}),
+            list(known["Comparison"]),
+        ),
         "verify a subject": (
             lambda client: client.gallery("people").verify(_IMAGE, "ada"),
             _ok(to_json(verified[0])),

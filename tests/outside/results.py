@@ -47,6 +47,7 @@ def examples() -> dict[str, tuple[Any, Any]]:
         "Quality": (quality, poor),
         "Attributes": (attributes, record("Attributes")),
         "Face": (face, bare),
+        "Comparison": (record("Comparison", **decided), record("Comparison", **unsure)),
         "Verification": (
             record("Verification", **decided, faces=(face, bare)),
             record("Verification", **unsure, faces=(bare, bare)),
@@ -99,6 +100,8 @@ def _of_galleries(quality: Any) -> dict[str, tuple[Any, Any]]:  # noqa: ANN401  
     receipt = {"gallery": "people", "gallery_number": 1, "forgotten_at": NOON, "actor": "key 1"}
     sample = {"id": 12, "subject": "ada", "embedding": np.arange(4, dtype=np.float32), "created_at": NOON}
     entry = {"number": 4, "at": NOON, "actor": "key 1", "gallery": "people"}
+    rules = {"pack": "dlib", "subjects": 2, "threshold": 0.5, "verify_threshold": 0.5, "margin": 0.125}
+    rules |= {"conflict_threshold": 0.25, "candidate_threshold": 0.5, "limits": {"min_face_px": 40.0}}
     pair = {"a": "ada", "b": "bob", "samples": (1, 2), "distance": 0.125}
     return {
         "Policy": (policy, record("Policy")),
@@ -117,6 +120,10 @@ def _of_galleries(quality: Any) -> dict[str, tuple[Any, Any]]:  # noqa: ANN401  
         "LogEntry": (
             record("LogEntry", **entry, action="enrol", subjects=(7, 8), count=2),
             record("LogEntry", **entry, action="create", subjects=(), count=0),
+        ),
+        "GalleryRules": (
+            record("GalleryRules", **rules, interval=(0.25, 0.75), fpir=0.01, fmr=0.001, verify_fmr=0.001),
+            record("GalleryRules", **rules, interval=None, fpir=None, fmr=None, verify_fmr=None),
         ),
         "AuditReport": (
             record(

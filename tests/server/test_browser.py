@@ -121,25 +121,87 @@ def test_a_name_that_comes_to_lead_here_opens_nothing(chromium: Browser, server:
 
 def test_the_page_of_the_api_works(chromium: Browser, server: Listening) -> None:
     url = f"http://localhost:{server.port}/docs"
-    made = chromium.run(url, TRY)
-    assert made.startswith("201 Created")
-    assert '"name": "tried"' in made
+    made = chromium.run(url, f"({TRY})('create_v1_galleries_post', {{text: JSON.stringify({{name: 'tried'}})}})")
+    assert made["answer"].startswith("201 Created")
+    assert '"name": "tried"' in made["answer"]
+    assert made["curl"] == (
+        f"curl -H 'Content-Type: application/json' --data-binary '{{\"name\":\"tried\"}}' "
+        f"http://localhost:{server.port}/v1/galleries"
+    )
+    assert '"name": "team"' in made["example"]
     assert "tried" in server.call("GET", "/v1/galleries").body.decode()
-    assert chromium.run(url, "getComputedStyle(document.querySelector('label')).display") == "block"  # its style
+    assert chromium.run(url, "getComputedStyle(document.body).maxWidth") == "960px"  # its style
     # What somebody brought into the page would not run, nor tell anybody.
     assert chromium.run(url, INJECT) == ["no script", "no style", "no call"]
 
 
-TRY = """(async () => {
+def test_the_page_of_the_api_takes_files_choices_and_keys(
+    chromium: Browser, server: Listening, astronaut: Path
+) -> None:
+    url, photo = f"http://localhost:{server.port}/docs", base64.b64encode(astronaut.read_bytes()).decode()
+
+    def told(operation: str, **given: object) -> dict[str, Any]:
+        found: dict[str, Any] = chromium.run(url, f"({TRY})({json.dumps(operation)}, {json.dumps(given)})")
+        return found
+
+    found = told("detect_v1_detect_post", photo=photo, fields={"quality": "true", "faces": "largest"})
+    assert found["choices"]["quality"] == ["", "true", "false"]
+    assert found["choices"]["attributes"] == ["liveness", "pose", "age", "gender"]
+    assert {"all", "prominent", "largest", "only"} <= set(found["choices"]["faces"])
+    assert found["answer"].startswith("200 OK")
+    assert '"face_px"' in found["answer"]
+    assert found["curl"] == (
+        f"curl -F images=@a.png -F faces=largest -F quality=true http://localhost:{server.port}/v1/detect"
+    )
+    raw = told("detect_v1_detect_post", way="an image", photo=photo, fields={"quality": "true"})
+    assert (
+        raw["answer"].partition("\n")[2]
+        == told("detect_v1_detect_post", photo=photo, fields={"quality": "true"})["answer"].partition("\n")[2]
+    )
+    assert "-H 'Content-Type: image/png' --data-binary @a.png" in raw["curl"]
+    # What is wrong stands by its field and below the form; what is quoted for the shell stays one word.
+    wrong = told("verify_v1_verify_post", photo=photo, fields={"threshold": "x'; y"})
+    assert wrong["errors"] == {"threshold": "threshold: must be a number"}
+    assert wrong["failure"] == "threshold: must be a number"
+    assert "-F 'threshold=x'\\''; y'" in wrong["curl"]
+    refused = told("show_v1_galleries__gallery__get", key="vv_wrong", fields={"gallery": "a b"})
+    assert refused["answer"].startswith("401 ")
+    assert "vv_wrong" not in refused["curl"]
+    assert refused["curl"].endswith(
+        '-H "X-API-Key: $VISAVIS_KEY" ' + f"http://localhost:{server.port}/v1/galleries/a%20b"
+    )
+
+
+TRY = """async (operation, { way, text, photo, fields = {}, key }) => {
   const wait = async (find) => { while (!find()) await new Promise((done) => setTimeout(done, 10)); return find(); };
-  const title = await wait(() => [...document.querySelectorAll("summary")].find(
-    (each) => each.textContent.startsWith("POST/v1/galleries ")));
-  const part = title.parentElement;
-  part.querySelector("textarea").value = '{"name": "tried"}';
-  part.querySelector("button").click();
-  return wait(() => [...part.querySelectorAll("pre")].map((each) => each.textContent)
-    .find((text) => /^[2-5]\\d\\d /.test(text)));
-})()"""
+  document.getElementById("key").value = key || "";
+  const part = await wait(() => document.getElementById(operation));
+  part.open = true;
+  await wait(() => part.querySelector("form"));
+  const ways = [...part.querySelectorAll(".ways label")];
+  if (way) ways.find((each) => each.textContent.trim() === way).querySelector("input").click();
+  const choices = {};
+  for (const row of part.querySelectorAll(".field")) {
+    const name = row.querySelector("label code").textContent, input = row.querySelector("input, select");
+    if (input.type === "file" && photo) {
+      const files = new DataTransfer();
+      files.items.add(new File([Uint8Array.from(atob(photo), (letter) => letter.charCodeAt(0))], "a.png",
+        { type: "image/png" }));
+      input.files = files.files;
+    }
+    if (name in fields) input.value = fields[name];
+    if (input.options) choices[name] = [...input.options].map((each) => each.value);
+  }
+  if (text) part.querySelector("textarea").value = text;
+  part.querySelector("form").requestSubmit();
+  const output = part.querySelector(".answer");
+  const answer = await wait(() => /^[2-5]\\d\\d /.test(output.textContent) && output.textContent);
+  const wrong = [...part.querySelectorAll(".field")].filter((row) => row.querySelector(".error").textContent);
+  const errors = Object.fromEntries(wrong.map((row) =>
+    [row.querySelector("label code").textContent, row.querySelector(".error").textContent]));
+  const [curl, failure] = [".curl", "p.error"].map((each) => part.querySelector(each).textContent);
+  return { answer, curl, failure, errors, choices, example: part.querySelector(".example")?.textContent };
+}"""
 INJECT = """(async () => {
   const script = document.createElement("script");
   script.textContent = "window.ran = true";

@@ -211,6 +211,7 @@ class TestGalleries:
                 enrol(server, "/v1/galleries/old", "a", 1),
                 server.post("/v1/galleries/old/identify", {"embeddings": [vector(1)]}),
                 server.get("/v1/galleries/old/audit"),
+                server.get("/v1/galleries/old/rules"),
             ):
                 members = problem(answer)
                 assert (members["status"], members["code"]) == (409, "space_mismatch")
@@ -575,7 +576,7 @@ class TestIdentify:
         assert len(first(limit=1)["candidates"]) == len(first()["candidates"]) == 1
         assert first(threshold=1e-9)["threshold"] == 1e-9
         far = server.post(f"{gallery}/identify", {"embeddings": [vector(9)]}).json()["results"][0]["faces"][0]
-        assert (far["match"], far["unknown"], len(far["candidates"])) == (None, "below_threshold", 0)
+        assert (far["match"], far["unknown"], len(far["candidates"])) == (None, "no_match", 0)
         server.request("PATCH", gallery, json={"policy": {"candidate_threshold": 100}})
         assert len(first(limit=1)["candidates"]) == 1
         assert first(limit=1)["candidates"][0]["margin"] is not None
@@ -665,7 +666,7 @@ class TestIdentify:
             "visavis_expired_subjects_total 0.0",
             'visavis_identifications_total{outcome="empty_gallery"} 1.0',
             'visavis_identifications_total{outcome="matched"} 2.0',
-            'visavis_identifications_total{outcome="below_threshold"} 1.0',
+            'visavis_identifications_total{outcome="no_match"} 1.0',
             'method="DELETE",route="/v1/galleries/{gallery}/subjects/{subject}",status="200"} 1.0',
         ):
             assert line in text, line

@@ -30,6 +30,7 @@ CALLS: list[tuple[Scope, str, str, object]] = [
     ("admin", "GET", "/v1/galleries/{gallery}/export", None),
     ("read", "POST", "/v1/galleries/{gallery}/identify", {"images": [{"array": PIXELS}]}),
     ("probe", "POST", "/v1/galleries/{gallery}/identify", {"embeddings": [vector(1)]}),
+    ("read", "GET", "/v1/galleries/{gallery}/rules", None),
     ("read", "GET", "/v1/galleries/{gallery}/subjects", None),
     ("read", "GET", SUBJECT, None),
     ("enrol", "PATCH", SUBJECT, {"name": "Ada"}),

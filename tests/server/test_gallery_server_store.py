@@ -33,7 +33,7 @@ from visavis.galleries.store import Store
 from visavis.server import galleries
 from visavis.server.app import create_app
 from visavis.server.galleries import StoreCheck, check_store, gallery_store, keep_expiring
-from visavis.service.gallery import Galleries
+from visavis.service.galleries import Galleries
 
 KEY = bytes(range(32))
 ADMIN = "a-secret-of-24-characters"

@@ -188,7 +188,7 @@ def test_people_are_found_by_name_page_by_page(server: Caller, monkeypatch: pyte
         cursor, ids = None, list[str]()
         for _ in range(10):
             body = {"text": text, "limit": limit, **({"cursor": cursor} if cursor else {})}
-            page = server.post("/v1/galleries/names/subjects/search", body).json()
+            page = server.post("/v1/galleries/names/search", body).json()
             ids += [subject["id"] for subject in page["subjects"]]
             cursor = page["next_cursor"]
             if cursor is None:
@@ -200,7 +200,7 @@ def test_people_are_found_by_name_page_by_page(server: Caller, monkeypatch: pyte
     assert found("s") == [f"s{number}" for number in range(8)]
     assert found("nobody", limit=1000) == []
     monkeypatch.setattr("visavis.service.gallery._PAGES_LOOKED_AT", 1)
-    first = server.post("/v1/galleries/names/subjects/search", {"text": "Ada 2"}).json()
+    first = server.post("/v1/galleries/names/search", {"text": "Ada 2"}).json()
     assert first["subjects"] == []
     assert first["next_cursor"]  # three were looked at
     assert found("Ada 2") == ["s7"]

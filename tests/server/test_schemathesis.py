@@ -27,7 +27,7 @@ from visavis.fetch import FetchPolicy
 from visavis.galleries.records import Details, may_be_gallery
 from visavis.galleries.store import open_store
 from visavis.server.app import create_app
-from visavis.service.gallery import Galleries
+from visavis.service.galleries import Galleries
 
 WITH_BODY = ["POST", "PATCH"]
 # A request that is valid may still show no face, be no image, or come too late: 4xx, as the document says.

@@ -16,7 +16,7 @@ import PIL.Image
 import pytest
 from conftest import many_faces
 from numpy.typing import NDArray
-from serving import Caller, in_base64, problem
+from serving import Caller, in_base64, problem, vector
 
 from visavis import Recognizer
 from visavis.config import LogFormat, Settings
@@ -226,6 +226,55 @@ class TestVerify:
         both = {"a": image(grey), "b": image(grey), "threshold": 0.5, "operating_point": "default"}
         assert "at most one" in problem(server.post("/v1/verify", both))["detail"]
         assert problem(server.post("/v1/verify", {"a": image(grey)}))["field"] == "b"
+
+
+class TestCompare:
+    def test_it_answers_what_the_library_does(
+        self, server: Caller, recognizer: Recognizer, astronaut: Path, hopper: Path
+    ) -> None:
+        (a,), (b,) = recognizer.embed(astronaut), recognizer.embed(hopper)
+        assert a.embedding is not None
+        assert b.embedding is not None
+        vectors = [face.embedding.tolist() for face in (a, b) if face.embedding is not None]
+        pairs = [{"a": first, "b": second} for first in vectors for second in vectors]
+        known = [(first.embedding, second.embedding) for first in (a, b) for second in (a, b)]
+        for options in ({}, {"threshold": 0.1}, {"fmr": "strict"}, {"fmr": 0.01}, {"space": recognizer.pack.space.id}):
+            answer = server.post("/v1/compare", {"pairs": pairs, **options})
+            expected = [recognizer.compare(*pair, **options) for pair in known]  # type: ignore[arg-type]  # they have embeddings
+            assert answer.json() == {"pack": "dlib", "results": [each.to_dict() for each in expected]}
+
+    def test_a_pair_that_cannot_be_used_spoils_no_other(self, server: Caller) -> None:
+        good = vector(1)
+        wrong = [[0.0] * 128, [1.0] * 512, [10**400] * 128]
+        pairs = [{"a": good, "b": good}, *({"a": good, "b": each} for each in wrong), {"a": [1], "b": good}]
+        results = server.post("/v1/compare", {"pairs": pairs}).json()["results"]
+        assert "decision" in results[0]
+        assert [result["error"]["code"] for result in results[1:]] == ["invalid_embedding"] * 4
+        assert [result["error"]["field"] for result in results[1:]] == [
+            "pairs.1.b",
+            "pairs.2.b",
+            "pairs.3.b",
+            "pairs.4.a",
+        ]
+
+    @pytest.mark.parametrize(
+        ("body", "status", "code", "field"),
+        [
+            ({}, 422, "invalid_request", "pairs"),
+            ({"pairs": []}, 422, "invalid_request", "pairs"),
+            ({"pairs": [{"a": [1.0], "b": [1.0]}] * 501}, 422, "invalid_request", "pairs"),
+            ({"pairs": [{"a": [1.0]}]}, 422, "invalid_request", "pairs.0.b"),
+            ({"pairs": [{"a": [1.0], "b": "x"}]}, 422, "invalid_request", "pairs.0.b"),
+            ({"pairs": [{"a": [1.0], "b": [1.0]}], "threshold": 0}, 422, "invalid_request", "threshold"),
+            ({"pairs": [{"a": [1.0], "b": [1.0]}], "threshold": 1, "fmr": 0.1}, 422, "invalid_request", None),
+            ({"pairs": [{"a": [1.0], "b": [1.0]}], "fmr": 1e-9}, 422, "invalid_option", "fmr"),
+            ({"pairs": [{"a": [1.0], "b": [1.0]}], "space": "another"}, 409, "space_mismatch", "space"),
+        ],
+    )
+    def test_what_is_refused(self, server: Caller, *, body: object, status: int, code: str, field: str | None) -> None:
+        answer = server.post("/v1/compare", body)
+        told = problem(answer)
+        assert (answer.status_code, told["code"], told.get("field")) == (status, code, field)
 
 
 class TestForms:
@@ -493,7 +542,7 @@ class TestRefusals:
         answer = server.request("PUT", "/")
         assert (problem(answer)["code"], answer.headers["allow"]) == ("method_not_allowed", "GET, HEAD, OPTIONS, POST")
         assert server.get("/v1/detect").headers["allow"] == "POST"
-        assert server.request("PUT", "/v1/galleries/a").headers["allow"] == "DELETE, GET, PATCH"
+        assert server.request("POST", "/v1/galleries/a").headers["allow"] == "DELETE, GET, PATCH, PUT"
         assert server.request("PUT", "/v1/galleries/a/subjects/b").headers["allow"] == "DELETE, GET, PATCH"
 
     def test_a_fault_of_ours_is_told_to_the_log_alone(

@@ -339,6 +339,26 @@ class TestRefusals:
             assert shown == {**pages, "store": str(store), "pack": "sface", "keys": said}
             (tmp_path / "visavis.db").touch()  # which is found from now on
 
+    def test_it_opens_the_page_where_that_is_asked_for(
+        self, monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., str]
+    ) -> None:
+        opened: list[str] = []
+
+        def serve(_app: object, listener: socket.socket, when_ready: Callable[[], None]) -> None:
+            when_ready()
+            listener.close()
+
+        monkeypatch.setattr("webbrowser.open", opened.append)
+        monkeypatch.setattr(lazy.listening, "serve", serve, raising=False)
+        monkeypatch.setattr(lazy.app, "load_recognizer", lambda _settings: None, raising=False)
+        monkeypatch.setattr(lazy.observability, "configure_logging", lambda _form: None, raising=False)
+        for arguments in ([], ["--open"]):
+            with pytest.raises(SystemExit):
+                main(["serve", "--port", "0", *arguments])
+        (url,) = opened
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/ui/", url)
+        assert "there is no page where --ui is off" in refusal("--open", "--ui", "false")
+
     def test_an_unknown_variable(self, refusal: Callable[..., str]) -> None:
         said = refusal(VISAVIS_MAX_BYTE="1")
         assert "VISAVIS_MAX_BYTE: there is no such setting (did you mean VISAVIS_MAX_BYTES?); see " in said

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from service_kinds import GOOD, NOON, PACK, at, face_at
 
-from visavis.core.decide import Calibration, ErrorRates, OperatingPoint, Rule
+from visavis.core.decide import Calibration, ErrorRates, OperatingPoint, Rule, probability_of_same
 from visavis.core.quality import ChildTest
 from visavis.errors import InvalidOption
 from visavis.galleries.records import Gallery, Match, Sample
-from visavis.models.catalogue import OPEN
+from visavis.models.catalogue import DLIB, OPEN, SFACE
 from visavis.models.packs import Pack, QualityLimits
 from visavis.options import Policy, Threshold
 from visavis.service.decisions import (
@@ -22,6 +22,7 @@ from visavis.service.decisions import (
     identify,
     limits_of,
     probe_shortcomings,
+    rules_in_force,
     rules_of,
     shortcomings,
     unfit,
@@ -104,6 +105,29 @@ def test_the_threshold_of_a_search_follows_from_its_size() -> None:
     )  # no wider than that
     assert rules_for(100, Policy(fpir=0.1)).rule.threshold == pytest.approx(0.5, abs=5e-3)
     assert (rules_for(100).candidate_threshold, rules_for(100).rule.fpir) == (rules_for(100).rule.threshold, 0.01)
+
+
+def test_the_numbers_in_force_are_those_that_decide() -> None:
+    for policy, subjects, pack in (
+        (Policy(), 0, RATED),
+        (Policy(), 100, RATED),
+        (Policy(), 10**6, RATED),
+        (Policy(fpir=0.1, margin=0.2, min_face_px=99), 10, RATED),
+        (Policy(threshold=0.45, candidate_threshold=0.9), 100, RATED),
+        (Policy(), 10, PACK),
+    ):
+        told, rules = rules_in_force(gallery_of(subjects, policy=policy), pack), rules_for(subjects, policy, pack)
+        assert (told.pack, told.subjects) == (pack.name, subjects)
+        assert (told.threshold, told.fpir) == (rules.rule.threshold, rules.rule.fpir)
+        assert told.interval == ((rules.rule.low, rules.rule.high) if rules.rule.low < rules.rule.high else None)
+        assert told.verify_threshold == rules_of(policy, pack, threshold=pack.threshold).rule.threshold
+        for name in ("margin", "conflict_threshold", "candidate_threshold"):
+            assert getattr(told, name) == getattr(rules, name)
+        assert told.limits == {name: getattr(rules.limits, name) for name in told.limits}
+        assert told.limits.keys() < {each.name for each in fields(Policy)}
+    rates = [rules_in_force(gallery_of(count), RATED).fmr for count in (0, 100, 10**6)]
+    assert rates == [pytest.approx(1e-3), pytest.approx(1e-4, rel=0.02), None]  # the last beyond what was measured
+    assert rules_in_force(gallery_of(10), PACK).fmr is None
 
 
 def test_a_threshold_that_somebody_set_is_kept_at_every_size() -> None:
@@ -251,9 +275,9 @@ def test_a_call_names_no_wider_threshold_than_is_allowed(
 
 @pytest.mark.parametrize(("distances", "unknown"), [
     ((), "empty_gallery"),
-    ((0.5,), "below_threshold"),
+    ((0.5,), "no_match"),
     ((0.4999,), None),
-    ((0.5, 0.5), "below_threshold"),
+    ((0.5, 0.5), "no_match"),
     ((0.25, 0.25), "low_margin"),
     ((0.25, 0.374), "low_margin"),
     ((0.25, 0.375), None),
@@ -264,6 +288,21 @@ def test_the_reason_why_somebody_is_unknown(distances: tuple[float, ...], unknow
     assert found.unknown == unknown
     assert bool(found) == (unknown is None) == (found.match is not None)
     assert len(found.candidates) == sum(distance < 0.5 for distance in distances)
+
+
+@pytest.mark.parametrize("pack", [SFACE, OPEN, DLIB], ids=lambda pack: pack.name)
+@pytest.mark.parametrize("subjects", [1, 2, 10, 1000])
+def test_the_probability_does_not_contradict_that_nobody_matches(pack: Pack, subjects: int) -> None:
+    rules = rules_for(subjects, Policy(candidate_threshold=2), pack)
+    for distance in np.linspace(0.4, 0.8, 41):
+        found = identify(matches(distance, 9), rules, None, 1)
+        (told,) = found.candidates
+        assert told.probability is not None
+        if found.unknown == "no_match":
+            assert told.probability < 0.8
+        if subjects >= 10 and distance >= 0.64:
+            assert told.probability < 0.61  # and not 0.94, as for two faces alone
+            assert told.probability < probability_of_same(told.distance, pack.calibration)  # type: ignore[operator]  # it has one
 
 
 def test_poor_quality_comes_before_distance_and_after_emptiness() -> None:

@@ -41,7 +41,8 @@ from visavis.galleries.sqlite import store as sqlite_store
 from visavis.galleries.sqlite.store import SqliteStore
 from visavis.options import Policy
 from visavis.service.enroller import Enrolment
-from visavis.service.gallery import Galleries, OpenGallery
+from visavis.service.galleries import Galleries
+from visavis.service.gallery import OpenGallery
 from visavis.service.results import Enrolled, Identification
 from visavis.types import Quality
 
@@ -87,13 +88,13 @@ def test_a_face_is_identified(world: World) -> None:
 
 def test_a_subject_at_the_threshold_is_unknown(world: World) -> None:
     fill(world, ada=0)
-    assert who(world, 0.5).unknown == "below_threshold"
+    assert who(world, 0.5).unknown == "no_match"
     assert who(world, 0.4999).match is not None
     assert not who(world, 0.5)
     assert who(world, 0.5, threshold=0.5625).match is not None
-    assert who(world, 0.25, threshold=0.25).unknown == "below_threshold"
+    assert who(world, 0.25, threshold=0.25).unknown == "no_match"
     world.gallery.set_policy(Policy(threshold=0.125))
-    assert who(world, 0.25).unknown == "below_threshold"
+    assert who(world, 0.25).unknown == "no_match"
     assert who(world, 0.25, threshold=0.5).match is not None
 
 
@@ -314,7 +315,7 @@ def test_a_counter_sample_is_refused_where_nobody_is_or_consented(world: World) 
     world.gallery.forget_sample("ada", world.gallery.samples("ada")[0].id)
     with pytest.raises(SampleNotFound):  # a counter-sample alone shows nobody
         world.gallery.verify_embedding(at(0.125), "ada")
-    assert who(world, 0.125).unknown == "below_threshold"
+    assert who(world, 0.125).unknown == "no_match"
 
 
 def test_who_is_ignored_is_nobody(world: World) -> None:
@@ -918,7 +919,7 @@ def test_every_store_serves(place: Place, tmp_path: Path) -> None:
         world.gallery.update("ada", Details(expires_at=NOON + timedelta(hours=1)))
         world.clock.advance(hours=1)
         assert world.galleries.expire() == 1
-        assert who(world, 0.25).unknown == "below_threshold"
+        assert who(world, 0.25).unknown == "no_match"
         assert world.gallery.forget_subject("ben").samples == 1
         assert world.actions() == [
             "create",

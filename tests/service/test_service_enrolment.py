@@ -41,7 +41,7 @@ from visavis.galleries.sqlite.store import SqliteStore
 from visavis.models.recognizer import Observed
 from visavis.options import Policy
 from visavis.service.enroller import Enrolment
-from visavis.service.gallery import Galleries
+from visavis.service.galleries import Galleries
 from visavis.service.results import Enrolled
 from visavis.types import FloatArray, Quality
 
@@ -350,7 +350,7 @@ def test_a_real_photo_is_kept_and_found(
     assert found.match is not None
     assert found.match.subject == "eileen"
     (stranger,) = gallery.identify(hopper)
-    assert stranger.unknown == "below_threshold"
+    assert stranger.unknown == "no_match"
     with pytest.raises(SubjectConflict, match="eileen"):
         gallery.enrol(astronaut_again, "somebody else")
     assert gallery.verify(astronaut_again, "eileen")

@@ -18,7 +18,7 @@ from visavis.models.catalogue.shared import LIVENESS
 from visavis.models.recognizer import Observed
 from visavis.options import Policy
 from visavis.service.enroller import Enrolment
-from visavis.service.gallery import Galleries
+from visavis.service.galleries import Galleries
 from visavis.types import Attributes, Quality
 
 RATES = ErrorRates((OperatingPoint(1e-4, 0.125, 0.0625, 0.1875), OperatingPoint(1e-2, 0.625, 0.5, 0.75)), "a test")

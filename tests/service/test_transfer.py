@@ -18,7 +18,7 @@ from visavis.errors import InvalidOption, SpaceMismatch, SubjectNotFound, Visavi
 from visavis.galleries.records import Details
 from visavis.galleries.sqlite.store import SqliteStore
 from visavis.options import Policy
-from visavis.service.gallery import Galleries
+from visavis.service.galleries import Galleries
 from visavis.service.results import Enrolled
 from visavis.service.transfer import enrolment_from_line, has_face
 from visavis.types import Quality

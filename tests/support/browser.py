@@ -60,16 +60,21 @@ class Browser:
         return answer
 
 
+def program() -> str:
+    """Return where Chromium is, or skip where there is none."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("there is no Chromium here")
+    return found
+
+
 @contextmanager
 def browser(folder: Path, hosts: str) -> Iterator[Browser]:
     """Run Chromium until the block ends, or skip where there is none; ``hosts`` are its rules of resolving names."""
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("there is no Chromium here")
     (theirs_in, to), (of, theirs_out) = os.pipe(), os.pipe()
     command = [
         *("bash", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "bash"),
-        *(program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
+        *(program(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
         *("--disable-background-networking", "--remote-debugging-pipe", f"--user-data-dir={folder}"),
         f"--host-resolver-rules={hosts}",
     ]

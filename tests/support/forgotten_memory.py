@@ -11,7 +11,7 @@ from service_kinds import PACK, FakeEyes
 
 from visavis.galleries.records import Details
 from visavis.galleries.sqlite.store import SqliteStore
-from visavis.service.gallery import Galleries
+from visavis.service.galleries import Galleries
 from visavis.types import FloatArray
 
 DIMENSION = 512

@@ -23,6 +23,7 @@ _PORTS = re.compile(r"\b(8000|8443|9000)\b")
 _NUMBER = re.compile(r"(?:(?<![\w.-])-)?\d+(?:\.\d+)?(?:e[+-]?\d+)?|(?<=[\s\[])nan\b")
 _END = "\x1e"
 _PATIENCE_S = 300
+NODE = 20  # the first that the JavaScript client is for
 # `visavis serve` goes on in the background until the page starts another one, or ends.
 _SHELL = r"""
 gone() { ! (exec 3<>"/dev/tcp/127.0.0.1/$VISAVIS_PORT") 2>/dev/null; }
@@ -241,5 +242,11 @@ def environment(home: Path) -> dict[str, str]:
 
 def lacks(block: Block) -> str:
     """Return the program that a block needs and that is not here, or nothing."""
-    needed = {"console": ["bash", *(["curl"] if "curl " in block.text else [])], "js": ["node"]}
-    return next((name for name in needed.get(block.language, []) if shutil.which(name) is None), "")
+    if block.language == "js":
+        node = shutil.which("node")
+        version = (
+            subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout if node else "v0"
+        )
+        return "" if int(version.strip("v\n").split(".")[0]) >= NODE else f"Node {NODE}"
+    needed = ["bash", "curl"] if "curl " in block.text else ["bash"]
+    return next((name for name in needed if block.language == "console" and shutil.which(name) is None), "")

@@ -18,7 +18,8 @@ from visavis.models.catalogue import DLIB
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed
 from visavis.options import Attribute, FacesPolicy, Policy
-from visavis.service.gallery import Galleries, OpenGallery
+from visavis.service.galleries import Galleries
+from visavis.service.gallery import OpenGallery
 from visavis.service.results import Enrolled
 from visavis.types import Face, Faces, FloatArray, ImageSource, Quality
 

@@ -12,6 +12,7 @@ from typing import TypeVar, cast
 
 from store_oracle import true_distances, true_template
 
+from visavis.core.embeddings import check_probes
 from visavis.errors import (
     GalleryExists,
     GalleryLocked,
@@ -41,7 +42,6 @@ from visavis.galleries.records import (
     Stored,
     Subject,
     check_gallery_name,
-    check_probes,
     check_samples,
     check_subject_id,
 )

@@ -71,6 +71,8 @@ test("detect and embed, one and many, with options in forms and in JSON", async 
   code("unsupported_format", { status: 415 })(many[17]);
   await assert.rejects(client.detect(new Blob([])), code("unsupported_format"));
   assert.deepEqual(await client.detectMany([]), []);
+  const faces = await client.detect(astronaut, { min_face: 0.2 });
+  assert.ok(faces.searched_from_px > 100 && !Object.keys(faces).includes("searched_from_px"));
 });
 
 test("verify", async () => {
@@ -82,11 +84,10 @@ test("verify", async () => {
 });
 
 test("a gallery, from its first person to the last", async () => {
-  const made = await client.createGallery("team-js", { policy: { keep: "chips" } });
-  const team = client.gallery(made.name);
+  const team = await client.createGallery("team-js", { policy: { keep: "chips" } });
   assert.ok(team instanceof Gallery);
-  await assert.rejects(client.createGallery(made.name), code("gallery_exists", { status: 409 }));
-  assert.ok((await client.galleries()).some(({ name }) => name === made.name));
+  await assert.rejects(client.createGallery("team-js"), code("gallery_exists", { status: 409 }));
+  assert.ok((await client.galleries()).some(({ name }) => name === "team-js"));
 
   const ada = "Ada Lovelace é ?#%";
   const known = { subject: ada, name: "Ada", metadata: { "crew": ["STS-63"] }, consent: "signed", idempotencyKey: "k" };
@@ -120,7 +121,8 @@ test("a gallery, from its first person to the last", async () => {
 
   const lines = await listed(team.export({ pictures: true }));
   assert.equal(lines.length, 3);
-  const copy = client.gallery((await client.createGallery("copy-js")).name);
+  const copy = await client.getOrCreateGallery("copy-js", { policy: { keep: "chips" } });
+  assert.equal((await client.getOrCreateGallery("copy-js")).name, "copy-js");
   const bad = [{ subject: "ada", image: grey }, { subject: "eileen", image: astronaut }];
   const imported = await listed(copy.import([...lines, ...bad], { allow_conflict: true }));
   assert.deepEqual(imported.map(({ line, error }) => [line, error?.code ?? null]),
@@ -133,10 +135,17 @@ test("a gallery, from its first person to the last", async () => {
   const [sample] = (await copy.subject("eileen")).sample_list;
   assert.equal((await copy.forgetSample("eileen", sample.id)).samples, 1);
   assert.equal((await copy.forgetSubject("eileen")).samples, 0);
+  assert.deepEqual((await listed(copy.searchSubjects("ADA"))).map(({ id }) => id), ["ada"]);
+  assert.deepEqual(await copy.similar("ada"), []);
+  assert.ok((await copy.bestPicture("ada", { side: 40 })).type.startsWith("image/"));
+  const group = await copy.enrol(astronaut, { subject: "like", like: `${elsewhere.url}/a.png`, allow_conflict: true });
+  assert.equal(group.results.length, 1);
+  assert.equal((await copy.forgetSubject("like")).samples, 1);
   assert.equal((await copy.audit()).subjects, 1);
   assert.equal((await copy.setPolicy({ retention_days: 3 })).policy.retention_days, 3);
   assert.equal((await copy.show()).subjects, 1);
-  assert.equal((await listed(copy.log())).at(-1).gallery, "copy-js");
+  const [entries, newest] = [await listed(copy.log()), await listed(copy.log({ newest_first: true }))];
+  assert.deepEqual(newest.reverse(), entries);
   assert.equal((await copy.forget()).samples, 2);
   await assert.rejects(copy.show(), code("gallery_not_found", { status: 404 }));
   assert.ok((await listed(client.log())).length > 5);
@@ -145,6 +154,8 @@ test("a gallery, from its first person to the last", async () => {
 
 test("what else a server tells", async () => {
   assert.equal((await client.models()).default, "dlib");
+  assert.equal((await client.access()).scope, "admin");
+  assert.ok((await client.preview(hopper, { side: 64 })).jpeg.length > 100);
   assert.match(await client.metrics(), /visavis_requests_total/);
   assert.deepEqual([await client.alive(), await client.ready()], [true, true]);
   await assert.rejects(new Client(url, { key: "wrong" }).models(), (error) =>

@@ -1,23 +1,22 @@
 // Checked, not run: what the declarations allow, and what they do not.
-import { Client, VisavisError, type Face, type VerifyResponse } from "../index.js";
+import { Client, VisavisError, type Detected, type Face, type Found, type VerifyResponse } from "../index.js";
 
 const client = new Client("http://localhost:8000", { key: "vv_", timeout: 5000 });
 const bytes = new Uint8Array(1);
 
 export async function allowed(signal: AbortSignal): Promise<number> {
   const result: VerifyResponse = await client.verify(bytes, "https://example.com/a.jpg", { fmr: "strict", signal });
-  const faces: Face[] = await client.detect(new Blob([]), { quality: true, attributes: ["pose"], min_face: 0.05 });
+  const faces: Found<Face, Detected> = await client.detect(new Blob([]), { quality: true, attributes: ["pose"], min_face: 0.05 });
   const [found] = await client.embedMany([new URL("https://example.com/a.jpg"), bytes.buffer]);
   if (found instanceof VisavisError) return found.retryAfter ?? found.status;
-  await client.createGallery("team", { policy: { keep: "chips", threshold: null } });
-  const team = client.gallery("team");
+  const team = await client.createGallery("team", { policy: { keep: "chips", threshold: null } });
   const { results } = await team.enrol([bytes], { subject: "ada", metadata: { team: 1 }, idempotencyKey: "1" });
   for (const each of results) each.error ? each.error.code === "blurred" : each.sample;
   for (const face of await team.identify(bytes, { limit: 3 })) face.match?.subject.at(0) ?? face.unknown;
   for await (const line of team.import([{ subject: "ada", image: bytes }])) if (!line.error) line.subject.id;
   const ada = await team.subject("ada");
   await team.update("ada", { name: null, id: "ada-2" }, { version: ada });
-  return result.distance + faces.length + found!.length;
+  return result.distance + (faces.searched_from_px ?? faces.length) + found!.length;
 }
 
 export async function refused(): Promise<void> {

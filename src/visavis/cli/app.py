@@ -163,6 +163,7 @@ error. Options that name an environment variable take their default from it.
         "serve": ("server:serve", "Run the HTTP server."),
         "doctor": ("doctor:doctor", "Check the installation."),
         "gallery": ("gallery:GALLERY", "Make, look into, check, copy and forget galleries."),
+        "backup": ("backup:backup", "Copy galleries and keys to one file."),
         "keys": ("server:KEYS", "Make, list and revoke the server's API keys."),
         "models": ("models:MODELS", "List, show, pull, import, verify and remove packs of models."),
     },

@@ -107,10 +107,8 @@ class Groups:
         stream.writelines(f"{line}\n" for line in (self._json_lines() if as_json else self._text_lines()))
 
     def _text_lines(self) -> Iterator[str]:
-        sections = []
-        for number, faces in enumerate(self.people, 1):
-            name = name_of_group(faces)
-            sections.append((f"group {number}" + (f", {name}" if name else ""), faces))
+        names = [f", {name}" if (name := name_of_group(faces)) else "" for faces in self.people]
+        sections = [(f"group {number}{names[number - 1]}", faces) for number, faces in enumerate(self.people, 1)]
         for title, faces in (*sections, ("ungrouped", self.ungrouped), ("left out", self.left_out)):
             if faces:
                 yield f"{title}: {counted(len(faces), 'face')}"
@@ -125,7 +123,7 @@ class Groups:
         ]
         for number, name, each in (*numbered, *((None, None, each) for each in (*self.ungrouped, *self.left_out))):
             face = each.face.to_dict()
-            about = {name: face[name] for name in ("box_xyxy", "score", "quality")}
+            about = {member: face[member] for member in ("box_xyxy", "score", "quality")}
             yield json.dumps({"group": number, "name": name, "left_out": each.left_out, "file": each.file, **about})
         yield from (json.dumps({"file": file, "error": error_to_dict(error)}) for file, error in self.failed)
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich import console, progress, table
 
     from visavis import client
-    from visavis.cli import drawing, groups, outputs, stores
+    from visavis.cli import drawing, groups, outputs, sidecars, stores
     from visavis.core import decide, formats, geometry, image
     from visavis.downloads import folder, importing, pull, removing, transfer
     from visavis.evaluation import calibration, embedding, metrics, page, pairs, protocols, search, tables
@@ -24,7 +24,7 @@ else:
     _HOMES = {
         "rich": "console progress table",
         "visavis": "client",
-        "visavis.cli": "drawing groups outputs stores",
+        "visavis.cli": "drawing groups outputs sidecars stores",
         "visavis.core": "decide formats geometry image",
         "visavis.downloads": "folder importing pull removing transfer",
         "visavis.evaluation": "calibration embedding metrics page pairs protocols search tables",

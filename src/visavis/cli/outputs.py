@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO, TextIO, TypeAlias, TypeVar, cast
+from typing import IO, Any, BinaryIO, ClassVar, TextIO, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +110,9 @@ def follow(
 def _write_text(results: Iterable[Result], stream: TextIO, layout: Layout) -> None:
     for result in results:
         outcome = counted(len(result.faces), "face") if result.error is None else f"failed, {result.error.code}"
-        lines = [f"{printable(result.file)}: {outcome}", *(f"  {layout.line(face)}" for face in result.faces)]
+        numbers = [f"{number}  " if layout.numbered else "" for number in range(len(result.faces))]
+        faces = (f"  {number}{layout.line(face)}" for number, face in zip(numbers, result.faces, strict=True))
+        lines = [f"{printable(result.file)}: {outcome}", *faces]
         stream.write("\n".join(lines) + "\n")
         stream.flush()
 
@@ -201,6 +203,7 @@ class FaceLayout:
     dimension: int = 0  # of embeddings, where they are wanted
     quality: bool = False
     attributes: Sequence[Attribute] = ()
+    numbered: bool = False  # whether lines begin with the number of the face, which CSV has too
 
     @property
     def columns(self) -> list[str]:
@@ -213,6 +216,10 @@ class FaceLayout:
         asked = (_at(face, path) for path in self._paths().values())
         embedding = () if face.embedding is None else face.embedding
         return [*face.box_xyxy, face.score, *face.landmarks.ravel(), *asked, *embedding]
+
+    def label(self, _face: Face) -> tuple[str, str]:
+        """Return what is drawn beside a face besides its number: a name, and what else."""
+        return "", ""
 
     def line(self, face: Face) -> str:
         """Return a line of what is told of a face."""
@@ -272,10 +279,12 @@ def edges(face: Face) -> str:
     return " ".join(f"{edge:.0f}" for edge in face.box_xyxy)
 
 
+@dataclass(frozen=True, slots=True)
 class IdentityLayout:
     """The layout of faces that were looked for in a gallery."""
 
-    columns = (
+    numbered: bool = False  # as above
+    columns: ClassVar = (
         *("match", "unknown", "nearest", "name", "sample", "distance", "probability", "margin", "runner_up"),
         "threshold",
     )
@@ -289,6 +298,12 @@ class IdentityLayout:
             about = [nearest.subject, nearest.name, nearest.sample, nearest.distance, nearest.probability]
             about += [nearest.margin, second and second.subject]
         return [*box, found.match.subject if found.match else "", found.unknown, *about, found.threshold]
+
+    def label(self, found: Identification) -> tuple[str, str]:
+        """Return what is drawn beside a face: the name and the distance, or why it is nobody."""
+        if found.match is None:
+            return "", str(found.unknown)
+        return printable(found.match.name or found.match.subject), f"{found.match.distance:.2f}"
 
     def line(self, found: Identification) -> str:
         """Return a line of who a face is."""
@@ -309,6 +324,7 @@ class IdentityLayout:
 class SightingLayout:
     """The layout of faces of photos that were compared with a person's."""
 
+    numbered = False
     columns = ("decision", "reason", "distance", "threshold", "probability")
 
     def cells(self, seen: Verification) -> list[object]:

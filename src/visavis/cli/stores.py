@@ -39,7 +39,8 @@ from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed, Recognizer, check_min_face
 from visavis.models.runtime import usable_cores
 from visavis.options import INDEX_NAME, Observe, Policy
-from visavis.service.gallery import Galleries, OpenGallery
+from visavis.service.galleries import Galleries
+from visavis.service.gallery import OpenGallery
 from visavis.service.photos import PhotoIndex
 from visavis.types import Faces, ImageSource
 

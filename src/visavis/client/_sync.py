@@ -35,6 +35,7 @@ from visavis.galleries.records import (
     may_be_gallery,
 )
 from visavis.options import (
+    Compare,
     Describe,
     Enrol,
     EnrolEmbeddings,
@@ -48,8 +49,16 @@ from visavis.options import (
 )
 from visavis.service.enroller import Enrolment
 from visavis.service.packs import ServedPack
-from visavis.service.results import AuditReport, Candidate, Enrolled, Identification, Receipt, SubjectVerification
-from visavis.types import Face, Faces, FloatArray, ImageSource, Quality, SizeWH, Verification
+from visavis.service.results import (
+    AuditReport,
+    Candidate,
+    Enrolled,
+    GalleryRules,
+    Identification,
+    Receipt,
+    SubjectVerification,
+)
+from visavis.types import Comparison, Embedding, Face, Faces, FloatArray, ImageSource, Quality, SizeWH, Verification
 
 _Thing = TypeVar("_Thing")
 
@@ -118,6 +127,33 @@ class Client:
         response = self._connection.call("POST", "v1/verify", wire.body_of(images, chosen))
         with wire.content(response, {part: image.name for part, image in images.items()}) as plain:
             return read(Verification, plain)
+
+    @takes(Compare)
+    def compare(self, a: Embedding, b: Embedding, **options: Unpack[Compare]) -> Comparison:
+        """Tell whether two embeddings are of the same person, as ``Recognizer.compare`` does; errors as there."""
+        (found,) = [each for each in self.compare_many([(a, b)], **options)]
+        if isinstance(found, VisavisError):
+            raise found
+        return found
+
+    @takes(Compare)
+    def compare_many(
+        self, pairs: Iterable[tuple[Embedding, Embedding]], **options: Unpack[Compare]
+    ) -> Iterator[Comparison | VisavisError]:
+        """Return for each pair, in order, what ``compare`` returns, or the error that it would raise."""
+        chosen, rest = given(options), iter(pairs)
+        while chunk := [wire.pair(*each) for each in islice(rest, wire.MOST_PROBES)]:
+            sent = [each for each in chunk if isinstance(each, dict)]
+            found: list[Comparison | VisavisError] = []
+            if sent:
+                response = self._connection.call("POST", "v1/compare", json_of({"pairs": sent, **chosen}))
+                with wire.content(response) as plain:
+                    for _, result in zip(sent, plain["results"], strict=True):
+                        refused = "error" in result
+                        found.append(wire.error_of(result["error"], response) if refused else read(Comparison, result))
+            answers = iter(found)
+            for each in chunk:
+                yield next(answers) if isinstance(each, dict) else each
 
     @takes(Describe)
     def detect_many(
@@ -252,10 +288,13 @@ class GalleryClient:
         """Return the gallery as it is now."""
         return self._connection.ask(reader(Gallery), "GET", self._path)
 
+    def rules(self) -> GalleryRules:
+        """Return the numbers in force: thresholds, their error rates, limits to the quality of faces."""
+        return self._connection.ask(reader(GalleryRules), "GET", f"{self._path}/rules")
+
     def set_policy(self, policy: Policy) -> Gallery:
         """Replace the policy."""
-        body = json_of({"policy": policy.to_dict()})
-        return self._connection.ask(reader(Gallery), "PATCH", self._path, body)
+        return self._connection.ask(reader(Gallery), "PATCH", self._path, json_of({"policy": policy.to_dict()}))
 
     def forget(self) -> Receipt:
         """Forget the gallery with all that it holds."""
@@ -408,7 +447,7 @@ class GalleryClient:
         asked: dict[str, Any] = {"text": text, "limit": 200}
         while True:
             found, cursor = self._connection.ask(
-                records.found_subjects, "POST", f"{self._path}/subjects/search", json_of(asked)
+                records.found_subjects, "POST", f"{self._path}/search", json_of(asked)
             )
             for each in found:
                 yield each

@@ -36,7 +36,7 @@ from visavis.galleries.records import Details
 from visavis.record import plain
 from visavis.service.enroller import Enrolment
 from visavis.service.transfer import has_face
-from visavis.types import ImageSource
+from visavis.types import Embedding, Face, ImageSource
 
 OK = 200
 UNAVAILABLE = 503
@@ -51,7 +51,7 @@ LONGEST_LINE = 100_000_000  # of an export: several times the largest picture
 _LONGEST_URL = 2048
 _LONGEST_DETAIL = 1000
 _NO_LIMITS = ImageLimits(max_bytes=2**62)
-_FLAGS = ("quality", "require_live")  # not sent where they are off: older servers know of none
+_FLAGS = ("chips", "quality", "require_live")  # not sent where they are off: older servers know of none
 _KEY = re.compile("[!-~]([ -~]{0,178}[!-~])?")
 # What can come of reading something else than what was expected.
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -190,6 +190,15 @@ def vectors(embeddings: object) -> list[list[float]]:
         raise InvalidEmbedding(f"an embedding is a row of finite numbers; these have the shape {rows.shape}")
     lists: list[list[float]] = rows.tolist()
     return lists
+
+
+def pair(a: Embedding, b: Embedding) -> dict[str, list[float]] | InvalidEmbedding:
+    """Return two embeddings to compare as they are sent, or why they cannot be."""
+    try:
+        given = [each.embedding if isinstance(each, Face) else each for each in (a, b)]
+        return {name: vectors([each])[0] for name, each in zip("ab", given, strict=True)}
+    except InvalidEmbedding as error:
+        return error
 
 
 def key_header(key: str | None) -> dict[str, str]:

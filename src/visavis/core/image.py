@@ -23,16 +23,17 @@ from PIL.ImageFile import ImageFile
 
 from visavis.core import formats
 from visavis.core.formats import Encoded, JpegDecoder, TiffDecoder, WebPDecoder, check_size, decoding
+from visavis.core.orientation import turned_back
 from visavis.errors import ImageNotFound, ImageTooLarge, ImageUnreadable, InvalidImage, InvalidOption
 from visavis.options import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS
-from visavis.types import ImageSource, SizeWH, UInt8Array
+from visavis.types import FloatArray, ImageSource, SizeWH, UInt8Array
 
 _BAND_PIXELS = 24_000  # in 4 bytes each: below the 128 KiB from which malloc fetches, and clears, fresh pages
 _WHITES = (1.0, *(2.0**bits - 1 for bits in (8, 9, 10, 11, 12, 16)))
 _NEARLY_INFINITE = 1e15  # float32 could not scale much more without overflow
 _SIDEWAYS = (5, 6, 7, 8)  # the EXIF orientations that swap width and height
 _MIRRORED = (2, 4, 5, 7)
-_TURNS = {  # what undoes an EXIF orientation, once it is not mirrored
+_TURNS = {  # what undoes an EXIF orientation, once it is not mirrored: one less than so many quarter turns clockwise
     **dict.fromkeys((3, 4), cv2.ROTATE_180),
     **dict.fromkeys((6, 7), cv2.ROTATE_90_CLOCKWISE),
     **dict.fromkeys((5, 8), cv2.ROTATE_90_COUNTERCLOCKWISE),
@@ -235,15 +236,25 @@ class Picture:
         pixels: (H, W, 3) uint8 RGB, upright, C-contiguous, read-only; possibly decoded at a reduced scale. Made from
             an array that already is all this, it shares the caller's memory instead of copying it.
         size_wh: of the upright original, before any reduction.
+        orientation: of the stored image, 1 to 8, as its EXIF or XMP says.
     """
 
     pixels: UInt8Array
     size_wh: SizeWH
+    orientation: int = 1
 
     def __post_init__(self) -> None:
         read_only = self.pixels.view()  # a view of our own, so that the caller's array stays as it is
         read_only.flags.writeable = False
         object.__setattr__(self, "pixels", read_only)
+
+    def stored(self, points: FloatArray) -> FloatArray:
+        """Take points (N, 2) of the upright original to where they lie in the image as it is stored."""
+        size_wh = upright_wh(self.size_wh, self.orientation)
+        lying = turned_back(points, _TURNS.get(self.orientation, -1) + 1, size_wh)
+        if self.orientation in _MIRRORED:
+            lying[:, 0] = size_wh[0] - 1 - lying[:, 0]
+        return lying
 
 
 def no_reduction(_size_wh: SizeWH) -> float:
@@ -390,8 +401,9 @@ def _decoded(encoded: Encoded, name: str, limits: ImageLimits, reduction: Reduct
     image = formats.open_image(encoded, name)
     original_wh = image.size
     check_size(original_wh, limits.max_pixels, name)
+    stored = orientation_of(image)
     if isinstance(image, JpegDecoder):
-        allowed = reduction(upright_wh(image.size, orientation_of(image)))
+        allowed = reduction(upright_wh(image.size, stored))
         scale = max((scale for scale in (2, 4, 8) if scale <= allowed), default=1)
         image.draft(None, (max(1, image.width // scale), max(1, image.height // scale)))
     formats.spend(image, encoded.size, original_wh, limits.max_pixels, name)
@@ -406,7 +418,7 @@ def _decoded(encoded: Encoded, name: str, limits: ImageLimits, reduction: Reduct
             pixels = rgb_pixels(image)
     orientation = orientation_of(image)
     image.close()  # so that its memory is free when the pixels are turned
-    return Picture(upright(pixels, orientation), upright_wh(original_wh, orientation))
+    return Picture(upright(pixels, orientation), upright_wh(original_wh, orientation), max(stored, orientation))
 
 
 def _webp_pixels(webp: bytes) -> UInt8Array:
@@ -428,7 +440,7 @@ def _from_pillow(image: PIL.Image.Image, limits: ImageLimits) -> Picture:
     # Cameras are wider than high. What is high, and made of an image instead of read, was turned without a word.
     if orientation in _SIDEWAYS and image.height > image.width and not isinstance(image, ImageFile):
         orientation = 1
-    return Picture(upright(pixels, orientation), upright_wh(image.size, orientation))
+    return Picture(upright(pixels, orientation), upright_wh(image.size, orientation), orientation)
 
 
 def _from_array(array: NDArray[Any], limits: ImageLimits) -> Picture:

@@ -17,6 +17,7 @@ _FLAT = 0.01  # squared grey levels per squared pixel: what is flatter is a sing
 _NOSE_DEPTH = 0.33
 _NOSE_HEIGHT = 0.54
 _LEAST = 0.01  # of which a logarithm is taken
+_ROUNDING = 0.005  # of the length of a vector that was normalised, and perhaps written with few digits
 _FACE_SIDE = 112  # of a chip whose pixels are smoothed by one
 # The median luma of the lighter eye, and the range of the mouth's, in that of cheeks or forehead.
 _DARK_EYES, _SMOOTH_MOUTH = 0.18, 0.14
@@ -95,23 +96,36 @@ class ValidityRule:
     sharpness: float  # of the logarithm of the sharpness
     flatness: float = 0.0  # of that of the chip; see ``flatness``
     constant: float
+    # Of most photos, for embeddings whose image is not there: their length, and what sharpness and flatness add.
+    usual_length: float
+    unseen: float
     prototypes: str  # their name in the file that packs come with
     provenance: str  # the data and the script that the numbers come from
 
-    def validity(self, embedding: FloatArray, prototypes: FloatArray, quality: Quality, chip: UInt8Array) -> float:
+    def validity(
+        self,
+        embedding: FloatArray,
+        prototypes: FloatArray,
+        quality: Quality | None = None,
+        chip: UInt8Array | None = None,
+    ) -> float:
         """Return the validity, 0 to 1, of a face's embedding (D,), as the embedder gave it.
 
         Args:
-            embedding: of the face.
+            embedding: of the face. One of length 1 was normalised by somebody, which hides how long it was.
             prototypes: (K, D), each of length 1, of embeddings that say nothing.
-            quality: of the face.
-            chip: (S, S, 3) that was embedded.
+            quality: of the face, where its image is there.
+            chip: (S, S, 3) that was embedded, likewise.
         """
         length = max(float(np.linalg.norm(embedding)), _LEAST)
         likeness = float((prototypes @ embedding).max(initial=-length)) / length
-        log_odds = self.constant + self.length * np.log(length) + self.likeness * likeness
-        log_odds += self.sharpness * np.log(max(quality.sharpness, _LEAST))
-        log_odds += self.flatness * flatness(chip) if self.flatness else 0.0
+        own = self.usual_length if quality is None and abs(length - 1) < _ROUNDING else length
+        log_odds = self.constant + self.length * np.log(own) + self.likeness * likeness
+        if quality is None or chip is None:
+            log_odds += self.unseen
+        else:
+            log_odds += self.sharpness * np.log(max(quality.sharpness, _LEAST))
+            log_odds += self.flatness * flatness(chip) if self.flatness else 0.0
         return float(1.0 / (1.0 + np.exp(-np.clip(log_odds, -700.0, 700.0))))
 
 

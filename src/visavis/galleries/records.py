@@ -10,7 +10,8 @@ from typing import Annotated, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from visavis.errors import InvalidEmbedding, InvalidOption
+from visavis.core.embeddings import check_embedding
+from visavis.errors import InvalidOption
 from visavis.options import Keep, Option, Policy, check_number
 from visavis.record import HIDDEN, Record
 from visavis.types import EmbeddingSpace, FloatArray, Quality, Shape, read_only
@@ -352,9 +353,7 @@ StoreKeys: TypeAlias = bytes | Sequence[bytes] | None
 """That key; or several, of which the first protects what is new, and each opens what it protects."""
 LONGEST_ID = 200
 _LONGEST_KEY = 200
-SMALLEST = 1e-12  # of the largest number of an embedding; a float32 still holds its square
 _LARGEST_INTEGER = 2**63 - 1
-LARGEST = 1e6  # far beyond any model's, and small enough to be squared
 
 
 def may_be_gallery(name: str) -> bool:
@@ -417,48 +416,6 @@ def check_samples(samples: Sequence[NewSample], dimension: int) -> FloatArray:
     if not samples:
         return np.empty((0, dimension), np.float32)
     return np.stack([check_embedding(sample.embedding, dimension) for sample in samples])
-
-
-def check_embedding(embedding: object, dimension: int) -> FloatArray:
-    """Return an embedding (D,) as float32.
-
-    Raises:
-        InvalidEmbedding: it has another dimension, or holds what is no finite number, or nothing but zeros.
-    """
-    vector = _numbers(embedding, f"an embedding is {dimension} numbers")
-    if vector.shape != (dimension,):
-        raise InvalidEmbedding(f"an embedding of this gallery has the shape ({dimension},), not {vector.shape}")
-    if not np.isfinite(vector).all():
-        raise InvalidEmbedding("the numbers of an embedding are finite")
-    if not SMALLEST <= np.abs(vector).max() <= LARGEST:
-        raise InvalidEmbedding(f"the largest number of an embedding is from {SMALLEST:g} to {LARGEST:g} in size")
-    return vector
-
-
-def check_probes(probes: object, dimension: int) -> FloatArray:
-    """Return probes (P, D) as float32; InvalidEmbedding where one is none, as for embeddings."""
-    array = _numbers(probes, f"probes are rows of {dimension} numbers")
-    if array.shape[1:] != (dimension,):
-        raise InvalidEmbedding(f"probes for this gallery have the shape (P, {dimension}), not {array.shape}")
-    for probe in array:
-        check_embedding(probe, dimension)
-    return array
-
-
-def _numbers(values: object, wanted: str) -> FloatArray:
-    """Return an array of float32; what is too large for it becomes infinite.
-
-    Raises:
-        InvalidEmbedding: texts, truths and the like are not what is wanted.
-    """
-    try:
-        array = np.asarray(values)
-    except (OverflowError, TypeError, ValueError):
-        raise InvalidEmbedding(wanted) from None
-    if array.dtype.kind not in "fiu":
-        raise InvalidEmbedding(wanted)
-    with np.errstate(over="ignore"):
-        return array.astype(np.float32, copy=False)
 
 
 def within_integers(number: int) -> int:

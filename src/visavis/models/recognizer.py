@@ -1,7 +1,7 @@
 """Recognizer: detection, embedding and verification of faces, one image or many."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -12,18 +12,46 @@ from typing_extensions import Unpack
 
 from visavis.core import work
 from visavis.core.decide import ErrorRates, Rule, check_rate, distance_of, is_live, probability_of_same, rule_at_rate
+from visavis.core.embeddings import check_embedding
 from visavis.core.geometry import LEAST_RIVAL, ChipTemplate, Detections, areas, extract_chip
 from visavis.core.image import DEFAULT_LIMITS, ImageLimits, Picture, as_jpeg, name_of, read_image
 from visavis.core.orientation import turned, turned_back
 from visavis.core.pyramid import cost_of
 from visavis.core.quality import assess
-from visavis.errors import InvalidImage, InvalidOption, MultipleFaces, NoFace, NotLive, VisavisError
+from visavis.errors import (
+    InvalidEmbedding,
+    InvalidImage,
+    InvalidOption,
+    MultipleFaces,
+    NoFace,
+    NotLive,
+    SpaceMismatch,
+    VisavisError,
+)
 from visavis.models.heads import load_models
-from visavis.models.installation import Installation, as_installed, default_cache_dir, default_models_dir, find_pack
+from visavis.models.installation import (
+    Installation,
+    as_installed,
+    default_cache_dir,
+    default_models_dir,
+    find_pack,
+    pack_of_space,
+)
 from visavis.models.packs import Pack
 from visavis.models.runtime import RuntimeSpec
-from visavis.options import DEFAULT_PACK, Attribute, Describe, Observe, Recognition, Threshold, Verify, takes
-from visavis.types import Face, Faces, FloatArray, ImageSource, SizeWH, UInt8Array, Verification
+from visavis.options import DEFAULT_PACK, Attribute, Compare, Describe, Observe, Recognition, Threshold, Verify, takes
+from visavis.types import (
+    Comparison,
+    Embedding,
+    Face,
+    Faces,
+    FloatArray,
+    ImageSource,
+    Quality,
+    SizeWH,
+    UInt8Array,
+    Verification,
+)
 
 _LEAST_MIN_FACE = 10
 _LARGEST_FRACTION = 0.9  # of an image's shorter side, as a smallest face
@@ -59,6 +87,8 @@ class _Found:
 
 
 _Find: TypeAlias = Callable[[ImageSource], _Found | VisavisError]
+_Seen: TypeAlias = tuple[FloatArray, Quality | None]
+_UNSEEN = Quality(np.nan, np.nan, np.nan)  # of a face whose image is not there
 
 
 def value_of(result: _Result | VisavisError) -> _Result:
@@ -124,15 +154,19 @@ def compare(pack: Pack, a: Face, b: Face, rule: Rule) -> Verification:
     """Return whether two faces, which have embeddings, are the same person."""
     if a.embedding is None or b.embedding is None:
         raise AssertionError("faces to compare come with embeddings")
-    distance = distance_of(pack.metric, a.embedding, b.embedding)
-    limits = pack.quality
-    reason = pack.doubt(a.embedding, limits, a.quality) or pack.doubt(b.embedding, limits, b.quality)
-    return Verification(
+    answer = compare_embeddings(pack, (a.embedding, a.quality), (b.embedding, b.quality), rule)
+    return Verification(**{each.name: getattr(answer, each.name) for each in fields(answer)}, faces=(a, b))
+
+
+def compare_embeddings(pack: Pack, a: _Seen, b: _Seen, rule: Rule) -> Comparison:
+    """Return whether two embeddings, with the qualities of their faces, are of the same person."""
+    distance = distance_of(pack.metric, a[0], b[0])
+    reason = pack.doubt(a[0], pack.quality, a[1]) or pack.doubt(b[0], pack.quality, b[1])
+    return Comparison(
         same=distance < rule.threshold and reason is None,
         distance=distance,
         threshold=rule.threshold,
         probability=None if reason else probability_of_same(distance, pack.calibration),
-        faces=(a, b),
         decision="uncertain" if reason else rule.decide(distance),
         fmr=rule.fmr,
         reason=reason,
@@ -221,6 +255,41 @@ class Recognizer:
         """
         return value_of(next(self.verify_many([(a, b)], **options)))
 
+    @takes(Compare)
+    def compare(self, a: Embedding, b: Embedding, **options: Unpack[Compare]) -> Comparison:
+        """Tell whether two embeddings are of the same person.
+
+        Args:
+            a: (D,) of the pack's space, as ``embed`` makes it: an array, a list of numbers, or a ``Face`` that has one,
+                and best its quality. Without quality, less is known of whether it says anything.
+            b: another.
+            **options: see ``visavis.options.Compare``.
+
+        Raises:
+            InvalidEmbedding: one has another shape, is no array of numbers, holds one that is not finite, or is zero.
+            SpaceMismatch: they are of another space.
+            InvalidOption: an argument is out of its range.
+        """
+        return value_of(next(self.compare_many([(a, b)], **options)))
+
+    @takes(Compare)
+    def compare_many(
+        self, pairs: Iterable[tuple[Embedding, Embedding]], **options: Unpack[Compare]
+    ) -> Iterator[Comparison | VisavisError]:
+        """Return for each pair, in order, what ``compare`` returns, or the error that it would raise.
+
+        ``zip(these, those)`` are such pairs, and ``[(one, each) for each in many]``.
+        """
+        rule, space, own = choose_rule(self.pack, self.rule, options), options["space"], self.pack.space.id
+        if space is not None and space != own:
+            other = pack_of_space(space)
+            maker = f"the pack {other.name!r}" if other else "the pack that made them"
+            raise SpaceMismatch(
+                f"the pack {self.pack.name!r}, of the space {own}, cannot compare embeddings of the space {space}: use "
+                f"{maker}"
+            )
+        return (self._compared_embeddings(a, b, rule) for a, b in pairs)
+
     def embed_chips(self, chips: Sequence[UInt8Array]) -> FloatArray:
         """Return the embeddings (N, D) of chips: faces, each (S, S, 3) uint8 RGB, aligned as the template says.
 
@@ -294,6 +363,27 @@ class Recognizer:
             b.argument = "b"
             return b
         return compare(self.pack, a.faces[0], b.faces[0], rule)
+
+    def _compared_embeddings(self, a: Embedding, b: Embedding, rule: Rule) -> Comparison | VisavisError:
+        try:
+            return compare_embeddings(self.pack, self._seen("a", a), self._seen("b", b), rule)
+        except InvalidEmbedding as error:
+            return error.without_frames()
+
+    def _seen(self, name: str, given: Embedding) -> _Seen:
+        """Return what an argument of that name gives as an embedding, with what is known of its quality."""
+        embedding, quality = (given.embedding, given.quality) if isinstance(given, Face) else (given, None)
+        try:
+            vector = check_embedding(embedding, self.pack.dimension, f"the pack {self.pack.name!r}")
+        except InvalidEmbedding as error:
+            why = error if embedding is not None else "an embedding is missing; embed gives faces that have one"
+            named = InvalidEmbedding(f"{name}: {why}")
+            named.argument = name
+            raise named from None
+        if self.pack.validity is not None and (quality is None or quality.validity is None):
+            validity = self.pack.validity.validity(vector, self._models.nonsense)
+            quality = replace(quality or _UNSEEN, validity=validity)
+        return vector, quality
 
     def _finder(self, options: Describe, *, chips: bool) -> _Find:
         """Return what finds faces, and cuts out their chips where they are wanted; thread-safe."""

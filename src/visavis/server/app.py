@@ -53,8 +53,8 @@ _ROUTES = [route for router in _ROUTERS for route in router.routes]
 _DESCRIPTION = """\
 Find faces, embed them, tell whether two images show the same person, and remember people to find them again.
 
-Images come as files in `multipart/form-data`, or in JSON as `base64`, `url` or `array`. Every error is a problem
-details object (RFC 9457) whose `code` is stable, and every answer has an `X-Request-Id`.
+Images come as files in `multipart/form-data`, in JSON as `base64`, `url` or `array`, or one by itself as `image/*`.
+Every error is a problem details object (RFC 9457) whose `code` is stable, and every answer has an `X-Request-Id`.
 """
 _TAGS = [
     {"name": "faces", "description": "Detect, embed, verify."},

@@ -12,7 +12,7 @@ from visavis.config import PREFIX, Settings, store_url
 from visavis.errors import InvalidOption, VisavisError
 from visavis.galleries.store import Store, open_store, read_keys
 from visavis.service.enroller import Observer
-from visavis.service.gallery import Galleries
+from visavis.service.galleries import Galleries
 
 _log = logging.getLogger("visavis.server")
 

@@ -220,6 +220,14 @@ class KeyStore:
             self._seen = bool(self._execute("SELECT 1 FROM keys LIMIT 1"))
         return settings.keys_required or (settings.auth == "auto" and self._seen)
 
+    def backup(self, target: Path) -> bool:
+        """Write a copy of the file's present state to a new file, while others go on; False where there is no file."""
+        if not self.path.exists():
+            return False
+        create_private(target)
+        self._execute("VACUUM INTO ?", str(target))
+        return True
+
     def close(self) -> None:
         """Let go of the file; it is opened again when it is needed."""
         with self._lock:

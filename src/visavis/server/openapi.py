@@ -1,7 +1,9 @@
 """OpenAPI document: what FastAPI cannot know by itself."""
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib import resources
 from types import GenericAlias
 from typing import Any, TypeVar, cast
 
@@ -100,6 +102,7 @@ def _complete(app: FastAPI, routes: Sequence[Any], max_images: int) -> dict[str,
         tags=app.openapi_tags,
         license_info=app.license_info,
     )
+    examples = json.loads(resources.files("visavis.server").joinpath("examples.json").read_bytes())
     bodies: set[type[Any]] = set()
     records: set[type[Any]] = {ProblemDetails}
     for route, operation in _operations(document, routes):
@@ -117,6 +120,9 @@ def _complete(app: FastAPI, routes: Sequence[Any], max_images: int) -> dict[str,
             for status, told in operation["responses"].items():
                 if "content" in told or int(status) == route.status_code:
                     told["content"] = {"application/json": {"schema": {"$ref": _REF.format(model=answer.__name__)}}}
+        if example := examples.get(operation["operationId"]):
+            (kind,) = operation["responses"][str(route.status_code or 200)]["content"].values()
+            kind["example"] = example
         operation["responses"] |= _problem_answers(route.path, operation)
         for status, told in operation["responses"].items():
             told["headers"] = {**_REQUEST_ID, **_EXTRA_HEADERS.get(int(status), {}), **told.get("headers", {})}

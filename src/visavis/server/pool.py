@@ -26,7 +26,8 @@ from visavis.server import reading
 from visavis.server.auth import CALLER, check_allows
 from visavis.server.problems import Problem
 from visavis.server.reading import GALLERY_PATTERN, Body, Image
-from visavis.service.gallery import Galleries, OpenGallery
+from visavis.service.galleries import Galleries
+from visavis.service.gallery import OpenGallery
 
 _Result = TypeVar("_Result")
 _Value = TypeVar("_Value")

@@ -62,7 +62,7 @@ LIBRARY: Mapping[type[errors.VisavisError], Kind] = {
     errors.SampleNotFound: Kind(404, "There is no such sample"),
     errors.GalleryExists: Kind(409, "There is such a gallery already"),
     errors.SubjectExists: Kind(409, "There is such a subject already"),
-    errors.SpaceMismatch: Kind(409, "The gallery belongs to other models"),
+    errors.SpaceMismatch: Kind(409, "The embeddings are of another space"),
     errors.SubjectConflict: Kind(409, "The face is somebody else's"),
     errors.KeyReused: Kind(409, "The idempotency key was used before"),
     errors.VersionMismatch: Kind(412, "The subject has changed"),

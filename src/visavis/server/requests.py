@@ -29,6 +29,7 @@ from visavis.galleries.records import LONGEST_ID, LONGEST_TEXT, NEVER, Details, 
 from visavis.models.recognizer import check_min_face
 from visavis.options import (
     Attribute,
+    Compare,
     Describe,
     Enrol,
     EnrolImage,
@@ -207,6 +208,39 @@ class VerifyRequest(WithOptions, Request):
         if not str(error).startswith("fmr"):
             return "require_live"
         return "fmr" if self.operating_point == "default" else "operating_point"
+
+
+_Vector = Annotated[Any, AfterValidator(_vector), Field(json_schema_extra=_schema(**_VECTOR))]
+
+
+class EmbeddingPair(Strict):
+    """Two embeddings, as many numbers each as the pack's space has dimensions."""
+
+    a: _Vector
+    b: _Vector
+
+
+@with_options(Compare)
+class CompareRequest(WithOptions, Request):
+    """Pairs of embeddings to compare; at most one of `threshold` and `fmr`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "not": {
+                "required": ["threshold", "fmr"],
+                "properties": {"threshold": {"type": "number"}, "fmr": {"type": ["number", "string"]}},
+            }
+        }
+    )
+    example: ClassVar = {"pairs": [{"a": [0.12, -0.05, 0.31], "b": [0.11, -0.02, 0.28]}], "fmr": "balanced"}
+
+    pairs: Annotated[list[EmbeddingPair], Field(min_length=1, max_length=MOST_EMBEDDINGS)]
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> Self:
+        if None not in (getattr(self, "threshold", None), getattr(self, "fmr", None)):
+            raise ValueError("takes at most one of threshold and fmr")
+        return self
 
 
 _OptionalImages = Annotated[

@@ -2,14 +2,23 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
 from itertools import zip_longest
 from typing import cast, get_args
 
 import numpy as np
 
-from visavis.core.decide import Rule, comparisons, distances, is_live, named_rules, probability_of_same, rule_at_fpir
+from visavis.core.decide import (
+    Rule,
+    comparisons,
+    distances,
+    is_live,
+    named_rules,
+    probability_of_same,
+    rate_at,
+    rule_at_fpir,
+)
 from visavis.errors import (
     ChildFace,
     ExtremePose,
@@ -41,7 +50,7 @@ from visavis.options import (
     Threshold,
     Verify,
 )
-from visavis.service.results import Candidate, Identification, SubjectVerification, UnknownReason
+from visavis.service.results import Candidate, GalleryRules, Identification, SubjectVerification, UnknownReason
 from visavis.types import Doubt, Face, FloatArray, Quality
 
 
@@ -99,6 +108,32 @@ def rules_of(
         pack=replace(pack, child=None) if policy.allow_children else pack,
         subjects=None if searched is None else searched.subjects,
         compared=compared,
+    )
+
+
+def rules_in_force(gallery: Gallery, pack: Pack) -> GalleryRules:
+    """Return the numbers that count in a gallery of the pack's embeddings."""
+    found = rules_of(gallery.policy, pack, searched=gallery)
+    rule, verified = found.rule, rules_of(gallery.policy, pack, threshold=pack.threshold).rule.threshold
+    points = pack.rates.points if pack.rates else ()
+
+    def fmr(threshold: float) -> float | None:
+        measured = points and points[0].threshold <= threshold <= points[-1].threshold
+        return rate_at(rates_of(pack, "fmr"), threshold) if measured else None
+
+    return GalleryRules(
+        pack=pack.name,
+        subjects=gallery.subjects,
+        threshold=rule.threshold,
+        interval=(rule.low, rule.high) if rule.low < rule.high else None,
+        fpir=rule.fpir,
+        fmr=fmr(rule.threshold),
+        verify_threshold=verified,
+        verify_fmr=fmr(verified),
+        margin=found.margin,
+        conflict_threshold=found.conflict_threshold,
+        candidate_threshold=found.candidate_threshold,
+        limits={name: limit for name, limit in asdict(found.limits).items() if name != "provenance"},
     )
 
 
@@ -209,7 +244,7 @@ def _why_unknown(matches: Sequence[Match], rules: Rules, rejected: float) -> Unk
     """Return why the nearest of matches is not told, or None; ``rejected`` is the distance of one that is left out."""
     threshold = rules.rule.threshold
     if not matches or not matches[0].distance < threshold:
-        return "rejected" if rejected < threshold else "below_threshold"
+        return "rejected" if rejected < threshold else "no_match"
     if len(matches) > 1 and matches[1].distance - matches[0].distance < rules.margin:
         return "low_margin"
     return "ignored" if matches[0].ignored else None

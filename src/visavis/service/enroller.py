@@ -15,6 +15,7 @@ import PIL.Image
 from typing_extensions import Unpack
 
 from visavis.core.decide import distances
+from visavis.core.embeddings import check_embedding
 from visavis.core.geometry import best_overlap, check_box
 from visavis.core.image import ImageLimits, name_of, read_encoded, read_image
 from visavis.errors import (
@@ -35,7 +36,6 @@ from visavis.galleries.records import (
     Origin,
     Stored,
     Subject,
-    check_embedding,
     check_key,
     check_subject_id,
     normal,

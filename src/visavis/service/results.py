@@ -1,5 +1,6 @@
 """Results of calls on a gallery: frozen, and ready for JSON."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeAlias
@@ -9,7 +10,7 @@ from visavis.record import WITHOUT_EMBEDDING, Record
 from visavis.types import Decision, Doubt, Face, Probability
 
 UnknownReason: TypeAlias = (
-    Literal["below_threshold", "low_margin", "low_quality", "not_live", "empty_gallery", "rejected", "ignored"] | Doubt
+    Literal["no_match", "low_margin", "low_quality", "not_live", "empty_gallery", "rejected", "ignored"] | Doubt
 )
 """Why a face is nobody: none is near enough; two subjects are about as near; the probe is poor; it looks like a print
 or a screen, where live ones are required; nobody is enrolled; it is nearer to a counter-sample of who else it would be;
@@ -30,6 +31,36 @@ class Candidate(Match):
     """
     margin: float | None
     """By how much the next candidate is farther away, rounded down; None where no further one is near enough."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GalleryRules(Record):
+    """The numbers in force in a gallery: they follow from its policy, its pack, and how many it holds."""
+
+    pack: str
+    """Whose numbers count where the policy has none."""
+    subjects: int
+    """How many a face is compared with."""
+    threshold: float
+    """Distance below which a face is identified."""
+    interval: tuple[float, float] | None
+    """Its 95 % confidence interval, where a rate is kept."""
+    fpir: float | None
+    """The false positive identification rate that the threshold keeps, in the whole search; None for a fixed one."""
+    fmr: float | None
+    """The false match rate of the threshold, in one comparison, as far as that was measured."""
+    verify_threshold: float
+    """Distance below which a face is verified to be a subject."""
+    verify_fmr: float | None
+    """The false match rate of that threshold, as far as it was measured."""
+    margin: float
+    """By how much the next subject must be farther away."""
+    conflict_threshold: float
+    """Distance to another subject below which a face is not enrolled."""
+    candidate_threshold: float
+    """Distance beyond which no candidate is told of."""
+    limits: Mapping[str, float]
+    """Limits to the quality of faces, by their names in the policy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -121,8 +121,10 @@ def cluster(
     counts = f"images: {len(sources):,}, groups: {len(found.people):,} of {grouped}, "
     counts += f"ungrouped: {len(found.ungrouped):,}, left out: {len(found.left_out):,}, failed: {len(failed):,}"
     if folder is not None:
-        folders = groups.sort_into(folder, found.people, [source.root for source in sources], copies=copy)
-        _log.info("sorted into %s: %s", folder, counted(folders, "folder"))
+        roots = [path for path in map(Path, paths) if path.is_dir()]
+        _log.info(
+            "sorted into %s: %s", folder, counted(groups.sort_into(folder, found.people, roots, copies=copy), "folder")
+        )
     _log.info("%s", counts + (f"; see {output}" if output else ""))
     return int(bool(failed))
 

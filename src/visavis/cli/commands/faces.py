@@ -116,7 +116,8 @@ def detect(
     how: Describe,
     output: OutputOptions,
     draw: Annotated[
-        Path | None, Option("Also write each image there with boxes and landmarks drawn on it.", metavar="DIR")
+        Path | None,
+        Option("Also write each image there with boxes, their numbers and landmarks drawn on it.", metavar="DIR"),
     ] = None,
     index: Index = None,
     models: ModelOptions,
@@ -163,7 +164,7 @@ def _process(
     """Take every image from its path to its place in the results; only an .npz is gathered in memory."""
     write_all = outputs.choose_format(as_json=output.as_json, as_csv=output.as_csv, file=output.file)
     sources = find_sources(paths, models.max_bytes, all_=all_, except_in=draw)
-    drawn = drawing.drawer(sources, draw, models.limits()) if draw else iter
+    drawn = drawing.drawer(sources, draw, models.limits(), outputs.FaceLayout()) if draw else iter
     counts, searched = Counter[str](), outputs.Searched()
     beside = output.file is None and sys.stdout.isatty()
     kept = stores.index_file(index, paths)
@@ -175,7 +176,8 @@ def _process(
         recognizer = photos or models.load()
         find = recognizer.embed_many if embeds else recognizer.detect_many
         outcomes = drawn(searched.note(find((source.image for source in sources), **how)))
-        layout = outputs.FaceLayout(recognizer.pack.dimension if embeds else 0, how["quality"], how["attributes"])
+        dimension = recognizer.pack.dimension if embeds else 0
+        layout = outputs.FaceLayout(dimension, how["quality"], how["attributes"], numbered=draw is not None)
         write_all(outputs.follow(sources, outcomes, counts, advance), stream, layout)
     searched.tell()
     if output.file or draw:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from visavis.cli.app import command
 from visavis.cli.images import (
@@ -23,7 +23,19 @@ from visavis.cli.images import (
     name_people,
     one_person,
 )
-from visavis.cli.lazy import decisions, enroller, geometry, groups, np, outputs, photos, records, stores
+from visavis.cli.lazy import (
+    decisions,
+    drawing,
+    enroller,
+    geometry,
+    groups,
+    np,
+    outputs,
+    photos,
+    records,
+    sidecars,
+    stores,
+)
 from visavis.cli.options import (
     DEFAULT_GALLERY,
     All,
@@ -76,7 +88,7 @@ Examples:
 """
 IDENTIFY_EXAMPLES = """\b
 Unknown faces come with the reason:
-  below_threshold  nobody enrolled is near enough
+  no_match         nobody enrolled is near enough
   low_margin       two subjects are about as near; they may be one person: visavis gallery audit
   low_quality      the face is too small or too blurred for the gallery's policy
   not_live         it looks like a print or a screen, and --require-live or the policy wants live faces
@@ -97,6 +109,8 @@ Exit codes:
 Examples:
   visavis identify party.jpg
   visavis identify photos/ --gallery staff --csv > who.csv
+  visavis identify photos/ --draw drawn/
+  visavis identify photos/ --xmp
   visavis identify --fpir 0.001 --gallery staff door.jpg
   visavis identify --faces largest --json door.jpg | jq -r '.faces[0].match.subject'
 """
@@ -145,6 +159,8 @@ def enrol(
     """
     if name is not None and subject is None:
         raise InvalidOption("--name is the name of one person: say whose with --subject")
+    if names is not None and (subject, by) != (None, "auto"):
+        raise InvalidOption("--names says who people are, as --subject and --by do: use one of them")
     check_existence(paths)
     sources = find_sources(paths, models.max_bytes, all_=all_)
     portraits = name_people(sources, by) if subject is None else one_person(sources, subject)
@@ -331,6 +347,14 @@ def identify(
     gallery: GalleryOption = DEFAULT_GALLERY,
     store: StoreOptions,
     how: Identify,
+    draw: Annotated[
+        Path | None, Option("Also write each image there with boxes, names and distances drawn on it.", metavar="DIR")
+    ] = None,
+    xmp: Annotated[bool, Option("Also write who surely is on each image, and where, into its sidecar file.")] = False,
+    xmp_naming: Annotated[
+        Literal["digikam", "lightroom"],
+        Option("How sidecars are called: photo.jpg.xmp, as by digiKam and darktable; or photo.xmp, as by Lightroom."),
+    ] = "digikam",
     index: Index = None,
     as_json: JsonLines = False,
     as_csv: Csv = False,
@@ -347,7 +371,10 @@ def identify(
     somebody.
     """
     write_all = outputs.choose_format(as_json=as_json, as_csv=as_csv)
-    sources = find_sources(paths, models.max_bytes, all_=all_)
+    sources = find_sources(paths, models.max_bytes, all_=all_, except_in=draw)
+    layout, limits = outputs.IdentityLayout(numbered=draw is not None), models.limits()
+    drawn = drawing.drawer(sources, draw, limits, layout) if draw else iter
+    beside = sidecars.sidecars_of(sources, xmp_naming) if xmp else []
     if not as_json:
         how["limit"] = 2  # in words and as CSV there is the nearest subject and the next one
     counts: Counter[str] = Counter()
@@ -357,6 +384,9 @@ def identify(
         stores.open_galleries(store, models, images=len(sources), index=eyes) as galleries,
         progress_bar(len(sources), unless=sys.stdout.isatty()) as advance,
     ):
-        outcomes = stores.open_gallery(galleries, gallery).identify_many((source.image for source in sources), **how)
-        write_all(outputs.follow(sources, outcomes, counts, advance), results_stream(), outputs.IdentityLayout())
+        opened = stores.open_gallery(galleries, gallery)
+        outcomes = drawn(opened.identify_many((source.image for source in sources), **how))
+        if xmp:
+            outcomes = sidecars.writing_names(outcomes, sources, beside, limits, counts)
+        write_all(outputs.follow(sources, outcomes, counts, advance), results_stream(), layout)
     return int(counts["failed"] > 0)

@@ -86,7 +86,7 @@ def app_from_environment() -> object:
 def _prepare(settings: Settings, *, open_page: bool) -> Callable[[], None]:
     """Do all that may fail, and return what then serves until a signal comes."""
     if open_page and not settings.ui:
-        raise InvalidOption("open: there is no page where VISAVIS_UI is off")
+        raise InvalidOption("--open: there is no page where VISAVIS_UI is off")
     with closing(app.key_store(settings)) as store:
         needed = store.needed(settings)
         if needed and not any(key.is_valid for key in store.list()):

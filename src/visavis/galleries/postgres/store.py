@@ -22,6 +22,7 @@ from psycopg import Cursor, errors, sql
 from psycopg.rows import TupleRow
 from typing_extensions import override
 
+from visavis.core.embeddings import check_probes
 from visavis.errors import GalleryExists, GalleryNotFound, InvalidOption, StoreOutdated, StoreUnavailable
 from visavis.galleries.index import RANKED_ANEW
 from visavis.galleries.moves import spell_anew
@@ -54,7 +55,6 @@ from visavis.galleries.records import (
     Subject,
     check_gallery_name,
     check_limit,
-    check_probes,
     in_utc,
     may_be_gallery,
     within_integers,

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from visavis.core.embeddings import LARGEST, SMALLEST
 from visavis.errors import GalleryLocked, StoreDamaged
 from visavis.galleries.index import IntArray
-from visavis.galleries.records import LARGEST, SMALLEST
 from visavis.galleries.sealing import Checker, Sealer
 from visavis.types import FloatArray
 

@@ -19,6 +19,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from visavis.core.embeddings import check_probes
 from visavis.errors import (
     GalleryExists,
     GalleryLocked,
@@ -45,7 +46,6 @@ from visavis.galleries.records import (
     Subject,
     check_gallery_name,
     check_limit,
-    check_probes,
     may_be_gallery,
     within_integers,
 )

@@ -95,6 +95,8 @@ SFACE = Pack(
         likeness=-15.1,
         sharpness=-1.4,
         constant=-36.0,
+        usual_length=12.6,
+        unseen=1.4,
         prototypes="sface",
         provenance="logistic regression on the photos of LFW's first fold, 250 of them degraded, and on test photos of "
         "groups: bench/invalid.py --pack sface --fit; bench/nonsense.py",

@@ -109,6 +109,8 @@ DLIB = Pack(
         sharpness=-4.2,
         flatness=-18.8,
         constant=15.4,
+        usual_length=1.43,
+        unseen=5.2,
         prototypes="dlib",
         provenance="logistic regression on the photos of LFW's first fold, 60 of them degraded, and on test photos of "
         "groups: bench/invalid.py --pack dlib --fit; bench/nonsense.py",

@@ -61,6 +61,8 @@ OPEN = Pack(
         likeness=-23.1,
         sharpness=-2.5,
         constant=-29.2,
+        usual_length=15.2,
+        unseen=2.9,
         prototypes="open",
         provenance="logistic regression on the photos of LFW's first fold, 250 of them degraded, and on test photos of "
         "groups: bench/invalid.py --pack open --fit; bench/nonsense.py",

@@ -1,4 +1,4 @@
-"""Routes of faces: detect, embed, verify."""
+"""Routes of faces: detect, embed, verify, compare."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -7,17 +7,17 @@ from typing import Annotated, TypeVar
 from fastapi import APIRouter
 
 from visavis.core import image
-from visavis.errors import InvalidOption, ModelMissing, VisavisError
+from visavis.errors import InvalidOption, ModelMissing, SpaceMismatch, VisavisError
 from visavis.models.recognizer import value_of
-from visavis.options import Describe
+from visavis.options import Compare, Describe
 from visavis.record import WITHOUT_EMBEDDING, Record
 from visavis.server.auth import guards
 from visavis.server.openapi import about
-from visavis.server.pool import Answer, InUse, in_worker
+from visavis.server.pool import Answer, InUse, in_quick_worker, in_worker
 from visavis.server.problems import Failed, failed, from_library
 from visavis.server.reading import loaded
-from visavis.server.requests import ImagesRequest, PreviewRequest, VerifyRequest
-from visavis.types import Face, Faces, FloatArray, Shape, Verification
+from visavis.server.requests import CompareRequest, ImagesRequest, PreviewRequest, VerifyRequest
+from visavis.types import Comparison, Face, Faces, FloatArray, Shape, Verification
 
 _Faces = TypeVar("_Faces", "Detected", "Embedded")
 
@@ -84,6 +84,16 @@ class VerifyResponse(Verification):
     """Its name."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareResponse(Record):
+    """A result for each pair, in order."""
+
+    pack: str
+    """Its name."""
+    results: tuple[Comparison | Failed, ...]
+    """In the order of the pairs."""
+
+
 router = APIRouter(tags=["faces"], dependencies=guards("read"))
 
 
@@ -139,6 +149,25 @@ def preview(recognizer: InUse, wanted: PreviewRequest) -> Answer[Preview]:
     except VisavisError as error:
         raise from_library(error, "image") from None
     return Answer(Preview(size_wh=picture.size_wh, jpeg=image.as_jpeg(picture.pixels)), {"images": 1, "faces": 0})
+
+
+@router.post("/v1/compare", **about((), "space_mismatch"))
+@in_quick_worker
+def compare(recognizer: InUse, wanted: CompareRequest) -> Answer[CompareResponse]:
+    """Tell whether two embeddings are of the same person, for each pair of them.
+
+    A pair that cannot be used has an error in place of an answer.
+    """
+    pairs = [(pair.a, pair.b) for pair in wanted.pairs]
+    try:
+        found = list(recognizer.compare_many(pairs, **wanted.options(Compare)))
+    except (InvalidOption, SpaceMismatch) as error:  # all other options were checked before
+        raise from_library(error, "fmr" if isinstance(error, InvalidOption) else "space") from None
+    results = tuple(
+        failed(each, f"pairs.{place}.{each.argument}") if isinstance(each, VisavisError) else each
+        for place, each in enumerate(found)
+    )
+    return Answer(CompareResponse(pack=recognizer.pack.name, results=results))
 
 
 def _found(

@@ -11,14 +11,14 @@ from visavis.errors import GalleryExists, GalleryLocked, GalleryNotFound
 from visavis.galleries.records import Gallery, LogEntry, may_be_gallery
 from visavis.options import Policy
 from visavis.record import Record
-from visavis.server.api.subjects import receipt
+from visavis.server.api.subjects import SubjectsResponse, receipt
 from visavis.server.auth import Key, check_covers, guards
 from visavis.server.openapi import LOCATION, about
 from visavis.server.pool import AllGalleries, Answer, GalleryName, InPath, in_quick_worker, in_worker
 from visavis.server.problems import Problem
-from visavis.server.requests import GalleryChange, LogPage, NewGallery, WantedGallery
-from visavis.service.gallery import Galleries
-from visavis.service.results import AuditReport, Receipt
+from visavis.server.requests import GalleryChange, LogPage, NewGallery, SubjectSearch, WantedGallery
+from visavis.service.galleries import Galleries
+from visavis.service.results import AuditReport, GalleryRules, Receipt
 
 _ONE = "/v1/galleries/{gallery}"
 
@@ -95,6 +95,13 @@ def show(gallery: InPath) -> Gallery:
     return gallery.record
 
 
+@router.get(f"{_ONE}/rules", **about("read", "space_mismatch"))
+@in_quick_worker
+def rules(gallery: InPath) -> GalleryRules:
+    """Show the numbers in force in a gallery. They follow from its policy, its pack, and how many it holds."""
+    return gallery.rules()
+
+
 @router.patch(_ONE, **about("admin"))
 @in_quick_worker
 def change(gallery: InPath, wanted: GalleryChange) -> Gallery:
@@ -107,6 +114,15 @@ def change(gallery: InPath, wanted: GalleryChange) -> Gallery:
 def forget(gallery: InPath) -> Answer[Receipt]:
     """Forget a gallery with everybody in it; where it is encrypted, destroy its key. Its log stays."""
     return receipt(gallery.forget())
+
+
+@router.post(f"{_ONE}/search", **about("read"))
+@in_quick_worker
+def search(gallery: InPath, wanted: SubjectSearch) -> SubjectsResponse:
+    """List the subjects whose ID or name contains a text. A page may be short, or empty, though there is a next one."""
+    of = f"search/{gallery.name}"
+    found, after = gallery.search_subjects(wanted.text, after=wanted.after(of), limit=wanted.limit)
+    return SubjectsResponse(subjects=found, next_cursor=wanted.cursor_after(after, of))
 
 
 @router.get(f"{_ONE}/audit", **about("admin", "space_mismatch"))

@@ -7,8 +7,9 @@ from typing import Annotated, TypeAlias
 import numpy as np
 from fastapi import APIRouter, Depends, Request
 
+from visavis.core.embeddings import check_embedding
 from visavis.errors import InputError, SampleNotFound, StateError, SubjectNotFound, VisavisError
-from visavis.galleries.records import Subject, check_embedding
+from visavis.galleries.records import Subject
 from visavis.options import Enrol, EnrolImage, Identify, IdentifyEmbeddings, Threshold, Verify
 from visavis.record import Record
 from visavis.server.api.subjects import subject_id

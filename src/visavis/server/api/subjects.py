@@ -22,7 +22,7 @@ from visavis.record import Record
 from visavis.server.openapi import ETAG, about, header
 from visavis.server.pool import Answer, InPath, InUse, in_quick_worker, in_worker
 from visavis.server.problems import Problem
-from visavis.server.requests import Merge, Move, Page, PictureOptions, SubjectChange, SubjectSearch
+from visavis.server.requests import Merge, Move, Page, PictureOptions, SubjectChange
 from visavis.service.gallery import OpenGallery
 from visavis.service.results import Candidate, Receipt
 from visavis.types import FloatArray, Shape
@@ -175,15 +175,6 @@ def list_subjects(gallery: InPath, page: Annotated[Page, Query()]) -> SubjectsRe
     of = f"subjects/{gallery.name}"
     found = gallery.subjects(after=page.after(of), limit=page.limit + 1)
     return SubjectsResponse(subjects=found[: page.limit], next_cursor=page.next(found, of))
-
-
-@router.post("/search", **about("read"))
-@in_quick_worker
-def search_subjects(gallery: InPath, wanted: SubjectSearch) -> SubjectsResponse:
-    """List the subjects whose ID or name contains a text. A page may be short, or empty, though there is a next one."""
-    of = f"search/{gallery.name}"
-    found, after = gallery.search_subjects(wanted.text, after=wanted.after(of), limit=wanted.limit)
-    return SubjectsResponse(subjects=found, next_cursor=wanted.cursor_after(after, of))
 
 
 @router.get(

@@ -16,7 +16,7 @@ function useSide() {
   const choose = async (at) => setPicked({ at, source: await cut(state.photo, faces[at].box_xyxy) });
   return { ...state, faces, setFaces, picked, choose,
     take: (source) => { setFaces([]); setPicked(null); take(source); },
-    source: picked ? picked.source : state.photo && state.photo.source };
+    whole: state.source, source: picked ? picked.source : state.source };
 }
 
 function Place({ side, label, taken, other }) {
@@ -46,12 +46,12 @@ export function Compare() {
   useEffect(() => { // a pasted photo goes where there is none
     const paste = (event) => {
       const file = [...event.clipboardData.files].find((each) => each.type.startsWith("image/"));
-      if (file) { event.preventDefault(); (a.photo && !b.photo ? b : a).take({ file }); }
+      if (file) { event.preventDefault(); (a.whole && !b.whole ? b : a).take({ file }); }
     };
     document.addEventListener("paste", paste);
     return () => document.removeEventListener("paste", paste);
   });
-  useEffect(() => {
+  useEffect(() => { // at once, while the photos are still being opened to be shown
     if (!a.source || !b.source) { setState({ result: null, problem: null, busy: false }); return undefined; }
     const gone = new AbortController();
     setState((before) => ({ ...before, problem: null, busy: true }));
@@ -64,7 +64,7 @@ export function Compare() {
         announce(`${t(`verdict.${result.decision}`)}. ${result.probability === null ? "" : t("compare.probability", { p: probability(result.probability) })}`);
         for (const side of [a, b]) { // what else there is to choose, now that the answer is there
           if (side.faces.length || side.picked) continue;
-          const found = await call("POST", "v1/detect", { ...(await body({ images: [side.photo.source] }, {})), signal: gone.signal });
+          const found = await call("POST", "v1/detect", { ...(await body({ images: [side.whole] }, {})), signal: gone.signal });
           side.setFaces(found.results[0].faces || []);
         }
       } catch (problem) {
@@ -90,7 +90,7 @@ export function Compare() {
       <${Place} side=${b} other=${a} label=${t("compare.second")} taken=${taken(b, 1)} /></div>
     <div ref=${verdict}>
       ${busy && html`<${Busy}>${t("compare.busy")}</${Busy}>`}
-      <${Notice} problem=${problem} retry=${() => setAgain(again + 1)} />
+      <${Notice} problem=${!a.problem && !b.problem && problem} retry=${() => setAgain(again + 1)} />
       ${result && !busy && html`<${Verdict} result=${result} />`}
     </div>
     <fieldset class="segments"><legend>${t("compare.strictness")}</legend>

@@ -43,7 +43,7 @@ export function EnrolDialog({ gallery, sources, chip, match, candidates = [], on
     const gone = new AbortController();
     const later = setTimeout(async () => {
       try {
-        const page = await call("POST", `v1/galleries/${path(gallery.name)}/subjects/search`, { json: { text: name.trim(), limit: 5 }, signal: gone.signal });
+        const page = await call("POST", `v1/galleries/${path(gallery.name)}/search`, { json: { text: name.trim(), limit: 5 }, signal: gone.signal });
         setFound(page.subjects);
       } catch { /* a name may be typed all the same */ }
     }, 200);

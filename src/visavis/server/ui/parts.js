@@ -76,7 +76,7 @@ export function Photo({ photo, faces = [], taken, onPick, labels = [], points = 
 
 export const Chip = ({ src, alt, children }) => html`<figure class="chip">
   ${src ? html`<img src=${src.startsWith("blob:") ? src : `data:image/jpeg;base64,${src}`} alt=${alt} width="112" height="112" />`
-    : html`<span class="nopicture" role="img" aria-label=${alt}><${Icon} name="person" /></span>`}
+    : html`<span class="nopicture" role=${alt ? "img" : undefined} aria-label=${alt || undefined}><${Icon} name="person" /></span>`}
   ${children && html`<figcaption>${children}</figcaption>`}
 </figure>`;
 
@@ -196,21 +196,15 @@ export function Drop({ onSources, multiple = false, folder = false, label, child
   </div>`;
 }
 
-/** Opens a source as a photo, keeping at most the last: [photo, problem, busy, take]. */
+/** Opens a source as a photo, keeping at most the last: [{source, photo, problem, busy}, take]. */
 export function usePhoto() {
-  const [state, setState] = useState({ photo: null, problem: null, busy: false });
-  const last = useRef(0);
+  const [state, setState] = useState({ source: null, photo: null, problem: null, busy: false });
+  const last = useRef(null);
   const take = async (source) => {
-    const turn = ++last.current;
-    if (!source) return setState({ photo: null, problem: null, busy: false });
-    setState({ photo: null, problem: null, busy: true });
-    try {
-      const photo = await open(source);
-      if (turn === last.current) setState({ photo, problem: null, busy: false });
-    } catch (problem) {
-      if (turn === last.current) setState({ photo: null, problem, busy: false });
-    }
-    return undefined;
+    last.current = source;
+    setState({ source, photo: null, problem: null, busy: true });
+    const found = await open(source).then((photo) => ({ photo }), (problem) => ({ problem }));
+    if (source === last.current) setState({ source, photo: null, problem: null, ...found, busy: false });
   };
   return [state, take];
 }

@@ -8,6 +8,7 @@ import { Busy, Chip, Dialog, Drop, Icon, Kept, Notice, Sure, announce, nameOf, p
 import { day, number, t } from "./texts.js";
 
 const PAGE = 60;
+const AHEAD = 800; // pixels before the end, at which more are asked for
 
 export function People({ rest, can }) {
   if (rest.length > 1 && rest[1]) return html`<${Person} key=${rest.join("/")} gallery=${rest[0]} id=${rest[1]} can=${can} />`;
@@ -23,9 +24,9 @@ const one = (gallery, id) => `${subjects(gallery)}/${path(id)}`;
 class Some extends Component {
   shouldComponentUpdate() { return false; }
 
-  render({ gallery, people, can }) {
+  render({ gallery, people, pictures }) {
     return html`<ul class="grid">${people.map((each) => html`<li key=${each.number}><a class="tile" href=${`#/${path("people", gallery, each.id)}`}>
-      <${Kept} where=${`${one(gallery, each.id)}/picture`} alt="" allowed=${can("admin") && each.samples > 0} />
+      <${Kept} where=${`${one(gallery, each.id)}/picture`} alt="" allowed=${pictures && each.samples > 0} />
       <strong dir="auto">${nameOf(each)}</strong>
       <small>${t("people.samples", { n: each.samples })}</small></a></li>`)}</ul>`;
   }
@@ -45,7 +46,7 @@ function List({ gallery, galleries, can }) {
       let people = [];
       do { // a page of a search may be empty though there is a next one
         const page = before.of
-          ? await call("POST", `${subjects(gallery.name)}/search`, { json: { text: before.of, limit: PAGE, ...(cursor && { cursor }) } })
+          ? await call("POST", `v1/galleries/${path(gallery.name)}/search`, { json: { text: before.of, limit: PAGE, ...(cursor && { cursor }) } })
           : await get(`${subjects(gallery.name)}?limit=${PAGE}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`);
         people = [...people, ...page.subjects];
         cursor = page.next_cursor;
@@ -63,12 +64,15 @@ function List({ gallery, galleries, can }) {
   }, [text]);
   const latest = useRef(null);
   latest.current = () => { if (!state.busy && state.cursor && !state.problem) more(state); };
-  useEffect(() => { // more come as one scrolls
-    const watcher = new IntersectionObserver(([entry]) => entry.isIntersecting && latest.current(), { rootMargin: "600px" });
-    watcher.observe(end.current);
-    return () => watcher.disconnect();
+  useEffect(() => { // more come as one scrolls; an observer misses some of what content-visibility moves
+    const check = () => end.current.getBoundingClientRect().top < innerHeight + AHEAD && latest.current();
+    check();
+    addEventListener("scroll", check, { passive: true });
+    addEventListener("resize", check);
+    return () => { removeEventListener("scroll", check); removeEventListener("resize", check); };
   }, [state.pages.length, state.busy]);
   const close = () => setAsking(null);
+  const pictures = can("admin", gallery.name) && gallery.policy.keep !== "nothing";
   return html`
     <div class="row spread toolbar">
       <label class="search"><span class="unseen">${t("people.search")}</span><input type="search" placeholder=${t("people.search")} value=${text}
@@ -81,7 +85,7 @@ function List({ gallery, galleries, can }) {
     </div>
     <p class="quiet">${t("people.count", { people: number(gallery.subjects, 0), samples: number(gallery.samples, 0) })}
       ${gallery.policy.keep === "nothing" ? ` · ${t("people.nopictures")}` : !can("admin") ? ` · ${t("people.pictures.admin")}` : ""}</p>
-    ${state.pages.map((people) => html`<${Some} key=${`${state.of} ${people[0].number}`} gallery=${gallery.name} people=${people} can=${can} />`)}
+    ${state.pages.map((people) => html`<${Some} key=${`${state.of} ${people[0].number}`} gallery=${gallery.name} people=${people} pictures=${pictures} />`)}
     ${!state.busy && !state.problem && !state.pages.length && html`<p class="centre">${t(state.of ? "people.notfound" : "people.empty")}</p>`}
     <div ref=${end}>${state.busy && html`<${Busy} />`}</div>
     <${Notice} problem=${state.problem} retry=${() => more(state)} />
@@ -100,6 +104,9 @@ function AddPerson({ gallery, onClose, onDone }) {
 function Person({ gallery, id, can }) {
   const found = useCall((signal) => Promise.all([get(one(gallery, id), { signal }), get(`v1/galleries/${path(gallery)}`, { signal })]), [gallery, id]);
   const [asking, setAsking] = useState(null);
+  useEffect(() => { // the title that had the focus is another one now
+    if (found.value && document.activeElement === document.body) document.querySelector("h1").focus();
+  }, [found.value]);
   const back = html`<p><a href=${`#/${path("people", gallery)}`}>← ${t("person.back", { gallery })}</a></p>`;
   if (!found.value) return html`${back}<h1 tabindex="-1" dir="auto">${id}</h1><${Notice} problem=${found.problem} retry=${found.again} />${found.busy && html`<${Busy} />`}`;
   const [person, about] = found.value;
@@ -181,7 +188,7 @@ function AddPhotos({ gallery, person, onDone }) {
   const stop = useRef(false);
   useEffect(() => () => { stop.current = true; }, []);
   const add = async (sources) => {
-    const files = imagesOf(sources.filter((each) => each.file).map((each) => each.file));
+    const files = imagesOf(sources.filter((each) => each.file).map((each) => each.file)).sort((a, b) => a.name.localeCompare(b.name));
     const links = sources.filter((each) => each.url);
     const counts = { all: files.length + links.length, done: 0, enrolled: 0, refused: [] };
     setState({ ...counts });
@@ -233,7 +240,7 @@ function Merge({ gallery, person, onClose }) {
   const [problem, setProblem] = useState(null);
   useEffect(() => {
     if (!text.trim()) { setFound([]); return undefined; }
-    const later = setTimeout(() => call("POST", `${subjects(gallery)}/search`, { json: { text: text.trim(), limit: 8 } })
+    const later = setTimeout(() => call("POST", `v1/galleries/${path(gallery)}/search`, { json: { text: text.trim(), limit: 8 } })
       .then((page) => setFound(page.subjects), setProblem), 200);
     return () => clearTimeout(later);
   }, [text]);

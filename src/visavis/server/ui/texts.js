@@ -1,6 +1,6 @@
 // Texts of the page in the reader's language; each language is a file in texts/.
 
-export const LANGUAGES = { en: "English" };
+export const LANGUAGES = { en: "English", de: "Deutsch", fr: "Français", es: "Español", zh: "中文" };
 const KEPT = "visavis-language";
 
 let texts = {};

@@ -26,7 +26,7 @@ function codes({ what, flags, attributes, faces, source }) {
   const python = [`faces="${faces}"`, ...flags.map((each) => `${each}=True`), ...(attributes.length ? [`attributes=[${attributes.map((each) => `"${each}"`).join(", ")}]`] : [])];
   return {
     curl: [`curl ${server}/v1/${what}`, ...(keyed ? ['-H "X-API-Key: $KEY"'] : []), `-F images=@${file}`, ...fields.map(([field, value]) => `-F ${field}=${value}`)].join(" \\\n  "),
-    Python: `from visavis.client import Client\n\nwith Client("${server}"${keyed ? ", key=KEY" : ""}) as client:\n    faces = client.${what}("${file}", ${python.join(", ")})\n    for face in faces:\n        print(face.box_xyxy, face.score)`,
+    Python: `from visavis import Client\n\nwith Client("${server}"${keyed ? ", key=KEY" : ""}) as client:\n    faces = client.${what}("${file}", ${python.join(", ")})\n    for face in faces:\n        print(face.box_xyxy, face.score)`,
     JavaScript: `const form = new FormData();\nform.append("images", file);\n${fields.map(([field, value]) => `form.append("${field}", "${value}");`).join("\n")}\nconst answer = await fetch("${server}/v1/${what}", { method: "POST", body: form${keyed ? ', headers: { "X-API-Key": key }' : ""} });\nconst { results: [{ faces }] } = await answer.json();`,
   };
 }

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from visavis.cli.app import command
-from visavis.cli.lazy import decisions, records, stores
+from visavis.cli.lazy import decisions, installation, records, stores
 from visavis.cli.options import (
     GalleryName,
     Json,
@@ -37,8 +37,7 @@ from visavis.options import DEFAULT_PACK, Option, Policy, options_of
 if TYPE_CHECKING:
     from visavis import Galleries, OpenGallery
     from visavis.galleries.records import Gallery, GalleryCheck, LogEntry, Sample, Subject
-    from visavis.models.packs import Pack
-    from visavis.service.results import Receipt
+    from visavis.service.results import GalleryRules, Receipt
 
 POLICY_EXAMPLES = """\b
 Examples:
@@ -185,7 +184,14 @@ def _all(next_page: Callable[..., tuple[_Numbered, ...]]) -> Iterator[_Numbered]
 
 
 def _plain(gallery: Gallery, models_dir: Path) -> dict[str, object]:
-    return {**gallery.to_dict(), "pack": _pack_name(gallery, models_dir)}
+    rules = _rules(gallery, models_dir)
+    return {**gallery.to_dict(), "pack": rules and rules.pack, "rules": rules and rules.to_dict()}
+
+
+def _rules(gallery: Gallery, models_dir: Path) -> GalleryRules | None:
+    """Return the numbers in force, with what was measured here; None where the gallery's pack is not known here."""
+    pack = stores.pack_of(gallery, models_dir)
+    return None if pack is None else decisions.rules_in_force(gallery, installation.as_installed(pack, models_dir))
 
 
 def _pack_name(gallery: Gallery, models_dir: Path) -> str | None:
@@ -219,7 +225,7 @@ def _gallery_words(galleries: Galleries, gallery: OpenGallery, models_dir: Path,
     ]
     if len(lines) < record.subjects:
         lines.append(f"  ... and {record.subjects - len(lines):,} more: --all")
-    policy = readable("policy", _policy_facts(record, stores.pack_of(record, models_dir)))
+    policy = _policy_words("policy", record, models_dir)
     return "\n\n".join([readable(f"gallery {record.name}", facts), policy, "\n".join(["subjects", *lines])])
 
 
@@ -304,19 +310,31 @@ def _changed(policy: Policy, given: Mapping[str, Any]) -> Policy:
 
 def _print_policy(gallery: Gallery, models: ModelOptions, *, as_json: bool) -> None:
     if as_json:
-        write(json.dumps(gallery.to_dict(), indent=2))
+        write(json.dumps(_plain(gallery, models.folder), indent=2))
     else:
-        facts = _policy_facts(gallery, stores.pack_of(gallery, models.folder))
-        write(readable(f"policy of gallery {gallery.name}", facts))
+        write(_policy_words(f"policy of gallery {gallery.name}", gallery, models.folder))
 
 
-def _policy_facts(gallery: Gallery, pack: Pack | None) -> Facts:
-    """Return a policy in words, with the numbers of the gallery's pack where they count and it is known."""
-    own: dict[str, float] = {}
-    if pack is not None:
-        own = {**asdict(pack.quality), "margin": pack.identify_margin}
-        own["threshold"] = decisions.rules_of(gallery.policy, pack, searched=gallery).rule.threshold
-        own["conflict_threshold"] = pack.conflict_threshold
+def _policy_words(title: str, gallery: Gallery, models_dir: Path) -> str:
+    """Return a policy in words, and the numbers in force where the gallery's pack is known."""
+    rules = _rules(gallery, models_dir)
+    if rules is None:
+        return readable(title, _policy_facts(gallery, {}))
+    own = {**rules.limits, **{name: getattr(rules, name) for name in ("threshold", "margin", "conflict_threshold")}}
+    low, high = rules.interval or (rules.threshold, rules.threshold)
+    facts: Facts = {
+        "identify": f"nearer than {rules.threshold:.4g}" + (f" ({low:.4g} to {high:.4g})" if rules.interval else ""),
+        "false positives (FPIR)": f"{rules.fpir:g}, of {counted(rules.subjects, 'subject')}" if rules.fpir else None,
+        "false matches (FMR)": f"{rules.fmr:.2g}, of one comparison" if rules.fmr else None,
+        "verify": f"nearer than {rules.verify_threshold:.4g}",
+        "its false matches (FMR)": f"{rules.verify_fmr:.2g}" if rules.verify_fmr else None,
+        "candidates": f"nearer than {rules.candidate_threshold:.4g}",
+    }
+    return readable(title, _policy_facts(gallery, own)) + "\n\n" + readable("in force", facts)
+
+
+def _policy_facts(gallery: Gallery, own: Mapping[str, float]) -> Facts:
+    """Return a policy in words, with the numbers that count where it has none, as far as they are known."""
     facts: dict[str, str | float | bool | None] = {}
     for name, value in gallery.policy.to_dict().items():
         unset = options_of(Policy)[name][1].unset
