@@ -35,6 +35,7 @@ from visavis.galleries.records import (
     Subject,
 )
 from visavis.galleries.store import Store
+from visavis.hints import Hinting
 from visavis.models.recognizer import value_of
 from visavis.options import AllowConflict, Enrol, Identify, IdentifyEmbeddings, Policy, Threshold, Verify, takes
 from visavis.service import audit, transfer
@@ -56,7 +57,7 @@ from visavis.types import Face, FloatArray, ImageSource, Quality
 _log = logging.getLogger("visavis.galleries")
 
 
-class OpenGallery:
+class OpenGallery(Hinting):
     """A gallery by its name; every call sees it as it is now. Any number of threads may share one.
 
     Every method may raise ``GalleryNotFound`` where it was forgotten meanwhile, and a ``SetupError`` where the store
@@ -525,7 +526,7 @@ def utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-class Galleries:
+class Galleries(Hinting):
     """The galleries of a store. Any number of threads may share one; it holds nothing but what it was made from.
 
     Every method may raise a ``SetupError`` where the store cannot be used.
