@@ -552,6 +552,19 @@ class TestRefusals:
     def test_unknown_paths_and_methods(self, server: Caller) -> None:
         assert problem(server.get("/nowhere"))["code"] == "not_found"
         assert problem(server.get("/v1/detect/"))["code"] == "not_found"
+        for method, path, meant in (
+            ("POST", "/v1/galleries/team/enroll", "/v1/galleries/{gallery}/enrol"),
+            ("POST", "/v1/galleries/team/recognize", "/v1/galleries/{gallery}/identify"),
+            ("POST", "/v1/galleries/enroll/search", "/v1/galleries/{gallery}/identify"),
+            ("GET", "/v1/galeries", "/v1/galleries"),
+            ("POST", "/verify", "/v1/verify"),
+            ("POST", "/v1/embed/", "/v1/embed"),
+            ("POST", "/v1/represent", "/v1/embed"),
+        ):
+            detail = problem(server.request(method, path))["detail"]
+            assert detail == f"{method} {meant} may be meant; see /docs for what there is"
+        for path in ("/nowhere", "/v1/galleries/a/b/c/d/e/f/g/h/i/j/k", "/v1/galleries/team/subjects/enroll/x"):
+            assert problem(server.get(path))["detail"] == "see /docs for what there is"
         answer = server.request("PUT", "/")
         assert (problem(answer)["code"], answer.headers["allow"]) == ("method_not_allowed", "GET, HEAD, OPTIONS, POST")
         assert server.get("/v1/detect").headers["allow"] == "POST"

@@ -121,7 +121,7 @@ def check_array(value: object) -> NDArray[np.uint8] | InvalidImage:
     """Return the array that rows of numbers or of pixels are, or why they make none; raise where they are no such."""
     if isinstance(value, list) and value and all(map(_is_row, value)):
         return _from_rows(value)
-    raise ValueError(f"must be rows of numbers, or of pixels of 1 to {_MOST_CHANNELS} numbers")
+    raise ValueError(f"must be rows of numbers, or of pixels of 1 to {_MOST_CHANNELS} numbers, RGB and not BGR")
 
 
 def _is_row(row: object) -> bool:
