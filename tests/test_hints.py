@@ -24,7 +24,7 @@ from visavis.service.galleries import Galleries
     (Galleries, "nonsense", None),
 ])  # fmt: skip
 def test_an_unknown_attribute_names_the_one_that_is_meant(of: type, name: str, meant: str | None) -> None:
-    thing = object.__new__(of)
+    thing: object = object.__new__(of)
     with pytest.raises(AttributeError) as caught:
         getattr(thing, name)
     told = f"{of.__name__!r} object has no attribute {name!r}"
