@@ -87,7 +87,7 @@ export type Comparison = {
   /** The false match rate of the threshold, where one was asked for. */
   fmr: number | null;
   /** The confidence interval of the threshold, where a false match rate was asked for: within it, it is uncertain. */
-  interval: [number, number] | null;
+  interval: Array<number> | null;
   /** Calibrated chance, 0 to 1, that the two are the same person when both answers are equally likely beforehand; see the pack's calibration for where it was measured. None for a pack that nobody has calibrated: see ``visavis calibrate``. None also where there is a reason to doubt. */
   probability: number | null;
   /** Why the distance says nothing, whatever it is: invalid_face, child, occluded; or None. */

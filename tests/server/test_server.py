@@ -555,7 +555,6 @@ class TestRefusals:
         for method, path, meant in (
             ("POST", "/v1/galleries/team/enroll", "/v1/galleries/{gallery}/enrol"),
             ("POST", "/v1/galleries/team/recognize", "/v1/galleries/{gallery}/identify"),
-            ("POST", "/v1/galleries/enroll/search", "/v1/galleries/{gallery}/identify"),
             ("GET", "/v1/galeries", "/v1/galleries"),
             ("POST", "/verify", "/v1/verify"),
             ("POST", "/v1/embed/", "/v1/embed"),
