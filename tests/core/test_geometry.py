@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from skimage.transform import SimilarityTransform
+from skimage.transform import SimilarityTransform, estimate_transform
 
 from visavis.core.geometry import (
     ChipTemplate,
@@ -131,7 +131,7 @@ def face_points(scale: float, angle: float, shift: tuple[float, float]) -> NDArr
 
 def to_template(points: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the map (2, 3) from the image to the chip, as scikit-image fits it."""
-    fitted: NDArray[np.float64] = SimilarityTransform.from_estimate(points, OPEN.template.points).params[:2]
+    fitted: NDArray[np.float64] = estimate_transform("similarity", points, OPEN.template.points).params[:2]
     return fitted
 
 
