@@ -14,7 +14,7 @@ TREES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for p
 
 # The level of each part: imports point down, or stay within one folder.
 LEVELS = {
-    **dict.fromkeys(("errors", "record", "files", "samples"), 0),
+    **dict.fromkeys(("errors", "record", "files", "hints", "samples"), 0),
     **dict.fromkeys(("types", "options"), 1),
     "core": 2,
     **dict.fromkeys(("models", "galleries"), 3),

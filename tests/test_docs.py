@@ -16,6 +16,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 from certificates import make_certificate
+from effort import effort, scaled
 from pages import Block, Reader, blocks_of, commands_of, environment, lacks, same
 
 from visavis.models.installation import FILES
@@ -36,12 +37,9 @@ REASONS = (
 )
 BLOCKS = {page: blocks_of(page) for page in PAGES}
 NOT_RUN = [block for blocks in BLOCKS.values() for block in blocks if block.not_run]
-# Those that start programs take long; what stands first is tried in every run all the same.
-SLOW = [
-    page
-    for page, blocks in BLOCKS.items()
-    if page.name != "README.md" and any(block.language in ("console", "js") and not block.not_run for block in blocks)
-]
+# Those that start programs take long; the first of all is read in every run all the same, once.
+FIRST = ROOT / "README.md"
+TO_RUN = {page: {block.language for block in blocks if not block.not_run} & set(RUN) for page, blocks in BLOCKS.items()}
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +105,14 @@ def reader(photos: Path, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(page, marks=pytest.mark.thorough if page in SLOW else []) for page in PAGES],
+    [
+        pytest.param(FIRST, marks=scaled),
+        *(
+            pytest.param(page, marks=[] if languages == {"python"} else pytest.mark.thorough)
+            for page, languages in TO_RUN.items()
+            if languages and page != FIRST
+        ),
+    ],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_blocks_run_twice(page: Path, reader: Reader, request: pytest.FixtureRequest) -> None:
@@ -127,8 +132,9 @@ def test_blocks_run_twice(page: Path, reader: Reader, request: pytest.FixtureReq
         for person in sorted(everybody.iterdir())[:STAFF]:
             shutil.copytree(person, reader.folder / "staff" / person.name)
     reader.read(blocks)
-    reader.names.clear()
-    reader.read(blocks, again=True)
+    if page != FIRST or effort(quick=False, thorough=True):
+        reader.names.clear()
+        reader.read(blocks, again=True)
     if left_out:
         pytest.skip(f"run without what is missing here: {', '.join(set(left_out.values()))}")
 

@@ -87,7 +87,7 @@ export type Comparison = {
   /** The false match rate of the threshold, where one was asked for. */
   fmr: number | null;
   /** The confidence interval of the threshold, where a false match rate was asked for: within it, it is uncertain. */
-  interval: [number, number] | null;
+  interval: Array<number> | null;
   /** Calibrated chance, 0 to 1, that the two are the same person when both answers are equally likely beforehand; see the pack's calibration for where it was measured. None for a pack that nobody has calibrated: see ``visavis calibrate``. None also where there is a reason to doubt. */
   probability: number | null;
   /** Why the distance says nothing, whatever it is: invalid_face, child, occluded; or None. */
@@ -308,7 +308,7 @@ export type GalleryRules = {
   /** The false positive identification rate that the threshold keeps, in the whole search; None for a fixed one. */
   fpir: number | null;
   /** Its 95 % confidence interval, where a rate is kept. */
-  interval: [number, number] | null;
+  interval: Array<number> | null;
   /** Limits to the quality of faces, by their names in the policy. */
   limits: Record<string, number>;
   /** By how much the next subject must be farther away. */
@@ -361,7 +361,7 @@ export type Identification = {
   /** The false positive identification rate of the threshold, in the whole search, where one is kept. */
   fpir: number | null;
   /** The 95 % confidence interval of the threshold, where a rate is kept; wider where the rate is extrapolated. */
-  interval: [number, number] | null;
+  interval: Array<number> | null;
   /** The subject that it is, or None. */
   match: Candidate | null;
   /** The one that was used. */
@@ -1007,7 +1007,7 @@ export type VerifyResponse = {
     turned?: number;
   }>;
   fmr: number | null;
-  interval: [number, number] | null;
+  interval: Array<number> | null;
   /** Its name. */
   pack: string;
   probability: number | null;

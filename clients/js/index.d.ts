@@ -1,10 +1,11 @@
 /** Client of a visavis server. All that calls take and answer is declared in api.d.ts, made of the OpenAPI document. */
 
 import type {
-  Access, AuditReport, Candidate, Detected, Embedded, EmbeddedFace, EnrolRequest, EnrolResponse, Failed, FieldError,
-  Gallery as GalleryRecord, Identification, Identified, IdentifyRequest, ImagesRequest, LogEntry, ModelsResponse,
-  NewGallery, PolicyChange, Preview, PreviewRequest, Receipt, ServerCode, Subject, SubjectChange, SubjectDetail,
-  SubjectExport, SubjectVerification, VerifyRequest, VerifyResponse, VerifySubjectRequest,
+  Access, AuditReport, Candidate, CompareRequest, Comparison, Detected, Embedded, EmbeddedFace, EnrolRequest,
+  EnrolResponse, Failed, FieldError,
+  Gallery as GalleryRecord, GalleryRules, Identification, Identified, IdentifyRequest, ImagesRequest, LogEntry,
+  ModelsResponse, NewGallery, PolicyChange, Preview, PreviewRequest, Receipt, ServerCode, Subject, SubjectChange,
+  SubjectDetail, SubjectExport, SubjectVerification, VerifyRequest, VerifyResponse, VerifySubjectRequest,
 } from "./api.js";
 
 export type * from "./api.js";
@@ -69,6 +70,7 @@ export interface Pictured extends Call {
 
 type Whole<Body, Images extends keyof Body> = Omit<Body, Images> & Call;
 export type DescribeOptions = Whole<ImagesRequest, "images">;
+export type CompareOptions = Whole<CompareRequest, "pairs">;
 export type VerifyOptions = Whole<VerifyRequest, "a" | "b">;
 export type EnrolOptions = Whole<EnrolRequest, "images" | "embeddings" | "qualities" | "like"> & Once & {
   /** An image of the person alone, which says whose face is meant. */
@@ -119,6 +121,11 @@ export declare class Client {
     Promise<Array<Found<EmbeddedFace, Embedded> | VisavisError>>;
   /** Tell whether two images show the same person; `no_face` where one shows none. */
   verify(a: ImageSource, b: ImageSource, options?: VerifyOptions): Promise<VerifyResponse>;
+  /** Tell whether two embeddings are of the same person. */
+  compare(a: Iterable<number>, b: Iterable<number>, options?: CompareOptions): Promise<Comparison>;
+  /** The same of many pairs, in order; a pair that cannot be used has its error in the place of an answer. */
+  compareMany(pairs: Iterable<[Iterable<number>, Iterable<number>]>, options?: CompareOptions):
+    Promise<Array<Comparison | VisavisError>>;
   /** Return what asks about one gallery; nothing is sent yet. */
   gallery(name: string): Gallery;
   /** List the galleries that the key may see. */
@@ -155,6 +162,8 @@ export declare class Gallery {
   /** Forget it with everybody in it. */
   forget(call?: Call): Promise<Receipt>;
   audit(call?: Call): Promise<AuditReport>;
+  /** The numbers in force: thresholds, their error rates, limits to the quality of faces. */
+  rules(call?: Call): Promise<GalleryRules>;
   log(options?: Logged): AsyncGenerator<LogEntry, void, undefined>;
   /** Enrol images of one person. Where all are refused, it rejects with the first one's error. */
   enrol(images: ImageSource | ImageSource[], options?: EnrolOptions): Promise<Enrolment>;

@@ -1,6 +1,6 @@
 /** Client of a visavis server. An image is a Blob, a File, bytes, or a string or URL to fetch it from. */
 
-const MOST_IMAGES = 16, MOST_PROBES = 100, MOST_LINES = 500; // in one call
+const MOST_IMAGES = 16, MOST_PAIRS = 500, MOST_PROBES = 100, MOST_LINES = 500; // in one call
 const MOST_BYTES = 20_000_000, MOST_LINE_BYTES = 8_000_000; // in one call, where it is of several images, or lines
 const PAGE = 200; // items of a list that are asked for at a time
 const BUSY = [429, 503];
@@ -38,6 +38,18 @@ export class Client {
 
   async verify(a, b, { signal, ...options } = {}) {
     return this.json("POST", "v1/verify", { ...await body({ a, b }, options), signal });
+  }
+
+  async compare(a, b, options) { return only(await this.compareMany([[a, b]], options)); }
+
+  async compareMany(pairs, { signal, ...options } = {}) {
+    const sent = Array.from(pairs, ([a, b]) => ({ a: [...a], b: [...b] }));
+    const results = [];
+    for (const some of chunks(sent, MOST_PAIRS)) {
+      const answer = await this.json("POST", "v1/compare", { json: { pairs: some, ...options }, signal });
+      results.push(...answer.results.map((result) => result.error ? problem(result.error) : result));
+    }
+    return results;
   }
 
   gallery(name) { return new Gallery(this, name); }
@@ -158,6 +170,7 @@ export class Gallery {
 
   async forget({ signal } = {}) { return this.#client.json("DELETE", this.#path, { signal, once: true }); }
   async audit({ signal } = {}) { return this.#client.json("GET", `${this.#path}/audit`, { signal }); }
+  async rules({ signal } = {}) { return this.#client.json("GET", `${this.#path}/rules`, { signal }); }
 
   log({ signal, ...query } = {}) {
     return this.#client.pages("GET", `${this.#path}/log`, "entries", { query, signal });

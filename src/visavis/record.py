@@ -49,8 +49,9 @@ class Record:
             member.pop("default", None)
             if "without" in each.metadata:
                 member = _without(each.metadata["without"], member, handler)
-            if len(kinds := member.get("prefixItems", ())) > 1 and all(kind == kinds[0] for kind in kinds):
-                member["items"] = member.pop("prefixItems")[0]  # so many of one kind
+            for one in (member, *member.get("anyOf", ())):
+                if len(kinds := one.get("prefixItems", ())) > 1 and all(kind == kinds[0] for kind in kinds):
+                    one["items"] = one.pop("prefixItems")[0]  # so many of one kind
             described["properties"][each.name] = member
             if cls._sparse and "anyOf" in member:
                 member.update(*(kind for kind in member.pop("anyOf") if kind != {"type": "null"}))

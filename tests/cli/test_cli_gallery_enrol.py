@@ -239,6 +239,8 @@ def test_an_album_is_told_from_one_persons_photos(cli: Shell, test_data: Path) -
         shutil.copy(photo, Path("people", "obama"))
     warned = [line for line in cli("enrol", "people", "--allow-conflict").err.splitlines() if "several people" in line]
     (line,) = warned
+    counters = cli("enrol", "people/album", "--subject", "obama", "--counter")
+    assert ("enrolled       5 samples" in counters.out, "several people" in counters.err) == (True, False)
     assert line.startswith(
         "visavis: album: the 5 samples look like several people; visavis gallery forget default album"
     )

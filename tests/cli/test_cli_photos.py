@@ -118,6 +118,18 @@ def test_the_index_serves_other_commands(cli: Shell, photos: Path, decoded: Deco
     assert decoded == ["a.png"]
 
 
+def test_an_image_from_standard_input_is_looked_at_and_known(cli: Shell, photos: Path, decoded: Decoded) -> None:
+    content = (photos / "a.png").read_bytes()
+    first = cli("detect", "-", "--index", "photos.visavis", stdin=content)
+    assert (first.code, "-: 1 face" in first.out) == (0, True)
+    assert (
+        cli("detect", photos / "a.png", "--index", "photos.visavis").out.splitlines()[1:] == first.out.splitlines()[1:]
+    )
+    decoded.clear()
+    assert cli("detect", "-", "--index", "photos.visavis", stdin=content).out == first.out
+    assert decoded == []
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     ("options", "same"),
@@ -152,7 +164,7 @@ def test_exit_codes_of_find(cli: Shell, photos: Path, astronaut: Path) -> None:
 def test_a_folder_that_cannot_be_written_says_what_to_do(cli: Shell, photos: Path, astronaut: Path) -> None:
     outcome = cli("find", astronaut, photos, "--index", photos / "a.png" / "index")
     assert outcome.code == 2
-    assert outcome.err.endswith("or name another file for the index: --index FILE\n")
+    assert outcome.err.endswith("; --index FILE keeps the index elsewhere\n")
 
 
 def test_somebody_elses_index_is_not_used_unasked(

@@ -3,14 +3,16 @@
 import json
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 
+from visavis import ImageLimits
 from visavis.cli.images import ImageFile
-from visavis.cli.sidecars import sidecars_of, with_names
+from visavis.cli.sidecars import with_names, writer
 from visavis.errors import InvalidOption
 from visavis.types import FloatArray
 
@@ -155,12 +157,12 @@ def test_what_cannot_be_added_to(before: bytes, message: str) -> None:
         with_names(before, [("Ada", ADA)], SIZE_WH)
 
 
-def test_how_sidecars_are_called() -> None:
+def test_two_images_share_no_sidecar() -> None:
     sources = [ImageFile(name, Path(Path(name).name), name) for name in ("a/x.jpg", "a/x.png", "b.HEIC", "a/x.jpg")]
-    found = sidecars_of(sources, "digikam")
-    assert [path.as_posix() for path in found] == ["a/x.jpg.xmp", "a/x.png.xmp", "b.HEIC.xmp", "a/x.jpg.xmp"]
-    assert [path.as_posix() for path in sidecars_of(sources[2:], "lightroom")] == ["b.xmp", "a/x.xmp"]
+    limits, counts = ImageLimits(), Counter[str]()
+    writer(sources, "digikam", limits, counts)
+    writer(sources[2:], "lightroom", limits, counts)
     with pytest.raises(InvalidOption, match=r"two images would share a/x\.xmp"):
-        sidecars_of(sources, "lightroom")
+        writer(sources, "lightroom", limits, counts)
     with pytest.raises(InvalidOption, match="standard input"):
-        sidecars_of([ImageFile("-", Path("stdin"), "-")], "digikam")
+        writer([ImageFile("-", Path("stdin"), "-")], "digikam", limits, counts)

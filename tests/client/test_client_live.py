@@ -22,7 +22,7 @@ from visavis.options import Policy
 from visavis.service.enroller import Enrolment
 from visavis.service.galleries import Galleries
 from visavis.service.results import Enrolled
-from visavis.types import Quality
+from visavis.types import Faces, Quality
 
 ADMIN = "a" * 24
 READER = "r" * 24
@@ -179,7 +179,7 @@ def test_results_equal_the_librarys(
     (found,) = people.identify(astronaut_again)
     assert found.match.subject == STRANGE_ID
     many = people.identify_many([astronaut_again, b"no image", "nowhere.jpg", hopper.read_bytes()])
-    assert [type(one) for one in many] == [tuple, errors.UnsupportedFormat, errors.ImageNotFound, tuple]
+    assert [type(one) for one in many] == [Faces, errors.UnsupportedFormat, errors.ImageNotFound, Faces]
     assert many[3][0].match.subject == hers.subject.id
     (sample,) = people.samples(STRANGE_ID)
     (stored,) = own.samples(STRANGE_ID)

@@ -728,7 +728,7 @@ def test_floats_out_of_range(value: float) -> None:
     "dtype", [bool, np.int8, np.int16, np.int32, np.int64, np.uint32, complex, object, "U1", "M8[s]"]
 )
 def test_arrays_of_other_types(dtype: str) -> None:
-    with pytest.raises(InvalidImage, match="expected uint8, uint16 or floats from 0 to 1, got"):
+    with pytest.raises(InvalidImage, match="expected RGB in uint8, uint16 or floats from 0 to 1, got"):
         read_image(np.zeros((4, 4, 3), dtype))
 
 
@@ -744,7 +744,9 @@ def test_arrays_of_other_types(dtype: str) -> None:
     ],
 )
 def test_arrays_of_other_shapes(shape: tuple[int, ...], hint: str) -> None:
-    with pytest.raises(InvalidImage, match=r"expected the shape \(H, W\) or \(H, W, 1 \| 3 \| 4\), got \(.*" + hint):
+    with pytest.raises(
+        InvalidImage, match=r"expected the shape \(H, W\) or \(H, W, 1 \| 3 \| 4\), RGB and not BGR, got \(.*" + hint
+    ):
         read_image(np.zeros(shape, np.uint8))
 
 

@@ -379,7 +379,7 @@ class TestImagesAsBodies:
         taken = {path for path, of in paths.items() for each in of.values() if "image/*" in bodies_of(each)}
         gallery = "/v1/galleries/{gallery}"
         expected = {"enrol", "identify", "subjects/{subject}/verify"}
-        assert taken == {"/v1/detect", "/v1/embed"} | {f"{gallery}/{name}" for name in expected}
+        assert taken == {"/v1/detect", "/v1/embed", "/v1/preview"} | {f"{gallery}/{name}" for name in expected}
 
 
 def bodies_of(operation: dict[str, Any]) -> dict[str, Any]:
@@ -510,6 +510,19 @@ class TestRefusals:
             assert (answer.status_code, problem(answer)["code"]) == (415, "unsupported_media_type")
             assert problem(answer)["detail"] == f"send {kinds}"
 
+    def test_many_names_that_nobody_knows_cost_no_more_than_are_told(
+        self, server: Caller, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        looked: list[str] = []
+
+        def look(name: str, *_more: object) -> list[str]:
+            looked.append(name)
+            return []
+
+        monkeypatch.setattr("visavis.server.problems.get_close_matches", look)
+        members = problem(server.post("/v1/detect", dict.fromkeys((f"image{n}" for n in range(10_000)), 1)))
+        assert (len(members["errors"]), len(looked), looked[0]) == (20, 20, "image0")
+
     @pytest.mark.parametrize(
         ("path", "sent", "field", "expected"),
         [  # with a body of JSON; of a form, where it is a list
@@ -539,6 +552,19 @@ class TestRefusals:
     def test_unknown_paths_and_methods(self, server: Caller) -> None:
         assert problem(server.get("/nowhere"))["code"] == "not_found"
         assert problem(server.get("/v1/detect/"))["code"] == "not_found"
+        for method, path, meant in (
+            ("POST", "/v1/galleries/team/enroll", "/v1/galleries/{gallery}/enrol"),
+            ("POST", "/v1/galleries/team/recognize", "/v1/galleries/{gallery}/identify"),
+            ("POST", "/v1/galleries/enroll/search", "/v1/galleries/{gallery}/identify"),
+            ("GET", "/v1/galeries", "/v1/galleries"),
+            ("POST", "/verify", "/v1/verify"),
+            ("POST", "/v1/embed/", "/v1/embed"),
+            ("POST", "/v1/represent", "/v1/embed"),
+        ):
+            detail = problem(server.request(method, path))["detail"]
+            assert detail == f"{method} {meant} may be meant; see /docs for what there is"
+        for path in ("/nowhere", "/v1/galleries/a/b/c/d/e/f/g/h/i/j/k", "/v1/galleries/team/subjects/enroll/x"):
+            assert problem(server.get(path))["detail"] == "see /docs for what there is"
         answer = server.request("PUT", "/")
         assert (problem(answer)["code"], answer.headers["allow"]) == ("method_not_allowed", "GET, HEAD, OPTIONS, POST")
         assert server.get("/v1/detect").headers["allow"] == "POST"

@@ -347,7 +347,7 @@ def test_a_damaged_file(photos: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written(photos: Path) -> None:
-    with pytest.raises(StoreReadOnly, match="name another file for the index: --index FILE"):
+    with pytest.raises(StoreReadOnly, match="--index FILE keeps the index elsewhere"):
         PhotoIndex(Eyes(), photos / "1.jpg" / ".visavis-index")
 
 

@@ -83,6 +83,13 @@ test("verify", async () => {
   await assert.rejects(client.verify(astronaut, hopper, { treshold: 1 }), code("invalid_request", { field: "treshold" }));
 });
 
+test("compare", async () => {
+  const [[a], [b]] = await Promise.all([client.embed(astronaut), client.embed(hopper)]);
+  const told = await client.compareMany([[a.embedding, b.embedding], [a.embedding, [1, 2]]], { threshold: 0.1 });
+  assert.deepEqual([told[0].same, told[0].threshold, told[1].code], [false, 0.1, "invalid_embedding"]);
+  assert.ok((await client.compare(new Float32Array(a.embedding), a.embedding)).same);
+});
+
 test("a gallery, from its first person to the last", async () => {
   const team = await client.createGallery("team-js", { policy: { keep: "chips" } });
   assert.ok(team instanceof Gallery);
@@ -144,6 +151,7 @@ test("a gallery, from its first person to the last", async () => {
   assert.equal((await copy.audit()).subjects, 1);
   assert.equal((await copy.setPolicy({ retention_days: 3 })).policy.retention_days, 3);
   assert.equal((await copy.show()).subjects, 1);
+  assert.equal((await copy.rules()).subjects, 1);
   const [entries, newest] = [await listed(copy.log()), await listed(copy.log({ newest_first: true }))];
   assert.deepEqual(newest.reverse(), entries);
   assert.equal((await copy.forget()).samples, 2);

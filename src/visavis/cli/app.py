@@ -143,6 +143,7 @@ Examples:
   visavis embed photos/ -o faces.npz
   visavis enrol people/
   visavis identify party.jpg
+  visavis find me.jpg photos/
   visavis serve
   visavis doctor
 

@@ -303,7 +303,8 @@ class IdentityLayout:
         """Return what is drawn beside a face: the name and the distance, or why it is nobody."""
         if found.match is None:
             return "", str(found.unknown)
-        return printable(found.match.name or found.match.subject), f"{found.match.distance:.2f}"
+        told = f"{found.match.distance:.2f}" + (" uncertain" if found.uncertain else "")
+        return printable(found.match.name or found.match.subject), told
 
     def line(self, found: Identification) -> str:
         """Return a line of who a face is."""

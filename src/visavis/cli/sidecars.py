@@ -8,7 +8,7 @@ import math
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -180,51 +180,49 @@ def _inserted(data: bytes, at: int, content: bytes) -> bytes:
     return data[:at] + empty[0][:-2] + b">" + content + b"</" + empty[1] + b">" + data[empty.end() :]
 
 
-def sidecars_of(sources: Sequence[ImageFile], naming: Literal["digikam", "lightroom"]) -> list[Path]:
-    """Return the path of each image's sidecar; InvalidOption where two would share one, or an image is no file."""
+def writer(
+    sources: Sequence[ImageFile], naming: Literal["digikam", "lightroom"], limits: ImageLimits, counts: Counter[str]
+) -> Callable[[Iterable[_Outcome]], Iterator[_Outcome]]:
+    """Return what writes who surely is on each image into its sidecar, as outcomes come, and hands these on.
+
+    What goes wrong with a sidecar is said, and counted as failed; it stays as it was.
+
+    Raises:
+        InvalidOption: two images would share a sidecar, or one is no file.
+    """
     paths: dict[str, Path] = {}
     for source in sources:
         if source.name == STANDARD_INPUT:
             raise InvalidOption("--xmp: an image from standard input has no file beside it")
         path = Path(source.name)
         paths[source.name] = path.with_name(path.name + ".xmp") if naming == "digikam" else path.with_suffix(".xmp")
-    shared = [path for path, count in Counter(paths.values()).items() if count > 1]
-    if shared:
+    if shared := [path for path, count in Counter(paths.values()).items() if count > 1]:
         raise InvalidOption(f"--xmp: two images would share {shared[0]}; --xmp-naming digikam tells them apart")
-    return [paths[source.name] for source in sources]
+
+    def write(outcomes: Iterable[_Outcome]) -> Iterator[_Outcome]:
+        for source, outcome in zip(sources, outcomes, strict=True):
+            found = () if isinstance(outcome, VisavisError) else outcome
+            sure = [each for each in found if each.match and each.face and not each.uncertain]
+            try:
+                if sure:
+                    _write(source, paths[source.name], sure, limits)
+            except (OSError, ValueError, VisavisError) as error:
+                what = getattr(error, "strerror", None) or error
+                say(f"visavis: {paths[source.name]}: {what}; it stays as it is")
+                counts["failed"] += 1
+            yield outcome
+
+    return write
 
 
-def writing_names(
-    outcomes: Iterable[_Outcome],
-    sources: Sequence[ImageFile],
-    paths: Sequence[Path],
-    limits: ImageLimits,
-    counts: Counter[str],
-) -> Iterator[_Outcome]:
-    """Write who surely is on each image into its sidecar, as outcomes come, and hand these on.
-
-    What goes wrong with a sidecar is said, and counted as failed; it stays as it was.
-    """
-    for source, path, outcome in zip(sources, paths, outcomes, strict=True):
-        found = () if isinstance(outcome, VisavisError) else outcome
-        named = [
-            (each.match.name or each.match.subject, each.face.box_xyxy)
-            for each in found
-            if each.match and each.face and not each.uncertain
-        ]
-        try:
-            if named:
-                _write(source, path, named, limits)
-        except (OSError, ValueError, VisavisError) as error:
-            say(f"visavis: {path}: {getattr(error, 'strerror', None) or error}; it stays as it is")
-            counts["failed"] += 1
-        yield outcome
-
-
-def _write(source: ImageFile, path: Path, named: Sequence[tuple[str, FloatArray]], limits: ImageLimits) -> None:
+def _write(source: ImageFile, path: Path, sure: Sequence[Identification], limits: ImageLimits) -> None:
     picture = read_image(source.image, limits=limits, reduction=lambda _size_wh: 8.0)  # of which only the size counts
     size_wh = upright_wh(picture.size_wh, picture.orientation)
-    faces = [(name, _part(picture.stored(box.reshape(2, 2)), size_wh)) for name, box in named]
+    faces = [
+        (each.match.name or each.match.subject, _part(picture.stored(each.face.box_xyxy.reshape(2, 2)), size_wh))
+        for each in sure
+        if each.match and each.face
+    ]
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     if mode is not None and path.stat().st_size > _MOST_BYTES:
         raise ValueError(f"it has more than {_MOST_BYTES:,} bytes")

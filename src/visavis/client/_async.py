@@ -33,6 +33,7 @@ from visavis.galleries.records import (
     check_subject_id,
     may_be_gallery,
 )
+from visavis.hints import Hinting
 from visavis.options import (
     Compare,
     Describe,
@@ -62,7 +63,7 @@ from visavis.types import Comparison, Embedding, Face, Faces, FloatArray, ImageS
 _Thing = TypeVar("_Thing")
 
 
-class AsyncClient:
+class AsyncClient(Hinting):
     """Asks a visavis server what a ``Recognizer`` would be asked.
 
     Files are read, and images encoded, in a thread of their own. An image is whatever the library takes, or a string
@@ -264,7 +265,7 @@ def _new_gallery(policy: Policy | None, **options: object) -> dict[str, Any]:
     return json_of(given({**options, "policy": policy and policy.to_dict()}))
 
 
-class AsyncGalleryClient:
+class AsyncGalleryClient(Hinting):
     """Does with a gallery of a server what the library does with one opened here; made by ``AsyncClient.gallery``.
 
     Files are read, and images encoded, in a thread of their own. Arguments, results and errors are the library's own;

@@ -34,6 +34,7 @@ from visavis.galleries.records import (
     check_subject_id,
     may_be_gallery,
 )
+from visavis.hints import Hinting
 from visavis.options import (
     Compare,
     Describe,
@@ -63,7 +64,7 @@ from visavis.types import Comparison, Embedding, Face, Faces, FloatArray, ImageS
 _Thing = TypeVar("_Thing")
 
 
-class Client:
+class Client(Hinting):
     """Asks a visavis server what a ``Recognizer`` would be asked.
 
     Any number of threads may share one. An image is whatever the library takes, or a string
@@ -265,7 +266,7 @@ def _new_gallery(policy: Policy | None, **options: object) -> dict[str, Any]:
     return json_of(given({**options, "policy": policy and policy.to_dict()}))
 
 
-class GalleryClient:
+class GalleryClient(Hinting):
     """Does with a gallery of a server what the library does with one opened here; made by ``Client.gallery``.
 
     Any number of threads may share one. Arguments, results and errors are the library's own;

@@ -449,9 +449,11 @@ def _from_array(array: NDArray[Any], limits: ImageLimits) -> Picture:
         hint = "; encoded bytes are passed as array.tobytes()" if array.ndim == 1 else ""
         if array.shape[:1] in ((1,), (3,), (4,)):
             hint = "; channels come last: array.transpose(1, 2, 0)"
-        raise InvalidImage(f"<array>: expected the shape (H, W) or (H, W, 1 | 3 | 4), got {array.shape}{hint}")
+        raise InvalidImage(
+            f"<array>: expected the shape (H, W) or (H, W, 1 | 3 | 4), RGB and not BGR, got {array.shape}{hint}"
+        )
     if array.dtype.kind != "f" and array.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
-        raise InvalidImage(f"<array>: expected uint8, uint16 or floats from 0 to 1, got {array.dtype}")
+        raise InvalidImage(f"<array>: expected RGB in uint8, uint16 or floats from 0 to 1, got {array.dtype}")
     size_wh = (grid.shape[1], grid.shape[0])
     check_size(size_wh, limits.max_pixels, "<array>")
     if grid.dtype == np.uint8 and grid.shape[2] == len("RGB"):

@@ -28,6 +28,7 @@ from visavis.errors import (
     SpaceMismatch,
     VisavisError,
 )
+from visavis.hints import Hinting
 from visavis.models.heads import load_models
 from visavis.models.installation import (
     Installation,
@@ -174,7 +175,7 @@ def compare_embeddings(pack: Pack, a: _Seen, b: _Seen, rule: Rule) -> Comparison
     )
 
 
-class Recognizer:
+class Recognizer(Hinting):
     """Find faces, embed them, and tell whether two images show the same person.
 
     Making one loads the models (the first time ever, it converts them into the user's cache: seconds). It never
@@ -299,7 +300,7 @@ class Recognizer:
         side = self.pack.template.side
         for chip in map(np.asarray, chips):
             if chip.shape != (side, side, 3) or chip.dtype != np.uint8:
-                raise InvalidImage(f"a chip must be ({side}, {side}, 3) uint8, not {chip.shape} {chip.dtype}")
+                raise InvalidImage(f"a chip must be ({side}, {side}, 3) uint8 RGB, not {chip.shape} {chip.dtype}")
         return self._models.embedder(chips)
 
     def face_of(self, chip: UInt8Array) -> Face:

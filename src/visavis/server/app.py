@@ -25,6 +25,7 @@ from visavis.core.image import ImageLimits
 from visavis.core.work import give_large_blocks_back
 from visavis.errors import VisavisError
 from visavis.fetch import FetchPolicy
+from visavis.hints import meant
 from visavis.models.recognizer import Recognizer
 from visavis.models.runtime import usable_cores
 from visavis.options import Recognition, options_of
@@ -49,6 +50,8 @@ _CLIENT_GONE = 499  # for the log: nobody reads it
 _API = (faces, operations, pages, recognition, bulk, galleries, subjects)
 _ROUTERS = [*(part.router for part in _API), *dialects.routers()]
 _ROUTES = [route for router in _ROUTERS for route in router.routes]
+_WORDS = {part for route in _ROUTES for part in route.path.split("/") if part and "{" not in part}
+_LONGEST_PATH = 8  # parts of any route
 
 _DESCRIPTION = """\
 Find faces, embed them, tell whether two images show the same person, and remember people to find them again.
@@ -108,12 +111,6 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
     for left in (ClientGone, ClientDisconnect):
         app.add_exception_handler(left, _answer_nobody)
     return app
-
-
-def serves(app: FastAPI, path: str) -> bool:
-    """Tell whether there is something to get at a path."""
-    asked: Scope = {"type": "http", "method": "GET", "path": path, "headers": []}
-    return any(route.matches(asked)[0] == Match.FULL for route in app.routes)
 
 
 def key_store(settings: Settings) -> KeyStore:
@@ -203,7 +200,7 @@ def _problem(request: Request, error: Exception) -> Problem:
         case RequestValidationError():
             return invalid(error.errors())
         case HTTPException(status_code=HTTPStatus.NOT_FOUND):
-            return Problem("not_found", "see /docs for what there is")
+            return Problem("not_found", _hint(request) + "see /docs for what there is")
         case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
             here = [route for route in _ROUTES if route.matches(request.scope)[0] != Match.NONE]
             allowed = {method for route in here for method in getattr(route, "methods", None) or ()}
@@ -211,3 +208,18 @@ def _problem(request: Request, error: Exception) -> Problem:
         case HTTPException():
             return Problem("invalid_request", "the request is malformed", status=error.status_code)
     raise error
+
+
+def _hint(request: Request) -> str:
+    """Name the route that somebody may mean whose path leads nowhere: without its version, or with another word."""
+    parts = request.scope["path"].strip("/").split("/")[:_LONGEST_PATH]
+    paths = [parts, ["v1", *parts]]
+    for place, part in enumerate(parts):
+        word = meant(part, _WORDS)
+        paths += [[*parts[:place], word, *parts[place + 1 :]]] if word else []
+    for path in paths:
+        scope = {**request.scope, "path": "/" + "/".join(path)}
+        for route in _ROUTES:
+            if route.matches(scope)[0] == Match.FULL:
+                return f"{request.method} {route.path} may be meant; "
+    return ""

@@ -21,7 +21,8 @@ REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 """Names the request that is being answered, in its workers too; empty outside."""
 FOR_OPERATOR: ContextVar[bool] = ContextVar("for_operator", default=False)
 """Whether whoever asks may know what others can read in the log alone; see ``server/auth.py``."""
-_MOST_ERRORS = 20
+MOST_ERRORS = 20
+"""That are told of one request."""
 _LONGEST_NAME = 64  # of what may be a name that was mistyped
 _FAULT = 500  # of the server's, and above
 
@@ -199,7 +200,7 @@ class Problem(Exception):
 def invalid(found: Sequence[Any], status: int | None = None) -> Problem:
     """Return the problem that pydantic's errors are: where and why, without the values."""
     errors = []
-    for path, text in ((error["loc"], str(error["msg"])) for error in found[:_MOST_ERRORS]):
+    for path, text in ((error["loc"], str(error["msg"])) for error in found[:MOST_ERRORS]):
         # FastAPI puts the part of the request before; and the field's name is told beside the message.
         place = path[1:] if path[:1] in (("query",), ("path",), ("header",)) else path
         message = text.removeprefix("Value error, ").removeprefix(f"{path[-1] if path else ''} ")

@@ -24,7 +24,7 @@ from typing_extensions import Self
 from visavis.errors import InputError, InvalidImage
 from visavis.fetch import FetchPolicy, fetch
 from visavis.options import Option
-from visavis.server.problems import Problem, expected, invalid
+from visavis.server.problems import MOST_ERRORS, Problem, expected, invalid
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -91,7 +91,7 @@ def _unknown(model: type[BaseModel], found: list[Any]) -> Iterator[Mapping[str, 
     unknown = [each for each in found if each["type"] == "extra_forbidden"]
     found[:] = [each for each in found if each["type"] != "extra_forbidden"]
     missing = [each["loc"] for each in found if each["type"] == "missing"]
-    for each in unknown:
+    for each in unknown[:MOST_ERRORS]:
         *place, name = each["loc"]
         known = _model_at(model, place).model_fields
         yield {**each, "msg": expected(name, known, [last for *at, last in missing if at == place])}
@@ -121,7 +121,7 @@ def check_array(value: object) -> NDArray[np.uint8] | InvalidImage:
     """Return the array that rows of numbers or of pixels are, or why they make none; raise where they are no such."""
     if isinstance(value, list) and value and all(map(_is_row, value)):
         return _from_rows(value)
-    raise ValueError(f"must be rows of numbers, or of pixels of 1 to {_MOST_CHANNELS} numbers")
+    raise ValueError(f"must be rows of numbers, or of pixels of 1 to {_MOST_CHANNELS} numbers, RGB and not BGR")
 
 
 def _is_row(row: object) -> bool:

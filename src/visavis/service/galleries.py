@@ -15,6 +15,7 @@ from visavis.galleries.records import (
     Origin,
 )
 from visavis.galleries.store import Store
+from visavis.hints import Hinting
 from visavis.options import (
     Policy,
 )
@@ -35,7 +36,7 @@ def utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-class Galleries:
+class Galleries(Hinting):
     """The galleries of a store. Any number of threads may share one; it holds nothing but what it was made from.
 
     Every method may raise a ``SetupError`` where the store cannot be used.

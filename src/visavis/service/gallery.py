@@ -32,6 +32,7 @@ from visavis.galleries.records import (
     normal,
 )
 from visavis.galleries.store import Store
+from visavis.hints import Hinting
 from visavis.models.recognizer import value_of
 from visavis.options import (
     Enrol,
@@ -76,7 +77,7 @@ _PAGE, _PAGES_LOOKED_AT = 1000, 10  # of subjects, in a search by name
 _PROBES, _SIMILAR = 16, 5  # samples of a subject whose neighbours are looked for, and how many subjects are told
 
 
-class OpenGallery:
+class OpenGallery(Hinting):
     """A gallery by its name; every call sees it as it is now. Any number of threads may share one.
 
     Every method may raise ``GalleryNotFound`` where it was forgotten meanwhile, and a ``SetupError`` where the store

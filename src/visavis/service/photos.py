@@ -37,7 +37,7 @@ from visavis.models.recognizer import Observed, choose_rule, compare, value_of
 from visavis.options import Describe, Observe, Person, Policy, takes
 from visavis.service.decisions import check_undoubted, rules_of
 from visavis.service.enroller import Observer
-from visavis.types import Face, Faces, FloatArray, ImageSource, UInt8Array, Verification
+from visavis.types import Face, Faces, ImageSource, UInt8Array, Verification
 
 _SCHEMA = Schema(
     application_id=0x76767078,
@@ -222,18 +222,18 @@ class PhotoIndex:
         if not images:
             raise InvalidOption("a person is shown by one image, or by several")
         look: Observe = {"faces": options["faces"], "min_face": options["min_face"]}
-        rules, found = rules_of(Policy(), self.pack), []
+        rules, found, vectors = rules_of(Policy(), self.pack), [], []
         for image, outcome in zip(images, self._eyes.observe_many(images, **look), strict=True):
             seen = value_of(outcome)
             if not seen:
                 raise NoFace(f"{name_of(image)}: no face found")
             found.append(seen[0].face)
+            vectors.append(np.asarray(found[-1].embedding, np.float32))
             try:
-                check_undoubted(_vector(found[-1]), found[-1].quality, rules)
+                check_undoubted(vectors[-1], found[-1].quality, rules)
             except VisavisError as error:
                 raise type(error)(f"{name_of(image)}: {error}") from None
-        vectors = np.array([_vector(face) for face in found])
-        _, templates = templates_of(vectors, np.zeros(len(found), np.int64))
+        _, templates = templates_of(np.stack(vectors), np.zeros(len(found), np.int64))
         return replace(found[0], embedding=templates[0])
 
     def _seen(self, images: Iterable[ImageSource], options: Observe | Describe) -> Iterator[_Seen]:
@@ -275,7 +275,8 @@ class PhotoIndex:
     def _photo(self, image: ImageSource) -> _Photo:
         """Return what is known of a photo; one that has changed is read, and not looked at."""
         if not isinstance(image, str | os.PathLike):
-            return _Photo(image, content=_hashed(image) if isinstance(image, BytesIO) else None)
+            # What is read here is to be read again from where it is.
+            return _Photo(image, content=_hashed(BytesIO(image.getvalue())) if isinstance(image, BytesIO) else None)
         path, state = _absolute(image), _state(image)
         key = os.fsencode(path.relative_to(self._home) if path.is_relative_to(self._home) else path)
         self._met.add(key)
@@ -329,7 +330,7 @@ class PhotoIndex:
         except StoreDamaged:
             raise StoreDamaged(f"{path} is damaged; delete it, and the photos are looked at again") from None
         except StoreReadOnly as error:
-            raise StoreReadOnly(f"{error}; or name another file for the index: --index FILE") from None
+            raise StoreReadOnly(f"{error}; --index FILE keeps the index elsewhere") from None
 
 
 def _written(seen: _Seen, image: ImageSource) -> str:
@@ -356,10 +357,6 @@ def _without(faces: Faces[Face], *members: str) -> Faces[Face]:
     return Faces((replace(each, **nothing) for each in faces), faces.searched_from_px)
 
 
-def _vector(face: Face) -> FloatArray:
-    return np.asarray(face.embedding, np.float32)
-
-
 def _pixels(jpeg: str) -> UInt8Array:
     """Return a JPEG in base64 as an RGB image (H, W, 3)."""
     pixels = np.asarray(cv2.imdecode(np.frombuffer(b64decode(jpeg), np.uint8), cv2.IMREAD_COLOR), np.uint8)
@@ -381,7 +378,6 @@ def _state(path: "str | os.PathLike[str]") -> tuple[int, ...]:
 
 def _hashed(file: IO[bytes]) -> bytes:
     digest = hashlib.blake2b(digest_size=_HASH_BYTES)
-    file.seek(0)
     while piece := file.read(_PIECE):
         digest.update(piece)
     return digest.digest()

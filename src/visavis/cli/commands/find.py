@@ -17,15 +17,14 @@ from visavis.cli.lazy import outputs, stores
 from visavis.cli.options import All, Csv, Index, JsonLines, ModelOptions, Paths
 from visavis.cli.terminal import progress_bar, results_stream
 from visavis.options import Person, Recognition, options_of
-from visavis.types import Faces
 
 if TYPE_CHECKING:
     from visavis.cli.outputs import Result
 
 EXAMPLES = """\b
 The first search looks at every photo, and keeps what it saw in .visavis-index in the folder of photos, or in --index
-FILE: a file of yours that holds faces, embeddings and thumbnails. The next one looks at new and changed photos only,
-as do detect, embed, identify, cluster and enrol --names there. To forget it, delete the file.
+FILE: a file of yours that holds faces, embeddings and thumbnails. The next one looks at new and changed photos only, as
+do detect, embed, identify, cluster and enrol --names there. To forget it, delete the file.
 
 \b
 Exit codes:
@@ -90,4 +89,4 @@ def _near(results: Iterable[Result], counts: Counter[str]) -> Iterator[Result]:
         ]
         counts.update(each.decision for each in faces[:1])
         if faces or result.error:
-            yield replace(result, faces=Faces(faces, result.faces.searched_from_px))
+            yield replace(result, faces=type(result.faces)(faces, result.faces.searched_from_px))

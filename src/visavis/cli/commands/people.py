@@ -270,7 +270,7 @@ def _without_sample(gallery: OpenGallery, subjects: Iterable[str]) -> list[str]:
 def _warn_of_albums(gallery: OpenGallery, subjects: Iterable[str], pack: Pack) -> None:
     for subject in sorted(subjects):
         with suppress(SubjectNotFound):
-            samples = [each.embedding for each in gallery.samples(subject)]
+            samples = [each.embedding for each in gallery.samples(subject) if not each.counter]
             if samples and decisions.look_mixed(np.stack(samples), pack):
                 what = f"the {len(samples):,} samples look like several people"
                 forget = f"visavis gallery forget {gallery.name} {shlex.quote(subject)} removes them"
@@ -374,10 +374,10 @@ def identify(
     sources = find_sources(paths, models.max_bytes, all_=all_, except_in=draw)
     layout, limits = outputs.IdentityLayout(numbered=draw is not None), models.limits()
     drawn = drawing.drawer(sources, draw, limits, layout) if draw else iter
-    beside = sidecars.sidecars_of(sources, xmp_naming) if xmp else []
+    counts: Counter[str] = Counter()
+    written = sidecars.writer(sources, xmp_naming, limits, counts) if xmp else iter
     if not as_json:
         how["limit"] = 2  # in words and as CSV there is the nearest subject and the next one
-    counts: Counter[str] = Counter()
     kept = stores.index_file(index, paths)
     with (
         stores.open_index(kept, models, paths, len(sources)) if kept else nullcontext() as eyes,
@@ -385,8 +385,6 @@ def identify(
         progress_bar(len(sources), unless=sys.stdout.isatty()) as advance,
     ):
         opened = stores.open_gallery(galleries, gallery)
-        outcomes = drawn(opened.identify_many((source.image for source in sources), **how))
-        if xmp:
-            outcomes = sidecars.writing_names(outcomes, sources, beside, limits, counts)
+        outcomes = written(drawn(opened.identify_many((source.image for source in sources), **how)))
         write_all(outputs.follow(sources, outcomes, counts, advance), results_stream(), layout)
     return int(counts["failed"] > 0)

@@ -105,9 +105,9 @@ def _prepare(settings: Settings, *, open_page: bool) -> Callable[[], None]:
     several = settings.processes > 1  # each of which loads the models
     application = app.create_app(settings, None if several else app.load_recognizer(settings))
     why = "auth is off, and whoever reaches it" if settings.auth == "off" else "there are no keys, and any program here"
-    pages = {"page": "/ui/", "docs": "/docs"}
     facts: Facts = {
-        **{name: url + path for name, path in pages.items() if app.serves(application, path)},
+        "page": f"{url}/ui/",
+        "docs": f"{url}/docs",
         "store": store_place,
         "pack": settings.pack,
         "device": f"{settings.runtime} on the CPU" if several else _device(settings),
