@@ -399,7 +399,7 @@ def test_doctor_tells_of_every_extra_for_users_and_where_models_are(cli: Shell, 
     project = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
     (section,) = re.findall(r"\[project\.optional-dependencies\]\n(.*?)\n\[", project, re.DOTALL)
     offered = set(re.findall(r"^(\w+) = \[", section, re.MULTILINE))
-    assert set(report["extras"]) == offered - {"heic", "demo", "test", "graphs", "bench", "check"}
+    assert set(report["extras"]) == offered - {"heic", "demo", "test", "graphs", "bench", "docs", "check"}
     assert (report["models"]["pack"], report["models"]["folder"]) == ("dlib", str(tmp_path))
     assert report["models"]["installed"] is True
     assert report["models"]["another pack"].endswith("visavis models pull open")

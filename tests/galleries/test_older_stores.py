@@ -243,7 +243,7 @@ def test_a_file_of_version_2_becomes_one_of_today(path: Path, name: str) -> None
     with closing(SqliteStore(path, key=KEY)) as store:
         for each in (store, SqliteStore(path, key=KEY)):
             check_content(each, name)
-    assert run(path, "PRAGMA user_version") == [(SCHEMA.version,)] == [(5,)]
+    assert run(path, "PRAGMA user_version") == [(SCHEMA.version,)] == [(6,)]
     script = (Path(__file__).parents[1] / "support" / "store_of_version_2.sql").read_text(encoding="utf-8")
     hashes = run(
         path, "SELECT id_hash FROM subjects WHERE gallery = (SELECT number FROM galleries WHERE name = ?)", name

@@ -156,7 +156,7 @@ def test_results_as_plain_values(recognizer: Recognizer, hopper: Path) -> None:
     assert list(plain) == ["box_xyxy", "score", "landmarks", "embedding"]
     assert len(plain["embedding"]) == 128
     answer = recognizer.verify(hopper, hopper).to_dict()
-    assert list(answer) == ["same", "distance", "threshold", "probability", "decision", "fmr", "reason", "faces"]
+    assert list(answer) == ["same", "distance", "threshold", "probability", "decision", "fmr", "reason", "interval", "faces"]
     assert all("embedding" not in face for face in answer["faces"])
 
 
@@ -292,7 +292,7 @@ def test_embed_chips(recognizer: Recognizer) -> None:
     embeddings = recognizer.embed_chips(chips)
     assert embeddings.shape == (3, 128)
     assert np.abs(embeddings[0] - embeddings[2]).max() < 1e-6
-    with pytest.raises(InvalidImage, match=r"\(150, 150, 3\) uint8, not \(10, 10, 3\) uint8"):
+    with pytest.raises(InvalidImage, match=r"\(150, 150, 3\) uint8 RGB, not \(10, 10, 3\) uint8"):
         recognizer.embed_chips([chip[:10, :10]])
     with pytest.raises(InvalidImage, match=r"not \(1, 2\) int64"):
         recognizer.embed_chips([[[1, 2]]])  # type: ignore[list-item]
