@@ -96,8 +96,6 @@ def reader(photos: Path, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.delenv(name)
     for name, value in set_.items():
         monkeypatch.setenv(name, value)
-    (folder / "node_modules").mkdir()
-    (folder / "node_modules" / "visavis-client").symlink_to(ROOT / "clients" / "js")
     reader = Reader(folder, set_)
     yield reader
     reader.leave()
