@@ -32,7 +32,6 @@ REASONS = (
     "installs packages",
     "needs Docker",
     "needs PostgreSQL",
-    "needs somebody who types names",
     "needs a name and a certificate that others trust",
 )
 BLOCKS = {page: blocks_of(page) for page in PAGES}

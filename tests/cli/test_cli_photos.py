@@ -1,7 +1,6 @@
 """Folders of photos: find a person, group, name, enrol and identify, with an index that looks at no photo twice."""
 
 import csv
-import html
 import io
 import json
 import os
@@ -15,6 +14,7 @@ import PIL.Image
 import pytest
 from browser import Browser, browser
 from command_line import Shell
+from pages import named
 
 import visavis.models.recognizer
 from visavis import Recognizer
@@ -68,15 +68,6 @@ def photos(tmp_path: Path, astronaut: Path, astronaut_again: bytes, hopper: Path
     both.save(folder / "both.png")
     PIL.Image.new("RGB", (100, 100), "grey").save(folder / "grey.png")
     return folder
-
-
-def named(page: str, *names: str) -> dict[str, Any]:
-    """Return what the page saves once groups have these names, as its script does."""
-    groups = [json.loads(html.unescape(each)) for each in re.findall(r'data-faces="(.*?)"', page)]
-    faces = [
-        {"name": n, "photo": photo, "box": box} for n, group in zip(names, groups, strict=True) for photo, box in group
-    ]
-    return {"visavis_names": 1, "faces": faces}
 
 
 # --- find -----------------------------------------------------------------------------------------------------------
