@@ -44,6 +44,18 @@ def test_search_tells_them_apart(place: Place, metric: Metric, *, templates: boo
                 assert one.subject_number > 0
 
 
+def test_they_push_nobody_out(place: Place) -> None:
+    store = place.open()
+    make(store, dimension=16)
+    enrol(store, new_samples(["ada", *(f"s{at}" for at in range(12))], np.concatenate([ROWS[:1] * 1.2, ROWS[40:52]])))
+    enrol(store, [NewSample(subject=f"s{at}", embedding=ROWS[0], counter=True) for at in range(12)])
+    for again in (store, place.reopen()):
+        for templates in (False, True):
+            (found,) = again.search(GALLERY, ROWS[:1], 1, templates=templates)
+            assert [one.subject for one in found if not one.counter] == ["ada"]
+            assert found[-1].subject == "ada"
+
+
 def test_they_live_and_go_with_their_subject(place: Place) -> None:
     store = place.open()
     fill(store)

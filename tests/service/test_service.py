@@ -1,5 +1,6 @@
 """The service: identify, verify, change, forget; who is gone when; what the log tells."""
 
+import base64
 import json
 import os
 import sqlite3
@@ -30,12 +31,13 @@ from visavis.errors import (
     NoFace,
     SampleNotFound,
     SpaceMismatch,
+    SubjectConflict,
     SubjectExists,
     SubjectNotFound,
     VersionMismatch,
     VisavisError,
 )
-from visavis.galleries.records import NEVER, Details
+from visavis.galleries.records import NEVER, Details, NewSample, Origin
 from visavis.galleries.sqlite import memory
 from visavis.galleries.sqlite import store as sqlite_store
 from visavis.galleries.sqlite.store import SqliteStore
@@ -302,6 +304,57 @@ def test_who_is_nearer_to_a_counter_sample_is_not_the_subject(world: World) -> N
     other = world.galleries.open("other")
     assert all(isinstance(each, Enrolled) for each in other.import_lines(lines))
     assert [each.counter for each in other.samples("ada")] == [False, True]
+
+
+def test_counter_samples_show_somebody_else(world: World) -> None:
+    world.gallery.set_policy(Policy(keep="images"))
+    (own, other), quality = (b"own", b"other"), replace(GOOD, sharpness=0.9)
+    for x, kind, it in ((0, False, GOOD), (0.5, True, quality)):
+        enrolment = Enrolment(embedding=at(x), subject="ada", quality=it, picture=(own, other)[kind], counter=kind)
+        assert isinstance(next(world.gallery.enrol_many([enrolment])), Enrolled)
+    fill(world, bob=0.5, cleo=3)
+    assert world.gallery.best_picture("ada") == own
+    told = world.gallery.export_subject("ada")
+    assert [each["picture_data"] for each in told["sample_list"]] == [base64.b64encode(own).decode()]
+    for one, far in (("ada", 0.5), ("bob", 0.5)):
+        assert world.gallery.similar(one)[0].distance == far
+    for each in range(6):  # counter-samples push nobody out
+        fill(world, **{f"s{each}": 9 + each})
+        world.gallery.enrol_embedding(at(0.5), f"s{each}", counter=True)
+    assert who(world, 0.5, limit=1).match is not None
+    with pytest.raises(SubjectConflict):
+        world.gallery.enrol_embedding(at(0.5), "eve")
+    first, _ = world.gallery.samples("ada")
+    world.gallery.enrol_embedding(at(0.01), "ada")
+    world.gallery.forget_sample("ada", first.id)  # now the counter-sample is the oldest
+    world.galleries.create("other")
+    copy = world.galleries.open("other")
+    assert all(isinstance(each, Enrolled) for each in copy.import_lines(world.gallery.export()))
+    assert [each.counter for each in copy.samples("ada")] == [False, True]
+
+
+def test_merged_subjects_are_not_each_others_counter_samples(world: World) -> None:
+    fill(world, ada=0, twin=0.05, bob=2)
+    world.gallery.enrol_embedding(at(0), "twin", counter=True)  # a mistake
+    world.gallery.enrol_embedding(at(2), "twin", counter=True)  # bob
+    world.gallery.merge("twin", "ada")
+    assert [each.counter for each in world.gallery.samples("ada")].count(True) == 1
+    found = who(world, 0.01)
+    assert found.match is not None
+    assert found.match.subject == "ada"
+
+
+def test_a_counter_sample_neither_makes_nor_keeps_a_subject(world: World) -> None:
+    world.gallery.set_policy(Policy(retention_days=10))
+    fill(world, ada=0)
+    until = world.gallery.subject("ada").expires_at
+    world.clock.now += timedelta(days=8)
+    world.gallery.enrol_embedding(at(0.5), "ada", counter=True, details=Details(name="Somebody"))
+    told = world.gallery.subject("ada")
+    assert (told.expires_at, told.name) == (until, None)
+    ghost = NewSample(subject="ghost", embedding=at(0), counter=True)
+    (outcome,) = world.galleries.store.enrol(world.gallery.name, [ghost], Origin(actor="test", at=world.clock.now))
+    assert isinstance(outcome, SubjectNotFound)
 
 
 def test_a_counter_sample_is_refused_where_nobody_is_or_consented(world: World) -> None:

@@ -270,9 +270,9 @@ class StoreModel:
         if limit < 1:
             raise InvalidOption("limit must be 1 or more")
         if not templates:
-            return tuple(self._nearest(shelf, probe)[:limit] for probe in probes)
-        found = ((probe, self._nearest(shelf, probe)[: max(limit, RANKED_ANEW)]) for probe in probes)
-        return tuple(self._by_template(shelf, probe, near)[:limit] for probe, near in found)
+            return tuple(_subjects(self._nearest(shelf, probe), limit) for probe in probes)
+        found = ((probe, _subjects(self._nearest(shelf, probe), max(limit, RANKED_ANEW))) for probe in probes)
+        return tuple(_subjects(self._by_template(shelf, probe, near), limit) for probe, near in found)
 
     def log(self, action: str, gallery: str, origin: Origin, *, subjects: Sequence[int] = (), count: int = 0) -> None:
         self._log.append(
@@ -408,6 +408,17 @@ class StoreModel:
 def nfc(subject: T) -> T:
     """Return the ID of a subject as it is stored; anything else as it is."""
     return cast("T", unicodedata.normalize("NFC", subject)) if isinstance(subject, str) else subject
+
+
+def _subjects(matches: tuple[Match, ...], limit: int) -> tuple[Match, ...]:
+    """Return matches up to the last subject that is wanted: counter-samples do not count, and none comes after."""
+    some: list[Match] = []
+    for match in matches:
+        some.append(match)
+        limit -= not match.counter
+        if not limit:
+            break
+    return tuple(some)
 
 
 def new_model() -> Store:

@@ -54,7 +54,10 @@ class Oracle:
         for limit, found in answers:
             places = [self._place[match.sample] for match in found]
             owners = [(match.subject, match.counter) for match in found]
-            assert len(set(owners)) == len(found) == min(limit, len(least))
+            assert len(set(owners)) == len(found)
+            subjects = sum(not match.counter for match in found)
+            assert subjects == min(limit, len({owner for owner, counter in self._owners if not counter}))
+            assert not found[-1].counter if subjects == limit else len(found) == len(least)
             assert owners == [self._owners[place] for place in places]
             reported = np.array([match.distance for match in found])
             for true in (exact[places], least[self._numbers[places]], nearest[: len(found)]) if found else ():

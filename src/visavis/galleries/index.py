@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,28 @@ class Hit(NamedTuple):
     sample: int
     subject: int  # negative where it is a counter-sample
     distance: float
+
+    @property
+    def counter(self) -> bool:
+        """Whether it is a counter-sample."""
+        return self.subject < _NOBODY
+
+
+class Found(Protocol):
+    """A subject near a probe; or, with ``counter``, by a counter-sample."""
+
+    @property
+    def counter(self) -> bool:
+        """Whether it is a counter-sample."""
+
+
+_Found = TypeVar("_Found", bound=Found)
+
+
+def nearest_subjects(found: Sequence[_Found], limit: int) -> tuple[_Found, ...]:
+    """Return the nearest subjects of what is in order, and the counter-samples nearer than the last of these."""
+    places = [place for place, each in enumerate(found) if not each.counter]
+    return tuple(found if len(places) < limit else found[: places[limit - 1] + 1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,7 +181,7 @@ class ExactIndex:
                 found = [self._nearest(probe, row, number) for probe, row in zip(several, scores, strict=True)]
                 if templates:
                     found = [self._by_template(probe, near) for probe, near in zip(several, found, strict=True)]
-            hits.extend(near[:limit] for near in found)
+            hits.extend(list(nearest_subjects(near, limit)) for near in found)
         return hits
 
     def clear(self) -> None:
@@ -254,12 +276,13 @@ class ExactIndex:
     def _nearest(self, probe: FloatArray, scores: FloatArray, limit: int) -> list[Hit]:
         """Return the nearest subjects. Where one has so many samples that others stay hidden, look again without it."""
         nearest: list[Hit] = []
-        while len(nearest) < limit:
-            found = self._first_of_each_subject(probe, scores, limit - len(nearest))
+        while missing := limit - sum(not hit.counter for hit in nearest):
+            found = self._first_of_each_subject(probe, scores, missing)
             nearest += found
-            if len(nearest) >= limit or not found:
+            if not found:
                 break
-            self._hide(scores, [hit.subject for hit in found])
+            if any(hit.counter for hit in found) or len(found) < missing:
+                self._hide(scores, [hit.subject for hit in found])
         return nearest
 
     def _first_of_each_subject(self, probe: FloatArray, scores: FloatArray, limit: int) -> list[Hit]:

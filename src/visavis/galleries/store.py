@@ -248,7 +248,7 @@ class Store(ABC):
         Args:
             gallery: to be searched.
             probes: (P, D).
-            limit: how many subjects, 1 or more.
+            limit: how many subjects, 1 or more; counter-samples that are nearer than the last of them come along.
             templates: whether a subject is as far as its template, of those subjects whose samples are nearest,
                 ``index.RANKED_ANEW`` at least; else as its nearest sample. See ``visavis.core.decide``.
 
@@ -591,6 +591,8 @@ class _Batch:
     def add(self, sample: NewSample, embedding: FloatArray) -> Stored | VisavisError:
         """Add a sample, or find that its key is in use."""
         fingerprint = self._transaction.fingerprint(sample)
+        if sample.counter and sample.subject not in self._now:
+            return SubjectNotFound(f"there is no subject {sample.subject!r} to have a counter-sample")
         use = None if sample.key is None else self._uses.get(sample.key)
         if use is not None:
             if (use.subject.id, use.fingerprint) != (sample.subject, fingerprint):

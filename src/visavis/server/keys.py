@@ -10,7 +10,7 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -208,8 +208,14 @@ class KeyStore:
         last = max(filter(None, (record.used_at, self._noted.get(record.id))), default=None)
         if last is None or now - last >= _NOTED_EVERY:
             self._noted[record.id] = now
-            with suppress(KeysUnusable):  # as on a full disk: that it was used is no reason to refuse it
-                self._execute("UPDATE keys SET used_at = ? WHERE id = ?", now.isoformat(), record.id)
+            # That it was used is no reason to refuse it, as on a full disk, nor to wait for whoever writes.
+            place = f"{self.path.absolute().as_uri()}?mode=rw"  # which makes no file
+            with (
+                suppress(sqlite3.Error),
+                closing(sqlite3.connect(place, timeout=0, uri=True)) as connection,
+                connection,
+            ):
+                connection.execute("UPDATE keys SET used_at = ? WHERE id = ?", (now.isoformat(), record.id))
 
     def needed(self, settings: Settings) -> bool:
         """Tell whether calls need a key: with ``auto``, also as soon as one was ever made.

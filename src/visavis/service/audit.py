@@ -22,7 +22,7 @@ def audit(store: Store, gallery: Gallery, rules: Rules) -> AuditReport:
         report.ids.append(subject.id)
         report.samples += len(samples)
         if samples:
-            found = store.search(gallery.name, np.stack([sample.embedding for sample in samples]), 4)
+            found = store.search(gallery.name, np.stack([sample.embedding for sample in samples]), 2)
             others = (
                 [each for each in matches if each.subject != subject.id and not each.counter] for matches in found
             )

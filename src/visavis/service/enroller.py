@@ -50,7 +50,6 @@ from visavis.types import Face, Faces, FloatArray, ImageSource, Quality, UInt8Ar
 
 IMAGES_AT_ONCE = 16
 _EMBEDDINGS_AT_ONCE = 500
-_LOOKED_AT = 4  # of the nearest subjects, some of which may be there by their counter-samples
 _LINGER_S = 1.0  # in which further ones may join the first of a batch
 
 
@@ -247,8 +246,9 @@ class Enroller:
     def _checked(self, each: Enrolment, embedding: FloatArray | None, face: Face | None) -> _Ready | VisavisError:
         """Hold a face against the gallery's policy."""
         policy, quality = self.gallery.policy, face.quality if face else each.quality
-        details = within_retention(each.details, policy, self.origin.at)
-        if policy.retention_days is not None and details.expires_at is None:
+        counter = each.counter or self.options["counter"]
+        details = NO_DETAILS if counter else within_retention(each.details, policy, self.origin.at)
+        if policy.retention_days is not None and details.expires_at is None and not counter:
             details = replace(details, expires_at=self.origin.at + timedelta(days=policy.retention_days))
         try:
             sample = NewSample(
@@ -259,7 +259,7 @@ class Enroller:
                 source=each.source,
                 picture=each.picture,
                 key=each.key,
-                counter=each.counter or self.options["counter"],
+                counter=counter,
             )
             if face is not None:
                 check_live(face)
@@ -329,7 +329,7 @@ class Enroller:
 
     def _nearest(self, vectors: FloatArray) -> list[Match | None]:
         """Return the nearest subject of each, or None."""
-        found = self.store.search(self.gallery.name, vectors, _LOOKED_AT)
+        found = self.store.search(self.gallery.name, vectors, 1)
         return [next((match for match in matches if not match.counter), None) for matches in found]
 
     def _nearest_by_now(self, each: _Ready, nearest: Match | None, so_far: "_SoFar") -> Match | None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import Unpack
 
+from visavis.core.decide import distances
 from visavis.core.embeddings import check_embedding, check_probes
 from visavis.core.image import name_of
 from visavis.errors import (
@@ -336,10 +337,12 @@ class OpenGallery(Hinting):
         """Return the five subjects whose faces are nearest to a subject's, nearest first, however far they are."""
         gallery, number = self._bound(), self._subject(subject).number
         rules = rules_of(gallery.policy, self._eyes.pack, searched=gallery)
-        probes = [sample.embedding for sample in self._store.samples(self.name, subject=subject, limit=_PROBES)]
+        samples = self._store.samples(self.name, subject=subject, limit=_PROBES)
+        probes = [sample.embedding for sample in samples if not sample.counter]
         found = self._store.search(self.name, np.stack(probes), _SIMILAR + 1) if probes else ()
         self._store.log("audit", self.name, self._origin(), subjects=(number,), count=len(probes))
-        near = sorted((match for matches in found for match in matches), key=lambda match: match.distance)
+        matched = (match for matches in found for match in matches if not match.counter)
+        near = sorted(matched, key=lambda match: match.distance)
         first = {match.subject_number: match for match in reversed(near) if match.subject_number != number}
         nearest = sorted(first.values(), key=lambda match: match.distance)[:_SIMILAR]
         return tuple(candidate_of(match, None, rules, rules.rule.threshold) for match in nearest)
@@ -394,7 +397,7 @@ class OpenGallery(Hinting):
 
     def best_picture(self, subject: str) -> bytes:
         """Return the sharpest of the pictures that are stored of a subject; else as ``picture``."""
-        stored = [sample for sample in self.samples(subject) if sample.picture != "nothing"]
+        stored = [sample for sample in self.samples(subject) if sample.picture != "nothing" and not sample.counter]
         if not stored:
             raise SampleNotFound(f"nothing is stored of the images of {subject!r}")
         best = max(stored, key=lambda sample: sample.quality.sharpness if sample.quality else 0.0)
@@ -432,7 +435,23 @@ class OpenGallery(Hinting):
         self._expire()
         if self.record.policy.consent_required and not self._subject(into).consent:
             raise ConsentMissing(f"this gallery wants a note of consent, and has none of {into!r}; give one first")
+        if samples is None and normal(subject) != normal(into):
+            self._settle(subject, into)
         return self._store.move(self.name, subject, into, self._origin(), samples=samples)
+
+    def _settle(self, *subjects: str) -> None:
+        """Forget those counter-samples of two subjects who become one that show the other of them."""
+        metric, limit = self.record.space.metric, self._eyes.pack.threshold
+        both = [tuple(transfer.all_samples(self._store, self.name, subject)) for subject in subjects]
+        wrong = [
+            sample.id
+            for samples, others in (both, both[::-1])
+            if (own := [other.embedding for other in others if not other.counter])
+            for sample in samples
+            if sample.counter and distances(metric, sample.embedding, np.stack(own)).min() < limit
+        ]
+        if wrong:
+            self._store.forget_samples(self.name, wrong, self._origin())
 
     def forget_sample(self, subject: str, sample: int) -> Receipt:
         """Forget a sample, also a damaged one; its subject stays.
@@ -562,7 +581,7 @@ class OpenGallery(Hinting):
     ) -> tuple[Identification, ...]:
         gallery, limit = self._bound(), options["limit"]
         rules = rules_of(gallery.policy, self._eyes.pack, options, searched=gallery)
-        number = 2 * (min(limit, rules.most_candidates) + 1)  # some may be counter-samples
+        number = min(limit, rules.most_candidates) + 1
         vectors = np.array(probes, np.float32)
         found = self._store.search(self.name, vectors, number, templates=True) if probes else ()
         identifications = tuple(

@@ -312,7 +312,8 @@ class PhotoIndex:
             (photo.content, how, _written(seen, photo.image))
             for photo, seen in fresh
             if self._path and photo.state and photo.content and photo.state == _state(cast("str", photo.image))
-            if not isinstance(seen, VisavisError) or seen.code in _LASTING
+            if not isinstance(seen, VisavisError)
+            or (seen.code in _LASTING and not isinstance(seen.__cause__, MemoryError))
         ]
         if new or kept:
             with self._explained(), self._connection as connection:  # which commits, or rolls back

@@ -35,8 +35,8 @@ def export_lines(store: Store, gallery: Gallery, at: datetime, *, pictures: bool
     }
     for subject in all_subjects(store, gallery.name):
         about = {"subject": subject.id, **{name: plain(getattr(subject, name)) for name in _DETAILS}}
-        empty = True
-        for sample in all_samples(store, gallery.name, subject.id):
+        empty, samples = True, list(all_samples(store, gallery.name, subject.id))
+        for sample in sorted(samples, key=lambda sample: sample.counter):  # which is refused where nobody is yet
             empty = False
             yield {
                 **about,
@@ -52,10 +52,11 @@ def export_lines(store: Store, gallery: Gallery, at: datetime, *, pictures: bool
 
 
 def subject_export(store: Store, gallery: Gallery, subject: Subject) -> dict[str, Any]:
-    """Return all that is stored of a subject, for the person whom it is about."""
+    """Return all that is stored of a subject, for the person whom it is about; counter-samples are others' faces."""
     samples = [
         {**each.to_dict(), "embedding": each.embedding.tolist(), "picture_data": _picture(store, gallery.name, each)}
         for each in all_samples(store, gallery.name, subject.id)
+        if not each.counter
     ]
     log = [entry.to_dict() for entry in _log_of(store, gallery.name, subject.number)]
     return {"gallery": gallery.name, **subject.to_dict(), "sample_list": samples, "log": log}

@@ -53,15 +53,16 @@ def backup(
     with TemporaryDirectory(dir=file.parent, prefix=".visavis-") as folder:
         with closing(keys.KeyStore(keys_file or keys.default_keys_file())) as key_store:
             keys_are_there = key_store.backup(Path(folder, "keys.sqlite"))
-        only_keys = False
-        try:
-            with stores.open_galleries(store) as galleries:
+        with stores.open_galleries(store) as galleries:
+            try:
                 galleries.backup(Path(folder, "visavis.db"))
-        except InvalidOption as error:  # which says why, and how it is done
-            if not keys_are_there:
-                raise
-            only_keys = True
-            say(f"visavis: {error}. Only the keys are backed up")
+                only_keys = False
+            except InvalidOption as error:  # which says why, and how it is done
+                elsewhere = not galleries.store.url.startswith("sqlite") or store.url is None
+                if not (keys_are_there and elsewhere) or file.exists():
+                    raise
+                only_keys = True
+                say(f"visavis: {error}. Only the keys are backed up")
         try:
             with (
                 replacing(file, private=True, durable=True, new=not force) as stream,

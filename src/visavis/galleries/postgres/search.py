@@ -16,6 +16,7 @@ from psycopg.rows import TupleRow
 
 from visavis.core import work
 from visavis.core.decide import distances, template_distances
+from visavis.galleries.index import nearest_subjects
 from visavis.galleries.postgres.connection import Connection, know_vectors
 from visavis.galleries.postgres.schema import partition_of
 from visavis.galleries.records import Gallery, Match
@@ -120,7 +121,7 @@ def search(
     enough = min(limit, gallery.subjects)
     found = map(look.nearest, probes)
     return tuple(
-        matches if len(matches) >= enough else everywhere.nearest(probe)
+        matches if sum(not match.counter for match in matches) >= enough else everywhere.nearest(probe)
         for probe, matches in zip(probes, found, strict=True)
     )
 
@@ -163,8 +164,8 @@ class _Look:
                 certain = _least_distance(self.gallery.space, max(row[-1] for row in rows))
                 matches = [match for match in matches if match.distance < certain]
             nearest += matches
-            if len(nearest) >= self.limit or len(rows) < count:
-                return tuple(nearest[: self.limit])
+            if sum(not match.counter for match in nearest) >= self.limit or len(rows) < count:
+                return nearest_subjects(nearest, self.limit)
             count = min(2 * count, _MOST_CANDIDATES)
 
     def _candidates(self, probe: FloatArray, count: int, hidden: list[int]) -> list[TupleRow]:

@@ -24,7 +24,7 @@ from typing_extensions import override
 
 from visavis.core.embeddings import check_probes
 from visavis.errors import GalleryExists, GalleryNotFound, InvalidOption, StoreOutdated, StoreUnavailable
-from visavis.galleries.index import RANKED_ANEW
+from visavis.galleries.index import RANKED_ANEW, nearest_subjects
 from visavis.galleries.moves import spell_anew
 from visavis.galleries.postgres.connection import Connection, Connections
 from visavis.galleries.postgres.schema import (
@@ -173,7 +173,8 @@ class PostgresStore(Store):
             if not templates:
                 return found
             by_template = partial(rank_by_template, transaction.connection, transaction.gallery)
-            return tuple(by_template(*each)[:limit] for each in zip(probes, found, strict=True))
+            ranked = (by_template(*each) for each in zip(probes, found, strict=True))
+            return tuple(nearest_subjects(near, limit) for near in ranked)
 
     def add_to_log(self, entry: LogEntry) -> None:
         with self._opened().writing() as connection:

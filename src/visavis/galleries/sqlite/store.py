@@ -30,7 +30,7 @@ from visavis.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
-from visavis.galleries.index import Hit
+from visavis.galleries.index import Hit, nearest_subjects
 from visavis.galleries.moves import spell_anew
 from visavis.galleries.records import (
     Gallery,
@@ -286,13 +286,13 @@ class SqliteStore(Store):
                 continue
             lost = max(len(found) - len(known) for found, known in zip(hits, matches, strict=True))
             if lost <= spare:
-                return tuple(known[:limit] for known in matches)
+                return tuple(nearest_subjects(known, limit) for known in matches)
             spare = 2 * lost
         with self._file.writing():  # nothing changes meanwhile
             hits = self._memory.search(self.gallery(gallery.name), probes, limit + spare, templates=templates)
             with self._reading(gallery.name) as transaction:
                 matches = transaction.matches(hits, settled=True) or ()
-        return tuple(known[:limit] for known in matches)
+        return tuple(nearest_subjects(known, limit) for known in matches)
 
 
 Value = str | bytes | int | None
