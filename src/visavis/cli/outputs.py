@@ -302,7 +302,7 @@ class IdentityLayout:
     def label(self, found: Identification) -> tuple[str, str]:
         """Return what is drawn beside a face: the name and the distance, or why it is nobody."""
         if found.match is None:
-            return "", str(found.unknown)
+            return "unknown", str(found.unknown)
         told = f"{found.match.distance:.2f}" + (" uncertain" if found.uncertain else "")
         return printable(found.match.name or found.match.subject), told
 

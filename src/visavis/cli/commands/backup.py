@@ -24,6 +24,7 @@ the key of the galleries elsewhere, for nothing opens them without it.
 
 \b
 To go back, stop the server, move its visavis.db and keys.sqlite away, with those that end with -wal, and
+  mkdir -p ~/.local/share/visavis
   tar -xf FILE -C ~/.local/share/visavis
 
 \b

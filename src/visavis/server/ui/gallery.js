@@ -8,11 +8,15 @@ import { t, told } from "./texts.js";
 export const pictureOf = (gallery, match) =>
   `v1/galleries/${path(gallery)}/subjects/${path(match.subject)}/samples/${match.sample}/picture`;
 
-/** The galleries that the key may see, and the one in use: that of the address, or the first. */
+const LAST = "visavis.gallery";
+
+/** The galleries that the key may see, and the one in use: that of the address, of the screen before, or the first. */
 export function useGalleries(screen, wanted) {
   const found = useCall((signal) => get("v1/galleries", { signal }), []);
   const all = found.value ? found.value.galleries : [];
-  const here = all.find((each) => each.name === wanted) || (wanted ? null : all[0]);
+  const named = (name) => all.find((each) => each.name === name);
+  const here = named(wanted) || (wanted ? null : named(sessionStorage.getItem(LAST)) || named("default") || all[0]);
+  if (here) sessionStorage.setItem(LAST, here.name);
   return { ...found, all, here, choose: (name) => { location.hash = `#/${path(screen, name)}`; } };
 }
 
