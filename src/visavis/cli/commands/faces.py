@@ -84,9 +84,9 @@ def verify(
     Prints Yes or No, then the distance of the two faces, the threshold below which faces count as the same person,
     and the probability that they are, if both answers were equally likely beforehand. Of several faces the one that is
     large and central is compared, unless --faces says otherwise; visavis find looks at all of them. It prints
-    Uncertain with a reason where a face is turned or degraded so that its distance says nothing (invalid_face), or looks like a child's
-    (child), and with --fmr where the distance is within the confidence interval of the threshold. The variable
-    VISAVIS_FMR counts where neither --fmr nor --threshold is given.
+    Uncertain with a reason where a face is turned or degraded so that its distance says nothing (invalid_face), or
+    looks like a child's (child), and with --fmr where the distance is within the confidence interval of the threshold.
+    The variable VISAVIS_FMR counts where neither --fmr nor --threshold is given.
     """
     try:
         check_paths([a, b])
