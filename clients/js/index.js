@@ -263,47 +263,54 @@ export class Gallery {
 
   async *export({ signal, pictures = false } = {}) {
     const request = { query: { pictures }, signal, stream: true };
-    const answer = await this.#client.call("GET", `${this.#path}/export`, request);
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-    const broken = (cause) => { throw new VisavisError("unreachable", "the answer broke off", { cause }); };
-    try {
-      for (let rest = ""; ;) {
-        const { done, value } = await reader.read().catch(broken);
-        if (done) return;
-        const lines = (rest + value).split("\n");
-        rest = lines.pop();
-        yield* lines.filter(Boolean).map((line) => JSON.parse(line));
-      }
-    } finally {
-      await reader.cancel().catch(() => {});
-    }
+    yield* linesOf(await this.#client.call("GET", `${this.#path}/export`, request));
   }
 
   async *import(lines, { signal, ...options } = {}) {
-    let before = 0, some = [], size = 0;
+    let before = 0, some = [], size = 0, images = 0;
     const send = async function* () {
-      const data = some.join("");
-      const request = { query: options, body: data, headers: { "Content-Type": "application/x-ndjson" }, signal };
-      const answer = await (await this.#client.call("POST", `${this.#path}/import`, request)).text();
-      const results = answer.split("\n").filter(Boolean).map((line) => JSON.parse(line));
-      const last = results.pop();
-      for (const { line, error, ...result } of results) {
-        yield { line: before + line, ...result, ...(error && { error: problem(error) }) };
+      const headers = { "Content-Type": "application/x-ndjson" };
+      const request = { query: options, body: some.join(""), headers, signal, stream: true };
+      let last; // which says whether the answer is whole
+      for await (const each of linesOf(await this.#client.call("POST", `${this.#path}/import`, request))) {
+        if (last) yield result(last);
+        last = each;
       }
       if (!last?.done) throw problem(last?.error ?? { code: "unreachable", detail: "the answer broke off" });
-      [before, some, size] = [before + some.length, [], 0];
+      [before, some, size, images] = [before + some.length, [], 0, 0];
     }.bind(this);
+    const result = ({ line, error, ...more }) =>
+      ({ line: before + line, ...more, ...(error && { error: problem(error) }) });
     for await (const line of lines) {
       const told = "image" in line || "embedding" in line ? { key: made(), ...line } : line;
       const text = JSON.stringify("image" in line ? { ...told, image: await inJson(line.image) } : told) + "\n";
-      if (some.length === MOST_LINES || (some.length && size + text.length > MOST_LINE_BYTES)) yield* send();
+      const full = some.length === MOST_LINES || images === MOST_IMAGES;
+      if (full || (some.length && size + text.length > MOST_LINE_BYTES)) yield* send();
       some.push(text);
+      images += "image" in line;
       size += text.length;
     }
     if (some.length) yield* send();
   }
 
   #subject(subject, ...below) { return [this.#path, "subjects", segment(subject), ...below].join("/"); }
+}
+
+/** Give what the lines of an answer hold, as they come. */
+async function* linesOf(answer) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  const broken = (cause) => { throw new VisavisError("unreachable", "the answer broke off", { cause }); };
+  try {
+    for (let rest = ""; ;) {
+      const { done, value } = await reader.read().catch(broken);
+      if (done) return;
+      const lines = (rest + value).split("\n");
+      rest = lines.pop();
+      yield* lines.filter(Boolean).map((line) => JSON.parse(line));
+    }
+  } finally {
+    await reader.cancel().catch(() => {});
+  }
 }
 
 /** Send images, as many at a time as a call may have; give for each, in order, its faces or its error. */
