@@ -385,4 +385,4 @@ class TestCommand:
             assert slowest_of(port, 20) < 5
             for connection in idle:
                 connection.close()
-            assert 2 <= len(log()) <= 5
+            assert sum(line.startswith("{") for line in log()) <= 3  # what it logs, after its first lines
