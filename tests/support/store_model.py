@@ -129,7 +129,9 @@ class StoreModel:
         outcomes: list[tuple[str, int, bool] | VisavisError] = []
         for new, embedding in zip(samples, embeddings, strict=True):
             before = None if new.key is None else self._holder(shelf, new.key)
-            if before is None:
+            if new.counter and new.subject not in shelf.subjects:
+                outcomes.append(SubjectNotFound("nobody is there whom it is not"))
+            elif before is None:
                 outcomes.append((new.subject, self._store(shelf, new, embedding, origin), False))
             elif (before.sample.subject, before.fingerprint) == (new.subject, new.fingerprint):
                 outcomes.append((before.sample.subject, before.sample.id, True))
