@@ -17,6 +17,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from certificates import make_certificate
+from command_line import Shell
 from filelock import FileLock
 from inference import Inference
 from numpy.typing import NDArray
@@ -212,3 +213,16 @@ def many_faces(pixels: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np
     """Return the astronaut's face many times in one picture."""
     face = np.asarray(PIL.Image.fromarray(pixels[20:220, 120:320]).resize((128, 128)))
     return np.tile(face, (rows, columns, 1))
+
+
+@pytest.fixture
+def cli(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    cache_dir: Path,
+    recognizer: Recognizer,
+) -> Shell:
+    """A shell where the models are converted."""
+    assert recognizer.pack.name == "dlib"
+    return Shell(capsys, monkeypatch, tmp_path, {"VISAVIS_CACHE_DIR": str(cache_dir)})

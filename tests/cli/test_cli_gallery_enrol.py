@@ -31,19 +31,6 @@ KEY = "00112233445566778899aabbccddeeff" * 2
 
 
 @pytest.fixture
-def cli(
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    cache_dir: Path,
-    recognizer: Recognizer,
-) -> Shell:
-    """A shell where the models are converted."""
-    assert recognizer.pack.name == "dlib"
-    return Shell(capsys, monkeypatch, tmp_path, {"VISAVIS_CACHE_DIR": str(cache_dir)})
-
-
-@pytest.fixture
 def people(tmp_path: Path, astronaut: Path, astronaut_again: bytes, hopper: Path) -> Path:
     """A folder per person, with odd names and something hidden."""
     folder = tmp_path / "people"

@@ -17,22 +17,8 @@ from command_line import Shell
 from pages import named
 
 import visavis.models.recognizer
-from visavis import Recognizer
 
 Decoded = list[str]
-
-
-@pytest.fixture
-def cli(
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    cache_dir: Path,
-    recognizer: Recognizer,
-) -> Shell:
-    """A shell where the models are converted."""
-    assert recognizer.pack.name == "dlib"
-    return Shell(capsys, monkeypatch, tmp_path, {"VISAVIS_CACHE_DIR": str(cache_dir)})
 
 
 @pytest.fixture

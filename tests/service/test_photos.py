@@ -60,8 +60,10 @@ class Eyes:
             except OSError:
                 yield ImageNotFound(f"{name_of(image)}: there is no such file")
                 continue
-            if "!" in content:
-                yield ImageCorrupt(f"{name_of(image)}: it is cut off")
+            if {"!", "?"} & {*content}:
+                corrupt = ImageCorrupt(f"{name_of(image)}: it is cut off")
+                corrupt.__cause__ = MemoryError() if "?" in content else None  # which says nothing of the photo
+                yield corrupt
             else:
                 yield Faces((self._face(place, letter) for place, letter in enumerate(content)), 12.5)
 
@@ -119,6 +121,13 @@ def test_a_photo_is_looked_at_once(photos: Path) -> None:
     assert told(first)["4.jpg"] == f"{photos / '4.jpg'}: it is cut off"
     assert second["2.jpg"][1].face.embedding.tolist() == first["2.jpg"][1].face.embedding.tolist()
     assert np.abs(second["1.jpg"][0].chip.astype(int) - first["1.jpg"][0].chip).max() <= 2  # as JPEG leaves it
+
+
+def test_a_photo_for_which_there_was_no_memory_is_looked_at_again(photos: Path) -> None:
+    (photos / "5.jpg").write_text("?")
+    for looked, _ in (look(photos), look(photos)):
+        assert "5.jpg" in looked
+    assert looked == ["5.jpg"]
 
 
 def test_what_changed_is_looked_at_again(photos: Path) -> None:

@@ -210,6 +210,19 @@ class VerifyRequest(WithOptions, Request):
         return "fmr" if self.operating_point == "default" else "operating_point"
 
 
+_THRESHOLDS: Mapping[str, Any] = {"threshold": {"type": "number"}, "fmr": {"type": ["number", "string"]}}
+
+
+def _all_given(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of what has all of these members."""
+    return {"required": list(members), "properties": dict(members)}
+
+
+def _insist_on_one_threshold(request: BaseModel) -> None:
+    if all(getattr(request, name, None) is not None for name in _THRESHOLDS):
+        raise ValueError(f"takes at most one of {' and '.join(_THRESHOLDS)}")
+
+
 _Vector = Annotated[Any, AfterValidator(_vector), Field(json_schema_extra=_schema(**_VECTOR))]
 
 
@@ -225,12 +238,7 @@ class CompareRequest(WithOptions, Request):
     """Pairs of embeddings to compare; at most one of `threshold` and `fmr`."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "not": {
-                "required": ["threshold", "fmr"],
-                "properties": {"threshold": {"type": "number"}, "fmr": {"type": ["number", "string"]}},
-            }
-        }
+        json_schema_extra=cast("dict[str, Any]", {"not": _all_given(_THRESHOLDS)}),
     )
     example: ClassVar = {"pairs": [{"a": [0.12, -0.05, 0.31], "b": [0.11, -0.02, 0.28]}], "fmr": "balanced"}
 
@@ -238,8 +246,7 @@ class CompareRequest(WithOptions, Request):
 
     @model_validator(mode="after")
     def _at_most_one(self) -> Self:
-        if None not in (getattr(self, "threshold", None), getattr(self, "fmr", None)):
-            raise ValueError("takes at most one of threshold and fmr")
+        _insist_on_one_threshold(self)
         return self
 
 
@@ -263,10 +270,8 @@ class _Either(WithOptions, Request):
     def _consistent(self) -> Self:
         if len(self.model_fields_set.intersection(self.ways)) != 1:
             raise ValueError(f"needs exactly one of {' and '.join(self.ways)}")
-        given = {name for name in (self.ways[1], "threshold", "fmr", "require_live") if getattr(self, name, None)}
-        if given >= {"threshold", "fmr"}:
-            raise ValueError("takes at most one of threshold and fmr")
-        if given >= {self.ways[1], "require_live"}:
+        _insist_on_one_threshold(self)
+        if all(getattr(self, name, None) for name in (self.ways[1], "require_live")):
             raise ValueError("require_live needs an image: embeddings do not tell whether a face is live")
         return self
 
@@ -276,9 +281,8 @@ class _Either(WithOptions, Request):
         described = handler.resolve_ref_schema(reference)
         described["oneOf"] = [{"required": [way]} for way in cls.ways]
         if "fmr" in described["properties"]:
-            both = {"threshold": {"type": "number"}, "fmr": {"type": ["number", "string"]}}
             blind = {cls.ways[1]: {}, "require_live": {"const": True}}
-            described["not"] = {"anyOf": [{"required": list(each), "properties": each} for each in (both, blind)]}
+            described["not"] = {"anyOf": [_all_given(_THRESHOLDS), _all_given(blind)]}
         return reference
 
 

@@ -24,10 +24,9 @@ def audit(store: Store, gallery: Gallery, rules: Rules) -> AuditReport:
         if samples:
             found = store.search(gallery.name, np.stack([sample.embedding for sample in samples]), 2)
             others = (
-                [each for each in matches if each.subject != subject.id and not each.counter] for matches in found
+                (match for match in matches if match.subject != subject.id and not match.counter) for matches in found
             )
-            nearest = [next(iter(several), None) for several in others]
-            report.look_at(samples, nearest)
+            report.look_at(samples, [next(several, None) for several in others])
     return report.finished()
 
 

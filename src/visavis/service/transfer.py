@@ -35,8 +35,8 @@ def export_lines(store: Store, gallery: Gallery, at: datetime, *, pictures: bool
     }
     for subject in all_subjects(store, gallery.name):
         about = {"subject": subject.id, **{name: plain(getattr(subject, name)) for name in _DETAILS}}
-        empty, samples = True, list(all_samples(store, gallery.name, subject.id))
-        for sample in sorted(samples, key=lambda sample: sample.counter):  # which is refused where nobody is yet
+        empty = True
+        for sample in _counters_last(all_samples(store, gallery.name, subject.id)):
             empty = False
             yield {
                 **about,
@@ -49,6 +49,17 @@ def export_lines(store: Store, gallery: Gallery, at: datetime, *, pictures: bool
             }
         if empty and store.subject(gallery.name, subject.id):  # and not forgotten meanwhile
             yield {**about, "embedding": None, "created_at": plain(subject.created_at)}
+
+
+def _counters_last(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """Return samples, those last that an import refuses where nobody is yet."""
+    counters = []
+    for sample in samples:
+        if sample.counter:
+            counters.append(sample)
+        else:
+            yield sample
+    yield from counters
 
 
 def subject_export(store: Store, gallery: Gallery, subject: Subject) -> dict[str, Any]:

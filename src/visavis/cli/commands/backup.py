@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tarfile
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,7 @@ from visavis.errors import InvalidOption
 from visavis.files import replacing
 from visavis.options import Option
 
+_log = logging.getLogger("visavis.cli")
 EXAMPLES = """\b
 The file is a tar archive of visavis.db and keys.sqlite, which only its owner may read. What is encrypted stays so: keep
 the key of the galleries elsewhere, for nothing opens them without it.
@@ -73,4 +75,5 @@ def backup(
                     archive.add(path, path.name)
         except FileExistsError:  # somebody was faster
             raise taken from None
+    _log.info("%s holds the %s", file, "keys" if only_keys else "galleries and the keys, as far as there are any")
     return int(only_keys)

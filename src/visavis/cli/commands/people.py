@@ -192,15 +192,17 @@ def enrol(
         stack.enter_context(counts.staying())
         no_bar = as_json and sys.stdout.isatty()
         advance = stack.enter_context(progress_bar(len(portraits), "enrolling images", unless=no_bar))
+        refused: list[str] = []
         for result in _results(portraits, opened.enrol_many(enrolments, **how)):
             code = result["error"]["code"] if "error" in result else None
+            refused += [result["subject"]] if code and result["subject"] else []
             counts.count(result["subject"], repeated=result.get("repeated", False), code=code)
             if as_json:
                 write(json.dumps(result))
             if rows:
                 rows(_row(result))
             advance()
-        counts.without = _without_sample(opened, (subject for _, subject in named)) if counts.refused else ()
+        counts.without = _without_sample(opened, refused)
         _warn_of_albums(opened, counts.subjects, galleries.eyes.pack)
     if as_json:
         _log.info("%s", counts)
