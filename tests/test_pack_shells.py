@@ -300,6 +300,7 @@ def serving(folder: Path, **variables: str) -> Iterator[Listening]:
             process.kill()
 
 
+@pytest.mark.thorough
 def test_the_server_serves_the_pack_that_the_environment_names(
     open_models: Path, astronaut: Path, astronaut_again: bytes, tmp_path: Path
 ) -> None:

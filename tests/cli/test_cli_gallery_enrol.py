@@ -595,6 +595,7 @@ def many(tmp_path: Path, hopper: Path) -> Path:
     return folder.parent
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_leaves_what_was_enrolled_and_the_next_run_goes_on(
     many: Path, environment: dict[str, str], tmp_path: Path

@@ -192,6 +192,7 @@ def page_of(evaluation: PairEvaluation | SearchEvaluation, *, images: bool) -> t
     return stream.getvalue(), reader
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("images", [True, False])
 def test_a_page_needs_nothing_but_itself(pairs: PairEvaluation, found: SearchEvaluation, *, images: bool) -> None:
     for evaluation, plots in ((pairs, 3), (found, 3)):

@@ -188,6 +188,7 @@ def test_more_equals_than_are_looked_at() -> None:
     assert {round(hit.distance, 6) for hit in hits[1:]} == {round(2**0.5, 6)}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("metric", METRICS)
 def test_crowds_hide_nobody(metric: Metric) -> None:
     generator = np.random.default_rng(1)

@@ -137,6 +137,7 @@ def test_bad_options_are_refused() -> None:
         PostgresStore(url, connections=0)
 
 
+@pytest.mark.thorough
 def test_who_cannot_be_reached_is_unavailable(database: Database) -> None:
     server = database.server
     urls = {
@@ -430,6 +431,7 @@ def test_galleries_do_not_wait_for_each_other(database: Database) -> None:
         enrol(store, new_samples(["anna"], vectors(1)), gallery="held")
 
 
+@pytest.mark.thorough
 def test_who_writes_for_long_is_waited_for_by_a_drop_but_not_by_others(database: Database) -> None:
     import psycopg  # noqa: PLC0415  # as above
 
@@ -469,6 +471,7 @@ def test_more_threads_than_connections(database: Database) -> None:
         assert (store.gallery(GALLERY).subjects, store.gallery(GALLERY).samples) == (60, 60)
 
 
+@pytest.mark.thorough
 def test_connections_are_not_waited_for_without_end(database: Database) -> None:
     with closing(PostgresStore(database.url, connections=1, patience_s=BRIEFLY)) as store:
         make(store)
@@ -482,6 +485,7 @@ def test_connections_are_not_waited_for_without_end(database: Database) -> None:
                 first.result()
 
 
+@pytest.mark.thorough
 def test_who_falls_asleep_while_writing_does_not_hold_up_others(database: Database) -> None:
     hasty = PostgresStore(database.url, patience_s=BRIEFLY)
     with closing(hasty), closing(PostgresStore(database.url)) as other, ThreadPoolExecutor(1) as pool:

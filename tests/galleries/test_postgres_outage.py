@@ -86,6 +86,7 @@ class Load:
             self.kept.add(subject)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", ["kill9", "stop"])
 def test_nothing_is_lost_when_the_server_goes_down_under_load(
     server: PostgresServer, store: PostgresStore, way: str
@@ -153,6 +154,7 @@ def test_a_silent_server_is_not_waited_for_without_end(server: PostgresServer, s
         assert [subject.id for subject in store.subjects(GALLERY)] == ["anna"]
 
 
+@pytest.mark.thorough
 def test_a_server_that_falls_silent_during_a_batch_is_given_up(server: PostgresServer, store: PostgresStore) -> None:
     with ExitStack() as stack:
         started = time.monotonic()

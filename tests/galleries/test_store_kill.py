@@ -26,6 +26,7 @@ def test_a_process_is_killed(place: Place, tmp_path: Path) -> None:
         check(rounds, number, tmp_path)
 
 
+@pytest.mark.thorough
 def test_a_database_server_is_killed(tmp_path: Path) -> None:
     with running_server() as server, server.database() as url:
         place = Place("postgres", url)

@@ -38,7 +38,7 @@ def check(store: Store, probes: FloatArray, limits: Sequence[int] = LIMITS) -> N
 
 @pytest.mark.parametrize("data", ["random", "clustered"])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-@pytest.mark.parametrize("dimension", [1, 7, 128, pytest.param(512, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("dimension", [1, 128, *(pytest.param(many, marks=pytest.mark.thorough) for many in (7, 512))])
 def test_search_finds_the_nearest(place: Place, dimension: int, metric: Metric, data: str) -> None:
     rows = vectors(600, dimension) if data == "random" else clustered(600, dimension)
     names = [f"s{at % 170}" for at in range(600)]

@@ -219,6 +219,7 @@ def test_more_arrays_than_a_file_can_hold() -> None:
         layers_of(rewritten(change))
 
 
+@pytest.mark.thorough
 def test_a_file_that_the_library_reads_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its heap has a piece of no size, which is followed by itself."""
     monkeypatch.setattr(keras_weights, "_TIME_LIMIT_S", 2.0)

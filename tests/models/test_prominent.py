@@ -92,6 +92,7 @@ def test_the_central_face_beside_a_larger_one(either: Recognizer, astronaut_pixe
         either.detect(picture, faces="main")
 
 
+@pytest.mark.thorough
 def test_a_small_central_face_is_a_by_stander(either: Recognizer, astronaut_pixels: UInt8) -> None:
     picture = scene(astronaut_pixels, (400, 180, 130), (560, 100, 330))
     assert len(either.detect(picture)) == 2

@@ -133,6 +133,7 @@ def test_the_whole_pipeline_in_the_same_boxes(either: Recognizer, described: lis
     assert max(distances) <= 0.08
 
 
+@pytest.mark.thorough
 @mostly_auto
 def test_face_counts(either: Recognizer, test_data: Path) -> None:
     paths = sorted((test_data / "images" / "groups").glob("*.jpg"))

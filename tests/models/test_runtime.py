@@ -35,6 +35,7 @@ def test_both_runtimes_agree(
         assert np.abs(a.embedding - b.embedding).max() < 1e-5
 
 
+@pytest.mark.thorough
 @scaled
 def test_one_recognizer_serves_many_threads(recognizer: Recognizer, astronaut_pixels: NDArray[np.uint8]) -> None:
     pictures = [many_faces(astronaut_pixels, rows, columns) for rows in (1, 2) for columns in (1, 2, 3)]
@@ -51,6 +52,7 @@ def test_one_recognizer_serves_many_threads(recognizer: Recognizer, astronaut_pi
             assert a.embedding.tolist() == b.embedding.tolist()
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells how much memory a process has")
 def test_what_a_call_took_is_freed_after_it(recognizer: Recognizer) -> None:
     work = Work(1e9)
@@ -233,6 +235,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.parametrize(
     ("kind", "told"), [("working", True), ("streams", True), ("idle", False), ("of its own", False)]

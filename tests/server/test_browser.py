@@ -88,6 +88,7 @@ ATTACK = """async ({target, photo, line, white}) => {
 }"""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
 def test_a_page_of_another_origin_changes_nothing(
     chromium: Browser, server: Listening, astronaut: Path, name: str
@@ -135,6 +136,7 @@ def test_the_page_of_the_api_works(chromium: Browser, server: Listening) -> None
     assert chromium.run(url, INJECT) == ["no script", "no style", "no call"]
 
 
+@pytest.mark.thorough
 def test_the_page_of_the_api_takes_files_choices_and_keys(
     chromium: Browser, server: Listening, astronaut: Path
 ) -> None:

@@ -319,11 +319,13 @@ GREY = {"image": {"base64": ""}}
 
 
 class TestLive:
+    @pytest.mark.thorough
     @pytest.mark.parametrize("head", ["", "Content-Length: 100\n\n", "Content-Length: 100\n\n{"])
     def test_a_body_that_does_not_come(self, live: Listening, head: str) -> None:
         data = read_all(live.connect(HEAD + head))
         assert b'"request_timeout"' in data if head else data == b""
 
+    @pytest.mark.thorough
     def test_a_body_that_drips_is_not_waited_for_nor_kept(self, live: Listening) -> None:
         connection = live.connect(CHUNKED)
         moment = threading.Event()
@@ -362,6 +364,7 @@ class TestLive:
         assert samples_of(live) == 0
         eventually(lambda: (pool.busy, pool.waiting) == (0, 0))
 
+    @pytest.mark.thorough
     def test_where_all_workers_are_busy_it_waits(self, live: Listening, slow: SlowRecognizer) -> None:
         with busy(live):
             importing = Importing(live, line(1), line(2))
@@ -434,6 +437,7 @@ class TestExportLive:
         monkeypatch.setattr(bulk, "page_of", counted)
         return lambda: sum(made)
 
+    @pytest.mark.thorough
     def test_it_is_made_as_fast_as_it_is_taken(self, live: Listening, full: Callable[[], int]) -> None:
         moment = threading.Event()
         with socket.socket() as connection:

@@ -157,6 +157,7 @@ def test_a_request_that_two_servers_may_read_in_two_ways_is_refused(server: List
 
 
 class TestEarlyAnswers:
+    @pytest.mark.thorough
     @pytest.mark.parametrize("framing", ["Transfer-Encoding: chunked", "Content-Length: 900000"])
     def test_the_connection_ends_soon_and_nothing_more_is_parsed(
         self, server: Listening, loop: Loop, framing: str
@@ -274,6 +275,7 @@ class TestConnections:
         for connection in others:
             connection.close()
 
+    @pytest.mark.thorough
     def test_where_nobody_is_silent_the_new_one_is_closed(self, few: Listening, slow: SlowRecognizer) -> None:
         _ = slow
         body = b'{"images": [{"base64": ""}]}'

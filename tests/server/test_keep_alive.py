@@ -11,6 +11,7 @@ from visavis.config import Settings
 from visavis.server.listening import _config as config_of
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("keep_alive_s", "stays"), [(0.2, False), (30.0, True)])
 def test_an_idle_connection(keep_alive_s: float, *, stays: bool) -> None:
     settings = Settings(port=0, keep_alive_s=keep_alive_s, read_timeout_s=0.2)

@@ -217,6 +217,7 @@ def test_who_it_is_is_told_and_an_unknown_face_enrolled(visit: Open, photos: Pho
     expect(page.locator("main img[src=x]")).to_have_count(0)
 
 
+@pytest.mark.thorough
 def test_people_come_as_one_scrolls_and_are_found_by_name(visit: Open) -> None:
     page = visit("people/team")
     asked: list[str] = []
@@ -238,6 +239,7 @@ def test_people_come_as_one_scrolls_and_are_found_by_name(visit: Open) -> None:
     expect(page.get_by_text("Nobody of that name.")).to_be_visible()
 
 
+@pytest.mark.thorough
 def test_a_folder_is_added_with_what_was_refused(
     visit: Open, server: Listening, photos: Photos, tmp_path: Path
 ) -> None:
@@ -280,6 +282,7 @@ def test_a_person_is_added_with_some_photos(visit: Open, server: Listening, phot
     expect(page.locator("section .tile")).to_have_count(1)
 
 
+@pytest.mark.thorough
 def test_two_are_merged_and_one_is_forgotten_with_a_receipt(visit: Open, server: Listening, photos: Photos) -> None:
     make(server, "crew")
     for subject, name, photo in (("grace", "Grace", photos.grace), ("once", "Eileen C.", photos.eileen)):
@@ -314,6 +317,7 @@ def read(download: Download) -> dict[str, Any]:
     return value
 
 
+@pytest.mark.thorough
 def test_what_an_audit_finds_is_mended(visit: Open, server: Listening, photos: Photos) -> None:
     make(server, "doubles")
     for subject in ("grace", "double"):
@@ -328,6 +332,7 @@ def test_what_an_audit_finds_is_mended(visit: Open, server: Listening, photos: P
     assert server.call("GET", "/v1/galleries/doubles/subjects/double", headers={"X-API-Key": ADMIN}).status == 404
 
 
+@pytest.mark.thorough
 def test_the_api_is_tried_and_the_status_seen(visit: Open, photos: Photos) -> None:
     page = visit("try")
     choose(page, photos.both)
@@ -361,6 +366,7 @@ def test_a_key_is_asked_for_and_kept_for_the_tab_alone(visit: Open) -> None:
     expect(page.get_by_role("dialog")).to_be_visible()
 
 
+@pytest.mark.thorough
 def test_failures_are_told_in_words_and_tried_again(visit: Open, photos: Photos) -> None:
     page = visit("compare")
     busy = {"code": "overloaded", "status": 503, "title": "The server is busy", "detail": "all workers are busy"}

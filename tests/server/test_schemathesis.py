@@ -115,6 +115,7 @@ def examples(few: int) -> hypothesis.settings:
     return hypothesis.settings(max_examples=effort(few, 300), suppress_health_check=list(hypothesis.HealthCheck))
 
 
+@pytest.mark.thorough
 @SCHEMA.include(method=WITH_BODY).parametrize()
 @examples(12)
 def test_the_document_is_true(case: Any, galleries: Galleries) -> None:  # noqa: ANN401  # likewise
@@ -125,6 +126,7 @@ def test_the_document_is_true(case: Any, galleries: Galleries) -> None:  # noqa:
     case.call_and_validate()
 
 
+@pytest.mark.thorough
 @SCHEMA.exclude(method=WITH_BODY).parametrize()
 @examples(3)
 def test_the_document_is_true_where_there_is_no_body(case: Any, galleries: Galleries) -> None:  # noqa: ANN401  # likewise

@@ -116,10 +116,12 @@ class TestSlowAndLarge:
         assert answer.startswith(b"HTTP/1.1 408")
         assert b'"code":"request_timeout"' in answer
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("head", ["", "POST /v1", HEAD])
     def test_a_head_that_does_not_come(self, server: Listening, head: str) -> None:
         assert read_all(server.connect(head)) == b""
 
+    @pytest.mark.thorough
     def test_a_head_that_drips(self, server: Listening) -> None:
         connection = server.connect("GET / HTTP/1.1\n")
         moment = threading.Event()
@@ -400,6 +402,7 @@ class TestCommand:
             log = [json.loads(line) for line in process.stderr or () if line.startswith("{")]
         assert sum(entry["route"] == "/v1/embed" and entry["status"] == 200 for entry in log) == len(clients)
 
+    @pytest.mark.thorough
     def test_a_request_on_a_connection_that_was_accepted_is_still_answered(self, cache_dir: Path) -> None:
         with serving(cache_dir) as (process, port):
             server = Listening(port, None)  # type: ignore[arg-type]  # likewise
@@ -482,6 +485,7 @@ class TestCommand:
         assert "Traceback" not in log
         assert '"traceback"' not in log
 
+    @pytest.mark.thorough
     def test_a_thread_that_cannot_be_stopped_ends_with_the_process(self, tmp_path: Path) -> None:
         program = [sys.executable, "-c", STUCK, str(SUPPORT), sqlite_url(tmp_path / "galleries.db")]
         with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
@@ -497,12 +501,14 @@ class TestCommand:
             client.join(PATIENCE_S)
         assert [(answer.status, answer.json()["code"]) for answer in answers] == [(503, "overloaded")]
 
+    @pytest.mark.thorough
     def test_several_processes(self, cache_dir: Path) -> None:
         with serving(cache_dir, "--processes", "2", "--log-format", "text") as (process, port):
             assert Listening(port, None).call("GET", "/readyz").status == 200  # type: ignore[arg-type]  # likewise
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE_S) == 0
 
+    @pytest.mark.thorough
     def test_the_doctor_sees_it(self, cache_dir: Path) -> None:
         with serving(cache_dir, "--auth", "on", VISAVIS_KEYS="read:a-secret-that-the-doctor-has") as (_process, port):
             url = f"http://127.0.0.1:{port}"
