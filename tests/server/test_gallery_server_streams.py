@@ -275,7 +275,7 @@ def live(slow: SlowRecognizer, tmp_path: Path) -> Iterator[Listening]:
         workers=2,
         queue=0,
         max_body_bytes=100_000,
-        read_timeout_s=0.7,
+        read_timeout_s=2.0,
         store=sqlite_url(tmp_path / "galleries.db"),
     )
     with listening(settings, slow.as_recognizer()) as server:

@@ -14,7 +14,7 @@ from visavis.server.listening import _config as config_of
 @pytest.mark.thorough
 @pytest.mark.parametrize(("keep_alive_s", "stays"), [(0.2, False), (30.0, True)])
 def test_an_idle_connection(keep_alive_s: float, *, stays: bool) -> None:
-    settings = Settings(port=0, keep_alive_s=keep_alive_s, read_timeout_s=0.2)
+    settings = Settings(port=0, keep_alive_s=keep_alive_s, read_timeout_s=1.0)
     with listening(settings, SlowRecognizer().as_recognizer()) as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
         connection.request("GET", "/healthz")
