@@ -30,7 +30,7 @@ from visavis.models.recognizer import Recognizer
 from visavis.models.runtime import usable_cores
 from visavis.options import Recognition, options_of
 from visavis.server import dialects, openapi
-from visavis.server.api import bulk, faces, galleries, operations, pages, recognition, subjects
+from visavis.server.api import bulk, faces, galleries, operations, pages, recognition, review, subjects
 from visavis.server.auth import Rate, RateLimiter
 from visavis.server.galleries import StoreCheck, served_galleries
 from visavis.server.keys import KeyStore, default_keys_file
@@ -47,7 +47,7 @@ _BODIES_IN_MEMORY = 16  # as large as one may be: what all requests together may
 _SHARE = 2  # of the workers, one in so many may be busy with imports, and as many with exports
 _CLIENT_GONE = 499  # for the log: nobody reads it
 
-_API = (faces, operations, pages, recognition, bulk, galleries, subjects)
+_API = (faces, operations, pages, recognition, bulk, galleries, subjects, review)
 _LONGEST_PATH = 8  # parts of any route
 
 _DESCRIPTION = """\
@@ -61,6 +61,7 @@ _TAGS = [
     {"name": "recognition", "description": "Enrol people into galleries, and tell who somebody is."},
     {"name": "galleries", "description": "Where people are remembered: each with a policy and a log."},
     {"name": "subjects", "description": "The people of a gallery, and their samples."},
+    {"name": "review", "description": "The faces that were nobody's for certain, until somebody says whose they are."},
     {"name": "models", "description": "What does the work."},
     {"name": "operations", "description": "For those who run the server."},
     {"name": "old services", "description": "What clients of the two services before this one know."},
