@@ -1015,6 +1015,9 @@ ONCE: list[Act] = [
     lambda client: client.gallery("people").merge("grace", "ada"),
     lambda client: client.gallery("people").move("grace", [1], "ada"),
     lambda client: client.gallery("people").rename("grace", "ada"),
+    lambda client: client.gallery("people").review.name([1], "ada"),
+    lambda client: client.gallery("people").review.ignore([1]),
+    lambda client: client.gallery("people").review.discard([1]),
     lambda client: client.gallery("people").update("ada", Details(name="x"), version=ADA),
 ]
 AS_OFTEN_AS_NEEDED: list[Act] = [
@@ -1039,6 +1042,8 @@ AS_OFTEN_AS_NEEDED: list[Act] = [
     lambda client: client.gallery("people").export_subject("ada"),
     lambda client: client.gallery("people").audit(),
     lambda client: client.gallery("people").rules(),
+    lambda client: client.gallery("people").review.groups(),
+    lambda client: client.gallery("people").review.picture(1),
     lambda client: client.gallery("people").entries(),
     lambda client: client.entries(),
 ]
