@@ -86,18 +86,21 @@ class ReviewQueue(Hinting):
 
     def _keep(self, gallery: Gallery, doubtful: list[tuple[Observed, Identification]], period: timedelta) -> None:
         origin, queue, image = self._origin(), self._made(gallery), new_subject_id(None)
+        vectors = [check_embedding(seen.face.embedding, gallery.space.dimension) for seen, _ in doubtful]
+        nearest = self._store.search(self.queue, np.stack(vectors), 1)
         new = [
             NewSample(
                 subject=new_subject_id(None),
-                embedding=check_embedding(seen.face.embedding, gallery.space.dimension),
+                embedding=vector,
                 details=Details(metadata=_known(found, image), expires_at=origin.at + period),
                 quality=seen.face.quality,
                 picture=encoded_chip(seen.chip),
             )
-            for seen, found in doubtful
+            for (seen, found), vector, near in zip(doubtful, vectors, nearest, strict=True)
+            if not self._is_repeated(near, origin.at)
         ]
-        nearest = self._store.search(self.queue, np.stack([each.embedding for each in new]), 1)
-        new = [each for each, near in zip(new, nearest, strict=True) if not self._is_repeated(near, origin.at)]
+        if not new:
+            return
         excess = queue.subjects + len(new) - MOST_KEPT
         if excess > 0:
             oldest = self._store.subjects(self.queue, limit=max(excess, _FORGOTTEN_AT_ONCE))
