@@ -59,6 +59,16 @@ export type Candidate = {
   subject_number: number;
 };
 
+/** What was looked at, and what was found. */
+export type Check = {
+  /** Names and values: text, numbers, true and false, or null. */
+  facts: Record<string, unknown>;
+  /** What was looked at. */
+  name: string;
+  /** None where all is well. */
+  problems: Array<Trouble>;
+};
+
 /** Pairs of embeddings to compare; at most one of `threshold` and `fmr`. */
 export type CompareRequest = {
   /** False match rate of one comparison, to keep in place of a threshold: a number between 0 and 1, or strict (1e-4), balanced (1e-3) or lenient (1e-2). */
@@ -127,6 +137,12 @@ export type Detected = {
   }>;
   /** The smallest size of a face, in pixels, that was looked for: more than ``min_face`` asks for where the image is too large for that. */
   searched_from_px: number;
+};
+
+/** What the server found when it checked itself. */
+export type Diagnosis = {
+  /** In the order in which it looked. */
+  checks: Array<Check>;
 };
 
 /** A result for each image, in order. */
@@ -964,6 +980,14 @@ export type SubjectsResponse = {
   next_cursor: string | null;
   /** As many as were asked for, or all that there are. */
   subjects: Array<Subject>;
+};
+
+/** What is wrong, and what to do about it. */
+export type Trouble = {
+  /** What is wrong. */
+  problem: string;
+  /** What to do. */
+  remedy: string;
 };
 
 /** Two images to compare; at most one of `threshold`, `fmr` and `operating_point`. */

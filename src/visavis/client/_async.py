@@ -52,6 +52,7 @@ from visavis.service.packs import ServedPack
 from visavis.service.results import (
     AuditReport,
     Candidate,
+    Check,
     Enrolled,
     GalleryRules,
     Identification,
@@ -235,6 +236,10 @@ class AsyncClient(Hinting):
     async def models(self) -> tuple[ServedPack, ...]:
         """Return the packs that the server knows, with their thresholds, licences and files."""
         return await self._connection.ask(records.packs, "GET", "v1/models")
+
+    async def doctor(self) -> tuple[Check, ...]:
+        """Return what the server finds when it checks itself; for keys of scope admin that are not limited to some."""
+        return await self._connection.ask(records.checks, "GET", "v1/doctor")
 
     async def health(self) -> bool:
         """Tell whether the server is ready to work: asked once, without retries.

@@ -51,6 +51,7 @@ from visavis.options import (
 from visavis.service.enroller import Enrolment
 from visavis.service.packs import ServedPack
 from visavis.service.results import (
+    Check,
     AuditReport,
     Candidate,
     Enrolled,
@@ -236,6 +237,10 @@ class Client(Hinting):
     def models(self) -> tuple[ServedPack, ...]:
         """Return the packs that the server knows, with their thresholds, licences and files."""
         return self._connection.ask(records.packs, "GET", "v1/models")
+
+    def doctor(self) -> tuple[Check, ...]:
+        """Return what the server finds when it checks itself; for keys of scope admin that are not limited to some."""
+        return self._connection.ask(records.checks, "GET", "v1/doctor")
 
     def health(self) -> bool:
         """Tell whether the server is ready to work: asked once, without retries.
