@@ -823,6 +823,24 @@ export type SimilarResponse = {
   candidates: Array<Candidate>;
 };
 
+/** Which of a subject's samples are to be a new one's, and what is known of that. */
+export type Split = {
+  /** Note on what the person agreed to. */
+  consent?: string | null;
+  /** When the subject is to be forgotten. */
+  expires_at?: string | null;
+  /** Whether a face of the subject is to be told as nobody's. */
+  ignored?: boolean | null;
+  /** An ID of your own for the new subject. Without it, a random one. */
+  into?: string | null;
+  /** Whatever else is to be known of the subject, in 10,000 characters of JSON. */
+  metadata?: Record<string, unknown> | null;
+  /** Name of the person. */
+  name?: string | null;
+  /** Their IDs. */
+  samples: Array<number>;
+};
+
 /** How the server is. */
 export type Status = {
   /** Why it is not ready, for those who may do everything here. */

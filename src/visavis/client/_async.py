@@ -533,6 +533,27 @@ class AsyncGalleryClient(Hinting):
         path, body = self._subject(subject, "move"), json_of({"samples": list(samples), "into": into})
         return await self._connection.ask(reader(Subject), "POST", path, body, once=True)
 
+    async def split(
+        self, subject: str, samples: Iterable[int], *, into: str | None = None, details: Details = NO_DETAILS
+    ) -> Subject:
+        """Give samples of one subject to a new one, and return that.
+
+        Args:
+            subject: its ID.
+            samples: their numbers.
+            into: the ID that the new one is to have; None for a random one.
+            details: of the new one. Unless they say when, it is forgotten when the first one is.
+
+        Raises:
+            SubjectExists: there is one of that ID.
+            SampleNotFound: a sample is not the subject's.
+            ConsentMissing: the policy wants a note of consent, and the details have none.
+        """
+        told = {"samples": list(samples), **given({"into": into}), **details_of(details)}
+        return await self._connection.ask(
+            reader(Subject), "POST", self._subject(subject, "split"), json_of(told), once=True
+        )
+
     async def forget_sample(self, subject: str, sample: int) -> Receipt:
         """Forget a sample of a subject; ``SubjectNotFound`` or ``SampleNotFound`` where there is none any more."""
         path = self._subject(subject, "samples", sample_segment(sample))
