@@ -312,6 +312,61 @@ def test_two_are_merged_and_one_is_forgotten_with_a_receipt(visit: Open, server:
     expect(page).to_have_url(re.compile("#/people/crew$"))
 
 
+@pytest.mark.thorough
+def test_samples_are_split_off_and_moved_to_others(visit: Open, server: Listening, photos: Photos) -> None:
+    make(server, "mixed")
+    for photo in (photos.eileen, photos.grace):
+        enrol(server, "eileen", "Eileen", photo, "mixed")
+    page = visit("people/mixed/eileen")
+    expect(page.locator("section .tile .chip img")).to_have_count(2)
+    page.get_by_role("checkbox", name="Sample").nth(1).focus()
+    page.keyboard.press("Space")
+    page.get_by_role("button", name="Move 1").click()
+    expect(page.get_by_role("dialog").get_by_label("Name", exact=True)).to_be_focused()
+    page.keyboard.type(HOSTILE)
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Moved to")).to_be_visible()
+    expect(page.locator("section .tile")).to_have_count(1)
+    page.get_by_role("link", name=HOSTILE).click()
+    expect(page.locator("h1")).to_have_text(HOSTILE)
+    expect(page.locator("section .tile .chip img")).to_have_count(1)
+    page.get_by_role("checkbox", name="Sample").check()
+    page.get_by_role("button", name="Move 1").click()
+    page.locator(".choices button").filter(has_text="Eileen").click()  # whose it was
+    expect(page.get_by_text("There are no samples.")).to_be_visible()
+    page.get_by_role("link", name="Eileen").click()
+    expect(page.locator("section .tile .chip img")).to_have_count(2)
+
+
+@pytest.mark.thorough
+def test_who_it_is_not_is_said_and_who_is_ignored(visit: Open, server: Listening, photos: Photos) -> None:
+    make(server, "doubts")
+    enrol(server, "eileen", "Eileen", photos.eileen, "doubts")
+    page = visit("who/doubts")
+    choose(page, photos.again)
+    answer = page.locator(".person")
+    answer.get_by_role("button", name="Not this person").click()
+    expect(answer).to_contain_text("take it for that person no more")
+    page.keyboard.press("Enter")
+    expect(answer).to_contain_text("Somebody said that this face is not that person.")
+    visited = visit("people/doubts/eileen")
+    expect(visited.locator("section .tile").filter(has_text="Not this person")).to_have_count(1)
+    page.get_by_role("button", name="Remove this photo").click()
+    choose(page, photos.grace)
+    answer.get_by_role("button", name="Ignore").click()
+    answer.get_by_role("button", name="Ignore: Really?").click()
+    expect(answer).to_contain_text("This person is ignored here.")
+    answer.get_by_role("button", name="Ignore no more").click()
+    answer.get_by_role("button", name="Ignore no more: Really?").click()
+    expect(answer.get_by_role("link")).to_be_visible()  # who has an ID, and no name
+    answer.get_by_role("button", name="Ignore").click()
+    page.keyboard.press("Enter")
+    expect(answer).to_contain_text("This person is ignored here.")
+    visited.reload()
+    visited.evaluate("location.hash = '#/people/doubts'")
+    expect(visited.locator("a.tile").filter(has_text="ignored")).to_have_count(1)
+
+
 def read(download: Download) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(Path(download.path()).read_text())
     return value
@@ -346,6 +401,10 @@ def test_the_api_is_tried_and_the_status_seen(visit: Open, photos: Photos) -> No
     page.get_by_role("link", name="Status").click()
     expect(page.locator(".pairs").first).to_contain_text("dlib")
     expect(page.locator("td code").first).to_be_visible()
+    page.get_by_role("button", name="Check the server").click()
+    expect(page.get_by_text("Problems: ").first).to_be_visible()
+    page.get_by_text("self-test").click()
+    expect(page.locator("details").filter(has_text="self-test").locator("dd").first).to_have_text("grey, 640 x 480")
 
 
 def test_a_key_is_asked_for_and_kept_for_the_tab_alone(visit: Open) -> None:

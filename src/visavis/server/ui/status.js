@@ -2,7 +2,7 @@
 
 import { html, useEffect, useState } from "./vendor/htm-preact.js";
 import { get, send } from "./api.js";
-import { Busy, Notice, useCall } from "./parts.js";
+import { Busy, Icon, Notice, announce, useAct, useCall } from "./parts.js";
 import { number, t } from "./texts.js";
 
 const EVERY_MS = 5000;
@@ -47,7 +47,25 @@ function Chart({ title, values, unit = "" }) {
 
 const time = (seconds) => (seconds === null ? "–" : seconds === Infinity ? "> 30 s" : seconds < 1 ? `≤ ${number(1000 * seconds, 0)} ms` : `≤ ${number(seconds, 1)} s`);
 
-export function Status({ access }) {
+/** What the server finds when it checks itself. */
+function Doctor() {
+  const [checks, setChecks] = useState(null);
+  const [act, problem, busy] = useAct();
+  const look = () => act(async () => {
+    const found = (await get("v1/doctor")).checks;
+    setChecks(found);
+    announce(t("doctor.problems", { n: found.flatMap((each) => each.problems).length }));
+  });
+  const problems = (checks || []).flatMap((each) => each.problems);
+  return html`<section class="card"><h2>${t("doctor.title")}</h2><p class="quiet">${t("doctor.hint")}</p>
+    <button disabled=${busy} onClick=${look}>${t("doctor.look")}</button>${busy && html`<${Busy} />`}<${Notice} problem=${problem} />
+    ${checks && html`<p><${Icon} name=${problems.length ? "warning" : "same"} /> ${t("doctor.problems", { n: problems.length })}</p>
+      <ul class="findings" lang="en">${problems.map((each, at) => html`<li key=${at}><strong>${each.problem}</strong><p>${each.remedy}</p></li>`)}</ul>
+      ${checks.map(({ name, facts }) => html`<details key=${name} lang="en"><summary>${name}</summary><dl class="pairs">${Object.entries(facts).map(([fact, value]) => html`<div key=${fact}><dt>${fact}</dt><dd>${String(value ?? "–")}</dd></div>`)}</dl></details>`)}`}
+  </section>`;
+}
+
+export function Status({ access, can }) {
   const models = useCall((signal) => get("v1/models", { signal }), []);
   const [moments, setMoments] = useState([]); // samples, with when they were read
   const [problem, setProblem] = useState(null);
@@ -90,6 +108,7 @@ export function Status({ access }) {
     <section class="card"><h2>${t("status.routes")}</h2><div class="wide" tabindex="0" role="region" aria-label=${t("status.routes")}><table><thead><tr>${["route", "count", "failed", "half", "most"].map((each) => html`<th scope="col" key=${each}>${t(`status.${each}`)}</th>`)}</tr></thead>
       <tbody>${routes(now).map((each) => html`<tr key=${each.route}><td><code>${each.route}</code></td><td>${number(each.calls, 0)}</td><td>${number(each.failed, 0)}</td><td>${time(each.half)}</td><td>${time(each.most)}</td></tr>`)}</tbody></table></div></section>
     <${Notice} problem=${models.problem} retry=${models.again} />${models.busy && html`<${Busy} />`}
+    ${can("admin") && !access.galleries.length && html`<${Doctor} />`}
     ${pack && html`<section class="card"><h2>${t("status.inuse", { name: pack.name })}</h2><p lang="en">${pack.summary}</p>
       <dl class="pairs">${Object.entries(pack.operating_points).map(([name, threshold]) => html`<div key=${name}><dt>${t(`point.${name}`)}</dt><dd>${number(threshold, 3)}</dd></div>`)}
         <div><dt>${t("status.metric")}</dt><dd>${pack.metric}, ${pack.dimension}</dd></div></dl><p class="quiet" lang="en">${pack.threshold_provenance}</p></section>`}
