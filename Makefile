@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENTS := .venv-clients
 # What is compiled once is there for all processes.
 unexport PYTHONDONTWRITEBYTECODE
 # Processes that run tests at the same time: one more than two cores, for some tests wait.
@@ -17,7 +18,7 @@ SITE = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 # Compare networks with the frameworks that they come from.
 GRAPH_TESTS := tests/models/test_minifasnet.py tests/models/test_torch_state.py tests/models/test_keras_tensorflow.py
 
-.PHONY: help demo serve docs test test-thorough test-graphs renew coverage check format bench bench-server bench-galleries clean
+.PHONY: help demo serve docs test test-thorough test-graphs clients renew coverage check format bench bench-server bench-galleries clean
 
 help:
 	@echo "make serve   run the server on port 8000"
@@ -26,6 +27,7 @@ help:
 	@echo "make test    run the tests (minutes)"
 	@echo "make test-thorough  run those that take longer: many examples, whole corpora, other implementations"
 	@echo "make test-graphs  compare networks with PyTorch and TensorFlow (installs gigabytes in .venv-graphs)"
+	@echo "make clients  install clients of other services for test-thorough, in .venv-clients"
 	@echo "make check   run the linters and the type checker"
 	@echo "make format  format the code, and make the synchronous client of the other"
 	@echo "make renew   write the snapshots of what users see anew"
@@ -48,7 +50,11 @@ test: $(VENV)/.check
 	$(PYTEST)
 
 test-thorough: $(VENV)/.check
+	-$(MAKE) clients
 	$(PYTEST) -m "thorough or scaled or hypothesis" --hypothesis-profile thorough
+
+# Clients of other services, unmodified, for tests of the dialects that they speak; those tests are skipped without.
+clients: $(CLIENTS)/.python $(CLIENTS)/.node
 
 coverage: $(VENV)/.check
 	$(BIN)/python -m coverage combine
@@ -90,7 +96,7 @@ bench-galleries: $(VENV)/.check
 	$(BIN)/python bench/enrol.py
 
 clean:
-	rm -rf $(VENV) .venv-graphs .coverage* .pytest_cache .hypothesis .mypy_cache .ruff_cache site
+	rm -rf $(VENV) $(CLIENTS) .venv-graphs .coverage* .pytest_cache .hypothesis .mypy_cache .ruff_cache site
 
 # A stamp per extra: made anew when the dependencies change.
 $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
@@ -104,3 +110,15 @@ $(VENV)/.serve: pyproject.toml | $(VENV)/bin/python
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(CLIENTS)/.python: tests/dialects/clients/requirements.txt
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --requirement $<
+	$(CLIENTS)/bin/python -m pip install --quiet --no-deps face_recognition
+	touch $@
+
+$(CLIENTS)/.node: tests/dialects/clients/package.json
+	mkdir -p $(CLIENTS)
+	cp $< $(CLIENTS)
+	npm install --silent --no-audit --no-fund --prefix $(CLIENTS)
+	touch $@

@@ -28,7 +28,8 @@ def document() -> dict[str, Any]:
 
 def recorded(recognizer: Recognizer, store: Path, ada: bytes, grace: bytes) -> dict[str, Any]:
     """Call all of the API as the documentation does, and return the answers, shortened, by the ID of the operation."""
-    team, answers = "/v1/galleries/team", {}
+    team = "/v1/galleries/team"
+    answers: dict[str, Any] = {}
     form, lines = [("images", ada)], {"Content-Type": "application/x-ndjson"}
     with Caller(Settings(store=sqlite_url(store)), recognizer) as server:
 
@@ -66,7 +67,15 @@ def recorded(recognizer: Recognizer, store: Path, ada: bytes, grace: bytes) -> d
             ("POST", f"{team}/subjects/grace/merge", {"json": {"into": "ada"}}),
             ("GET", "/v1/galleries", {}),
             *(("GET", path, {}) for path in (f"{team}/log?limit=2", "/v1/log?limit=2")),
-            *(("DELETE", f"{team}{path}", {}) for path in ("/subjects/ada/samples/5", "/subjects/ada", "")),
+            *(("DELETE", f"{team}{path}", {}) for path in ("/subjects/ada/samples/5", "/subjects/ada")),
+            ("PATCH", team, {"json": {"policy": {"review_days": 7}}}),
+            *(("POST", f"{team}/identify", {"files": [("images", image)]}) for image in (ada, grace)),
+            ("GET", f"{team}/review", {}),
+            ("POST", f"{team}/review/discard", {"json": {"faces": [4]}}),
+            ("POST", f"{team}/identify", {"files": form}),
+            ("POST", f"{team}/review/ignore", {"json": {"faces": [5]}}),
+            ("POST", f"{team}/review/name", {"json": {"faces": [6], "subject": "ada", "name": "Ada Lovelace"}}),
+            ("DELETE", team, {}),
         ]
         for method, path, body in calls:
             answer = server.request(method, path, headers=lines if path.endswith("import") else {}, **body)
@@ -74,7 +83,7 @@ def recorded(recognizer: Recognizer, store: Path, ada: bytes, grace: bytes) -> d
             told: Any = answer.text if "ndjson" in answer.headers["content-type"] else answer.json()
             if path == "/v1/doctor":
                 del told["checks"][:-1]  # what they tell is this machine's
-            answers[operation_id(method, path)] = shortened(told)
+            answers.setdefault(operation_id(method, path), shortened(told))
     return answers
 
 

@@ -266,6 +266,28 @@ export type EnrolResponse = {
   subject: Subject;
 };
 
+/** Faces that wait for review, and whose they are. */
+export type FacesNamed = {
+  /** Whether to enrol a face although it already is another subject. */
+  allow_conflict?: boolean;
+  /** Note on what the person agreed to. */
+  consent?: string | null;
+  /** Whether the faces are counter-samples: of people who resemble the subject, and are not it. A face nearer to one of these than to the subject is not the subject. */
+  counter?: boolean;
+  /** When the subject is to be forgotten. */
+  expires_at?: string | null;
+  /** Their numbers. */
+  faces: Array<number>;
+  /** Whether a face of the subject is to be told as nobody's. */
+  ignored?: boolean | null;
+  /** Whatever else is to be known of the subject, in 10,000 characters of JSON. */
+  metadata?: Record<string, unknown> | null;
+  /** Name of the person. */
+  name?: string | null;
+  /** ID of the subject, made if there is none of it yet. Without it, a random one. */
+  subject?: string | null;
+};
+
 /** An image, or an embedding, that could not be used; the others are not affected. */
 export type Failed = {
   /** Why. */
@@ -589,6 +611,8 @@ export type Policy = {
   require_live: boolean;
   /** Days after its last enrolment after which a subject is forgotten. Null for never. */
   retention_days: number | null;
+  /** Days for which the aligned faces of identified images are kept for review that are nobody's for certain; not together with consent_required. Null for never. */
+  review_days: number | null;
   /** Whether searches are answered also where the log cannot be written, as on a full disk; else they fail. */
   search_unlogged: boolean;
   /** Distance below which a subject is identified, in place of fpir. Null for by fpir. */
@@ -639,6 +663,8 @@ export type PolicyChange = {
   require_live?: boolean;
   /** Days after its last enrolment after which a subject is forgotten. Null for never. */
   retention_days?: number | null;
+  /** Days for which the aligned faces of identified images are kept for review that are nobody's for certain; not together with consent_required. Null for never. */
+  review_days?: number | null;
   /** Whether searches are answered also where the log cannot be written, as on a full disk; else they fail. */
   search_unlogged?: boolean;
   /** Distance below which a subject is identified, in place of fpir. Null for by fpir. */
@@ -720,9 +746,45 @@ export type Receipt = {
   gallery_number: number;
   overwritten: boolean;
   samples: number;
-  /** The ID that was asked for, or None where it was a whole gallery. */
+  /** The ID that was asked for, or None where it was a whole gallery, or faces of a review queue. */
   subject: string | null;
   subjects: Array<number>;
+};
+
+/** A face that waits for somebody to say whose it is. */
+export type ReviewFace = {
+  /** The subject that it resembled most, if any was near enough to be told of and is still there. */
+  candidate: Candidate | null;
+  /** When it is forgotten, in UTC. */
+  expires_at: string | null;
+  /** Its own, never given twice. */
+  number: number;
+  /** Of the image that it was found in. */
+  quality: Quality | null;
+  /** In UTC. */
+  seen_at: string;
+  /** Why it was nobody's, as ``identify`` told; None where it was somebody's, and that is uncertain. */
+  unknown: "no_match" | "low_margin" | "low_quality" | "not_live" | "empty_gallery" | "rejected" | "ignored" | "invalid_face" | "child" | "occluded" | null;
+};
+
+/** Faces that wait for review. */
+export type ReviewFaces = {
+  /** Their numbers. */
+  faces: Array<number>;
+};
+
+/** Faces that are likely one person's. */
+export type ReviewGroup = {
+  /** The sharpest first. */
+  faces: Array<ReviewFace>;
+};
+
+/** A page of groups, those of most faces first. */
+export type ReviewResponse = {
+  /** As many as were asked for, or all that there are. */
+  groups: Array<ReviewGroup>;
+  /** Where the next page begins; null where this is the last one. */
+  next_cursor: string | null;
 };
 
 /** One enrolled face. */

@@ -328,6 +328,24 @@ class Loading(TypedDict, total=False):
     ]
 
 
+class Review(TypedDict, total=False):
+    """How the faces that wait for review are shown."""
+
+    min_quality: Annotated[
+        float | None,
+        Option("Least sharpness of a face that is shown.", unset="any", metavar="X", at_least=0),
+    ]
+    tolerance: Annotated[
+        float | None,
+        Option(
+            "Mean distance below which faces are shown as one group.",
+            unset="that of the pack for groups of photos",
+            metavar="X",
+            above=0,
+        ),
+    ]
+
+
 Keep: TypeAlias = Literal["nothing", "chips", "images"]
 """What a gallery keeps of an enrolled image besides its embedding: nothing, the aligned chip, or the whole image."""
 LONGEST_RETENTION_DAYS = 100_000
@@ -440,6 +458,16 @@ class Policy(Record):
             at_most=LONGEST_RETENTION_DAYS,
         ),
     ] = None
+    review_days: Annotated[
+        float | None,
+        Option(
+            "Days for which the aligned faces of identified images are kept for review that are nobody's for certain; "
+            "not together with consent_required.",
+            unset="never",
+            above=0,
+            at_most=LONGEST_RETENTION_DAYS,
+        ),
+    ] = None
     consent_required: Annotated[bool, Option("Whether to enrol nobody without a note of consent.")] = False
     log_searches: Annotated[bool, Option("Whether the log tells of every identification and verification.")] = True
     search_unlogged: Annotated[
@@ -457,6 +485,8 @@ class Policy(Record):
             if kind is bool and not isinstance(value, bool):
                 raise InvalidOption(f"{name} must be true or false")
             option.check(name, kind, value)
+        if self.consent_required and self.review_days is not None:
+            raise InvalidOption("review_days keeps faces of people whom nobody asked, and consent_required forbids it")
         if None not in (self.fpir, self.threshold):
             raise InvalidOption("fpir and threshold say the same: use one of them, and None for the other")
 

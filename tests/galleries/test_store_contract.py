@@ -491,6 +491,7 @@ def test_hostile_ids_are_ids(place: Place) -> None:
 def test_what_is_absurd_is_merely_absent(store: Store) -> None:
     make(store)
     enrol(store, new_samples(["anna"], vectors(1)))
+    assert is_nothing(store.forget_subjects(GALLERY, [0, -1, 2**63, 10**30], origin(1)))
     for id_ in ("", "\x00", "\udcff", "x" * 100_000, "%", "ann_", "ANNA", "anna ", "' OR 1=1 --"):
         assert store.subject(GALLERY, id_) is None
         assert store.samples(GALLERY, subject=id_) == ()

@@ -29,6 +29,7 @@ from visavis.galleries.index import RANKED_ANEW
 from visavis.galleries.records import (
     NEVER,
     NO_DETAILS,
+    QUEUE,
     Details,
     Erased,
     Gallery,
@@ -84,7 +85,7 @@ class StoreModel:
     def create(
         self, name: str, space: EmbeddingSpace, policy: Policy, origin: Origin, *, encrypted: bool | None = None
     ) -> Gallery:
-        check_gallery_name(name)
+        check_gallery_name(name.removesuffix(QUEUE))
         if encrypted:
             raise GalleryLocked("the model has no key")
         if name in self._shelves:

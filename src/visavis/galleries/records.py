@@ -361,6 +361,15 @@ def may_be_gallery(name: str) -> bool:
     return isinstance(name, str) and _GALLERY_NAME.fullmatch(name) is not None
 
 
+QUEUE = "/review"
+"""Ends the name of what is beside a gallery: its review queue. No gallery is called so."""
+
+
+def may_be_stored(name: str) -> bool:
+    """Tell whether a gallery, or its review queue, may have this name."""
+    return isinstance(name, str) and may_be_gallery(name.removesuffix(QUEUE))
+
+
 def check_gallery_name(name: str) -> str:
     """Return the name of a gallery; InvalidOption where it is not one that a gallery may have."""
     if not may_be_gallery(name):

@@ -482,7 +482,8 @@ class Store(ABC):
         Raises:
             VersionMismatch: one has another version than the one given.
         """
-        wanted = tuple(dict.fromkeys(map(normal, subjects)))
+        known = (each for each in subjects if isinstance(each, str) or each == within_integers(each))
+        wanted = tuple(dict.fromkeys(map(normal, known)))
 
         def find(transaction: Transaction, version: int | None = None) -> tuple[int, ...]:
             found = transaction.numbers(wanted)

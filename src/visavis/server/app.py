@@ -30,7 +30,7 @@ from visavis.models.recognizer import Recognizer
 from visavis.models.runtime import usable_cores
 from visavis.options import Recognition, options_of
 from visavis.server import dialects, openapi
-from visavis.server.api import bulk, faces, galleries, operations, pages, recognition, subjects
+from visavis.server.api import bulk, faces, galleries, operations, pages, recognition, review, subjects
 from visavis.server.auth import Rate, RateLimiter
 from visavis.server.galleries import StoreCheck, served_galleries
 from visavis.server.keys import KeyStore, default_keys_file
@@ -47,10 +47,7 @@ _BODIES_IN_MEMORY = 16  # as large as one may be: what all requests together may
 _SHARE = 2  # of the workers, one in so many may be busy with imports, and as many with exports
 _CLIENT_GONE = 499  # for the log: nobody reads it
 
-_API = (faces, operations, pages, recognition, bulk, galleries, subjects)
-_ROUTERS = [*(part.router for part in _API), *dialects.routers()]
-_ROUTES = [route for router in _ROUTERS for route in router.routes]
-_WORDS = {part for route in _ROUTES for part in route.path.split("/") if part and "{" not in part}
+_API = (faces, operations, pages, recognition, bulk, galleries, subjects, review)
 _LONGEST_PATH = 8  # parts of any route
 
 _DESCRIPTION = """\
@@ -64,6 +61,7 @@ _TAGS = [
     {"name": "recognition", "description": "Enrol people into galleries, and tell who somebody is."},
     {"name": "galleries", "description": "Where people are remembered: each with a policy and a log."},
     {"name": "subjects", "description": "The people of a gallery, and their samples."},
+    {"name": "review", "description": "The faces that were nobody's for certain, until somebody says whose they are."},
     {"name": "models", "description": "What does the work."},
     {"name": "operations", "description": "For those who run the server."},
     {"name": "old services", "description": "What clients of the two services before this one know."},
@@ -103,9 +101,11 @@ def create_app(settings: Settings, recognizer: Recognizer | None = None) -> Fast
     state.fetch_policy = FetchPolicy(
         allow=settings.fetch_allow, max_bytes=settings.max_bytes, total_timeout_s=settings.fetch_timeout_s
     )
-    for router in _ROUTERS:
-        app.include_router(router)
-    openapi.install(app, _ROUTES, settings.max_images)
+    state.dialects = dialects.chosen(settings)
+    state.routes = [route for part in (*_API, *state.dialects) for route in part.router.routes]
+    for part in (*_API, *state.dialects):
+        app.include_router(part.router)
+    openapi.install(app, settings.max_images)
     for kind in (Problem, VisavisError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_problem)
     for left in (ClientGone, ClientDisconnect):
@@ -182,7 +182,7 @@ class _NativeCors:
 
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
-    response = _problem(request, error).to_response()
+    response = dialects.answer(request.app.state.dialects, request, _problem(request, error))
     response.headers.update(getattr(request.state, "answer_headers", {}))
     return response
 
@@ -202,7 +202,7 @@ def _problem(request: Request, error: Exception) -> Problem:
         case HTTPException(status_code=HTTPStatus.NOT_FOUND):
             return Problem("not_found", _hint(request) + "see /docs for what there is")
         case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
-            here = [route for route in _ROUTES if route.matches(request.scope)[0] != Match.NONE]
+            here = [route for route in request.app.state.routes if route.matches(request.scope)[0] != Match.NONE]
             allowed = {method for route in here for method in getattr(route, "methods", None) or ()}
             return Problem("method_not_allowed", "see the header Allow", headers={"Allow": ", ".join(sorted(allowed))})
         case HTTPException():
@@ -212,14 +212,16 @@ def _problem(request: Request, error: Exception) -> Problem:
 
 def _hint(request: Request) -> str:
     """Name the route that somebody may mean whose path leads nowhere: without its version, or with another word."""
+    routes = request.app.state.routes
+    words = {part for route in routes for part in route.path.split("/") if part and "{" not in part}
     parts = request.scope["path"].strip("/").split("/")[:_LONGEST_PATH]
     paths = [parts, ["v1", *parts]]
     for place, part in enumerate(parts):
-        word = meant(part, _WORDS)
+        word = meant(part, words)
         paths += [[*parts[:place], word, *parts[place + 1 :]]] if word else []
     for path in paths:
         scope = {**request.scope, "path": "/" + "/".join(path)}
-        for route in _ROUTES:
+        for route in routes:
             if route.matches(scope)[0] == Match.FULL:
                 return f"{request.method} {route.path} may be meant; "
     return ""

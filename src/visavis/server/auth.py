@@ -9,7 +9,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
@@ -125,30 +125,46 @@ def require(
         _in_bearer: Annotated[object, Depends(_bearer)],
         _in_header: Annotated[object, Depends(_header)],
     ) -> KeyRecord | None:
-        state = request.app.state
-        keys: KeyStore = state.keys
-        callers: Callers = state.callers
-        sent = _keys_sent(request.headers)
-        record = keys.find(*sent) if len(sent) == 1 else None
-        _count(request, record)
-        if record is None and not sent and not keys.needed(state.settings):
-            callers.check_keyless(request, any_origin=any_origin)
-            FOR_OPERATOR.set(callers.is_operator(request))
-            return None
-        if record is None:
-            code, detail = "unauthorized", _WHAT_IS_WRONG[min(len(sent), _SEVERAL)]
-            if len(sent) == 1 and keys.has_expired(sent[0]):
-                code, detail = "key_expired", "the time of this API key is over; ask for a new one"
-            raise Problem(code, detail, headers={"WWW-Authenticate": "Bearer"})
-        check_allows(record, scope)
-        check_covers(record, request.path_params.get("gallery"))
-        if everywhere and record.galleries:
-            raise Problem("forbidden", "this API key is limited to some galleries; this call is about all")
-        FOR_OPERATOR.set(record.allows("admin") and not record.galleries)
-        request.state.key = record
-        return record
+        return admit(request, scope, keys_sent(request.headers), everywhere=everywhere, any_origin=any_origin)
 
     return check
+
+
+def admit(  # noqa: PLR0913  # what a call is judged by
+    request: Request,
+    scope: Scope,
+    sent: Sequence[str],
+    *,
+    record: KeyRecord | None = None,
+    everywhere: bool = False,
+    any_origin: bool = False,
+) -> KeyRecord | None:
+    """Let a call pass, as ``require`` says, by the keys that were sent with it; or by a key that is proved otherwise.
+
+    Dialects call it, whose keys come in other places; they check the galleries that the path does not name themselves,
+    by ``check_covers``.
+    """
+    keys: KeyStore = request.app.state.keys
+    callers: Callers = request.app.state.callers
+    if record is None and len(sent) == 1:
+        record = keys.find(sent[0])
+    _count(request, record)
+    if record is None and not sent and not keys.needed(request.app.state.settings):
+        callers.check_keyless(request, any_origin=any_origin)
+        FOR_OPERATOR.set(callers.is_operator(request))
+        return None
+    if record is None:
+        code, detail = "unauthorized", _WHAT_IS_WRONG[min(len(sent), _SEVERAL)]
+        if len(sent) == 1 and keys.has_expired(sent[0]):
+            code, detail = "key_expired", "the time of this API key is over; ask for a new one"
+        raise Problem(code, detail, headers={"WWW-Authenticate": "Bearer"})
+    check_allows(record, scope)
+    check_covers(record, request.path_params.get("gallery"))
+    if everywhere and record.galleries:
+        raise Problem("forbidden", "this API key is limited to some galleries; this call is about all")
+    FOR_OPERATOR.set(record.allows("admin") and not record.galleries)
+    request.state.key = record
+    return record
 
 
 # By the number of keys that came with a call.
@@ -161,7 +177,7 @@ _SEVERAL = len(_WHAT_IS_WRONG) - 1
 _OTHER_SCHEMES = ("basic", "digest", "negotiate")  # of Authorization: by these, people sign in to proxies
 
 
-def _keys_sent(headers: Headers) -> list[str]:
+def keys_sent(headers: Headers) -> list[str]:
     """Return the keys that came with a call, one that is in both headers once; an empty text is a malformed one."""
     sent, authorizations = headers.getlist("x-api-key"), headers.getlist("authorization")
     if max(len(sent), len(authorizations)) > 1:

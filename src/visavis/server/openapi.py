@@ -36,7 +36,8 @@ _FOR_BODIES = ("request_timeout", "body_too_large", "unsupported_media_type", "i
 # Also reading may write: those whose time is over are forgotten first.
 _OF_GALLERIES = ("invalid_request", "overloaded", "store_unavailable", "store_full")
 _OF_PATHS = {f"{{{name}}}": f"{name}_not_found" for name in ("gallery", "subject")}
-_MALFORMED = 400
+_MALFORMED, _INVALID = 400, "422"
+_FASTAPIS = ("HTTPValidationError", "ValidationError")  # of that answer
 
 
 def header(name: str, text: str, **schema: object) -> dict[str, Any]:
@@ -81,18 +82,18 @@ def answers(model: type[Record]) -> Callable[[_Route], _Route]:
     return decorate
 
 
-def install(app: FastAPI, routes: Sequence[Any], max_images: int) -> None:
+def install(app: FastAPI, max_images: int) -> None:
     """Let the application serve the whole document."""
 
     def complete() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _complete(app, routes, max_images)
+            app.openapi_schema = _complete(app, max_images)
         return app.openapi_schema
 
     app.openapi = complete  # type: ignore[method-assign]  # as FastAPI says
 
 
-def _complete(app: FastAPI, routes: Sequence[Any], max_images: int) -> dict[str, Any]:
+def _complete(app: FastAPI, max_images: int) -> dict[str, Any]:
     document = get_openapi(
         title=app.title,
         version=app.version,
@@ -105,7 +106,9 @@ def _complete(app: FastAPI, routes: Sequence[Any], max_images: int) -> dict[str,
     examples = json.loads(resources.files("visavis.server").joinpath("examples.json").read_bytes())
     bodies: set[type[Any]] = set()
     records: set[type[Any]] = {ProblemDetails}
-    for route, operation in _operations(document, routes):
+    dialects = (module for module in app.state.dialects if hasattr(module, "answer"))
+    translated = [route for module in dialects for route in module.router.routes]
+    for route, operation in _operations(document, app.state.routes):
         operation["summary"] = re.split("[.;:]", operation["description"])[0]
         body, answer = (getattr(route.endpoint, name, None) for name in ("body", "answer"))
         if body is not None:
@@ -123,10 +126,16 @@ def _complete(app: FastAPI, routes: Sequence[Any], max_images: int) -> dict[str,
         if example := examples.get(operation["operationId"]):
             (kind,) = operation["responses"][str(route.status_code or 200)]["content"].values()
             kind["example"] = example
+        if route in translated:  # whose problems look as their clients expect
+            operation.pop(_PROBLEMS, None)
+            operation["responses"].pop(_INVALID, None)
+            continue
         operation["responses"] |= _problem_answers(route.path, operation)
         for status, told in operation["responses"].items():
             told["headers"] = {**_REQUEST_ID, **_EXTRA_HEADERS.get(int(status), {}), **told.get("headers", {})}
-    document["components"]["schemas"] = _schemas(records, "serialization") | _schemas(bodies, "validation")
+    fastapis = document["components"].get("schemas", {})
+    own = {name: fastapis[name] for name in fastapis if name not in _FASTAPIS}
+    document["components"]["schemas"] = own | _schemas(records, "serialization") | _schemas(bodies, "validation")
     _limit(document, max_images)
     return document
 

@@ -32,10 +32,12 @@ from visavis.options import (
     Compare,
     Describe,
     Enrol,
+    EnrolEmbeddings,
     EnrolImage,
     Identify,
     Option,
     Policy,
+    Review,
     Verify,
     defaults_of,
     options_of,
@@ -517,6 +519,32 @@ class SubjectSearch(Page, Request):
     example: ClassVar = {"text": "lovelace"}
 
     text: Annotated[str, Option("A part of an ID or of a name, in whatever case."), Field(max_length=LONGEST_ID)]
+
+
+@with_options(Review)
+class ReviewPage(WithOptions, Page):
+    """Which faces that wait for review to show, and how."""
+
+
+class ReviewFaces(Request):
+    """Faces that wait for review."""
+
+    example: ClassVar = {"faces": [17, 23]}
+
+    faces: Annotated[list[int], Option("Their numbers."), Field(min_length=1, max_length=_MOST_LISTED)]
+
+
+@with_options(EnrolEmbeddings, Details)
+class FacesNamed(WithOptions, ReviewFaces):
+    """Faces that wait for review, and whose they are."""
+
+    example: ClassVar = {"faces": [17, 23], "subject": "ada", "name": "Ada Lovelace"}
+
+    subject: Annotated[
+        str | None,
+        Option("ID of the subject, made if there is none of it yet. Without it, a random one."),
+        Field(min_length=1, max_length=LONGEST_ID),
+    ] = None
 
 
 class PictureOptions(BaseModel):

@@ -75,6 +75,32 @@ def group_faces(
     return tuple(tuple(group.tolist()) for group in groups)
 
 
+def group_few(
+    embeddings: FloatArray, images: Sequence[int], *, threshold: float, metric: Metric
+) -> tuple[tuple[int, ...], ...]:
+    """Return all of some hundred faces in the groups that average linkage leaves together, without SciPy.
+
+    Arguments and errors as in ``group_faces``; faces of one image count as twice the threshold apart here, too.
+    """
+    faces = _checked(embeddings, images, check_threshold(threshold), metric)
+    count = len(faces.vectors)
+    apart = _in_metric(np.maximum(_squared(faces.vectors, faces.vectors), 0.0), metric)
+    same = faces.images[:, None] == faces.images
+    apart[same] = np.maximum(apart[same], _SAME_IMAGE * threshold)
+    np.fill_diagonal(apart, np.inf)
+    groups = [[face] for face in range(count)]
+    while count and apart.min() <= threshold:
+        a, b = divmod(int(apart.argmin()), count)
+        sizes = len(groups[a]), len(groups[b])
+        mean = (sizes[0] * apart[a] + sizes[1] * apart[b]) / sum(sizes)
+        mean[[a, b]] = np.inf
+        apart[a] = apart[:, a] = mean
+        apart[b] = apart[:, b] = np.inf
+        groups[a] += groups[b]
+        groups[b] = []
+    return tuple(tuple(sorted(group)) for group in groups if group)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Faces:
     """What is grouped: vectors (N, D), of length 1 where the metric is the cosine, and the numbers of their images."""

@@ -203,7 +203,7 @@ def identify(
     """Decide who a face is, or a probe (D,) without one, by the nearest subjects: 2 at least, if there are as many."""
     unknown: UnknownReason | None = "empty_gallery"
     if matches:
-        unknown = _why_unfit(face, probe if face is None else face.embedding, rules)
+        unknown = why_unfit(face, probe if face is None else face.embedding, rules)
         matches, rejected = _without_rejected(matches)
         unknown = unknown or _why_unknown(matches, rules, rejected)
     near = [each for each in matches[: rules.most_candidates] if each.distance < rules.candidate_threshold]
@@ -250,7 +250,8 @@ def _why_unknown(matches: Sequence[Match], rules: Rules, rejected: float) -> Unk
     return "ignored" if matches[0].ignored else None
 
 
-def _why_unfit(face: Face | None, probe: FloatArray | None, rules: Rules) -> UnknownReason | None:
+def why_unfit(face: Face | None, probe: FloatArray | None, rules: Rules) -> UnknownReason | None:
+    """Return why a face, or a probe (D,) without one, cannot be told from others, or None."""
     quality = face.quality if face else None
     if face is not None and not is_live(face.attributes):
         return "not_live"

@@ -13,6 +13,8 @@ from visavis.galleries.records import (
     Gallery,
     LogEntry,
     Origin,
+    check_gallery_name,
+    may_be_gallery,
 )
 from visavis.galleries.store import Store
 from visavis.hints import Hinting
@@ -77,8 +79,11 @@ class Galleries(Hinting):
                 pack cannot tell.
         """
         check_policy(policy, self.eyes.pack)
-        self.store.create(name, self.eyes.pack.space, policy, self._origin(), encrypted=encrypted)
-        return self.named(name)
+        space = self.eyes.pack.space
+        self.store.create(check_gallery_name(name), space, policy, self._origin(), encrypted=encrypted)
+        opened = self.named(name)
+        opened.review.forget()  # what somebody left who was killed while the last one of this name was forgotten
+        return opened
 
     def get_or_create(
         self, name: str, *, policy: Policy = _DEFAULT_POLICY, encrypted: bool | None = None
@@ -95,7 +100,7 @@ class Galleries(Hinting):
 
     def all(self) -> tuple[Gallery, ...]:
         """Return every gallery, by name."""
-        return self.store.galleries()
+        return tuple(each for each in self.store.galleries() if may_be_gallery(each.name))  # and is no review queue
 
     def open(self, name: str) -> OpenGallery:
         """Return a gallery to work with.
@@ -107,7 +112,13 @@ class Galleries(Hinting):
         return self.named(name)
 
     def named(self, name: str) -> OpenGallery:
-        """Return a gallery without asking whether there is one; where there is none, whatever it is asked fails so."""
+        """Return a gallery without asking whether there is one; where there is none, whatever it is asked fails so.
+
+        Raises:
+            GalleryNotFound: no gallery can have that name.
+        """
+        if not may_be_gallery(name):
+            raise GalleryNotFound(f"there is no gallery {name!r}")
         return OpenGallery(self.store, self.eyes, name, self._origin)
 
     def forget(self, name: str) -> Receipt:
@@ -133,7 +144,7 @@ class Galleries(Hinting):
     def expire(self) -> int:
         """Forget every subject whose time is over, and return how many there were."""
         count = 0
-        for gallery in self.all():
+        for gallery in self.store.galleries():  # and their review queues
             with suppress(GalleryNotFound):  # forgotten meanwhile, with everybody in it
                 count += len(self.store.expire(gallery.name, self._origin()).subjects)
         return count

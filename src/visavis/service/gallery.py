@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,7 @@ from visavis.service.results import (
     Receipt,
     SubjectVerification,
 )
+from visavis.service.review import ReviewQueue
 from visavis.types import Face, Faces, FloatArray, ImageSource, Quality
 
 _log = logging.getLogger("visavis.galleries")
@@ -98,6 +99,11 @@ class OpenGallery(Hinting):
         """What is known of the gallery as a whole."""
         return self._store.gallery(self.name)
 
+    @property
+    def review(self) -> ReviewQueue:
+        """The faces that wait for somebody to say whose they are, where the policy has ``review_days``."""
+        return ReviewQueue(self._store, self._eyes, self.name, self._origin)
+
     def rules(self) -> GalleryRules:
         """Return the numbers in force: thresholds, their error rates, limits to the quality of faces.
 
@@ -107,14 +113,17 @@ class OpenGallery(Hinting):
         return rules_in_force(self._bound(), self._eyes.pack)
 
     def set_policy(self, policy: Policy) -> Gallery:
-        """Replace the policy; what is enrolled already stays.
+        """Replace the policy; what is enrolled already stays. Without ``review_days`` the review queue is forgotten.
 
         Raises:
             InvalidOption: it wants live faces, or a rate, and the pack, which is the gallery's, cannot tell.
         """
         if self.record.space == self._eyes.pack.space:
             check_policy(policy, self._eyes.pack)
-        return self._store.set_policy(self.name, policy, self._origin())
+        changed = self._store.set_policy(self.name, policy, self._origin())
+        if policy.review_days is None:
+            self.review.forget()
+        return changed
 
     @takes(EnrolImage)
     def enrol(  # noqa: PLR0913  # what is known of a face
@@ -258,7 +267,10 @@ class OpenGallery(Hinting):
             else:
                 found = [observed.face for observed in seen]
                 vectors = [face.embedding for face in found if face.embedding is not None]
-                yield Faces(self._identify(vectors, found, options), seen.searched_from_px)
+                identified = self._identify(vectors, found, options)
+                if policy.review_days is not None:
+                    self.review.keep(seen, identified)
+                yield Faces(identified, seen.searched_from_px)
 
     @takes(IdentifyEmbeddings)
     def identify_embeddings(
@@ -489,10 +501,10 @@ class OpenGallery(Hinting):
         erased = self._store.forget_samples(self.name, [sample], origin, subject=subject)
         if not erased.samples:
             raise SampleNotFound(f"subject {subject!r} has no sample {sample}")
-        return _receipt(gallery, subject, erased, origin)
+        return Receipt.of(gallery, subject, erased, origin)
 
     def forget_subject(self, subject: str, *, version: int | None = None) -> Receipt:
-        """Forget a subject with all its samples and all that is known of it.
+        """Forget a subject with all its samples, all that is known of it, and what waits for review and resembles it.
 
         Args:
             subject: its ID.
@@ -505,14 +517,16 @@ class OpenGallery(Hinting):
         erased = self._store.forget_subjects(self.name, [subject], origin, version=version)
         if not erased.subjects:
             raise SubjectNotFound(f"gallery {self.name!r} has no subject {subject!r}")
-        return _receipt(gallery, subject, erased, origin)
+        waiting = self.review.forget_resembling(erased.subjects, origin)
+        return Receipt.of(gallery, subject, _together(erased, waiting), origin)
 
     def forget(self) -> Receipt:
         """Forget the gallery with everybody in it; where it is encrypted, destroy its key."""
         origin = self._origin()
         found = [each for each in self._store.galleries() if each.name == self.name]  # also a locked or damaged one
         gallery = found[0] if found else self.record
-        return _receipt(gallery, None, self._store.drop(self.name, origin), origin)
+        erased = _together(self.review.forget(origin=origin), self._store.drop(self.name, origin))
+        return Receipt.of(gallery, None, erased, origin)
 
     def check(self, *, quick: bool = False) -> GalleryCheck:
         """Look for what is damaged, which every other method leaves out where it can; large galleries take long.
@@ -520,7 +534,8 @@ class OpenGallery(Hinting):
         Args:
             quick: whether to look only at some of it.
         """
-        return self._store.check(self.name, quick=quick)
+        found, waiting = self._store.check(self.name, quick=quick), self.review.check(quick=quick)
+        return found if waiting is None else replace(found, damaged=found.damaged + waiting.damaged)
 
     def forget_damaged(self) -> Receipt:
         """Forget the samples and the subjects that ``check`` finds to be damaged."""
@@ -529,12 +544,8 @@ class OpenGallery(Hinting):
         subjects = {each.subject for each in damaged if each.sample is None and each.subject is not None}
         some = self._store.forget_samples(self.name, samples, origin)
         others = self._store.forget_subjects(self.name, subjects, origin)
-        erased = Erased(
-            subjects=tuple(sorted({*some.subjects, *others.subjects})),
-            samples=some.samples + others.samples,
-            overwritten=some.overwritten and others.overwritten,
-        )
-        return _receipt(gallery, None, erased, origin)
+        waiting = self.review.forget_damaged(damaged, origin)
+        return Receipt.of(gallery, None, _together(some, others, waiting), origin)
 
     def rekey(self) -> Gallery:
         """Give an encrypted gallery a new key, and encrypt all of it anew, while others go on.
@@ -544,7 +555,9 @@ class OpenGallery(Hinting):
         Raises:
             InvalidOption: it is not encrypted.
         """
-        return self._store.rekey(self.name, self._origin())
+        rekeyed = self._store.rekey(self.name, self._origin())
+        self.review.rekey()
+        return rekeyed
 
     def export(self, *, pictures: bool = False) -> Iterator[dict[str, Any]]:
         """Return a header and a line for each sample, ready for JSON; ``import_lines`` takes them.
@@ -645,12 +658,10 @@ class OpenGallery(Hinting):
             _log.warning("gallery %s: %s was not logged (%s)", self.name, action, error.code)
 
 
-def _receipt(gallery: Gallery, subject: str | None, erased: Erased, origin: Origin) -> Receipt:
-    return Receipt(
-        gallery=gallery.name,
-        gallery_number=gallery.number,
-        subject=subject,
-        forgotten_at=origin.at,
-        actor=origin.actor,
-        **{each.name: getattr(erased, each.name) for each in fields(erased)},
+def _together(first: Erased, *more: Erased) -> Erased:
+    every = (first, *more)
+    return Erased(
+        subjects=tuple(sorted({number for each in every for number in each.subjects})),
+        samples=sum(each.samples for each in every),
+        overwritten=all(each.overwritten for each in every),
     )

@@ -1,13 +1,13 @@
 """Results of calls on a gallery: frozen, and ready for JSON."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from visavis.galleries.records import Erased, Match, Subject
+from visavis.galleries.records import Erased, Gallery, Match, Origin, Subject
 from visavis.record import WITHOUT_EMBEDDING, Record
-from visavis.types import Decision, Doubt, Face, Probability
+from visavis.types import Decision, Doubt, Face, Probability, Quality
 
 UnknownReason: TypeAlias = (
     Literal["no_match", "low_margin", "low_quality", "not_live", "empty_gallery", "rejected", "ignored"] | Doubt
@@ -154,11 +154,49 @@ class Receipt(Erased):
     gallery_number: int
     """Its number in the store."""
     subject: str | None
-    """The ID that was asked for, or None where it was a whole gallery."""
+    """The ID that was asked for, or None where it was a whole gallery, or faces of a review queue."""
     forgotten_at: datetime
     """In UTC."""
     actor: str
     """Who asked for it."""
+
+    @classmethod
+    def of(cls, gallery: Gallery, subject: str | None, erased: Erased, origin: Origin) -> "Receipt":
+        """Return the receipt for what was forgotten."""
+        return cls(
+            gallery=gallery.name,
+            gallery_number=gallery.number,
+            subject=subject,
+            forgotten_at=origin.at,
+            actor=origin.actor,
+            **{each.name: getattr(erased, each.name) for each in fields(erased)},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewFace(Record):
+    """A face that waits for somebody to say whose it is."""
+
+    number: int
+    """Its own, never given twice."""
+    quality: Quality | None
+    """Of the image that it was found in."""
+    unknown: UnknownReason | None
+    """Why it was nobody's, as ``identify`` told; None where it was somebody's, and that is uncertain."""
+    candidate: Candidate | None
+    """The subject that it resembled most, if any was near enough to be told of and is still there."""
+    seen_at: datetime
+    """In UTC."""
+    expires_at: datetime | None
+    """When it is forgotten, in UTC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewGroup(Record):
+    """Faces that are likely one person's."""
+
+    faces: tuple[ReviewFace, ...]
+    """The sharpest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,7 @@ from visavis.galleries.postgres.search import (
     search,
 )
 from visavis.galleries.records import (
+    QUEUE,
     Gallery,
     LogEntry,
     Matches,
@@ -56,7 +57,7 @@ from visavis.galleries.records import (
     check_gallery_name,
     check_limit,
     in_utc,
-    may_be_gallery,
+    may_be_stored,
     within_integers,
 )
 from visavis.galleries.store import Store, Transaction, Use, log_entry, undone
@@ -140,7 +141,7 @@ class PostgresStore(Store):
     def create(
         self, name: str, space: EmbeddingSpace, policy: Policy, origin: Origin, *, encrypted: bool | None = None
     ) -> Gallery:
-        check_gallery_name(name)
+        check_gallery_name(name.removesuffix(QUEUE))
         if encrypted:
             raise InvalidOption(
                 "a store in PostgreSQL cannot encrypt embeddings, which the database has to compare: encrypt its "
@@ -408,7 +409,7 @@ def _spell_anew(connection: Connection) -> None:
 
 
 def _find_gallery(connection: Connection, name: str, lock: str = "") -> Gallery:
-    wanted = name if may_be_gallery(name) else ""
+    wanted = name if may_be_stored(name) else ""
     rows = _named(connection.execute(f"{_GALLERIES} WHERE name = %s{lock}", (wanted,)))
     if not rows:
         raise GalleryNotFound(f"there is no gallery {name!r}")

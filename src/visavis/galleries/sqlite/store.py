@@ -33,6 +33,7 @@ from visavis.errors import (
 from visavis.galleries.index import Hit, nearest_subjects
 from visavis.galleries.moves import spell_anew
 from visavis.galleries.records import (
+    QUEUE,
     Gallery,
     GalleryCheck,
     LogEntry,
@@ -46,7 +47,7 @@ from visavis.galleries.records import (
     Subject,
     check_gallery_name,
     check_limit,
-    may_be_gallery,
+    may_be_stored,
     within_integers,
 )
 from visavis.galleries.sealing import Checker, GalleryKeys, Sealer
@@ -127,7 +128,7 @@ class SqliteStore(Store):
     def create(
         self, name: str, space: EmbeddingSpace, policy: Policy, origin: Origin, *, encrypted: bool | None = None
     ) -> Gallery:
-        check_gallery_name(name)
+        check_gallery_name(name.removesuffix(QUEUE))
         encrypted = bool(self._keys) if encrypted is None else encrypted
         values = (name, space.id, space.dimension, space.metric, json.dumps(policy.to_dict()), encrypted)
         with self._file.writing() as connection:
@@ -168,7 +169,7 @@ class SqliteStore(Store):
         beyond, order = ("number < ?", "DESC") if newest_first and after else ("number > ?", "DESC" * newest_first)
         page = (within_integers(after), check_limit(limit))
         with self._file.reading() as connection:
-            if connection is None or not (gallery is None or may_be_gallery(gallery)):
+            if connection is None or not (gallery is None or may_be_stored(gallery)):
                 return ()
             of, values = ("", page) if gallery is None else ("gallery = ? AND ", (gallery, *page))
             rows = connection.execute(f"{_LOG} WHERE {of}{beyond} ORDER BY number {order} LIMIT ?", values)
@@ -253,7 +254,7 @@ class SqliteStore(Store):
             self._file.overwrite()
 
     def _transaction(self, connection: sqlite3.Connection | None, name: str) -> "SqliteTransaction":
-        row = connection and may_be_gallery(name) and connection.execute(GALLERY.format("name"), (name,)).fetchone()
+        row = connection and may_be_stored(name) and connection.execute(GALLERY.format("name"), (name,)).fetchone()
         if not connection or not row:
             raise GalleryNotFound(f"there is no gallery {name!r}")
         return SqliteTransaction(connection, row, self._keys)

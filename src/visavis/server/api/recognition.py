@@ -1,6 +1,6 @@
 """Routes of faces and galleries: enrol, identify, verify."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, TypeAlias
 
@@ -102,6 +102,11 @@ def enrol(gallery: InPath, key: _IdempotencyKey, wanted: EnrolRequest) -> Answer
     except InputError as error:
         raise from_library(error, "like") from None
     found = list(gallery.enrol_many(_enrolments(wanted, key, like), **wanted.options(Enrol)))
+    return enrolled(found, field, images=len(wanted.pictures))
+
+
+def enrolled(found: Sequence[Enrolled | VisavisError], field: str, *, images: int = 0) -> Answer[EnrolResponse]:
+    """Answer with what became of enrolments of one subject; a ``Problem`` where all were refused."""
     done = [each for each in found if isinstance(each, Enrolled)]
     if not done:
         raise _refusal([each for each in found if isinstance(each, VisavisError)], field)
@@ -110,7 +115,7 @@ def enrol(gallery: InPath, key: _IdempotencyKey, wanted: EnrolRequest) -> Answer
     )
     stored = sum(not each.repeated for each in done)
     seen = sum(each.face is not None for each in done)
-    counts = {"images": len(wanted.pictures), "faces": seen, "enrolled": stored}
+    counts = {"images": images, "faces": seen, "enrolled": stored}
     return Answer(EnrolResponse(subject=done[-1].subject, results=results), counts, status=None if stored else 200)
 
 

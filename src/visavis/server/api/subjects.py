@@ -102,7 +102,8 @@ async def subject_id(request: Request, subject: _Id) -> str:
     return subject
 
 
-def _number(text: str) -> int:
+def number(text: str) -> int:
+    """Return a number of a path, if every store can hold it."""
     if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
         raise ValueError(f"must be a whole number of at most {_MOST_DIGITS} digits")
     return int(text)
@@ -110,7 +111,7 @@ def _number(text: str) -> int:
 
 _Subject: TypeAlias = Annotated[str, Depends(subject_id)]
 _Sample: TypeAlias = Annotated[
-    int, BeforeValidator(_number), Path(description="A sample's ID.", json_schema_extra={"minimum": 1})
+    int, BeforeValidator(number), Path(description="A sample's ID.", json_schema_extra={"minimum": 1})
 ]
 _Conditions: TypeAlias = Annotated[Conditions, Depends(Conditions.of)]
 
@@ -286,7 +287,7 @@ _BEGINNINGS = {
 }
 
 
-_PICTURE: Mapping[str, Any] = {
+PICTURE: Mapping[str, Any] = {
     "response_class": Response,
     **about(
         "admin",
@@ -296,25 +297,26 @@ _PICTURE: Mapping[str, Any] = {
 }
 
 
-@router.get("/{subject}/picture", **_PICTURE)
+@router.get("/{subject}/picture", **PICTURE)
 @in_quick_worker
 def best_picture(
     gallery: InPath, recognizer: InUse, subject: _Subject, shown: Annotated[PictureOptions, Query()]
 ) -> Answer[bytes]:
     """Return the sharpest picture that is kept of a subject. The log tells that it was looked at."""
-    return _shown(gallery.best_picture(subject), shown, recognizer, "subject")
+    return shown_as(gallery.best_picture(subject), shown, recognizer, "subject")
 
 
-@router.get("/{subject}/samples/{sample}/picture", **_PICTURE)
+@router.get("/{subject}/samples/{sample}/picture", **PICTURE)
 @in_quick_worker
 def picture(
     gallery: InPath, recognizer: InUse, subject: _Subject, sample: _Sample, shown: Annotated[PictureOptions, Query()]
 ) -> Answer[bytes]:
     """Return the aligned face or the whole image, where the gallery keeps it. The log tells that it was looked at."""
-    return _shown(gallery.picture(subject, sample), shown, recognizer, f"sample-{sample}")
+    return shown_as(gallery.picture(subject, sample), shown, recognizer, f"sample-{sample}")
 
 
-def _shown(data: bytes, shown: PictureOptions, recognizer: Recognizer, name: str) -> Answer[bytes]:
+def shown_as(data: bytes, shown: PictureOptions, recognizer: Recognizer, name: str) -> Answer[bytes]:
+    """Answer with a picture, made smaller where that is wanted."""
     if shown.side is not None:
         data = b64decode(as_jpeg(preview(data, shown.side, limits=recognizer.limits).pixels))
     kind = media_type_of(data)

@@ -1,0 +1,349 @@
+"""The review queue of a gallery: faces of images that were nobody's for certain, until people say whose they are."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+from typing_extensions import Unpack
+
+from visavis.errors import GalleryNotFound, KeyReused, SampleNotFound, VisavisError
+from visavis.galleries.records import (
+    NO_DETAILS,
+    QUEUE,
+    Damage,
+    Details,
+    Erased,
+    Gallery,
+    GalleryCheck,
+    NewSample,
+    Origin,
+    Sample,
+    Subject,
+    within_integers,
+)
+from visavis.galleries.store import Store
+from visavis.hints import Hinting
+from visavis.models.recognizer import Observed
+from visavis.options import Enrol, EnrolEmbeddings, Policy, Review, check_number, takes
+from visavis.service.clusters import group_few
+from visavis.service.decisions import Rules, check_space, rules_of, why_unfit
+from visavis.service.enroller import Enroller, Enrolment, Observer, batches, encoded_chip, new_subject_id
+from visavis.service.results import Candidate, Enrolled, Identification, Receipt, ReviewFace, ReviewGroup
+
+_log = logging.getLogger("visavis.galleries")
+MOST_KEPT = 1000
+"""Faces in a queue; of more, the oldest are forgotten."""
+_FORGOTTEN_AT_ONCE = MOST_KEPT // 10
+_MOST_READ = 2 * MOST_KEPT  # at the same moment, several calls may each keep some
+_NEAR = 0.5  # of the pack's threshold: two faces nearer than this are all but one picture,
+_AGAIN_AFTER = timedelta(minutes=10)  # of which no other is kept before that
+_LARGEST_NUMBER = 2**48  # of faces, for their places in a list
+_KEEPING = Policy(keep="chips")
+
+
+class ReviewQueue(Hinting):
+    """The faces that wait for review in a gallery whose policy has ``review_days``. Any number of threads may share it.
+
+    It is a gallery of its own beside the other, of the same space and encrypted as that is, which no list has: each
+    face is a subject of one sample, whose number is the face's.
+    """
+
+    def __init__(self, store: Store, eyes: Observer, gallery: str, origin: Callable[[], Origin]) -> None:
+        """Name the queue of a gallery; use ``OpenGallery.review``."""
+        self.name = gallery + QUEUE
+        self._store = store
+        self._eyes = eyes
+        self._gallery = gallery
+        self._origin = origin
+
+    def keep(self, seen: Sequence[Observed], found: Sequence[Identification]) -> None:
+        """Keep of an image those faces that the gallery's own rules leave in doubt; that it failed, the log tells.
+
+        Not kept are faces that were not looked for: poor ones, covered ones, children's, prints and screens; nor those
+        of subjects that are ignored, nor what differs hardly from a face that was kept minutes ago.
+        """
+        try:
+            gallery = self._store.gallery(self._gallery)  # as it is by now
+            rules = rules_of(gallery.policy, self._eyes.pack, searched=gallery)
+            doubtful = [pair for pair in zip(seen, found, strict=True) if _is_doubtful(pair[1], rules)]
+            if doubtful and gallery.policy.review_days is not None:
+                self._keep(gallery, doubtful[:MOST_KEPT], timedelta(days=gallery.policy.review_days))
+        except VisavisError as error:
+            _log.warning("gallery %s: faces were not kept for review (%s)", self._gallery, error.code)
+
+    def _keep(self, gallery: Gallery, doubtful: list[tuple[Observed, Identification]], period: timedelta) -> None:
+        origin, queue = self._origin(), self._made(gallery)
+        near = self._store.search(self.name, np.stack([_embedding(seen) for seen, _ in doubtful]), 1)
+        limit = _NEAR * self._eyes.pack.threshold
+        before = [next((match.sample for match in matches if match.distance < limit), None) for matches in near]
+        fresh = [pair for pair, sample in zip(doubtful, before, strict=True) if not self._is_recent(sample, origin.at)]
+        excess = queue.subjects + len(fresh) - MOST_KEPT
+        if excess > 0:
+            oldest = self._store.subjects(self.name, limit=max(excess, _FORGOTTEN_AT_ONCE))
+            self._store.forget_subjects(self.name, [each.number for each in oldest], origin)
+        image = new_subject_id(None)
+        self._store.enrol(
+            self.name,
+            [
+                NewSample(
+                    subject=new_subject_id(None),
+                    embedding=_embedding(seen),
+                    details=Details(metadata=_known(each, image), expires_at=origin.at + period),
+                    quality=seen.face.quality,
+                    picture=encoded_chip(seen.chip),
+                )
+                for seen, each in fresh
+            ],
+            origin,
+        )
+
+    def _made(self, gallery: Gallery) -> Gallery:
+        """Return the queue as it is, made where there is none, without those whose time is over."""
+        with suppress(GalleryNotFound):
+            self._expire()
+            return self._store.gallery(self.name)
+        return self._store.create(self.name, gallery.space, _KEEPING, self._origin(), encrypted=gallery.encrypted)
+
+    def _is_recent(self, sample: int | None, at: datetime) -> bool:
+        found = () if sample is None else self._store.samples(self.name, after=sample - 1, limit=1)
+        return any(each.id == sample and at - each.created_at < _AGAIN_AFTER for each in found)
+
+    @takes(Review)
+    def groups(
+        self, *, after: int = 0, limit: int = 100, **options: Unpack[Review]
+    ) -> tuple[tuple[ReviewGroup, ...], int | None]:
+        """Return the next groups of faces that are likely one person each, largest first, and where to go on, or None.
+
+        Args:
+            after: what the call before returned, or 0.
+            limit: how many groups.
+            **options: see ``visavis.options.Review``.
+
+        Raises:
+            SpaceMismatch: the gallery holds embeddings of another pack.
+        """
+        gallery, least, tolerance = self._bound(), options["min_quality"] or 0.0, options["tolerance"]
+        check_number("min_quality", least, at_least=0)
+        tolerance = self._eyes.pack.cluster_threshold if tolerance is None else tolerance
+        check_number("tolerance", tolerance, above=0)
+        shown = [pair for pair in self._all() if _sharpness(pair[1]) >= least]
+        if not shown:
+            return (), None
+        vectors = np.stack([sample.embedding for _, sample in shown])
+        images = np.unique([subject.metadata["image"] for subject, _ in shown], return_inverse=True)[1]
+        groups = group_few(vectors, images.tolist(), threshold=tolerance, metric=gallery.space.metric)
+        placed = sorted((_place([shown[at] for at in group]), group) for group in groups)
+        left = [each for each in placed if each[0] > after]
+        page = tuple(self._group([shown[at] for at in group]) for _, group in left[:limit])
+        return page, left[limit - 1][0] if len(left) > limit else None
+
+    def picture(self, face: int) -> bytes:
+        """Return the encoded chip of a face.
+
+        Raises:
+            SampleNotFound: no such face waits.
+        """
+        self._expire()
+        _, sample = self._face(face)
+        picture = self._store.picture(self.name, sample.id)
+        if picture is None:
+            raise SampleNotFound(f"nothing is stored of the image of face {face}")
+        self._store.log("picture", self.name, self._origin(), subjects=(face,), count=1)
+        return picture
+
+    @takes(EnrolEmbeddings)
+    def assign(
+        self,
+        faces: Sequence[int],
+        subject: str | None = None,
+        *,
+        details: Details = NO_DETAILS,
+        **options: Unpack[EnrolEmbeddings],
+    ) -> tuple[Enrolled | VisavisError, ...]:
+        """Enrol faces, with their chips where the gallery keeps pictures; those that are enrolled leave the queue.
+
+        Args:
+            faces: their numbers.
+            subject: whose they are: an ID, made if there is none of it yet; None for a new subject.
+            details: of the subject, to be set with them.
+            **options: see ``visavis.options.EnrolEmbeddings``.
+
+        Returns:
+            For each, in order, what became of it, or why it is refused: as in ``OpenGallery.enrol``, or SampleNotFound
+            where no such face waits.
+        """
+        gallery, origin = self._bound(), self._origin()
+        how: Enrol = {"faces": "main", "min_face": None, **options}
+        enroller = Enroller(self._store, self._eyes, gallery, rules_of(gallery.policy, self._eyes.pack), origin, how)
+        known = new_subject_id(None) if subject is None else subject
+        wanted = (self._enrolment(face, known, details) for face in faces)
+        results = [result for batch in batches(wanted) for result in enroller.enrol(batch)]
+        pairs = list(zip(faces, results, strict=True))
+        done = [face for face, result in pairs if isinstance(result, Enrolled)]
+        if done:
+            self._store.forget_subjects(self.name, done, origin)
+        return tuple(_told(*pair) for pair in pairs)
+
+    def ignore(self, faces: Sequence[int], subject: str | None = None) -> tuple[Enrolled | VisavisError, ...]:
+        """Enrol faces as those of a subject that is ignored: a new one, or the one of that ID; else as ``assign``."""
+        return self.assign(faces, subject, details=Details(ignored=True))
+
+    def discard(self, faces: Sequence[int]) -> Receipt:
+        """Forget faces; those that are not there are passed over.
+
+        Raises:
+            SampleNotFound: none is there.
+        """
+        gallery, origin = self._store.gallery(self._gallery), self._origin()
+        erased = self.forget(faces, origin)
+        if not erased.subjects:
+            raise SampleNotFound("none of these faces waits for review")
+        return Receipt.of(replace(gallery, name=self.name), None, erased, origin)
+
+    def forget(self, faces: Sequence[int] | None = None, origin: Origin | None = None) -> Erased:
+        """Forget faces, or all of the queue, if there is any."""
+        with suppress(GalleryNotFound):
+            if faces is None:
+                return self._store.drop(self.name, origin or self._origin())
+            return self._store.forget_subjects(self.name, faces, origin or self._origin())
+        return Erased(subjects=(), samples=0, overwritten=True)
+
+    def forget_resembling(self, subjects: Sequence[int], origin: Origin) -> Erased:
+        """Forget the faces whose candidate one of these subjects was, by their numbers: they may show it."""
+        faces: list[int] = []
+        with suppress(GalleryNotFound):
+            waiting = self._store.subjects(self.name, limit=_MOST_READ)
+            faces = [face.number for face in waiting if face.metadata["candidate"] in subjects]
+        return self.forget(faces, origin)
+
+    def forget_damaged(self, damaged: Sequence[Damage], origin: Origin) -> Erased:
+        """Forget the faces that are damaged, or whose sample is."""
+        numbers = {each.subject for each in damaged if each.subject is not None}
+        lone = [each.sample for each in damaged if each.subject is None and each.sample is not None]
+        with suppress(GalleryNotFound):
+            self._store.forget_samples(self.name, lone, origin)
+        return self.forget(sorted(numbers), origin)
+
+    def check(self, *, quick: bool) -> GalleryCheck | None:
+        """Look for what is damaged; None where there is no queue."""
+        with suppress(GalleryNotFound):
+            return self._store.check(self.name, quick=quick)
+        return None
+
+    def rekey(self) -> None:
+        """Give the queue a new key."""
+        with suppress(GalleryNotFound):
+            self._store.rekey(self.name, self._origin())
+
+    def _enrolment(self, face: int, subject: str, details: Details) -> Enrolment | VisavisError:
+        try:
+            _, sample = self._face(face)
+            picture = self._store.picture(self.name, sample.id)
+        except VisavisError as error:
+            return error
+        return Enrolment(
+            subject=subject,
+            embedding=sample.embedding,
+            details=details,
+            quality=sample.quality,
+            source="review",
+            picture=picture,
+            key=f"visavis review {face}",  # so that nobody is enrolled twice
+        )
+
+    def _expire(self) -> None:
+        with suppress(GalleryNotFound):
+            self._store.expire(self.name, self._origin())
+
+    def _bound(self) -> Gallery:
+        """Return the gallery after forgetting whose time is over; SpaceMismatch where it is of another space."""
+        self._expire()
+        self._store.expire(self._gallery, self._origin())
+        gallery = self._store.gallery(self._gallery)
+        check_space(gallery, self._eyes.pack.space.id)
+        return gallery
+
+    def _all(self) -> list[tuple[Subject, Sample]]:
+        """Return all faces, but for damaged ones."""
+        with suppress(GalleryNotFound):
+            samples = {sample.subject: sample for sample in self._store.samples(self.name, limit=_MOST_READ)}
+            subjects = self._store.subjects(self.name, limit=_MOST_READ)
+            return [(subject, samples[subject.id]) for subject in subjects if subject.id in samples]
+        return []
+
+    def _face(self, number: int) -> tuple[Subject, Sample]:
+        with suppress(GalleryNotFound):
+            for subject in self._store.subjects(self.name, after=within_integers(number) - 1, limit=1):
+                samples = self._store.samples(self.name, subject=subject.id, limit=1)
+                if samples and subject.number == number:
+                    return subject, samples[0]
+        raise SampleNotFound(f"no face {number} waits for review")
+
+    def _group(self, faces: Sequence[tuple[Subject, Sample]]) -> ReviewGroup:
+        best_first = sorted(faces, key=lambda face: -_sharpness(face[1]))
+        return ReviewGroup(faces=tuple(self._shown(*each) for each in best_first))
+
+    def _shown(self, face: Subject, sample: Sample) -> ReviewFace:
+        known = face.metadata
+        return ReviewFace(
+            number=face.number,
+            quality=sample.quality,
+            unknown=known["unknown"],
+            candidate=self._candidate(known["candidate"], known["near"]),
+            seen_at=face.created_at,
+            expires_at=face.expires_at,
+        )
+
+    def _candidate(self, number: int | None, near: Mapping[str, Any]) -> Candidate | None:
+        """Return the candidate as it is called by now, or None where there was none, or it is gone."""
+        found = () if number is None else self._store.subjects(self._gallery, after=number - 1, limit=1)
+        for each in found:
+            if each.number == number:
+                named = {"subject": each.id, "subject_number": number, "name": each.name, "ignored": each.ignored}
+                return Candidate(**{**near, **named})
+        return None
+
+
+def _is_doubtful(found: Identification, rules: Rules) -> bool:
+    """Tell whether a face is nobody's for certain by the gallery's own rule, whatever threshold a call had."""
+    if found.unknown == "ignored" or why_unfit(found.face, None, rules):  # which nobody asks in an empty gallery
+        return False
+    if found.unknown in {"low_margin", "rejected"}:
+        return True
+    return not found.candidates or rules.rule.decide(found.candidates[0].distance) != "same"
+
+
+def _known(found: Identification, image: str) -> dict[str, Any]:
+    """Return what is kept of an identification: a candidate by its number alone, as the log has it."""
+    nearest = next(iter(found.candidates), None)
+    near = {} if nearest is None else {name: getattr(nearest, name) for name in _NEAREST}
+    number = None if nearest is None else nearest.subject_number
+    return {"image": image, "unknown": found.unknown, "candidate": number, "near": near}
+
+
+_NEAREST = ("sample", "distance", "probability", "margin")
+
+
+def _embedding(seen: Observed) -> "np.ndarray[Any, Any]":
+    if seen.face.embedding is None:
+        raise AssertionError("faces that were observed come with embeddings")
+    return seen.face.embedding
+
+
+def _sharpness(sample: Sample) -> float:
+    return sample.quality.sharpness if sample.quality else 0.0
+
+
+def _place(faces: Sequence[tuple[Subject, Sample]]) -> int:
+    """Return where a group comes in a list, largest first: the same place for as long as nothing of it changes."""
+    return (_MOST_READ - len(faces)) * _LARGEST_NUMBER + min(face.number for face, _ in faces)
+
+
+def _told(face: int, result: Enrolled | VisavisError) -> Enrolled | VisavisError:
+    if isinstance(result, KeyReused):
+        return KeyReused(f"face {face} was enrolled as another subject already; discard it here")
+    return result
