@@ -7,8 +7,10 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import PIL.Image
@@ -25,7 +27,7 @@ from visavis.config import Keys, Settings
 ADMIN, READER = "a-key-that-may-do-everything", "a-key-that-may-only-look-on"
 HOSTILE = "<img src=x onerror=alert(1)>\u202e\U0001f480"
 LONG = "Wolfeschlegelsteinhausenbergerdorff " * 5
-SCREENS = ("compare", "who/team", "people/team", "people/team/grace", "audit/team", "try", "status")
+SCREENS = ("compare", "who/team", "people/team", "people/team/grace", "review/wait", "audit/team", "try", "status")
 AXE = "axe-core@4.10.3"
 MOST_BYTES = 150_000
 GREY = PIL.Image.new("RGB", (300, 300), (128, 128, 128))
@@ -76,26 +78,37 @@ def server(recognizer: Recognizer, photos: Photos, tmp_path_factory: pytest.Temp
         told = server.call("POST", "/v1/galleries/team/import?allow_conflict=true", lines, lined).body
         assert told.endswith(b'"failed":0}\n'), [line for line in told.splitlines() if b"error" in line]
         enrol(server, "grace", "Grace Hopper", photos.grace)
+        with mock.patch("visavis.service.review._AGAIN_AFTER", timedelta(0)):  # so that photos may be alike
+            for gallery in ("door", "gate", "wait"):
+                make(server, gallery, review_days=7)
+                for name in ("One", "Two") if gallery != "gate" else ():
+                    enrol(server, name, name, photos.grace, gallery)
+                for photo in (photos.eileen, photos.again, photos.grace):
+                    send(server, f"{gallery}/identify", photo)
         yield server
 
 
-def make(server: Listening, gallery: str) -> None:
+def make(server: Listening, gallery: str, **policy: object) -> None:
     ask = {"X-API-Key": ADMIN, "Content-Type": "application/json"}
-    made = json.dumps({"name": gallery, "policy": {"keep": "chips", "allow_children": True}}).encode()
+    made = json.dumps({"name": gallery, "policy": {"keep": "chips", "allow_children": True, **policy}}).encode()
     assert server.call("POST", "/v1/galleries", made, ask).status == 201
 
 
 def enrol(server: Listening, subject: str, name: str, photo: Path, gallery: str = "team") -> None:
+    send(server, f"{gallery}/enrol", photo, subject=subject, name=name, allow_conflict="true")
+
+
+def send(server: Listening, path: str, photo: Path, **fields: str) -> None:
     boundary = "a-boundary"
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
-        for key, value in (("subject", subject), ("name", name), ("allow_conflict", "true"))
+        for key, value in fields.items()
     ]
     parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n'.encode())
     body = b"".join(parts) + photo.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
     kind = {"X-API-Key": ADMIN, "Content-Type": f"multipart/form-data; boundary={boundary}"}
-    answer = server.call("POST", f"/v1/galleries/{gallery}/enrol", body, kind)
-    assert answer.status == 201, answer.body
+    answer = server.call("POST", f"/v1/galleries/{path}", body, kind)
+    assert answer.status in (200, 201), answer.body
 
 
 @pytest.fixture(scope="module")
@@ -360,6 +373,7 @@ def test_who_it_is_not_is_said_and_who_is_ignored(visit: Open, server: Listening
     answer.get_by_role("button", name="Ignore no more: Really?").click()
     expect(answer.get_by_role("link")).to_be_visible()  # who has an ID, and no name
     answer.get_by_role("button", name="Ignore").click()
+    expect(answer).to_contain_text("to tell nobody who it is")
     page.keyboard.press("Enter")
     expect(answer).to_contain_text("This person is ignored here.")
     visited.reload()
@@ -370,6 +384,61 @@ def test_who_it_is_not_is_said_and_who_is_ignored(visit: Open, server: Listening
 def read(download: Download) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(Path(download.path()).read_text())
     return value
+
+
+@pytest.mark.thorough
+def test_groups_are_named_by_keyboard(visit: Open) -> None:
+    page = visit("review/door")
+    groups = page.locator("section.card")
+    expect(groups).to_have_count(2)
+    expect(groups.nth(0).locator(".faces img")).to_have_count(2)
+    expect(groups.nth(1)).to_contain_text("Two people are about as near.")
+    groups.nth(0).get_by_role("checkbox").first.focus()
+    page.keyboard.press("j")
+    expect(groups.nth(1)).to_be_focused()
+    page.keyboard.press("k")
+    expect(groups.nth(0)).to_be_focused()
+    page.keyboard.press("n")
+    expect(page.get_by_label("Name", exact=True)).to_be_focused()
+    page.keyboard.type(HOSTILE)
+    page.keyboard.press("Enter")
+    expect(groups).to_have_count(1)
+    expect(page.locator("#live")).to_contain_text("Done: 2")
+    expect(groups).to_be_focused()
+    page.keyboard.press("y")
+    expect(page.get_by_text("Nothing waits for review.")).to_be_visible()
+    page.get_by_role("link", name="People").click()
+    expect(page.locator("a.tile").filter(has_text=HOSTILE)).to_contain_text("Samples: 2")
+    expect(page.locator("a.tile").filter(has_text="Samples: 2")).to_have_count(2)  # and who was likely right
+
+
+@pytest.mark.thorough
+def test_some_faces_are_discarded_and_others_ignored(visit: Open, server: Listening) -> None:
+    page = visit("review/gate")
+    groups = page.locator("section.card")
+    expect(groups).to_have_count(2)
+    page.get_by_label("Sharpness at least").fill("0.9")
+    expect(page.get_by_text("Nothing waits for review.")).to_be_visible()
+    page.get_by_label("Sharpness at least").fill("0")
+    expect(groups).to_have_count(2)
+    group = groups.first
+    group.get_by_role("checkbox").first.check()
+    expect(group).to_contain_text("chosen: 1")
+    page.keyboard.press("d")
+    expect(group).to_contain_text("forgotten for good")
+    page.keyboard.press("Enter")
+    expect(group.get_by_role("checkbox")).to_have_count(1)
+    expect(group).to_be_focused()
+    page.keyboard.press("i")
+    expect(group).to_contain_text("to tell nobody who it is")
+    page.keyboard.press("Enter")
+    expect(groups).to_have_count(1)
+    page.get_by_role("button", name="Policy").click()
+    page.get_by_label("Days for which unknown faces").fill("")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("This gallery keeps no unknown faces.")).to_be_visible()
+    told = server.call("GET", "/v1/galleries/gate", headers={"X-API-Key": ADMIN}).body
+    assert json.loads(told)["subjects"] == 1
 
 
 @pytest.mark.thorough

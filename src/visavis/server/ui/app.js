@@ -7,11 +7,12 @@ import { Compare } from "./compare.js";
 import { Who } from "./identify.js";
 import { Busy, Dialog, Icon, Notice, words } from "./parts.js";
 import { People } from "./people.js";
+import { Review } from "./review.js";
 import { Status } from "./status.js";
 import { Try } from "./try.js";
 import { LANGUAGES, language, load, t } from "./texts.js";
 
-const SCREENS = { compare: Compare, who: Who, people: People, audit: Audit, try: Try, status: Status };
+const SCREENS = { compare: Compare, who: Who, people: People, review: Review, audit: Audit, try: Try, status: Status };
 
 /** Where one is: the screen, and the parts of the address after it. */
 function place() {

@@ -9,8 +9,8 @@ import { number, t, told } from "./texts.js";
 const SHOWN = 50; // of each kind at first
 
 export function Audit({ rest, can }) {
-  return html`<${InGallery} screen="audit" rest=${rest} can=${can} title=${t("audit.title")} lead=${t("audit.lead")}>
-    ${(gallery) => (can("admin", gallery.name) ? html`<${Report} key=${gallery.name} gallery=${gallery} />` : html`<p>${t("audit.admin")}</p>`)}
+  return html`<${InGallery} screen="audit" rest=${rest} can=${can} lead=${t("audit.lead")}>
+    ${(gallery) => (can("admin", gallery.name) ? html`<${Report} key=${gallery.name} gallery=${gallery} />` : html`<p>${t("needs.admin")}</p>`)}
   </${InGallery}>`;
 }
 

@@ -2,37 +2,36 @@
 
 import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { call, form, get, path } from "./api.js";
-import { Busy, Chip, Dialog, GalleryChoice, Kept, Notice, announce, nameOf, probability, useAct, useCall } from "./parts.js";
+import { Busy, Chip, Dialog, Kept, Notice, announce, nameOf, probability, useAct, useCall } from "./parts.js";
 import { number, t, told } from "./texts.js";
 
 export const one = (gallery, id) => `v1/galleries/${path(gallery)}/subjects/${path(id)}`;
+
+/** What asks for sources to be enrolled. */
+export const enrolling = (gallery, sources, faces) => (more) =>
+  call("POST", `v1/galleries/${path(gallery.name)}/enrol`, { form: form({ images: sources.map((each) => each.file), faces, ...more }) });
 
 export const pictureOf = (gallery, match) => `${one(gallery, match.subject)}/samples/${match.sample}/picture`;
 
 const LAST = "visavis.gallery";
 
-/** The galleries that the key may see, and the one in use: that of the address, of the screen before, or the first. */
-export function useGalleries(screen, wanted) {
-  const found = useCall((signal) => get("v1/galleries", { signal }), []);
-  const all = found.value ? found.value.galleries : [];
+/** The head of a screen about a gallery: that of the address, of the screen before, or the first; what is below needs one. */
+export function InGallery({ screen, rest: [wanted], can, lead, children }) {
+  const { value, problem, again } = useCall((signal) => get("v1/galleries", { signal }), []);
+  const all = value ? value.galleries : [];
   const named = (name) => all.find((each) => each.name === name);
   const here = named(wanted) || (wanted ? null : named(sessionStorage.getItem(LAST)) || named("default") || all[0]);
   if (here) sessionStorage.setItem(LAST, here.name);
-  return { ...found, all, here, choose: (name) => { location.hash = `#/${path(screen, name)}`; } };
-}
-
-/** The head of a screen about a gallery; what is below it needs one. */
-export function InGallery({ screen, rest, can, title, lead, children }) {
-  const galleries = useGalleries(screen, rest[0]);
-  const { value, problem, all, here, again, choose } = galleries;
-  return html`<div class="row spread"><h1 tabindex="-1">${title}</h1>
-      ${all.length > 0 && html`<${GalleryChoice} galleries=${all} name=${here ? here.name : ""} onChoose=${choose} />`}</div>
+  const choose = (name) => { location.hash = `#/${path(screen, name)}`; };
+  return html`<div class="row spread"><h1 tabindex="-1">${t(`nav.${screen}`)}</h1>
+      ${all.length > 0 && html`<label class="choice">${t("gallery")}<select value=${here ? here.name : ""} onChange=${(event) => choose(event.target.value)}>
+        ${all.map((each) => html`<option value=${each.name} key=${each.name}>${each.name}</option>`)}</select></label>`}</div>
     <p class="lead">${lead}</p>
     <${Notice} problem=${problem} retry=${again} />
     ${!value && !problem && html`<${Busy} />`}
     ${value && !here && html`<section class="card"><h2>${t("gallery.none")}</h2><p>${t("gallery.none.hint")}</p>
       ${can("admin") ? html`<${NewGallery} onDone=${(made) => { again(); choose(made.name); }} />` : html`<p>${t("gallery.none.ask")}</p>`}</section>`}
-    ${here && children(here, galleries)}`;
+    ${here && children(here, { again, choose })}`;
 }
 
 const idOf = (each) => each.subject || each.id;
@@ -53,7 +52,7 @@ export function Whom({ gallery, near = [], not, title, pictures, busy, onKnown, 
   const shown = (wanted ? found : near).filter((each, at, all) => idOf(each) !== not && all.findIndex((other) => idOf(other) === idOf(each)) === at);
   const submit = (event) => { event.preventDefault(); if (onNew) onNew({ name: wanted, consent: consent.current.value.trim() }); };
   return html`<form onSubmit=${submit}>
-      <label>${t(onNew ? "enrol.name" : "people.search")}<input type=${onNew ? "text" : "search"} value=${text} onInput=${(event) => setText(event.target.value)} maxlength="200" required=${Boolean(onNew)} dir="auto" autocomplete="off" autofocus /></label>
+      <label>${t(onNew ? "edit.name" : "people.search")}<input type=${onNew ? "text" : "search"} value=${text} onInput=${(event) => setText(event.target.value)} maxlength="200" required=${Boolean(onNew)} dir="auto" autocomplete="off" autofocus /></label>
       ${onNew && html`<label>${t("enrol.consent")}<input ref=${consent} maxlength="1000" required=${gallery.policy.consent_required} /></label>`}
       ${children}
       ${onNew && html`<div class="actions"><button class="main" disabled=${busy}>${title}</button></div>`}
@@ -64,23 +63,22 @@ export function Whom({ gallery, near = [], not, title, pictures, busy, onKnown, 
       ${each.distance !== undefined && html`<small>${t("scale.distance")} ${number(each.distance)} · ${probability(each.probability)}</small>`}</span></button></li>`)}</ul>`;
 }
 
-/** Enrol sources as a new person, or add them to one who is there. */
-export function EnrolDialog({ gallery, sources, faces, chip, near, pictures, onClose, onDone }) {
+/** Enrol what has names as a new person, or add it to one who is there: send asks for that, and onDone is told the answer. */
+export function EnrolDialog({ gallery, names, send, chip, near, pictures, onClose, onDone }) {
   const [act, problem, busy] = useAct();
   const [allow, setAllow] = useState(false);
   const [done, setDone] = useState(null); // what came of it, where some photos were refused
   const enrol = (more) => act(async () => {
-    const made = await call("POST", `v1/galleries/${path(gallery.name)}/enrol`, { form: form({ images: sources.map((each) => each.file), faces, allow_conflict: allow, ...more }) });
-    const refused = made.results.map((each, at) => ({ name: sources[at].file.name, error: each.error })).filter((each) => each.error);
+    const made = await send({ allow_conflict: allow, ...more });
+    const refused = made.results.map((each, at) => ({ name: names[at], error: each.error })).filter((each) => each.error);
     announce(t("enrol.done"));
-    if (refused.length) setDone({ subject: made.subject, enrolled: sources.length - refused.length, refused });
-    else onDone(made.subject);
+    if (refused.length) setDone({ made, refused }); else onDone(made);
   });
   if (done) {
-    return html`<${Dialog} title=${t("enrol.title")} onClose=${() => onDone(done.subject)}>
-      <p role="status">${t("add.done", { n: done.enrolled, refused: done.refused.length })}</p>
+    return html`<${Dialog} title=${t("enrol.title")} onClose=${() => onDone(done.made)}>
+      <p role="status">${t("add.done", { n: names.length - done.refused.length, refused: done.refused.length })}</p>
       <ul>${done.refused.map((each, at) => html`<li key=${at}><b dir="auto">${each.name}</b>: ${told("error", each.error.code, each.error.detail)}</li>`)}</ul>
-      <div class="actions"><button class="main" onClick=${() => onDone(done.subject)}>${t("close")}</button></div></${Dialog}>`;
+      <div class="actions"><button class="main" onClick=${() => onDone(done.made)}>${t("close")}</button></div></${Dialog}>`;
   }
   return html`<${Dialog} title=${t("enrol.title")} onClose=${onClose}>
     <div class="row">${chip && html`<${Chip} src=${chip} alt=${t("enrol.chip")} />`}<p>${t("enrol.lead")}</p></div>
@@ -111,7 +109,7 @@ const KeepChoice = ({ value = "chips" }) => html`<select name="keep">
   ${["chips", "nothing", "images"].map((each) => html`<option value=${each} key=${each} selected=${each === value}>${t(`keep.${each}`)}</option>`)}</select>`;
 
 const FLAGS = ["consent_required", "require_live", "allow_children", "log_searches"];
-const NUMBERS = { fpir: [0.0001, 0.5, 0.0001], retention_days: [1, 100000, 1] };
+const NUMBERS = { fpir: [0.0001, 0.5, 0.0001], retention_days: [1, 100000, 1], review_days: [1, 100000, 1] };
 
 /** How a gallery enrols, decides and forgets. */
 export function Policy({ gallery, onClose, onDone }) {

@@ -1,8 +1,8 @@
 // Who is this?: the faces of photos, each with the person that it is or the reason why it is nobody.
 
 import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
-import { Problem, body, call, form, path } from "./api.js";
-import { EnrolDialog, InGallery, one, pictureOf } from "./gallery.js";
+import { Problem, body, call, path } from "./api.js";
+import { EnrolDialog, InGallery, enrolling, one, pictureOf } from "./gallery.js";
 import { cut, open } from "./images.js";
 import { Busy, Chip, Drop, Icon, Kept, Notice, Photo, Scale, Sure, announce, nameOf, probability, useAct } from "./parts.js";
 import { number, t, told } from "./texts.js";
@@ -10,7 +10,7 @@ import { number, t, told } from "./texts.js";
 const AT_ONCE = 2; // photos on their way
 
 export function Who({ rest, can }) {
-  return html`<${InGallery} screen="who" rest=${rest} can=${can} title=${t("who.title")} lead=${t("who.lead")}>
+  return html`<${InGallery} screen="who" rest=${rest} can=${can} lead=${t("who.lead")}>
     ${(gallery) => html`<${Asking} key=${gallery.name} gallery=${gallery} can=${can} />`}
   </${InGallery}>`;
 }
@@ -54,17 +54,17 @@ function Asking({ gallery, can }) {
   const left = jobs.filter((job) => job.busy).length;
   return html`
     <${Drop} onSources=${add} multiple=${true} folder=${true} pastes=${true} compact=${jobs.length > 0} label=${t("drop.choose.many")} />
-    <p class="quiet" role="status">${jobs.length > 1 && (left ? t("who.left", { done: jobs.length - left, all: jobs.length }) : t("who.done", { all: jobs.length }))}</p>
+    <p class="quiet" role="status">${jobs.length > 1 && (left ? t("add.busy", { done: jobs.length - left, all: jobs.length }) : t("who.done", { all: jobs.length }))}</p>
     ${jobs.map((job) => html`<${Answer} key=${job.id} job=${job} gallery=${gallery} can=${can} again=${() => again(job)}
       onEnrolled=${() => again(job)} onGone=${() => setJobs((before) => before.filter((other) => other.id !== job.id))} />`)}`;
 }
 
 function Answer({ job, gallery, can, again, onEnrolled, onGone }) {
-  const [enrolling, setEnrolling] = useState(null);
+  const [enrolled, setEnrolled] = useState(null);
   const faces = job.result ? job.result.faces : [];
   const labels = faces.map((face, at) => ({ text: face.match ? nameOf(face.match) : `${at + 1}`, kind: face.match ? "known" : "" }));
   const source = (face) => cut(job.photo, face.face.box_xyxy);
-  const enrol = async (face) => setEnrolling({ face, source: await source(face) });
+  const enrol = async (face) => setEnrolled({ face, source: await source(face) });
   return html`<article class="card answer" aria-label=${job.source.url || job.source.file.name}>
     <div class="row spread"><h2>${job.source.url || job.source.file.name}</h2>
       <button class="plain" aria-label=${t("who.remove")} onClick=${onGone}><${Icon} name="close" /></button></div>
@@ -77,8 +77,8 @@ function Answer({ job, gallery, can, again, onEnrolled, onGone }) {
         ${job.result && html`<ol class="people">${faces.map((face, at) => html`<${One} key=${at} face=${face} at=${at} gallery=${gallery} can=${can} source=${() => source(face)} onEnrol=${() => enrol(face)} onDone=${again} />`)}</ol>`}
       </div>
     </div>
-    ${enrolling && html`<${EnrolDialog} gallery=${gallery} sources=${[enrolling.source]} faces="prominent" chip=${enrolling.face.face.chip} near=${[enrolling.face.match, ...enrolling.face.candidates].filter(Boolean)} pictures=${can("admin", gallery.name)}
-      onClose=${() => setEnrolling(null)} onDone=${() => { setEnrolling(null); onEnrolled(); }} />`}
+    ${enrolled && html`<${EnrolDialog} gallery=${gallery} names=${[enrolled.source.file.name]} send=${enrolling(gallery, [enrolled.source], "prominent")} chip=${enrolled.face.face.chip} near=${[enrolled.face.match, ...enrolled.face.candidates].filter(Boolean)} pictures=${can("admin", gallery.name)}
+      onClose=${() => setEnrolled(null)} onDone=${() => { setEnrolled(null); onEnrolled(); }} />`}
   </article>`;
 }
 
@@ -89,7 +89,7 @@ function One({ face, at, gallery, can, source, onEnrol, onDone }) {
   const change = (subject, ignored) => act(async () => { await call("PATCH", one(gallery.name, subject), { json: { ignored } }); announce(t("saved")); onDone(); });
   const enrol = (more) => act(async () => { // the face, as what is told of it
     const { file } = await source();
-    await call("POST", `v1/galleries/${path(gallery.name)}/enrol`, { form: form({ images: file, faces: "prominent", ...more }) });
+    await enrolling(gallery, [{ file }], "prominent")(more);
     announce(t("saved"));
     onDone();
   });

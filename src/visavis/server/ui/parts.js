@@ -232,13 +232,6 @@ export function Scale({ distance, threshold, interval, fmr, fpir }) {
   </div>`;
 }
 
-/** The choice of a gallery; kept in the address, so that it can be linked to. */
-export function GalleryChoice({ galleries, name, onChoose }) {
-  return html`<label class="choice">${t("gallery")}<select value=${name} onChange=${(event) => onChoose(event.target.value)}>
-    ${galleries.map((each) => html`<option value=${each.name} key=${each.name}>${each.name}</option>`)}
-  </select></label>`;
-}
-
 export const nameOf = (subject) => subject.name || subject.subject || subject.id;
 
 export const probability = (value) => (value === null || value === undefined ? "" : percent(value));

@@ -2,7 +2,7 @@
 
 import { Component, html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { call, form, get, path } from "./api.js";
-import { EnrolDialog, InGallery, NewGallery, Policy, Whom, one } from "./gallery.js";
+import { EnrolDialog, InGallery, NewGallery, Policy, Whom, enrolling, one } from "./gallery.js";
 import { imagesOf } from "./images.js";
 import { Busy, Chip, Dialog, Drop, Icon, Kept, Notice, Sure, announce, nameOf, save, useAct, useCall, words } from "./parts.js";
 import { day, number, t } from "./texts.js";
@@ -12,7 +12,7 @@ const AHEAD = 800; // pixels before the end, at which more are asked for
 
 export function People({ rest, can }) {
   if (rest.length > 1 && rest[1]) return html`<${Person} key=${rest.join("/")} gallery=${rest[0]} id=${rest[1]} can=${can} />`;
-  return html`<${InGallery} screen="people" rest=${rest} can=${can} title=${t("people.title")} lead=${t("people.lead")}>
+  return html`<${InGallery} screen="people" rest=${rest} can=${can} lead=${t("people.lead")}>
     ${(gallery, galleries) => html`<${List} key=${gallery.name} gallery=${gallery} galleries=${galleries} can=${can} />`}
   </${InGallery}>`;
 }
@@ -86,14 +86,14 @@ function List({ gallery, galleries, can }) {
     ${!state.busy && !state.problem && !state.pages.length && html`<p class="centre">${t(state.of ? "people.notfound" : "people.empty")}</p>`}
     <div ref=${end}>${state.busy && html`<${Busy} />`}</div>
     <${Notice} problem=${state.problem} retry=${() => more(state)} />
-    ${asking === "person" && html`<${AddPerson} gallery=${gallery} pictures=${pictures} onClose=${close} onDone=${(made) => { location.hash = `#/${path("people", gallery.name, made.id)}`; }} />`}
+    ${asking === "person" && html`<${AddPerson} gallery=${gallery} pictures=${pictures} onClose=${close} onDone=${(made) => { location.hash = `#/${path("people", gallery.name, made.subject.id)}`; }} />`}
     ${asking === "policy" && html`<${Policy} gallery=${gallery} onClose=${close} onDone=${() => { close(); galleries.again(); }} />`}
     ${asking === "gallery" && html`<${Dialog} title=${t("gallery.new")} onClose=${close}><${NewGallery} onDone=${(made) => { close(); galleries.again(); galleries.choose(made.name); }} /></${Dialog}>`}`;
 }
 
 function AddPerson({ gallery, pictures, onClose, onDone }) {
   const [sources, setSources] = useState(null);
-  if (sources) return html`<${EnrolDialog} gallery=${gallery} sources=${sources} pictures=${pictures} onClose=${onClose} onDone=${onDone} />`;
+  if (sources) return html`<${EnrolDialog} gallery=${gallery} names=${sources.map((each) => each.file.name)} send=${enrolling(gallery, sources)} pictures=${pictures} onClose=${onClose} onDone=${onDone} />`;
   return html`<${Dialog} title=${t("people.add")} onClose=${onClose}><p>${t("people.add.lead")}</p>
     <${Drop} onSources=${(chosen) => setSources(chosen.filter((each) => each.file).slice(0, 16))} multiple=${true} label=${t("drop.choose.many")} compact=${true} /></${Dialog}>`;
 }
@@ -178,7 +178,7 @@ function Sample({ gallery, person, sample, admin, chosen, onChoose, onDone }) {
     ${sample.counter && html`<strong>${t("who.not")}</strong>`}
     <small>${day(sample.created_at)}${sample.source && html`<br /><span dir="auto">${sample.source}</span>`}</small>
     ${quality && html`<small>${t("samples.quality", { px: number(quality.face_px, 0), sharpness: number(quality.sharpness, 2) })}</small>`}
-    ${admin && html`<${Sure} label=${t("samples.forget.label", { n: sample.id })} onClick=${forget}>${t("samples.forget")}</${Sure}>`}
+    ${admin && html`<${Sure} label=${t("samples.forget.label", { n: sample.id })} onClick=${forget}>${t("forget.button")}</${Sure}>`}
     <${Notice} problem=${problem} /></li>`;
 }
 
@@ -247,7 +247,7 @@ function Give({ gallery, person, samples, onClose, onDone }) {
   const split = ({ name, consent }) => give("split", { name, ...(consent && { consent }) });
   return html`<${Dialog} title=${some ? t("move.title", { n: samples.length, name: nameOf(person) }) : t("merge.title", { name: nameOf(person) })} onClose=${onClose}>
     ${into ? html`<p>${t("merge.sure", { name: nameOf(person), into: nameOf(into) })}</p><${Notice} problem=${problem} />
-      <div class="actions"><button class="main" disabled=${busy} onClick=${() => give("merge", { into: into.subject || into.id })}>${t("merge.do")}</button><button onClick=${() => setInto(null)}>${t("back")}</button></div>`
+      <div class="actions"><button class="main" disabled=${busy} onClick=${() => give("merge", { into: into.subject || into.id })}>${t("merge.button")}</button><button onClick=${() => setInto(null)}>${t("back")}</button></div>`
     : html`<p>${t(some ? "move.lead" : "merge.lead")}</p>
       <${Whom} gallery=${gallery} not=${person.id} near=${similar.value ? similar.value.candidates : []} pictures=${true} busy=${busy} title=${t("move.new")} onKnown=${onKnown} onNew=${some && split}>
         <${Notice} problem=${problem || similar.problem} />${similar.busy && html`<${Busy} />`}</${Whom}>`}
