@@ -2,9 +2,9 @@
 
 import type {
   Access, AuditReport, Candidate, CompareRequest, Comparison, Detected, Embedded, EmbeddedFace, EnrolRequest,
-  EnrolResponse, Failed, FieldError,
+  EnrolResponse, FacesNamed, Failed, FieldError,
   Gallery as GalleryRecord, GalleryRules, Identification, Identified, IdentifyRequest, ImagesRequest, LogEntry,
-  ModelsResponse, NewGallery, PolicyChange, Preview, PreviewRequest, Receipt, ServerCode, Subject, SubjectChange,
+  ModelsResponse, NewGallery, PolicyChange, Preview, PreviewRequest, Receipt, ReviewGroup, ServerCode, Subject, SubjectChange,
   SubjectDetail, SubjectExport, SubjectVerification, VerifyRequest, VerifyResponse, VerifySubjectRequest,
 } from "./api.js";
 
@@ -61,6 +61,13 @@ export interface Request extends Call {
 export interface Logged extends Call {
   /** In place of the oldest first. */
   newest_first?: boolean;
+}
+
+export interface ReviewOptions extends Call {
+  /** Least sharpness of a face. */
+  min_quality?: number;
+  /** Mean distance below which faces are of one group. */
+  tolerance?: number;
 }
 
 export interface Pictured extends Call {
@@ -196,6 +203,15 @@ export declare class Gallery {
   exportSubject(subject: string, call?: Call): Promise<SubjectExport>;
   /** What is stored of a sample's image. */
   picture(subject: string, sample: number, options?: Pictured): Promise<Blob>;
+  /** The faces that wait for review, in groups, largest first. */
+  review(options?: ReviewOptions): AsyncGenerator<ReviewGroup, void, undefined>;
+  /** The aligned face of one of them. */
+  reviewPicture(face: number, options?: Pictured): Promise<Blob>;
+  /** Enrol some of them as one person's. */
+  nameFaces(faces: number[], options?: Omit<FacesNamed, "faces"> & Call): Promise<Enrolment>;
+  /** Enrol some of them as those of a new subject that is ignored. */
+  ignoreFaces(faces: number[], call?: Call): Promise<Enrolment>;
+  discardFaces(faces: number[], call?: Call): Promise<Receipt>;
   /** The sharpest picture that is kept of a subject. */
   bestPicture(subject: string, options?: Pictured): Promise<Blob>;
   forgetSample(subject: string, sample: number, call?: Call): Promise<Receipt>;

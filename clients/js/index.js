@@ -187,9 +187,7 @@ export class Gallery {
 
   async #enrol(sent, idempotencyKey, signal) {
     const headers = { "Idempotency-Key": idempotencyKey };
-    const answer = await this.#client.json("POST", `${this.#path}/enrol`, { ...sent, headers, signal });
-    const results = answer.results.map((result) => result.error ? { error: problem(result.error) } : result);
-    return { ...answer, results };
+    return enrolment(await this.#client.json("POST", `${this.#path}/enrol`, { ...sent, headers, signal }));
   }
 
   async identify(image, options) { return only(await this.identifyMany([image], options)); }
@@ -253,6 +251,25 @@ export class Gallery {
     return (await this.#client.call("GET", path, { query, signal })).blob();
   }
 
+  review({ signal, ...query } = {}) {
+    return this.#client.pages("GET", `${this.#path}/review`, "groups", { query, signal });
+  }
+
+  async reviewPicture(face, { signal, ...query } = {}) {
+    return (await this.#client.call("GET", `${this.#path}/review/${Number(face)}/picture`, { query, signal })).blob();
+  }
+
+  async nameFaces(faces, { signal, ...options } = {}) { return this.#review("name", { faces, ...options }, signal); }
+  async ignoreFaces(faces, { signal } = {}) { return this.#review("ignore", { faces }, signal); }
+
+  async discardFaces(faces, { signal } = {}) {
+    return this.#client.json("POST", `${this.#path}/review/discard`, { json: { faces }, signal, once: true });
+  }
+
+  async #review(act, json, signal) {
+    return enrolment(await this.#client.json("POST", `${this.#path}/review/${act}`, { json, signal, once: true }));
+  }
+
   async bestPicture(subject, { signal, ...query } = {}) {
     return (await this.#client.call("GET", this.#subject(subject, "picture"), { query, signal })).blob();
   }
@@ -294,6 +311,12 @@ export class Gallery {
   }
 
   #subject(subject, ...below) { return [this.#path, "subjects", segment(subject), ...below].join("/"); }
+}
+
+/** Return what became of each face that was to be enrolled, with its error in the place of a problem. */
+function enrolment(answer) {
+  const results = answer.results.map((result) => result.error ? { error: problem(result.error) } : result);
+  return { ...answer, results };
 }
 
 /** Give what the lines of an answer hold, as they come. */

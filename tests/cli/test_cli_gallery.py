@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from visavis import Recognizer
 from visavis.galleries.records import Details
 from visavis.galleries.store import open_store
 from visavis.models.catalogue import DLIB
+from visavis.models.recognizer import Observed
 from visavis.options import Policy
 from visavis.service.enroller import Enrolment
 from visavis.service.galleries import Galleries
 from visavis.service.gallery import OpenGallery
 from visavis.service.results import Enrolled
-from visavis.types import FloatArray, Quality
+from visavis.types import Face, FloatArray, Quality
 
 LIMIT_S = 60
 KEY = "00112233445566778899aabbccddeeff" * 2
@@ -437,6 +439,29 @@ def test_move(cli: Shell, staff: OpenGallery) -> None:
     assert [line.split("  ", 3)[3] for line in log[:2]] == ["move  staff  1  subjects 1, 3"] * 2
 
 
+def test_review(cli: Shell, staff: OpenGallery) -> None:
+    assert cli("gallery", "review", "staff").out == "no face waits for review\n"
+    cli("gallery", "policy", "staff", "--review-days", 2)
+    face = Face(np.zeros(4, np.float32), 1.0, np.zeros((5, 2), np.float32), at(9), quality=GOOD)
+    for x in (9, 9.4, -9, 50):
+        seen = replace(face, embedding=at(x))
+        staff.review.keep([Observed(seen, np.zeros((9, 9, 3), np.uint8))], staff.identify_embeddings(at(x)[None]))
+    outcome = cli("gallery", "review", "staff", "--save", "waiting", "--tolerance", 1)
+    assert [line.split("  ")[-1] for line in outcome.out.splitlines()] == ["4-5", "6", "7"]
+    assert sorted(path.name for path in Path("waiting").iterdir()) == [f"face-{n}.png" for n in range(4, 8)]
+    assert cli("gallery", "review", "staff", 4, 5, "--name", "bob").out == "bob has 2 samples now\n"
+    outcome = cli("gallery", "review", "staff", 4, 6, "--ignore")
+    assert (outcome.code, outcome.err) == (1, "visavis: face 4: no face 4 waits for review\n")
+    assert outcome.out.endswith(" has 1 sample now\n")
+    outcome = cli("gallery", "review", "staff", 7, "--discard", "--yes")
+    assert "subject          -\n  subject numbers  7\n" in outcome.out
+    assert json.loads(cli("gallery", "review", "staff", "--json").out) == []
+    for wrong in ((), ("--name", "x"), (4, "--ignore", "--discard"), (4,)):
+        if wrong:
+            assert cli("gallery", "review", "staff", *wrong).code == 2
+    assert cli("gallery", "review", "staff", 7, "--ignore").code == 2
+
+
 def test_rename(cli: Shell, staff: OpenGallery) -> None:
     outcome = cli("gallery", "rename", "staff", "ada", "Jose\u0301")
     assert (outcome.code, outcome.out) == (0, "ada is Jos\xe9 now\n")
@@ -689,6 +714,7 @@ def test_what_cannot_be_done_says_why(cli: Shell, arguments: list[str], message:
         "audit",
         "merge",
         "move",
+        "review",
         "rename",
         "export",
         "import",

@@ -1016,6 +1016,9 @@ ONCE: list[Act] = [
     lambda client: client.gallery("people").move("grace", [1], "ada"),
     lambda client: client.gallery("people").split("grace", [1], details=Details(name="Ada")),
     lambda client: client.gallery("people").rename("grace", "ada"),
+    lambda client: client.gallery("people").review.name([1], "ada"),
+    lambda client: client.gallery("people").review.ignore([1]),
+    lambda client: client.gallery("people").review.discard([1]),
     lambda client: client.gallery("people").update("ada", Details(name="x"), version=ADA),
 ]
 AS_OFTEN_AS_NEEDED: list[Act] = [
@@ -1041,6 +1044,8 @@ AS_OFTEN_AS_NEEDED: list[Act] = [
     lambda client: client.gallery("people").export_subject("ada"),
     lambda client: client.gallery("people").audit(),
     lambda client: client.gallery("people").rules(),
+    lambda client: client.gallery("people").review.groups(),
+    lambda client: client.gallery("people").review.picture(1),
     lambda client: client.gallery("people").entries(),
     lambda client: client.entries(),
 ]

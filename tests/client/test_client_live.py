@@ -133,6 +133,28 @@ def embeddings(recognizer: Recognizer, count: int) -> NDArray[np.float32]:
 
 
 @BOTH
+def test_what_waits_for_review(side: Side, people: Asked, astronaut: Path, hopper: Path) -> None:
+    def queue(method: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401  # whatever the method returns
+        return side.do(lambda client: getattr(client.gallery(people.name).review, method)(*arguments, **options))
+
+    assert queue("groups") == []
+    people.set_policy(Policy(review_days=1, keep="chips"))
+    people.identify_many([astronaut, hopper])
+    groups = queue("groups", tolerance=0.1, min_quality=0.01)
+    (first, second) = (group.faces[0] for group in groups)
+    assert first.unknown == "empty_gallery"
+    assert queue("picture", first.number).startswith(b"\x89PNG")
+    done, refused = queue("name", [first.number, 10**6], "ada", details=Details(name="Ada"))
+    assert (done.subject.name, done.subject.samples) == ("Ada", 1)
+    assert isinstance(refused, errors.SampleNotFound)
+    with pytest.raises(errors.SampleNotFound):
+        queue("ignore", [first.number])
+    assert queue("discard", [second.number]).subjects == (second.number,)
+    with pytest.raises(errors.SampleNotFound):
+        queue("picture", second.number)
+
+
+@BOTH
 def test_a_gallery_from_its_beginning_to_its_end(side: Side, served: Served) -> None:
     name = f"life-{side.kind}"
     policy = Policy(threshold=0.5, keep="chips", retention_days=9.5)

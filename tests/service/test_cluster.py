@@ -23,7 +23,7 @@ from visavis.cli.groups import GroupedFace, Groups, write_contact_sheet
 from visavis.cli.main import main
 from visavis.errors import DriverMissing, InvalidEmbedding
 from visavis.service import clusters
-from visavis.service.clusters import group_faces
+from visavis.service.clusters import group_faces, group_few
 from visavis.types import Face, Metric
 
 Vectors = NDArray[np.float32]
@@ -103,6 +103,27 @@ def _joined_by_hand(parts: list[list[int]], distances: NDArray[np.float64], thre
 )
 def test_groups(places: list[float], expected: list[list[int]]) -> None:
     assert group(line(*places).reshape(len(places), 2)) == expected
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("count", [1, 2, 60])
+def test_few_faces_are_grouped_as_scipy_does(metric: Metric, count: int) -> None:
+    hierarchy = pytest.importorskip("scipy.cluster.hierarchy")
+    generator = np.random.default_rng(count)
+    vectors = generator.normal(size=(count, 4)).astype(np.float32)
+    for threshold in (0.01, 0.3, 1.0, 1e6):
+        found = group_few(vectors, range(count), threshold=threshold, metric=metric)
+        assert sorted(face for faces in found for face in faces) == list(range(count))
+        if count > 1:
+            labels = hierarchy.fcluster(hierarchy.linkage(vectors, "average", metric), threshold, "distance")
+            assert sorted(found) == sorted(tuple(np.flatnonzero(labels == each).tolist()) for each in set(labels))
+
+
+def test_few_faces_of_one_image_are_not_one_person() -> None:
+    same = np.ones((2, 4), np.float32)
+    assert group_few(same, [0, 1], threshold=0.5, metric="euclidean") == ((0, 1),)
+    assert group_few(same, [7, 7], threshold=0.5, metric="euclidean") == ((0,), (1,))
+    assert group_few(np.empty((0, 4), np.float32), [], threshold=0.5, metric="euclidean") == ()
 
 
 def test_a_chain_from_one_person_to_the_next_is_taken_apart() -> None:

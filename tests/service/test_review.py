@@ -74,7 +74,7 @@ def test_a_face_is_kept_and_named(anywhere: tuple[World, Place]) -> None:
     assert (one.expires_at - one.seen_at).days == 7
     chip = world.gallery.review.picture(other.number)
     assert chip.startswith(b"\x89PNG")
-    results = world.gallery.review.assign([one.number, other.number, 99_999], "bob", details=Details(name="Bob"))
+    results = world.gallery.review.name([one.number, other.number, 99_999], "bob", details=Details(name="Bob"))
     assert [enrolled(each).subject.id for each in results[:2]] == ["bob", "bob"]
     assert code_of(results[2]) == "sample_not_found"
     assert [sample.source for sample in world.gallery.samples("bob")] == ["review", "review"]
@@ -131,7 +131,7 @@ def test_doubtful_matches_are_kept_with_their_candidate(world: World) -> None:
     ((face,),) = waiting(world)
     assert face.candidate is not None
     assert face.candidate.subject == "lovelace"
-    (yes,) = world.gallery.review.assign([face.number], "lovelace")
+    (yes,) = world.gallery.review.name([face.number], "lovelace")
     assert enrolled(yes).subject.samples == 2
     assert numbers(world) == []
 
@@ -230,7 +230,7 @@ def test_two_who_name_a_face_at_once_enrol_it_once(anywhere: tuple[World, Place]
 
     def name(subject: str) -> None:
         start.wait()
-        results.extend(world.gallery.review.assign([face], subject, allow_conflict=True))
+        results.extend(world.gallery.review.name([face], subject, allow_conflict=True))
 
     threads = [threading.Thread(target=name, args=(each,)) for each in names]
     for thread in threads:
@@ -247,14 +247,14 @@ def test_naming_follows_the_rules_of_enrolment(world: World) -> None:
     see(world, 5.0)
     world.gallery.enrol_embedding(at(5.1), "bob")
     (face,) = numbers(world)
-    (refused,) = world.gallery.review.assign([face], "ada")
+    (refused,) = world.gallery.review.name([face], "ada")
     assert code_of(refused) == "conflict"
     assert numbers(world) == [face]
     world.gallery.set_policy(replace(KEEPING, min_face_px=1000, keep="nothing"))
-    (refused,) = world.gallery.review.assign([face], "bob")
+    (refused,) = world.gallery.review.name([face], "bob")
     assert code_of(refused) == "too_small"
     world.gallery.set_policy(replace(KEEPING, keep="nothing", retention_days=3))
-    (done,) = world.gallery.review.assign([face], "bob", counter=True)
+    (done,) = world.gallery.review.name([face], "bob", counter=True)
     assert enrolled(done).subject.id == "bob"
     (_, sample) = world.gallery.samples("bob")
     assert (sample.counter, sample.picture) == (True, "nothing")
@@ -346,3 +346,50 @@ def test_groups_come_in_pages(world: World) -> None:
     for wrong in ({"tolerance": 0.0}, {"tolerance": float("nan")}, {"min_quality": "x"}):
         with pytest.raises(InvalidOption):
             world.gallery.review.groups(**wrong)
+
+
+def pieces_of(world: World) -> list[bytes]:
+    """Return pieces of all that is stored of the faces that wait, wherever it lies."""
+    queue, texts = world.gallery.review.queue, []
+    for sample in world.store.samples(queue):
+        chip = world.store.picture(queue, sample.id) or b""
+        texts += [sample.embedding.tobytes(), sample.subject.encode(), chip[64:-64]]  # without what all PNGs have
+    return [text[at : at + 8] for text in texts for at in range(0, len(text) - 7, max(4, len(text) // 100))]
+
+
+@pytest.mark.parametrize("way", ["discard", "name", "expire", "oldest", "policy", "subject", "gallery"])
+def test_no_piece_of_a_face_is_left_that_waits_no_more(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review, "MOST_KEPT", 6)
+    with open_world(tmp_path, policy=replace(KEEPING, keep="nothing")) as world:
+        world.eyes.pack = replace(PACK, rates=RATES)
+        world.gallery.enrol_embedding(at(0), "ada")
+        for x in (0.45,) if way == "subject" else (5.0, 9.0, 13.0):
+            see(world, x)
+        pieces = pieces_of(world)
+        assert len(pieces) > 100
+
+        def left() -> int:
+            files = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+            return sum(piece in files for piece in pieces)
+
+        assert left() == len(pieces)
+        if way == "discard":
+            assert world.gallery.review.discard(numbers(world)).overwritten
+        elif way == "name":
+            pieces = [piece for piece in pieces if not any(piece in at(x).tobytes() for x in (5.0, 9.0, 13.0))]
+            assert all(world.gallery.review.name(numbers(world), "bob"))
+        elif way == "expire":
+            world.clock.advance(days=8)
+            assert world.galleries.expire() == 3
+        elif way == "oldest":
+            for x in range(20, 80, 4):
+                see(world, float(x))
+        elif way == "policy":
+            world.gallery.set_policy(Policy())
+        elif way == "subject":
+            assert world.gallery.forget_subject("ada").overwritten
+        else:
+            assert world.gallery.forget().overwritten
+        assert left() == 0

@@ -157,6 +157,18 @@ test("a gallery, from its first person to the last", async () => {
   assert.equal((await copy.forget()).samples, 2);
   await assert.rejects(copy.show(), code("gallery_not_found", { status: 404 }));
   assert.ok((await listed(client.log())).length > 5);
+
+  const queue = await client.createGallery("queue-js", { policy: { review_days: 1 } });
+  await queue.identifyMany([astronaut, hopper]);
+  const waiting = (await listed(queue.review({ tolerance: 0.1 }))).map(({ faces: [face] }) => face.number);
+  assert.equal(waiting.length, 2);
+  assert.equal((await queue.reviewPicture(waiting[0])).type, "image/png");
+  const named = await queue.nameFaces([waiting[0], 10 ** 6], { subject: "ada", name: "Ada" });
+  assert.equal(named.subject.name, "Ada");
+  code("sample_not_found")(named.results[1].error);
+  await assert.rejects(queue.ignoreFaces([waiting[0]]), code("sample_not_found"));
+  assert.equal((await queue.discardFaces([waiting[1]])).samples, 1);
+  assert.deepEqual(await listed(queue.review()), []);
   for (const name of ["", ".", ".."]) assert.throws(() => client.gallery(name), TypeError);
 });
 

@@ -3,13 +3,17 @@
 from visavis.client._async import AsyncClient, AsyncGalleryClient
 from visavis.client._sync import Client, GalleryClient
 from visavis.client.records import ServedSample
+from visavis.client.review._async import AsyncReviewClient
+from visavis.client.review._sync import ReviewClient
 from visavis.service.packs import ServedFile, ServedPack, ServedPart
 
 __all__ = [
     "AsyncClient",
     "AsyncGalleryClient",
+    "AsyncReviewClient",
     "Client",
     "GalleryClient",
+    "ReviewClient",
     "ServedFile",
     "ServedPack",
     "ServedPart",

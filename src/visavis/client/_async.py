@@ -14,6 +14,7 @@ from typing_extensions import Self, Unpack
 from visavis.client import records, wire
 from visavis.client.connection._async import AsyncConnection, chunks_of, loaded
 from visavis.client.records import Access, ServedSample, if_any, read, reader
+from visavis.client.review._async import AsyncReviewClient
 from visavis.client.wire import Sent, details_of, given, json_of, sample_segment, vectors
 from visavis.errors import (
     GalleryNotFound,
@@ -289,6 +290,11 @@ class AsyncGalleryClient(Hinting):
         self._connection = connection
         self._path = f"v1/galleries/{name}"
 
+    @property
+    def review(self) -> AsyncReviewClient:
+        """What asks about the faces that wait for review."""
+        return AsyncReviewClient(self._path, self._connection)
+
     async def record(self) -> Gallery:
         """Return the gallery as it is now."""
         return await self._connection.ask(reader(Gallery), "GET", self._path)
@@ -505,18 +511,11 @@ class AsyncGalleryClient(Hinting):
         Raises:
             SubjectNotFound, SampleNotFound: there is no such sample, or nothing is stored of its image.
         """
-        return await self._picture(self._subject(subject, "samples", sample_segment(sample), "picture"))
+        return await self._connection.picture(self._subject(subject, "samples", sample_segment(sample), "picture"))
 
     async def best_picture(self, subject: str) -> bytes:
         """Return the sharpest of what is stored of a subject's images; else as ``picture``."""
-        return await self._picture(self._subject(subject, "picture"))
-
-    async def _picture(self, path: str) -> bytes:
-        response = await self._connection.call("GET", path)
-        wire.check(response)
-        if not response.headers.get("content-type", "").startswith("image/"):
-            raise wire.foreign(response, "the server answered with something else than an image")
-        return response.content
+        return await self._connection.picture(self._subject(subject, "picture"))
 
     async def merge(self, subject: str, into: str) -> Subject:
         """Give all samples of one subject to another, forget the first, and return the other.

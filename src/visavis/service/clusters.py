@@ -78,12 +78,11 @@ def group_faces(
 def group_few(
     embeddings: FloatArray, images: Sequence[int], *, threshold: float, metric: Metric
 ) -> tuple[tuple[int, ...], ...]:
-    """Return all of some hundred faces in the groups that average linkage leaves together, without SciPy.
+    """Return all of some hundred faces, as indices, in the groups that average linkage leaves together, without SciPy.
 
     Arguments and errors as in ``group_faces``; faces of one image count as twice the threshold apart here, too.
     """
-    faces = _checked(embeddings, images, check_threshold(threshold), metric)
-    count = len(faces.vectors)
+    faces, count = _checked(embeddings, images, check_threshold(threshold), metric), len(embeddings)
     apart = _in_metric(np.maximum(_squared(faces.vectors, faces.vectors), 0.0), metric)
     same = faces.images[:, None] == faces.images
     apart[same] = np.maximum(apart[same], _SAME_IMAGE * threshold)

@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from typing_extensions import Unpack
@@ -13,6 +14,7 @@ from visavis.core.embeddings import check_embedding, check_probes
 from visavis.core.image import name_of
 from visavis.errors import (
     ConsentMissing,
+    GalleryNotFound,
     NoFace,
     SampleNotFound,
     StoreFull,
@@ -75,6 +77,7 @@ from visavis.service.review import ReviewQueue
 from visavis.types import Face, Faces, FloatArray, ImageSource, Quality
 
 _log = logging.getLogger("visavis.galleries")
+_Result = TypeVar("_Result")
 _PAGE, _PAGES_LOOKED_AT = 1000, 10  # of subjects, in a search by name
 _PROBES, _SIMILAR = 16, 5  # samples of a subject whose neighbours are looked for, and how many subjects are told
 
@@ -534,18 +537,17 @@ class OpenGallery(Hinting):
         Args:
             quick: whether to look only at some of it.
         """
-        found, waiting = self._store.check(self.name, quick=quick), self.review.check(quick=quick)
-        return found if waiting is None else replace(found, damaged=found.damaged + waiting.damaged)
+        found, *waiting = self._with_queue(lambda name: self._store.check(name, quick=quick))
+        return replace(found, damaged=(*found.damaged, *(each for one in waiting for each in one.damaged)))
 
     def forget_damaged(self) -> Receipt:
         """Forget the samples and the subjects that ``check`` finds to be damaged."""
         gallery, origin, damaged = self.record, self._origin(), self.check().damaged
         samples = {each.sample for each in damaged if each.sample is not None}
         subjects = {each.subject for each in damaged if each.sample is None and each.subject is not None}
-        some = self._store.forget_samples(self.name, samples, origin)
-        others = self._store.forget_subjects(self.name, subjects, origin)
-        waiting = self.review.forget_damaged(damaged, origin)
-        return Receipt.of(gallery, None, _together(some, others, waiting), origin)
+        some = self._with_queue(lambda name: self._store.forget_samples(name, samples, origin))
+        others = self._with_queue(lambda name: self._store.forget_subjects(name, subjects, origin))
+        return Receipt.of(gallery, None, _together(*some, *others), origin)
 
     def rekey(self) -> Gallery:
         """Give an encrypted gallery a new key, and encrypt all of it anew, while others go on.
@@ -555,9 +557,7 @@ class OpenGallery(Hinting):
         Raises:
             InvalidOption: it is not encrypted.
         """
-        rekeyed = self._store.rekey(self.name, self._origin())
-        self.review.rekey()
-        return rekeyed
+        return self._with_queue(lambda name: self._store.rekey(name, self._origin()))[0]
 
     def export(self, *, pictures: bool = False) -> Iterator[dict[str, Any]]:
         """Return a header and a line for each sample, ready for JSON; ``import_lines`` takes them.
@@ -585,6 +585,13 @@ class OpenGallery(Hinting):
         gallery = self._bound()
         self._store.log("audit", self.name, self._origin(), count=gallery.samples)
         return audit.audit(self._store, gallery, rules_of(gallery.policy, self._eyes.pack))
+
+    def _with_queue(self, act: Callable[[str], _Result]) -> list[_Result]:
+        """Do something with the gallery and then with its review queue, if there is one, by their names."""
+        done = [act(self.name)]
+        with suppress(GalleryNotFound):
+            done.append(act(self.review.queue))
+        return done
 
     def _expire(self) -> None:
         """Forget those whose time is over before anything else is done."""
@@ -658,8 +665,7 @@ class OpenGallery(Hinting):
             _log.warning("gallery %s: %s was not logged (%s)", self.name, action, error.code)
 
 
-def _together(first: Erased, *more: Erased) -> Erased:
-    every = (first, *more)
+def _together(*every: Erased) -> Erased:
     return Erased(
         subjects=tuple(sorted({number for each in every for number in each.subjects})),
         samples=sum(each.samples for each in every),

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from typing_extensions import Unpack
 
-from visavis.errors import GalleryNotFound, KeyReused, SampleNotFound, VisavisError
+from visavis.core.embeddings import check_embedding
+from visavis.errors import GalleryExists, GalleryNotFound, KeyReused, SampleNotFound, VisavisError
 from visavis.galleries.records import (
     NO_DETAILS,
     QUEUE,
-    Damage,
     Details,
     Erased,
     Gallery,
-    GalleryCheck,
+    Match,
     NewSample,
     Origin,
     Sample,
@@ -54,17 +54,17 @@ class ReviewQueue(Hinting):
 
     def __init__(self, store: Store, eyes: Observer, gallery: str, origin: Callable[[], Origin]) -> None:
         """Name the queue of a gallery; use ``OpenGallery.review``."""
-        self.name = gallery + QUEUE
+        self.queue = gallery + QUEUE
         self._store = store
         self._eyes = eyes
         self._gallery = gallery
         self._origin = origin
 
     def keep(self, seen: Sequence[Observed], found: Sequence[Identification]) -> None:
-        """Keep of an image those faces that the gallery's own rules leave in doubt; that it failed, the log tells.
+        """Keep of an image those faces that the gallery's own rules leave in doubt; where that fails, the log tells.
 
-        Not kept are faces that were not looked for: poor ones, covered ones, children's, prints and screens; nor those
-        of subjects that are ignored, nor what differs hardly from a face that was kept minutes ago.
+        Not kept are faces that nobody was looked for by: poor ones, covered ones, children's, prints and screens; nor
+        those of subjects that are ignored, nor what hardly differs from a face that was kept minutes ago.
         """
         try:
             gallery = self._store.gallery(self._gallery)  # as it is by now
@@ -76,41 +76,38 @@ class ReviewQueue(Hinting):
             _log.warning("gallery %s: faces were not kept for review (%s)", self._gallery, error.code)
 
     def _keep(self, gallery: Gallery, doubtful: list[tuple[Observed, Identification]], period: timedelta) -> None:
-        origin, queue = self._origin(), self._made(gallery)
-        near = self._store.search(self.name, np.stack([_embedding(seen) for seen, _ in doubtful]), 1)
-        limit = _NEAR * self._eyes.pack.threshold
-        before = [next((match.sample for match in matches if match.distance < limit), None) for matches in near]
-        fresh = [pair for pair, sample in zip(doubtful, before, strict=True) if not self._is_recent(sample, origin.at)]
-        excess = queue.subjects + len(fresh) - MOST_KEPT
+        origin, queue, image = self._origin(), self._made(gallery), new_subject_id(None)
+        new = [
+            NewSample(
+                subject=new_subject_id(None),
+                embedding=check_embedding(seen.face.embedding, gallery.space.dimension),
+                details=Details(metadata=_known(found, image), expires_at=origin.at + period),
+                quality=seen.face.quality,
+                picture=encoded_chip(seen.chip),
+            )
+            for seen, found in doubtful
+        ]
+        nearest = self._store.search(self.queue, np.stack([each.embedding for each in new]), 1)
+        new = [each for each, near in zip(new, nearest, strict=True) if not self._is_repeated(near, origin.at)]
+        excess = queue.subjects + len(new) - MOST_KEPT
         if excess > 0:
-            oldest = self._store.subjects(self.name, limit=max(excess, _FORGOTTEN_AT_ONCE))
-            self._store.forget_subjects(self.name, [each.number for each in oldest], origin)
-        image = new_subject_id(None)
-        self._store.enrol(
-            self.name,
-            [
-                NewSample(
-                    subject=new_subject_id(None),
-                    embedding=_embedding(seen),
-                    details=Details(metadata=_known(each, image), expires_at=origin.at + period),
-                    quality=seen.face.quality,
-                    picture=encoded_chip(seen.chip),
-                )
-                for seen, each in fresh
-            ],
-            origin,
-        )
+            oldest = self._store.subjects(self.queue, limit=max(excess, _FORGOTTEN_AT_ONCE))
+            self._store.forget_subjects(self.queue, [each.number for each in oldest], origin)
+        self._store.enrol(self.queue, new, origin)
 
     def _made(self, gallery: Gallery) -> Gallery:
         """Return the queue as it is, made where there is none, without those whose time is over."""
         with suppress(GalleryNotFound):
             self._expire()
-            return self._store.gallery(self.name)
-        return self._store.create(self.name, gallery.space, _KEEPING, self._origin(), encrypted=gallery.encrypted)
+            return self._store.gallery(self.queue)
+        with suppress(GalleryExists):  # somebody else just made it
+            self._store.create(self.queue, gallery.space, _KEEPING, self._origin(), encrypted=gallery.encrypted)
+        return self._store.gallery(self.queue)
 
-    def _is_recent(self, sample: int | None, at: datetime) -> bool:
-        found = () if sample is None else self._store.samples(self.name, after=sample - 1, limit=1)
-        return any(each.id == sample and at - each.created_at < _AGAIN_AFTER for each in found)
+    def _is_repeated(self, near: Sequence[Match], at: datetime) -> bool:
+        same = [match.sample for match in near if match.distance < _NEAR * self._eyes.pack.threshold]
+        kept = [each for sample in same for each in self._store.samples(self.queue, after=sample - 1, limit=1)]
+        return any(each.id in same and at - each.created_at < _AGAIN_AFTER for each in kept)
 
     @takes(Review)
     def groups(
@@ -149,14 +146,14 @@ class ReviewQueue(Hinting):
         """
         self._expire()
         _, sample = self._face(face)
-        picture = self._store.picture(self.name, sample.id)
+        picture = self._store.picture(self.queue, sample.id)
         if picture is None:
             raise SampleNotFound(f"nothing is stored of the image of face {face}")
-        self._store.log("picture", self.name, self._origin(), subjects=(face,), count=1)
+        self._store.log("picture", self.queue, self._origin(), subjects=(face,), count=1)
         return picture
 
     @takes(EnrolEmbeddings)
-    def assign(
+    def name(
         self,
         faces: Sequence[int],
         subject: str | None = None,
@@ -185,12 +182,17 @@ class ReviewQueue(Hinting):
         pairs = list(zip(faces, results, strict=True))
         done = [face for face, result in pairs if isinstance(result, Enrolled)]
         if done:
-            self._store.forget_subjects(self.name, done, origin)
-        return tuple(_told(*pair) for pair in pairs)
+            self._store.forget_subjects(self.queue, done, origin)
+        return tuple(
+            KeyReused(f"face {face} was enrolled as another subject already; discard it here")
+            if isinstance(result, KeyReused)
+            else result
+            for face, result in pairs
+        )
 
     def ignore(self, faces: Sequence[int], subject: str | None = None) -> tuple[Enrolled | VisavisError, ...]:
-        """Enrol faces as those of a subject that is ignored: a new one, or the one of that ID; else as ``assign``."""
-        return self.assign(faces, subject, details=Details(ignored=True))
+        """Enrol faces as those of a subject that is ignored: a new one, or the one of that ID; else as ``name``."""
+        return self.name(faces, subject, details=Details(ignored=True))
 
     def discard(self, faces: Sequence[int]) -> Receipt:
         """Forget faces; those that are not there are passed over.
@@ -202,47 +204,28 @@ class ReviewQueue(Hinting):
         erased = self.forget(faces, origin)
         if not erased.subjects:
             raise SampleNotFound("none of these faces waits for review")
-        return Receipt.of(replace(gallery, name=self.name), None, erased, origin)
+        return Receipt.of(replace(gallery, name=self.queue), None, erased, origin)
 
     def forget(self, faces: Sequence[int] | None = None, origin: Origin | None = None) -> Erased:
         """Forget faces, or all of the queue, if there is any."""
         with suppress(GalleryNotFound):
             if faces is None:
-                return self._store.drop(self.name, origin or self._origin())
-            return self._store.forget_subjects(self.name, faces, origin or self._origin())
+                return self._store.drop(self.queue, origin or self._origin())
+            return self._store.forget_subjects(self.queue, faces, origin or self._origin())
         return Erased(subjects=(), samples=0, overwritten=True)
 
     def forget_resembling(self, subjects: Sequence[int], origin: Origin) -> Erased:
         """Forget the faces whose candidate one of these subjects was, by their numbers: they may show it."""
         faces: list[int] = []
         with suppress(GalleryNotFound):
-            waiting = self._store.subjects(self.name, limit=_MOST_READ)
+            waiting = self._store.subjects(self.queue, limit=_MOST_READ)
             faces = [face.number for face in waiting if face.metadata["candidate"] in subjects]
         return self.forget(faces, origin)
-
-    def forget_damaged(self, damaged: Sequence[Damage], origin: Origin) -> Erased:
-        """Forget the faces that are damaged, or whose sample is."""
-        numbers = {each.subject for each in damaged if each.subject is not None}
-        lone = [each.sample for each in damaged if each.subject is None and each.sample is not None]
-        with suppress(GalleryNotFound):
-            self._store.forget_samples(self.name, lone, origin)
-        return self.forget(sorted(numbers), origin)
-
-    def check(self, *, quick: bool) -> GalleryCheck | None:
-        """Look for what is damaged; None where there is no queue."""
-        with suppress(GalleryNotFound):
-            return self._store.check(self.name, quick=quick)
-        return None
-
-    def rekey(self) -> None:
-        """Give the queue a new key."""
-        with suppress(GalleryNotFound):
-            self._store.rekey(self.name, self._origin())
 
     def _enrolment(self, face: int, subject: str, details: Details) -> Enrolment | VisavisError:
         try:
             _, sample = self._face(face)
-            picture = self._store.picture(self.name, sample.id)
+            picture = self._store.picture(self.queue, sample.id)
         except VisavisError as error:
             return error
         return Enrolment(
@@ -257,7 +240,7 @@ class ReviewQueue(Hinting):
 
     def _expire(self) -> None:
         with suppress(GalleryNotFound):
-            self._store.expire(self.name, self._origin())
+            self._store.expire(self.queue, self._origin())
 
     def _bound(self) -> Gallery:
         """Return the gallery after forgetting whose time is over; SpaceMismatch where it is of another space."""
@@ -270,15 +253,15 @@ class ReviewQueue(Hinting):
     def _all(self) -> list[tuple[Subject, Sample]]:
         """Return all faces, but for damaged ones."""
         with suppress(GalleryNotFound):
-            samples = {sample.subject: sample for sample in self._store.samples(self.name, limit=_MOST_READ)}
-            subjects = self._store.subjects(self.name, limit=_MOST_READ)
+            samples = {sample.subject: sample for sample in self._store.samples(self.queue, limit=_MOST_READ)}
+            subjects = self._store.subjects(self.queue, limit=_MOST_READ)
             return [(subject, samples[subject.id]) for subject in subjects if subject.id in samples]
         return []
 
     def _face(self, number: int) -> tuple[Subject, Sample]:
         with suppress(GalleryNotFound):
-            for subject in self._store.subjects(self.name, after=within_integers(number) - 1, limit=1):
-                samples = self._store.samples(self.name, subject=subject.id, limit=1)
+            for subject in self._store.subjects(self.queue, after=within_integers(number) - 1, limit=1):
+                samples = self._store.samples(self.queue, subject=subject.id, limit=1)
                 if samples and subject.number == number:
                     return subject, samples[0]
         raise SampleNotFound(f"no face {number} waits for review")
@@ -310,7 +293,8 @@ class ReviewQueue(Hinting):
 
 def _is_doubtful(found: Identification, rules: Rules) -> bool:
     """Tell whether a face is nobody's for certain by the gallery's own rule, whatever threshold a call had."""
-    if found.unknown == "ignored" or why_unfit(found.face, None, rules):  # which nobody asks in an empty gallery
+    probe = found.face.embedding if found.face else None
+    if found.unknown == "ignored" or why_unfit(found.face, probe, rules):  # which nobody asks in an empty gallery
         return False
     if found.unknown in {"low_margin", "rejected"}:
         return True
@@ -328,12 +312,6 @@ def _known(found: Identification, image: str) -> dict[str, Any]:
 _NEAREST = ("sample", "distance", "probability", "margin")
 
 
-def _embedding(seen: Observed) -> "np.ndarray[Any, Any]":
-    if seen.face.embedding is None:
-        raise AssertionError("faces that were observed come with embeddings")
-    return seen.face.embedding
-
-
 def _sharpness(sample: Sample) -> float:
     return sample.quality.sharpness if sample.quality else 0.0
 
@@ -341,9 +319,3 @@ def _sharpness(sample: Sample) -> float:
 def _place(faces: Sequence[tuple[Subject, Sample]]) -> int:
     """Return where a group comes in a list, largest first: the same place for as long as nothing of it changes."""
     return (_MOST_READ - len(faces)) * _LARGEST_NUMBER + min(face.number for face, _ in faces)
-
-
-def _told(face: int, result: Enrolled | VisavisError) -> Enrolled | VisavisError:
-    if isinstance(result, KeyReused):
-        return KeyReused(f"face {face} was enrolled as another subject already; discard it here")
-    return result

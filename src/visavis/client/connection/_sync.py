@@ -76,6 +76,14 @@ class Connection:
         with wire.content(response) as plain:
             return read(plain)
 
+    def picture(self, path: str) -> bytes:
+        """Return an encoded image."""
+        response = self.call("GET", path)
+        wire.check(response)
+        if not response.headers.get("content-type", "").startswith("image/"):
+            raise wire.foreign(response, "the server answered with something else than an image")
+        return response.content
+
     def pages(self, kind: type[_Value], path: str, name: str, **asked: str) -> Iterator[_Value]:
         """Give the items of a list, asked for a page at a time."""
         query = {"limit": "200", **asked}

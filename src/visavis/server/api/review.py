@@ -62,7 +62,7 @@ def name(gallery: InPath, wanted: FacesNamed) -> Answer[EnrolResponse]:
     The answer has a result for each, also for those that were refused; where all were, it is the first one's problem.
     """
     options = wanted.options(EnrolEmbeddings)
-    found = gallery.review.assign(wanted.faces, wanted.subject, details=wanted.details, **options)
+    found = gallery.review.name(wanted.faces, wanted.subject, details=wanted.details, **options)
     return enrolled(found, "faces")
 
 

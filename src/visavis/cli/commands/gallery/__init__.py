@@ -22,6 +22,7 @@ Encrypted galleries: openssl rand -hex 32 > visavis.key makes a key, and VISAVIS
         "create": ("gallery.records:create", "Make a gallery."),
         "policy": ("gallery.records:policy", "Show or change how a gallery works."),
         "audit": ("gallery.audit:audit", "Find what should be mended."),
+        "review": ("gallery.review:review", "Say whose the faces are that were nobody's."),
         "check": ("gallery.records:check", "Find what is damaged."),
         "rekey": ("gallery.records:rekey", "Change the key of a gallery, or of all."),
         "merge": ("gallery.records:merge", "Make two subjects one."),

@@ -376,12 +376,12 @@ def forget(
             question = f"Forget {printable(subject)} of the gallery {gallery} with {samples}?"
             if sample is not None:
                 question = f"Forget sample {sample} of {printable(subject)}, who has {samples}?"
-        _confirm(question, yes=yes)
+        confirm(question, yes=yes)
         if subject is None:
             receipt = opened.forget()
         else:
             receipt = opened.forget_subject(subject) if sample is None else opened.forget_sample(subject, sample)
-        write(json.dumps(receipt.to_dict()) if as_json else _receipt_words(receipt))
+        write(json.dumps(receipt.to_dict()) if as_json else receipt_words(receipt))
 
 
 @command(CHECK_EXAMPLES)
@@ -402,9 +402,9 @@ def check(
             write(json.dumps(report.to_dict(), indent=2) if as_json else _check_words(report))
         if not forgets:
             return int(bool(report.damaged))
-        _confirm("Forget these?", yes=yes)
+        confirm("Forget these?", yes=yes)
         receipt = opened.forget_damaged()
-        write(json.dumps(receipt.to_dict()) if as_json else _receipt_words(receipt))
+        write(json.dumps(receipt.to_dict()) if as_json else receipt_words(receipt))
         return 0
 
 
@@ -444,7 +444,7 @@ def merge(
     with stores.open_galleries(store, models) as galleries:
         opened = stores.open_with_its_pack(galleries, gallery, models)
         moved, there = counted(opened.subject(subject).samples, "sample"), opened.subject(into).samples
-        _confirm(f"Give the {moved} of {printable(subject)} to {printable(into)}, who has {there}?", yes=yes)
+        confirm(f"Give the {moved} of {printable(subject)} to {printable(into)}, who has {there}?", yes=yes)
         merged = opened.merge(subject, into)
         words = f"{printable(into)} has {counted(merged.samples, 'sample')} now, and {printable(subject)} is forgotten"
         plain = {"gallery": gallery, "forgotten": subject, "subject": into, "samples": merged.samples}
@@ -529,7 +529,7 @@ def ignore(
         write(json.dumps(changed.to_dict()) if as_json else words)
 
 
-def _confirm(question: str, *, yes: bool) -> None:
+def confirm(question: str, *, yes: bool) -> None:
     """Ask, unless the answer is known already; end the command where it is no."""
     if yes:
         return
@@ -553,10 +553,11 @@ def _check_words(report: GalleryCheck) -> str:
     return "\n".join(words)
 
 
-def _receipt_words(receipt: Receipt) -> str:
+def receipt_words(receipt: Receipt) -> str:
+    """Return a receipt in words."""
     facts: Facts = {
         "gallery": f"{receipt.gallery} (number {receipt.gallery_number})",
-        "subject": receipt.subject or "all of them",
+        "subject": receipt.subject or (None if receipt.gallery.endswith(records.QUEUE) else "all of them"),
         "subject numbers": spans(receipt.subjects),
         "samples": receipt.samples,
         "at": f"{receipt.forgotten_at:%Y-%m-%d %H:%M:%S} UTC",
