@@ -563,6 +563,16 @@ def test_the_keyboard_alone_does(visit: Open) -> None:
     assert page.evaluate(focused) == "Address"
 
 
+@pytest.mark.thorough
+def test_a_link_that_is_followed_while_the_page_begins_leads_there(visit: Open) -> None:
+    page = visit("compare")
+    page.add_init_script("""new MutationObserver((_, observer) => {
+      if (document.querySelector("nav")) { observer.disconnect(); location.hash = "#/status"; }
+    }).observe(document, { childList: true, subtree: true });""")
+    page.reload()
+    expect(page.locator("h1")).to_have_text("Status")
+
+
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """axe-core of npm, which tells what people cannot see, hear or reach."""

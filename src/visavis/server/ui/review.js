@@ -98,7 +98,7 @@ function Group({ gallery, faces, onGone }) {
       <${Kept} where=${`${queue(gallery)}/${face.number}/picture`} alt=${t("who.face", { n: face.number })} /><small>${day(face.seen_at)}${face.quality && html`<br />${t("review.sharpness", { n: number(face.quality.sharpness) })}`}</small></label></li>`)}</ul>
     ${likely && html`<div class="row"><${Kept} where=${pictureOf(gallery.name, likely)} alt=${t("who.sample", { name: nameOf(likely) })} />
       <p>${t("review.is")} <a href=${`#/${path("people", gallery.name, likely.subject)}`} dir="auto">${nameOf(likely)}</a><br /><small>${t("scale.distance")} ${number(likely.distance)} · ${probability(likely.probability)}</small></p>
-      <button class="main" aria-keyshortcuts="y" disabled=${busy} onClick=${() => all("name", { subject: likely.subject })}><${Icon} name="same" /> ${t("review.yes")}</button></div>`}
+      <button class="main" aria-keyshortcuts="y" disabled=${busy} onClick=${() => all("name", { subject: likely.subject, allow_conflict: true })}><${Icon} name="same" /> ${t("review.yes")}</button></div>`}
     <div class="row"><button class="small" aria-keyshortcuts="n" disabled=${busy} onClick=${() => setNaming(true)}>${t("review.name")}</button>
       <${Sure} label=${t("who.ignore")} hint=${t("who.ignore.hint")} shortcut="i" disabled=${busy} onClick=${() => all("ignore")} />
       <${Sure} label=${t("review.discard")} hint=${t("review.discard.hint")} shortcut="d" disabled=${busy} onClick=${() => all("discard")} /></div>
