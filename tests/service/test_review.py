@@ -357,7 +357,10 @@ def pieces_of(world: World) -> list[bytes]:
     return [text[at : at + 8] for text in texts for at in range(0, len(text) - 7, max(4, len(text) // 100))]
 
 
-@pytest.mark.parametrize("way", ["discard", "name", "expire", "oldest", "policy", "subject", "gallery"])
+THOROUGH = [pytest.param(way, marks=pytest.mark.thorough) for way in ("oldest", "policy", "gallery", "name")]
+
+
+@pytest.mark.parametrize("way", ["discard", "expire", "subject", *THOROUGH])
 def test_no_piece_of_a_face_is_left_that_waits_no_more(
     way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,7 +105,7 @@ class OpenGallery(Hinting):
     @property
     def review(self) -> ReviewQueue:
         """The faces that wait for somebody to say whose they are, where the policy has ``review_days``."""
-        return ReviewQueue(self._store, self._eyes, self.name, self._origin)
+        return ReviewQueue(self._store, self._eyes, self.name, self._origin, self._bound)
 
     def rules(self) -> GalleryRules:
         """Return the numbers in force: thresholds, their error rates, limits to the quality of faces.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from visavis.hints import Hinting
 from visavis.models.recognizer import Observed
 from visavis.options import Enrol, EnrolEmbeddings, Policy, Review, check_number, takes
 from visavis.service.clusters import group_few
-from visavis.service.decisions import Rules, check_space, rules_of, why_unfit
+from visavis.service.decisions import Rules, rules_of, why_unfit
 from visavis.service.enroller import Enroller, Enrolment, Observer, batches, encoded_chip, new_subject_id
 from visavis.service.results import Candidate, Enrolled, Identification, Receipt, ReviewFace, ReviewGroup
 
@@ -52,13 +53,21 @@ class ReviewQueue(Hinting):
     face is a subject of one sample, whose number is the face's.
     """
 
-    def __init__(self, store: Store, eyes: Observer, gallery: str, origin: Callable[[], Origin]) -> None:
-        """Name the queue of a gallery; use ``OpenGallery.review``."""
+    def __init__(
+        self,
+        store: Store,
+        eyes: Observer,
+        gallery: str,
+        origin: Callable[[], Origin],
+        bound: Callable[[], Gallery],
+    ) -> None:
+        """Name the queue of a gallery, which ``bound`` returns if its embeddings are of the eyes' space."""
         self.queue = gallery + QUEUE
         self._store = store
         self._eyes = eyes
         self._gallery = gallery
         self._origin = origin
+        self._bound = bound
 
     def keep(self, seen: Sequence[Observed], found: Sequence[Identification]) -> None:
         """Keep of an image those faces that the gallery's own rules leave in doubt; where that fails, the log tells.
@@ -77,18 +86,21 @@ class ReviewQueue(Hinting):
 
     def _keep(self, gallery: Gallery, doubtful: list[tuple[Observed, Identification]], period: timedelta) -> None:
         origin, queue, image = self._origin(), self._made(gallery), new_subject_id(None)
+        vectors = [check_embedding(seen.face.embedding, gallery.space.dimension) for seen, _ in doubtful]
+        nearest = self._store.search(self.queue, np.stack(vectors), 1)
         new = [
             NewSample(
                 subject=new_subject_id(None),
-                embedding=check_embedding(seen.face.embedding, gallery.space.dimension),
+                embedding=vector,
                 details=Details(metadata=_known(found, image), expires_at=origin.at + period),
                 quality=seen.face.quality,
                 picture=encoded_chip(seen.chip),
             )
-            for seen, found in doubtful
+            for (seen, found), vector, near in zip(doubtful, vectors, nearest, strict=True)
+            if not self._is_repeated(near, origin.at)
         ]
-        nearest = self._store.search(self.queue, np.stack([each.embedding for each in new]), 1)
-        new = [each for each, near in zip(new, nearest, strict=True) if not self._is_repeated(near, origin.at)]
+        if not new:
+            return
         excess = queue.subjects + len(new) - MOST_KEPT
         if excess > 0:
             oldest = self._store.subjects(self.queue, limit=max(excess, _FORGOTTEN_AT_ONCE))
@@ -98,7 +110,7 @@ class ReviewQueue(Hinting):
     def _made(self, gallery: Gallery) -> Gallery:
         """Return the queue as it is, made where there is none, without those whose time is over."""
         with suppress(GalleryNotFound):
-            self._expire()
+            self._store.expire(self.queue, self._origin())
             return self._store.gallery(self.queue)
         with suppress(GalleryExists):  # somebody else just made it
             self._store.create(self.queue, gallery.space, _KEEPING, self._origin(), encrypted=gallery.encrypted)
@@ -133,10 +145,11 @@ class ReviewQueue(Hinting):
         vectors = np.stack([sample.embedding for _, sample in shown])
         images = np.unique([subject.metadata["image"] for subject, _ in shown], return_inverse=True)[1]
         groups = group_few(vectors, images.tolist(), threshold=tolerance, metric=gallery.space.metric)
-        placed = sorted((_place([shown[at] for at in group]), group) for group in groups)
-        left = [each for each in placed if each[0] > after]
-        page = tuple(self._group([shown[at] for at in group]) for _, group in left[:limit])
-        return page, left[limit - 1][0] if len(left) > limit else None
+        best_first = [sorted((shown[at] for at in group), key=lambda face: -_sharpness(face[1])) for group in groups]
+        left = {place: group for group in best_first if (place := _place(group)) > after}
+        page = sorted(left)[:limit]
+        told = (ReviewGroup(faces=tuple(starmap(self._shown, left[place]))) for place in page)
+        return tuple(told), page[-1] if len(left) > limit else None
 
     def picture(self, face: int) -> bytes:
         """Return the encoded chip of a face.
@@ -144,7 +157,6 @@ class ReviewQueue(Hinting):
         Raises:
             SampleNotFound: no such face waits.
         """
-        self._expire()
         _, sample = self._face(face)
         picture = self._store.picture(self.queue, sample.id)
         if picture is None:
@@ -219,7 +231,8 @@ class ReviewQueue(Hinting):
         faces: list[int] = []
         with suppress(GalleryNotFound):
             waiting = self._store.subjects(self.queue, limit=_MOST_READ)
-            faces = [face.number for face in waiting if face.metadata["candidate"] in subjects]
+            near = ((face.number, face.metadata["candidate"]) for face in waiting)
+            faces = [number for number, candidate in near if candidate and candidate["subject_number"] in subjects]
         return self.forget(faces, origin)
 
     def _enrolment(self, face: int, subject: str, details: Details) -> Enrolment | VisavisError:
@@ -238,21 +251,10 @@ class ReviewQueue(Hinting):
             key=f"visavis review {face}",  # so that nobody is enrolled twice
         )
 
-    def _expire(self) -> None:
-        with suppress(GalleryNotFound):
-            self._store.expire(self.queue, self._origin())
-
-    def _bound(self) -> Gallery:
-        """Return the gallery after forgetting whose time is over; SpaceMismatch where it is of another space."""
-        self._expire()
-        self._store.expire(self._gallery, self._origin())
-        gallery = self._store.gallery(self._gallery)
-        check_space(gallery, self._eyes.pack.space.id)
-        return gallery
-
     def _all(self) -> list[tuple[Subject, Sample]]:
         """Return all faces, but for damaged ones."""
         with suppress(GalleryNotFound):
+            self._store.expire(self.queue, self._origin())
             samples = {sample.subject: sample for sample in self._store.samples(self.queue, limit=_MOST_READ)}
             subjects = self._store.subjects(self.queue, limit=_MOST_READ)
             return [(subject, samples[subject.id]) for subject in subjects if subject.id in samples]
@@ -260,34 +262,29 @@ class ReviewQueue(Hinting):
 
     def _face(self, number: int) -> tuple[Subject, Sample]:
         with suppress(GalleryNotFound):
+            self._store.expire(self.queue, self._origin())
             for subject in self._store.subjects(self.queue, after=within_integers(number) - 1, limit=1):
                 samples = self._store.samples(self.queue, subject=subject.id, limit=1)
                 if samples and subject.number == number:
                     return subject, samples[0]
         raise SampleNotFound(f"no face {number} waits for review")
 
-    def _group(self, faces: Sequence[tuple[Subject, Sample]]) -> ReviewGroup:
-        best_first = sorted(faces, key=lambda face: -_sharpness(face[1]))
-        return ReviewGroup(faces=tuple(self._shown(*each) for each in best_first))
-
     def _shown(self, face: Subject, sample: Sample) -> ReviewFace:
-        known = face.metadata
         return ReviewFace(
             number=face.number,
             quality=sample.quality,
-            unknown=known["unknown"],
-            candidate=self._candidate(known["candidate"], known["near"]),
+            unknown=face.metadata["unknown"],
+            candidate=self._candidate(face.metadata["candidate"]),
             seen_at=face.created_at,
             expires_at=face.expires_at,
         )
 
-    def _candidate(self, number: int | None, near: Mapping[str, Any]) -> Candidate | None:
+    def _candidate(self, near: Mapping[str, Any] | None) -> Candidate | None:
         """Return the candidate as it is called by now, or None where there was none, or it is gone."""
-        found = () if number is None else self._store.subjects(self._gallery, after=number - 1, limit=1)
-        for each in found:
-            if each.number == number:
-                named = {"subject": each.id, "subject_number": number, "name": each.name, "ignored": each.ignored}
-                return Candidate(**{**near, **named})
+        number = near["subject_number"] if near else None
+        for each in () if number is None else self._store.subjects(self._gallery, after=number - 1, limit=1):
+            if near and each.number == number:
+                return Candidate(**near, subject=each.id, name=each.name, ignored=each.ignored)
         return None
 
 
@@ -303,13 +300,11 @@ def _is_doubtful(found: Identification, rules: Rules) -> bool:
 
 def _known(found: Identification, image: str) -> dict[str, Any]:
     """Return what is kept of an identification: a candidate by its number alone, as the log has it."""
-    nearest = next(iter(found.candidates), None)
-    near = {} if nearest is None else {name: getattr(nearest, name) for name in _NEAREST}
-    number = None if nearest is None else nearest.subject_number
-    return {"image": image, "unknown": found.unknown, "candidate": number, "near": near}
+    near = [{name: getattr(each, name) for name in _NEAREST} for each in found.candidates[:1]]
+    return {"image": image, "unknown": found.unknown, "candidate": near[0] if near else None}
 
 
-_NEAREST = ("sample", "distance", "probability", "margin")
+_NEAREST = ("subject_number", "sample", "distance", "probability", "margin")
 
 
 def _sharpness(sample: Sample) -> float:

@@ -87,19 +87,18 @@ def _list(queue: ReviewQueue, groups: Sequence[ReviewGroup], folder: Path | None
         for face in (face for group in groups for face in group.faces):
             with replacing(folder / f"face-{face.number}.png", private=True) as file:
                 file.write(queue.picture(face.number))
-    if as_json:
-        write(json.dumps([group.to_dict() for group in groups], indent=2))
-    else:
-        write("\n".join(map(_words, groups)) or "no face waits for review")
+    words = "\n".join(map(_words, groups)) or "no face waits for review"
+    write(json.dumps([group.to_dict() for group in groups], indent=2) if as_json else words)
     return 0
 
 
 def _words(group: ReviewGroup) -> str:
-    near = [face.candidate for face in group.faces if face.candidate]
-    like = f"  like {near[0].subject} ({near[0].distance:.2f})" if near else ""
+    near = [
+        f"  like {face.candidate.subject} ({face.candidate.distance:.2f})" for face in group.faces if face.candidate
+    ]
     last = max(face.seen_at for face in group.faces)
     numbers = spans(face.number for face in group.faces)
-    return printable(f"{counted(len(group.faces), 'face'):>9}  {last:%Y-%m-%d %H:%M} UTC  {numbers}{like}")
+    return printable(f"{counted(len(group.faces), 'face'):>9}  {last:%Y-%m-%d %H:%M} UTC  {numbers}{''.join(near[:1])}")
 
 
 def _enrol(queue: ReviewQueue, faces: Sequence[int], subject: str | None, *, as_json: bool) -> int:
@@ -108,8 +107,7 @@ def _enrol(queue: ReviewQueue, faces: Sequence[int], subject: str | None, *, as_
     for face, result in zip(faces, results, strict=True):
         if isinstance(result, VisavisError):
             say(f"visavis: face {face}: {result}")
-    if done and as_json:
-        write(json.dumps(done[-1].to_dict()))
-    elif done:
-        write(printable(f"{done[-1].id} has {counted(done[-1].samples, 'sample')} now"))
+    if done:
+        words = f"{printable(done[-1].id)} has {counted(done[-1].samples, 'sample')} now"
+        write(json.dumps(done[-1].to_dict()) if as_json else words)
     return 0 if len(done) == len(faces) else 1 if done else 2
