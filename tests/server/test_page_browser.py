@@ -27,7 +27,17 @@ from visavis.config import Keys, Settings
 ADMIN, READER = "a-key-that-may-do-everything", "a-key-that-may-only-look-on"
 HOSTILE = "<img src=x onerror=alert(1)>\u202e\U0001f480"
 LONG = "Wolfeschlegelsteinhausenbergerdorff " * 5
-SCREENS = ("compare", "who/team", "people/team", "people/team/grace", "review/wait", "audit/team", "try", "status")
+SCREENS = (
+    "compare",
+    "who/team",
+    "people/team",
+    "people/team/grace",
+    "people/team/long",
+    "review/wait",
+    "audit/team",
+    "try",
+    "status",
+)
 AXE = "axe-core@4.10.3"
 MOST_BYTES = 150_000
 GREY = PIL.Image.new("RGB", (300, 300), (128, 128, 128))
@@ -78,14 +88,19 @@ def server(recognizer: Recognizer, photos: Photos, tmp_path_factory: pytest.Temp
         told = server.call("POST", "/v1/galleries/team/import?allow_conflict=true", lines, lined).body
         assert told.endswith(b'"failed":0}\n'), [line for line in told.splitlines() if b"error" in line]
         enrol(server, "grace", "Grace Hopper", photos.grace)
-        with mock.patch("visavis.service.review._AGAIN_AFTER", timedelta(0)):  # so that photos may be alike
-            for gallery in ("door", "gate", "wait"):
-                make(server, gallery, review_days=7)
-                for name in ("One", "Two") if gallery != "gate" else ():
-                    enrol(server, name, name, photos.grace, gallery)
-                for photo in (photos.eileen, photos.again, photos.grace):
-                    send(server, f"{gallery}/identify", photo)
         yield server
+
+
+@pytest.fixture(scope="module")
+def queues(server: Listening, photos: Photos) -> None:
+    """Galleries in whose queues two people wait; of one of them there are two photos."""
+    with mock.patch("visavis.service.review._AGAIN_AFTER", timedelta(0)):  # so that photos may be alike
+        for gallery, names in {"door": ("One", "Two"), "gate": (), "wait": ("One", "Two")}.items():
+            make(server, gallery, review_days=7)
+            for name in names:
+                enrol(server, name, name, photos.grace, gallery)
+            for photo in (photos.eileen, photos.again, photos.grace):
+                send(server, f"{gallery}/identify", photo)
 
 
 def make(server: Listening, gallery: str, **policy: object) -> None:
@@ -387,6 +402,7 @@ def read(download: Download) -> dict[str, Any]:
 
 
 @pytest.mark.thorough
+@pytest.mark.usefixtures("queues")
 def test_groups_are_named_by_keyboard(visit: Open) -> None:
     page = visit("review/door")
     groups = page.locator("section.card")
@@ -413,6 +429,7 @@ def test_groups_are_named_by_keyboard(visit: Open) -> None:
 
 
 @pytest.mark.thorough
+@pytest.mark.usefixtures("queues")
 def test_some_faces_are_discarded_and_others_ignored(visit: Open, server: Listening) -> None:
     page = visit("review/gate")
     groups = page.locator("section.card")
@@ -603,6 +620,7 @@ TOO_WIDE = """(() => {
 
 
 @pytest.mark.thorough
+@pytest.mark.usefixtures("queues")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_hinders_anybody(visit: Open, photos: Photos, axe: str, scheme: str) -> None:
     page = visit("compare", color_scheme=scheme, bypass_csp=True, viewport={"width": 390, "height": 844})
@@ -633,6 +651,17 @@ def prepare(page: Page, screen: str, photos: Photos) -> None:
         page.get_by_text("How near?").first.click()
     elif screen == "people/team/grace":
         page.get_by_text("Name, consent, expiry").click()
+    elif screen == "people/team/long":
+        page.get_by_role("checkbox", name="Sample").check()
+        page.get_by_role("button", name="Move 1").click()
+        expect(page.locator(".choices button")).to_have_count(5)
+    elif screen == "review/wait":
+        page.get_by_role("checkbox").first.check()
+        page.get_by_role("button", name="Discard").first.click()
+        expect(page.locator("section.card").first).to_contain_text("forgotten for good")
+    elif screen == "status":
+        page.get_by_role("button", name="Check the server").click()
+        page.get_by_text("self-test").click()
     elif screen == "audit/team":
         page.get_by_role("button", name=re.compile("Look at")).click()
         expect(page.locator(".card").first).to_be_visible()

@@ -42,10 +42,10 @@ function Queue({ gallery, again }) {
     if (to) to.firstChild.focus(); else document.querySelector("h1").focus();
   };
   const gone = (at, faces) => {
-    const left = groups.map((each) => each.filter((face) => !faces.includes(face.number)));
-    setGroups(left.filter((each) => each.length));
+    const left = (before) => before.map((each) => each.filter((face) => !faces.includes(face.number))).filter((each) => each.length);
+    setGroups(left);
     setTimeout(() => go(at)); // to what is left, or to the next one
-    if (!left.flat().length && cursor) more([], "");
+    if (!left(groups).length && cursor) more([], "");
   };
   const keys = (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("dialog")) return;
@@ -59,7 +59,7 @@ function Queue({ gallery, again }) {
     ${gallery.policy.review_days === null ? html`<p>${t("review.off")}</p>` : html`<p class="quiet">${t("review.days", { n: number(gallery.policy.review_days) })}</p>`}
     <div class="row spread toolbar"><label class="choice">${t("review.least")}<input type="range" min="0" max="0.9" step="0.05" value=${least} onInput=${(event) => setLeast(Number(event.target.value))} /> <output>${number(least)}</output></label>
       <button onClick=${() => setPolicy(true)}>${t("gallery.policy")}</button></div>
-    ${groups && groups.length > 0 && html`<p class="quiet">${t("review.keys")}</p>`}
+    ${groups && groups.length > 0 && html`<p class="quiet toolbar">${t("review.keys")}</p>`}
     <ul class="people" ref=${list} onKeyDown=${keys}>${(groups || []).map((faces, at) => html`<li key=${Math.min(...faces.map((face) => face.number))}><${Group} gallery=${gallery} faces=${faces} onGone=${(some) => gone(at, some)} /></li>`)}</ul>
     ${groups && !groups.length && !busy && !problem && html`<p class="centre" role="status">${t("review.none")}</p>`}
     <${Notice} problem=${problem} retry=${() => more(groups || [], cursor)} />${busy && html`<${Busy} />`}
