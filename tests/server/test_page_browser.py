@@ -353,7 +353,7 @@ def test_samples_are_split_off_and_moved_to_others(visit: Open, server: Listenin
     expect(page.get_by_role("dialog").get_by_label("Name", exact=True)).to_be_focused()
     page.keyboard.type(HOSTILE)
     page.keyboard.press("Enter")
-    expect(page.get_by_text("Moved to")).to_be_visible()
+    expect(page.locator("main").get_by_text("Moved to")).to_be_visible()
     expect(page.locator("section .tile")).to_have_count(1)
     page.get_by_role("link", name=HOSTILE).click()
     expect(page.locator("h1")).to_have_text(HOSTILE)
