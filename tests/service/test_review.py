@@ -242,6 +242,24 @@ def test_two_who_name_a_face_at_once_enrol_it_once(anywhere: tuple[World, Place]
     assert numbers(world) == []
 
 
+def test_who_is_killed_while_naming_names_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    see(world, 5.0)
+    (face,) = numbers(world)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "forget_subjects", killed)
+        with pytest.raises(KeyboardInterrupt):
+            world.gallery.review.name([face], "ada")
+    assert (numbers(world), world.gallery.record.samples) == ([face], 1)
+    (other,) = world.gallery.review.name([face], "bob", allow_conflict=True)
+    assert code_of(other) == "idempotency_key_reused"
+    (again,) = world.gallery.review.name([face], "ada")
+    assert enrolled(again).repeated
+    assert (numbers(world), world.gallery.record.samples) == ([], 1)
+
+
 def test_naming_follows_the_rules_of_enrolment(world: World) -> None:
     world.gallery.enrol_embedding(at(0), "ada")
     see(world, 5.0)
