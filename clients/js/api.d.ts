@@ -59,6 +59,16 @@ export type Candidate = {
   subject_number: number;
 };
 
+/** What was looked at, and what was found. */
+export type Check = {
+  /** Names and values: text, numbers, true and false, or null. */
+  facts: Record<string, unknown>;
+  /** What was looked at. */
+  name: string;
+  /** None where all is well. */
+  problems: Array<Trouble>;
+};
+
 /** Pairs of embeddings to compare; at most one of `threshold` and `fmr`. */
 export type CompareRequest = {
   /** False match rate of one comparison, to keep in place of a threshold: a number between 0 and 1, or strict (1e-4), balanced (1e-3) or lenient (1e-2). */
@@ -127,6 +137,12 @@ export type Detected = {
   }>;
   /** The smallest size of a face, in pixels, that was looked for: more than ``min_face`` asks for where the image is too large for that. */
   searched_from_px: number;
+};
+
+/** What the server found when it checked itself. */
+export type Diagnosis = {
+  /** In the order in which it looked. */
+  checks: Array<Check>;
 };
 
 /** A result for each image, in order. */
@@ -869,6 +885,24 @@ export type SimilarResponse = {
   candidates: Array<Candidate>;
 };
 
+/** Which of a subject's samples are to be a new one's, and what is known of that. */
+export type Split = {
+  /** Note on what the person agreed to. */
+  consent?: string | null;
+  /** When the subject is to be forgotten. */
+  expires_at?: string | null;
+  /** Whether a face of the subject is to be told as nobody's. */
+  ignored?: boolean | null;
+  /** An ID of your own for the new subject. Without it, a random one. */
+  into?: string | null;
+  /** Whatever else is to be known of the subject, in 10,000 characters of JSON. */
+  metadata?: Record<string, unknown> | null;
+  /** Name of the person. */
+  name?: string | null;
+  /** Their IDs. */
+  samples: Array<number>;
+};
+
 /** How the server is. */
 export type Status = {
   /** Why it is not ready, for those who may do everything here. */
@@ -1026,6 +1060,14 @@ export type SubjectsResponse = {
   next_cursor: string | null;
   /** As many as were asked for, or all that there are. */
   subjects: Array<Subject>;
+};
+
+/** What is wrong, and what to do about it. */
+export type Trouble = {
+  /** What is wrong. */
+  problem: string;
+  /** What to do. */
+  remedy: string;
 };
 
 /** Two images to compare; at most one of `threshold`, `fmr` and `operating_point`. */

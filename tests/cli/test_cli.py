@@ -380,7 +380,7 @@ def test_doctor_looks_at_galleries(cli: Shell) -> None:
     cli("gallery", "create", "staff")
     cli("gallery", "create", "guests")
     report = json.loads(cli("doctor", "--json").out)
-    assert (report["problems"], report["galleries"]["staff"]) == ([], "looked at 0 samples of 0")
+    assert (report["problems"], report["galleries"]["staff"]) == ([], "looked at 0 of 0 samples")
     with sqlite3.connect("visavis.db") as connection:
         connection.execute("UPDATE galleries SET dimension = 3 WHERE name = 'guests'")
         connection.execute("INSERT INTO samples (gallery, subject, embedding) VALUES (1, 1, x'00')")

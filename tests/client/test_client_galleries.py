@@ -1014,6 +1014,7 @@ ONCE: list[Act] = [
     lambda client: client.gallery("people").forget_sample("ada", 1),
     lambda client: client.gallery("people").merge("grace", "ada"),
     lambda client: client.gallery("people").move("grace", [1], "ada"),
+    lambda client: client.gallery("people").split("grace", [1], details=Details(name="Ada")),
     lambda client: client.gallery("people").rename("grace", "ada"),
     lambda client: client.gallery("people").review.name([1], "ada"),
     lambda client: client.gallery("people").review.ignore([1]),
@@ -1021,6 +1022,7 @@ ONCE: list[Act] = [
     lambda client: client.gallery("people").update("ada", Details(name="x"), version=ADA),
 ]
 AS_OFTEN_AS_NEEDED: list[Act] = [
+    lambda client: client.doctor(),
     lambda client: client.galleries(),
     lambda client: client.gallery("people").record(),
     lambda client: client.gallery("people").set_policy(Policy()),

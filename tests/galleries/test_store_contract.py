@@ -785,6 +785,9 @@ def test_samples_are_moved(place: Place) -> None:
             store.move(GALLERY, "anna", "ben", origin(1), samples=wrong)
     with pytest.raises(InvalidOption, match=r"to whose it is|both are one"):
         store.move(GALLERY, "anna", "anna", origin(1), samples=[first])
+    for wrong, into, reason in (([third], "ben", SubjectExists), ([2**40], "cyd", SampleNotFound)):
+        with pytest.raises(reason):
+            store.move(GALLERY, "anna", into, origin(1), samples=wrong, new=Details())
     assert content(store) == before
     was = store.samples(GALLERY)[0]
     ben = store.move(GALLERY, "anna", "ben", origin(2), samples=[first, second])
@@ -802,6 +805,12 @@ def test_samples_are_moved(place: Place) -> None:
         assert (each.gallery(GALLERY).subjects, each.gallery(GALLERY).samples) == (2, 4)
         assert each.check(GALLERY).damaged == ()
     assert place.reopen().keyed(GALLERY, ["k"]) == {}
+    cyd = store.move(GALLERY, "anna", "cyd", origin(3), samples=[third], new=Details(name="C"))
+    assert (cyd.id, cyd.name, cyd.samples, cyd.created_at) == ("cyd", "C", 1, origin(3).at)
+    for each in (store, other, place.reopen()):
+        assert each.search(GALLERY, vectors(3)[2][None], 1)[0][0].subject == "cyd"
+        assert (each.gallery(GALLERY).subjects, each.gallery(GALLERY).samples) == (3, 4)
+        assert each.check(GALLERY).damaged == ()
 
 
 def test_of_two_subjects_one_is_made(place: Place) -> None:

@@ -188,19 +188,20 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.galleries())
     @rule(which=stores, name=names, both=st.tuples(subjects, subjects), all_=st.booleans(), data=st.data())
     def move(self, which: int, name: str, both: tuple[str, str], all_: bool, data: st.DataObject) -> None:  # noqa: FBT001  # as it is drawn
-        origin, (subject, into) = self.origin(), both
+        origin, (subject, into), new = self.origin(), both, data.draw(st.none() | details)
         ever = [0, *self.sample_numbers.of_store]
         chosen = data.draw(st.lists(st.sampled_from(ever), min_size=1, max_size=2))
         theirs = [self.sample_numbers.of_store.get(number, 0) for number in chosen]
 
         def move(store: Store) -> Subject:
             samples = None if all_ else chosen if store is self.model else theirs
-            return store.move(name, subject, into, origin, samples=samples)
+            return store.move(name, subject, into, origin, samples=samples, new=new)
 
         if (told := self.both(which, move)) is not None:
             ours, its = (store.samples(name, subject=into, limit=10_000) for store in (self.model, self.stores[which]))
             for mine, other in zip(ours, its, strict=True):
                 self.sample_numbers.pair(mine.id, other.id)
+            self.subject_numbers.pair(told[0].number, told[1].number)
             assert self.in_model_numbers(told[1]) == told[0]
 
     @precondition(lambda self: self.model.galleries())

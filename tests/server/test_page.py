@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,6 +175,32 @@ def test_what_a_key_allows_is_told(server: Caller, recognizer: Recognizer, tmp_p
         told = keyed.get("/v1/access", {"X-API-Key": "a-key-for-those-who-read"}).json()
         assert (told["scope"], told["galleries"]) == ("read", [])
         assert told["key"]
+
+
+def test_the_server_checks_itself_for_those_who_may_do_everything(
+    recognizer: Recognizer, cache_dir: Path, tmp_path: Path
+) -> None:
+    settings = Settings(
+        auth="on",
+        keys=(("read", "a-key-for-those-who-read"), ("admin", "a-key-for-those-who-may-do-everything")),
+        keys_file=tmp_path / "keys",
+        store=sqlite_url(tmp_path / "galleries.db"),
+        cache_dir=cache_dir,
+    )
+    with Caller(settings, recognizer) as keyed:
+        admin = {"X-API-Key": "a-key-for-those-who-may-do-everything"}
+        keyed.post("/v1/galleries", {"name": "team"}, admin)
+        with sqlite3.connect(tmp_path / "galleries.db") as store:
+            store.execute("INSERT INTO samples (gallery, subject, embedding) VALUES (1, 1, x'00')")
+        assert problem(keyed.get("/v1/doctor", {"X-API-Key": "a-key-for-those-who-read"}))["code"] == "forbidden"
+        checks = {each["name"]: each for each in keyed.get("/v1/doctor", admin).json()["checks"]}
+    names = ["installation", "extras", "processor", "runtime", "models", "cache", "galleries", "self-test"]
+    assert list(checks) == names
+    assert checks["models"]["facts"]["pack"] == recognizer.pack.name
+    assert checks["self-test"]["facts"]["faces"] == 0
+    found = {name: check["problems"] for name, check in checks.items() if check["problems"]}
+    assert [each["remedy"] for each in found.pop("galleries")] == ["visavis gallery check team"]
+    assert found == {}
 
 
 def test_people_are_found_by_name_page_by_page(server: Caller, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,10 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import PIL.Image
@@ -25,7 +27,17 @@ from visavis.config import Keys, Settings
 ADMIN, READER = "a-key-that-may-do-everything", "a-key-that-may-only-look-on"
 HOSTILE = "<img src=x onerror=alert(1)>\u202e\U0001f480"
 LONG = "Wolfeschlegelsteinhausenbergerdorff " * 5
-SCREENS = ("compare", "who/team", "people/team", "people/team/grace", "audit/team", "try", "status")
+SCREENS = (
+    "compare",
+    "who/team",
+    "people/team",
+    "people/team/grace",
+    "people/team/long",
+    "review/wait",
+    "audit/team",
+    "try",
+    "status",
+)
 AXE = "axe-core@4.10.3"
 MOST_BYTES = 150_000
 GREY = PIL.Image.new("RGB", (300, 300), (128, 128, 128))
@@ -79,23 +91,39 @@ def server(recognizer: Recognizer, photos: Photos, tmp_path_factory: pytest.Temp
         yield server
 
 
-def make(server: Listening, gallery: str) -> None:
+@pytest.fixture(scope="module")
+def queues(server: Listening, photos: Photos) -> None:
+    """Galleries in whose queues two people wait; of one of them there are two photos."""
+    with mock.patch("visavis.service.review._AGAIN_AFTER", timedelta(0)):  # so that photos may be alike
+        for gallery, names in {"door": ("One", "Two"), "gate": (), "wait": ("One", "Two")}.items():
+            make(server, gallery, review_days=7)
+            for name in names:
+                enrol(server, name, name, photos.grace, gallery)
+            for photo in (photos.eileen, photos.again, photos.grace):
+                send(server, f"{gallery}/identify", photo)
+
+
+def make(server: Listening, gallery: str, **policy: object) -> None:
     ask = {"X-API-Key": ADMIN, "Content-Type": "application/json"}
-    made = json.dumps({"name": gallery, "policy": {"keep": "chips", "allow_children": True}}).encode()
+    made = json.dumps({"name": gallery, "policy": {"keep": "chips", "allow_children": True, **policy}}).encode()
     assert server.call("POST", "/v1/galleries", made, ask).status == 201
 
 
 def enrol(server: Listening, subject: str, name: str, photo: Path, gallery: str = "team") -> None:
+    send(server, f"{gallery}/enrol", photo, subject=subject, name=name, allow_conflict="true")
+
+
+def send(server: Listening, path: str, photo: Path, **fields: str) -> None:
     boundary = "a-boundary"
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
-        for key, value in (("subject", subject), ("name", name), ("allow_conflict", "true"))
+        for key, value in fields.items()
     ]
     parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n'.encode())
     body = b"".join(parts) + photo.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
     kind = {"X-API-Key": ADMIN, "Content-Type": f"multipart/form-data; boundary={boundary}"}
-    answer = server.call("POST", f"/v1/galleries/{gallery}/enrol", body, kind)
-    assert answer.status == 201, answer.body
+    answer = server.call("POST", f"/v1/galleries/{path}", body, kind)
+    assert answer.status in (200, 201), answer.body
 
 
 @pytest.fixture(scope="module")
@@ -312,9 +340,122 @@ def test_two_are_merged_and_one_is_forgotten_with_a_receipt(visit: Open, server:
     expect(page).to_have_url(re.compile("#/people/crew$"))
 
 
+@pytest.mark.thorough
+def test_samples_are_split_off_and_moved_to_others(visit: Open, server: Listening, photos: Photos) -> None:
+    make(server, "mixed")
+    for photo in (photos.eileen, photos.grace):
+        enrol(server, "eileen", "Eileen", photo, "mixed")
+    page = visit("people/mixed/eileen")
+    expect(page.locator("section .tile .chip img")).to_have_count(2)
+    page.get_by_role("checkbox", name="Sample").nth(1).focus()
+    page.keyboard.press("Space")
+    page.get_by_role("button", name="Move 1").click()
+    expect(page.get_by_role("dialog").get_by_label("Name", exact=True)).to_be_focused()
+    page.keyboard.type(HOSTILE)
+    page.keyboard.press("Enter")
+    expect(page.locator("main").get_by_text("Moved to")).to_be_visible()
+    expect(page.locator("section .tile")).to_have_count(1)
+    page.get_by_role("link", name=HOSTILE).click()
+    expect(page.locator("h1")).to_have_text(HOSTILE)
+    expect(page.locator("section .tile .chip img")).to_have_count(1)
+    page.get_by_role("checkbox", name="Sample").check()
+    page.get_by_role("button", name="Move 1").click()
+    page.locator(".choices button").filter(has_text="Eileen").click()  # whose it was
+    expect(page.get_by_text("There are no samples.")).to_be_visible()
+    page.get_by_role("link", name="Eileen").click()
+    expect(page.locator("section .tile .chip img")).to_have_count(2)
+
+
+@pytest.mark.thorough
+def test_who_it_is_not_is_said_and_who_is_ignored(visit: Open, server: Listening, photos: Photos) -> None:
+    make(server, "doubts")
+    enrol(server, "eileen", "Eileen", photos.eileen, "doubts")
+    page = visit("who/doubts")
+    choose(page, photos.again)
+    answer = page.locator(".person")
+    answer.get_by_role("button", name="Not this person").click()
+    expect(answer).to_contain_text("take it for that person no more")
+    page.keyboard.press("Enter")
+    expect(answer).to_contain_text("Somebody said that this face is not that person.")
+    visited = visit("people/doubts/eileen")
+    expect(visited.locator("section .tile").filter(has_text="Not this person")).to_have_count(1)
+    page.get_by_role("button", name="Remove this photo").click()
+    choose(page, photos.grace)
+    answer.get_by_role("button", name="Ignore").click()
+    answer.get_by_role("button", name="Ignore: Really?").click()
+    expect(answer).to_contain_text("This person is ignored here.")
+    answer.get_by_role("button", name="Ignore no more").click()
+    answer.get_by_role("button", name="Ignore no more: Really?").click()
+    expect(answer.get_by_role("link")).to_be_visible()  # who has an ID, and no name
+    answer.get_by_role("button", name="Ignore").click()
+    expect(answer).to_contain_text("to tell nobody who it is")
+    page.keyboard.press("Enter")
+    expect(answer).to_contain_text("This person is ignored here.")
+    visited.reload()
+    visited.evaluate("location.hash = '#/people/doubts'")
+    expect(visited.locator("a.tile").filter(has_text="ignored")).to_have_count(1)
+
+
 def read(download: Download) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(Path(download.path()).read_text())
     return value
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("queues")
+def test_groups_are_named_by_keyboard(visit: Open) -> None:
+    page = visit("review/door")
+    groups = page.locator("section.card")
+    expect(groups).to_have_count(2)
+    expect(groups.nth(0).locator(".faces img")).to_have_count(2)
+    expect(groups.nth(1)).to_contain_text("Two people are about as near.")
+    groups.nth(0).get_by_role("checkbox").first.focus()
+    page.keyboard.press("j")
+    expect(groups.nth(1)).to_be_focused()
+    page.keyboard.press("k")
+    expect(groups.nth(0)).to_be_focused()
+    page.keyboard.press("n")
+    expect(page.get_by_label("Name", exact=True)).to_be_focused()
+    page.keyboard.type(HOSTILE)
+    page.keyboard.press("Enter")
+    expect(groups).to_have_count(1)
+    expect(page.locator("#live")).to_contain_text("Done: 2")
+    expect(groups).to_be_focused()
+    page.keyboard.press("y")
+    expect(page.get_by_text("Nothing waits for review.")).to_be_visible()
+    page.get_by_role("link", name="People").click()
+    expect(page.locator("a.tile").filter(has_text=HOSTILE)).to_contain_text("Samples: 2")
+    expect(page.locator("a.tile").filter(has_text="Samples: 2")).to_have_count(2)  # and who was likely right
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("queues")
+def test_some_faces_are_discarded_and_others_ignored(visit: Open, server: Listening) -> None:
+    page = visit("review/gate")
+    groups = page.locator("section.card")
+    expect(groups).to_have_count(2)
+    page.get_by_label("Sharpness at least").fill("0.9")
+    expect(page.get_by_text("Nothing waits for review.")).to_be_visible()
+    page.get_by_label("Sharpness at least").fill("0")
+    expect(groups).to_have_count(2)
+    group = groups.first
+    group.get_by_role("checkbox").first.check()
+    expect(group).to_contain_text("chosen: 1")
+    page.keyboard.press("d")
+    expect(group).to_contain_text("forgotten for good")
+    page.keyboard.press("Enter")
+    expect(group.get_by_role("checkbox")).to_have_count(1)
+    expect(group).to_be_focused()
+    page.keyboard.press("i")
+    expect(group).to_contain_text("to tell nobody who it is")
+    page.keyboard.press("Enter")
+    expect(groups).to_have_count(1)
+    page.get_by_role("button", name="Policy").click()
+    page.get_by_label("Days for which unknown faces").fill("")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("This gallery keeps no unknown faces.")).to_be_visible()
+    told = server.call("GET", "/v1/galleries/gate", headers={"X-API-Key": ADMIN}).body
+    assert json.loads(told)["subjects"] == 1
 
 
 @pytest.mark.thorough
@@ -346,6 +487,10 @@ def test_the_api_is_tried_and_the_status_seen(visit: Open, photos: Photos) -> No
     page.get_by_role("link", name="Status").click()
     expect(page.locator(".pairs").first).to_contain_text("dlib")
     expect(page.locator("td code").first).to_be_visible()
+    page.get_by_role("button", name="Check the server").click()
+    expect(page.get_by_text("Problems: ").first).to_be_visible()
+    page.get_by_text("self-test").click()
+    expect(page.locator("details").filter(has_text="self-test").locator("dd").first).to_have_text("grey, 640 x 480")
 
 
 def test_a_key_is_asked_for_and_kept_for_the_tab_alone(visit: Open) -> None:
@@ -435,6 +580,16 @@ def test_the_keyboard_alone_does(visit: Open) -> None:
     assert page.evaluate(focused) == "Address"
 
 
+@pytest.mark.thorough
+def test_a_link_that_is_followed_while_the_page_begins_leads_there(visit: Open) -> None:
+    page = visit("compare")
+    page.add_init_script("""new MutationObserver((_, observer) => {
+      if (document.querySelector("nav")) { observer.disconnect(); location.hash = "#/status"; }
+    }).observe(document, { childList: true, subtree: true });""")
+    page.reload()
+    expect(page.locator("h1")).to_have_text("Status")
+
+
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """axe-core of npm, which tells what people cannot see, hear or reach."""
@@ -465,6 +620,7 @@ TOO_WIDE = """(() => {
 
 
 @pytest.mark.thorough
+@pytest.mark.usefixtures("queues")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_hinders_anybody(visit: Open, photos: Photos, axe: str, scheme: str) -> None:
     page = visit("compare", color_scheme=scheme, bypass_csp=True, viewport={"width": 390, "height": 844})
@@ -495,6 +651,17 @@ def prepare(page: Page, screen: str, photos: Photos) -> None:
         page.get_by_text("How near?").first.click()
     elif screen == "people/team/grace":
         page.get_by_text("Name, consent, expiry").click()
+    elif screen == "people/team/long":
+        page.get_by_role("checkbox", name="Sample").check()
+        page.get_by_role("button", name="Move 1").click()
+        expect(page.locator(".choices button")).to_have_count(5)
+    elif screen == "review/wait":
+        page.get_by_role("checkbox").first.check()
+        page.get_by_role("button", name="Discard").first.click()
+        expect(page.locator("section.card").first).to_contain_text("forgotten for good")
+    elif screen == "status":
+        page.get_by_role("button", name="Check the server").click()
+        page.get_by_text("self-test").click()
     elif screen == "audit/team":
         page.get_by_role("button", name=re.compile("Look at")).click()
         expect(page.locator(".card").first).to_be_visible()

@@ -407,6 +407,27 @@ def test_samples_become_another_subjects(world: World) -> None:
     assert found.match.subject == "ada"
 
 
+def test_samples_become_a_new_subjects(world: World) -> None:
+    fill(world, ada=0, grace=0.1)
+    gallery = world.gallery
+    until = NOON + timedelta(days=3)
+    gallery.update("grace", Details(expires_at=until))
+    (sample,) = gallery.samples("grace")
+    made = gallery.split("grace", [sample.id], details=Details(name="Joan"))
+    assert (made.name, made.samples, made.expires_at, gallery.subject("grace").samples) == ("Joan", 1, until, 0)
+    assert gallery.record.subjects == 3
+    with pytest.raises(SampleNotFound):
+        gallery.split("grace", [sample.id])
+    (sample,) = gallery.samples(made.id)
+    with pytest.raises(SubjectExists):
+        gallery.split(made.id, [sample.id], into="ada")
+    gallery.set_policy(Policy(consent_required=True, retention_days=1))
+    with pytest.raises(ConsentMissing):
+        gallery.split(made.id, [sample.id], into="joan")
+    joan = gallery.split(made.id, [sample.id], into="joan", details=Details(consent="signed"))
+    assert (joan.id, joan.expires_at, gallery.record.subjects) == ("joan", NOON + timedelta(days=1), 4)
+
+
 def test_where_consent_is_wanted_nobody_gets_samples_without(world: World) -> None:
     fill(world, ada=0, grace=0.1)
     gallery = world.gallery

@@ -173,17 +173,30 @@ class StoreModel:
         self.log("update", gallery, origin, subjects=[shelf.subjects[new].number])
         return shelf.subjects[new]
 
-    def move(
-        self, gallery: str, subject: str, into: str, origin: Origin, *, samples: Iterable[int] | None = None
+    def move(  # noqa: PLR0913  # as the store has it
+        self,
+        gallery: str,
+        subject: str,
+        into: str,
+        origin: Origin,
+        *,
+        samples: Iterable[int] | None = None,
+        new: Details | None = None,
     ) -> Subject:
         shelf = self._shelf(gallery)
-        first, other = self._known(shelf, subject), self._known(shelf, into)
+        first = self._known(shelf, subject)
+        other = self._known(shelf, into) if new is None else check_subject_id(into)
+        if new is not None and other in shelf.subjects:
+            raise SubjectExists(f"there is a subject {other}")
         own = {number for number, held in shelf.held.items() if held.sample.subject == first}
         wanted = own if samples is None else set(samples)
         if first == other:
             raise InvalidOption("both are one")
         if wanted - own:
             raise SampleNotFound(subject)
+        if new is not None:
+            self._make(shelf, other, origin)
+            self._change(shelf, other, origin, new)
         for number in sorted(wanted):
             held = shelf.held.pop(number)
             sample = replace(held.sample, id=next(self._numbers), subject=other)
@@ -324,18 +337,7 @@ class StoreModel:
 
     def _store(self, shelf: _Shelf, new: NewSample, embedding: FloatArray, origin: Origin) -> int:
         if new.subject not in shelf.subjects:
-            shelf.subjects[new.subject] = Subject(
-                id=new.subject,
-                number=next(self._numbers),
-                name=None,
-                metadata={},
-                consent=None,
-                created_at=origin.at,
-                updated_at=origin.at,
-                expires_at=None,
-                version=0,
-                samples=0,
-            )
+            self._make(shelf, new.subject, origin)
         self._change(shelf, new.subject, origin, new.details, samples=1)
         keep = shelf.gallery.policy.keep if new.picture is not None else "nothing"
         sample = Sample(
@@ -352,6 +354,20 @@ class StoreModel:
         picture = None if keep == "nothing" else new.picture
         shelf.held[sample.id] = _Held(sample, picture, new.key, new.fingerprint)
         return sample.id
+
+    def _make(self, shelf: _Shelf, subject: str, origin: Origin) -> None:
+        shelf.subjects[subject] = Subject(
+            id=subject,
+            number=next(self._numbers),
+            name=None,
+            metadata={},
+            consent=None,
+            created_at=origin.at,
+            updated_at=origin.at,
+            expires_at=None,
+            version=0,
+            samples=0,
+        )
 
     def _change(
         self, shelf: _Shelf, subject: str, origin: Origin, details: Details = NO_DETAILS, *, samples: int = 0

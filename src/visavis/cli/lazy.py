@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from visavis.models import catalogue, heads, installation, packs, recognizer, runtime
     from visavis.server import app, keys, listening, observability
     from visavis.server import galleries as server_galleries
-    from visavis.service import clusters, decisions, enroller, gallery, photos, results
+    from visavis.service import checks, clusters, decisions, enroller, gallery, photos, results
     from visavis.service import transfer as lines
 else:
     _HOMES = {
@@ -31,7 +31,7 @@ else:
         "visavis.galleries": "records",
         "visavis.models": "catalogue heads installation packs recognizer runtime",
         "visavis.server": "app keys listening observability",
-        "visavis.service": "clusters decisions enroller gallery photos results",
+        "visavis.service": "checks clusters decisions enroller gallery photos results",
     }
 
     class _Lazy:

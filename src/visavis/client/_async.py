@@ -53,6 +53,7 @@ from visavis.service.packs import ServedPack
 from visavis.service.results import (
     AuditReport,
     Candidate,
+    Check,
     Enrolled,
     GalleryRules,
     Identification,
@@ -236,6 +237,10 @@ class AsyncClient(Hinting):
     async def models(self) -> tuple[ServedPack, ...]:
         """Return the packs that the server knows, with their thresholds, licences and files."""
         return await self._connection.ask(records.packs, "GET", "v1/models")
+
+    async def doctor(self) -> tuple[Check, ...]:
+        """Return what the server finds when it checks itself; for keys of scope admin that are not limited to some."""
+        return await self._connection.ask(records.checks, "GET", "v1/doctor")
 
     async def health(self) -> bool:
         """Tell whether the server is ready to work: asked once, without retries.
@@ -539,6 +544,27 @@ class AsyncGalleryClient(Hinting):
         """Give samples of one subject to another, and return that; errors as in ``merge``, and ``SampleNotFound``."""
         path, body = self._subject(subject, "move"), json_of({"samples": list(samples), "into": into})
         return await self._connection.ask(reader(Subject), "POST", path, body, once=True)
+
+    async def split(
+        self, subject: str, samples: Iterable[int], *, into: str | None = None, details: Details = NO_DETAILS
+    ) -> Subject:
+        """Give samples of one subject to a new one, and return that.
+
+        Args:
+            subject: its ID.
+            samples: their numbers.
+            into: the ID that the new one is to have; None for a random one.
+            details: of the new one. Unless they say when, it is forgotten when the first one is.
+
+        Raises:
+            SubjectExists: there is one of that ID.
+            SampleNotFound: a sample is not the subject's.
+            ConsentMissing: the policy wants a note of consent, and the details have none.
+        """
+        told = {"samples": list(samples), **given({"into": into}), **details_of(details)}
+        return await self._connection.ask(
+            reader(Subject), "POST", self._subject(subject, "split"), json_of(told), once=True
+        )
 
     async def forget_sample(self, subject: str | None, sample: int) -> Receipt:
         """Forget a sample of a subject, or, with None, of whoever has it.

@@ -18,7 +18,7 @@ from visavis.errors import ImageTooLarge, VisavisError
 from visavis.galleries.records import Gallery, LogEntry, Subject
 from visavis.options import Keep
 from visavis.service.packs import ServedPack
-from visavis.service.results import Candidate, Enrolled, SubjectVerification
+from visavis.service.results import Candidate, Check, Enrolled, SubjectVerification
 from visavis.types import Faces, FloatArray, Quality, Shape, SizeWH
 
 _Value = TypeVar("_Value")
@@ -176,6 +176,11 @@ def found_subjects(plain: dict[str, Any]) -> tuple[tuple[Subject, ...], str | No
 def packs(plain: dict[str, Any]) -> tuple[ServedPack, ...]:
     """Return the packs that the server knows."""
     return every(ServedPack, [{**pack, "default": pack["name"] == plain["default"]} for pack in plain["packs"]])
+
+
+def checks(plain: dict[str, Any]) -> tuple[Check, ...]:
+    """Return what the server found when it checked itself."""
+    return every(Check, plain["checks"])
 
 
 def samples(plain: dict[str, Any]) -> tuple[ServedSample, ...]:

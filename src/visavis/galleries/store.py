@@ -27,7 +27,7 @@ from visavis.errors import (
     VersionMismatch,
     VisavisError,
 )
-from visavis.galleries.moves import changed, erase, move_samples
+from visavis.galleries.moves import changed, erase, make_subject, move_samples, new_subject
 from visavis.galleries.records import (
     KEY_BYTES,
     Details,
@@ -413,20 +413,32 @@ class Store(ABC):
             transaction.log(origin, "update", [after.number])
         return after
 
-    def move(
-        self, gallery: str, subject: str, into: str, origin: Origin, *, samples: Iterable[int] | None = None
+    def move(  # noqa: PLR0913  # each is a part of its own
+        self,
+        gallery: str,
+        subject: str,
+        into: str,
+        origin: Origin,
+        *,
+        samples: Iterable[int] | None = None,
+        new: Details | None = None,
     ) -> Subject:
         """Give samples of a subject to another, and return that; without ``samples`` all, and forget the first.
 
+        With ``new`` the other is made, and this is what is known of it.
+
         Raises:
             InvalidOption: both are one.
+            SubjectExists: the other is to be made, and is there.
             SubjectNotFound: there is none of that ID.
             SampleNotFound: a sample is not the subject's.
         """
         wanted = None if samples is None else set(samples)
 
         def move(transaction: Transaction) -> tuple[tuple[int, ...], int]:
-            first, other = transaction.subject(subject), transaction.subject(into)
+            first = transaction.subject(subject)
+            made = None if new is None else make_subject(transaction, into, new, in_utc(origin.at))
+            other = made or transaction.subject(into)
             if first.number == other.number:
                 raise InvalidOption("a subject cannot be merged into itself, nor a sample moved to whose it is")
             count = move_samples(transaction, first, other, origin, wanted)
@@ -603,7 +615,9 @@ class _Batch:
             if (use.subject.id, use.fingerprint) != (sample.subject, fingerprint):
                 return KeyReused("this idempotency key was used for another enrolment; take a new one")
             return Stored(subject=self._now[sample.subject], sample=use.sample, repeated=True)
-        before = self._now.get(sample.subject) or self._new_subject(sample.subject)
+        before = self._now.get(sample.subject)
+        if before is None:
+            before = new_subject(sample.subject, next(self._subject_numbers), self._at)
         subject = self._now[sample.subject] = changed(before, sample.details, self._at, samples=1)
         keep = self._transaction.gallery.policy.keep
         picture = None if keep == "nothing" else sample.picture
@@ -627,20 +641,6 @@ class _Batch:
         self._transaction.count(subjects=len(self._now) - len(self._before), samples=len(self._rows))
         numbers = sorted(after.number for _, after in changes)
         self._transaction.log(origin, "enrol", numbers, len(self._rows))
-
-    def _new_subject(self, id_: str) -> Subject:
-        return Subject(
-            id=id_,
-            number=next(self._subject_numbers),
-            name=None,
-            metadata={},
-            consent=None,
-            created_at=self._at,
-            updated_at=self._at,
-            expires_at=None,
-            version=0,
-            samples=0,
-        )
 
 
 def _check_version(present: int, version: int | None) -> None:

@@ -166,6 +166,11 @@ class WithOptions(BaseModel):
         """Return the options of a set, all of them, as the library takes them."""
         return cast("_Set", {name: getattr(self, name) for name in options_of(cast("type", of))})
 
+    @property
+    def details(self) -> Details:
+        """What is said of a person, by what has the options for it."""
+        return Details(**self.options(cast("type[Any]", Details)))
+
 
 @with_options(Describe)
 class ImagesRequest(WithOptions, Request):
@@ -357,11 +362,6 @@ class EnrolRequest(_Either):
             raise ValueError("box needs one image")
         return self
 
-    @property
-    def details(self) -> Details:
-        """What is said of the person."""
-        return Details(**self.options(cast("type[Any]", Details)))
-
     def quality(self, number: int) -> Quality | None:
         """Return that of an embedding, by its place."""
         given = self.qualities[number] if self.qualities else None
@@ -472,6 +472,20 @@ class Move(Merge):
     samples: Annotated[list[int], Option("Their IDs."), Field(min_length=1, max_length=_MOST_LISTED)]
 
 
+@with_options(Details)
+class Split(WithOptions, Request):
+    """Which of a subject's samples are to be a new one's, and what is known of that."""
+
+    example: ClassVar = {"samples": [17], "name": "Grace Hopper"}
+
+    samples: Annotated[list[int], Option("Their IDs."), Field(min_length=1, max_length=_MOST_LISTED)]
+    into: Annotated[
+        str | None,
+        Option("An ID of your own for the new subject. Without it, a random one."),
+        Field(min_length=1, max_length=LONGEST_ID),
+    ] = None
+
+
 class Page(BaseModel):
     """Which part of a list."""
 
@@ -547,11 +561,6 @@ class FacesNamed(WithOptions, ReviewFaces):
         Option("ID of the subject, made if there is none of it yet. Without it, a random one."),
         Field(min_length=1, max_length=LONGEST_ID),
     ] = None
-
-    @property
-    def details(self) -> Details:
-        """What is said of the person."""
-        return Details(**self.options(cast("type[Any]", Details)))
 
 
 class PictureOptions(BaseModel):

@@ -64,7 +64,7 @@ from visavis.service.decisions import (
     verify,
     within_retention,
 )
-from visavis.service.enroller import Enroller, Enrolment, Observer, batches
+from visavis.service.enroller import Enroller, Enrolment, Observer, batches, new_subject_id
 from visavis.service.results import (
     AuditReport,
     Candidate,
@@ -475,6 +475,32 @@ class OpenGallery(Hinting):
             InvalidOption, ConsentMissing: as in ``merge``.
         """
         return self._move(subject, into, samples)
+
+    def split(
+        self, subject: str, samples: Sequence[int], *, into: str | None = None, details: Details = NO_DETAILS
+    ) -> Subject:
+        """Give samples of one subject to a new one, with their pictures; they get new numbers. The first one stays.
+
+        Args:
+            subject: its ID.
+            samples: their numbers.
+            into: the ID that the new one is to have; None for a random one.
+            details: of the new one. Unless they say when, it is forgotten when the first one is.
+
+        Returns:
+            The new one.
+
+        Raises:
+            SubjectExists: there is one of that ID.
+            SampleNotFound: a sample is not the subject's.
+            ConsentMissing: the policy wants a note of consent, and the details have none.
+        """
+        policy, origin, until = self.record.policy, self._origin(), self.subject(subject).expires_at
+        if policy.consent_required and not details.consent:
+            raise ConsentMissing("this gallery wants a note of consent for the new subject, too")
+        details = within_retention(replace(details, expires_at=details.expires_at or until), policy, origin.at)
+        into = new_subject_id(None) if into is None else into
+        return self._store.move(self.name, subject, into, origin, samples=samples, new=details)
 
     def _move(self, subject: str, into: str, samples: Sequence[int] | None) -> Subject:
         self._expire()

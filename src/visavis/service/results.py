@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from visavis.galleries.records import Erased, Gallery, Match, Origin, Subject
 from visavis.record import WITHOUT_EMBEDDING, Record
@@ -262,3 +262,25 @@ class AuditReport(Record):
     """Samples that today's policy would refuse."""
     lookalikes: tuple[tuple[str, ...], ...] = ()
     """IDs that people may take for each other: they differ in case, blanks, or letters that look the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble(Record):
+    """What is wrong, and what to do about it."""
+
+    problem: str
+    """What is wrong."""
+    remedy: str
+    """What to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check(Record):
+    """What was looked at, and what was found."""
+
+    name: str
+    """What was looked at."""
+    facts: Mapping[str, Any]
+    """Names and values: text, numbers, true and false, or null."""
+    problems: tuple[Trouble, ...]
+    """None where all is well."""

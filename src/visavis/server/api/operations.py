@@ -1,7 +1,10 @@
 """Routes for those who run the server: models, health, metrics."""
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -10,13 +13,16 @@ from starlette.responses import JSONResponse, Response
 from visavis import __version__
 from visavis.config import Scope
 from visavis.errors import VisavisError
-from visavis.models.installation import default_models_dir
+from visavis.models.installation import default_cache_dir, default_models_dir
 from visavis.record import Record
-from visavis.server.auth import require
+from visavis.server.auth import guards, require
 from visavis.server.keys import KeyRecord
 from visavis.server.openapi import about, answers
+from visavis.server.pool import AllGalleries, InUse, in_worker
 from visavis.server.problems import Problem
+from visavis.service.checks import Setup, check_all
 from visavis.service.packs import ServedPack, described_packs
+from visavis.service.results import Check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +61,14 @@ class Access(Record):
     """Of the server."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis(Record):
+    """What the server found when it checked itself."""
+
+    checks: tuple[Check, ...]
+    """In the order in which it looked."""
+
+
 router = APIRouter()
 _READ, _METRICS = ([Depends(require(scope))] for scope in ("read", "metrics"))
 
@@ -80,6 +94,25 @@ async def access(request: Request) -> JSONResponse:
         version=__version__,
     )
     return JSONResponse(told.to_dict())
+
+
+async def _setup(request: Request, recognizer: InUse, galleries: AllGalleries) -> Setup:
+    settings = request.app.state.settings
+    return Setup(
+        pack=recognizer.pack.name,
+        runtime=recognizer.runtime,
+        models_dir=Path(settings.models_dir or default_models_dir()),
+        cache_dir=Path(settings.cache_dir or default_cache_dir()),
+        load=lambda: recognizer,
+        galleries=lambda: nullcontext(galleries),
+    )
+
+
+@router.get("/v1/doctor", tags=["operations"], **about(guards("admin", everywhere=True)))
+@partial(in_worker, pool="audits")  # it reads all models, and some of each gallery
+def doctor(setup: Annotated[Setup, Depends(_setup)]) -> Diagnosis:
+    """Check runtime, models, cache and galleries, and run an inference; tell problems and their remedies."""
+    return Diagnosis(checks=tuple(check_all(setup)))
 
 
 @router.head("/healthz", include_in_schema=False)

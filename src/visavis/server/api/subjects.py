@@ -22,7 +22,7 @@ from visavis.record import Record
 from visavis.server.openapi import ETAG, about, header
 from visavis.server.pool import Answer, InPath, InUse, in_quick_worker, in_worker
 from visavis.server.problems import Problem
-from visavis.server.requests import Merge, Move, Page, PictureOptions, SubjectChange
+from visavis.server.requests import Merge, Move, Page, PictureOptions, Split, SubjectChange
 from visavis.service.gallery import OpenGallery
 from visavis.service.results import Candidate, Receipt
 from visavis.types import FloatArray, Shape
@@ -243,6 +243,20 @@ def move_samples(gallery: InPath, subject: _Subject, wanted: Move) -> Answer[Sub
     """
     other = gallery.move(subject, wanted.samples, wanted.into)
     return Answer(other, headers={"ETag": _tag_of(other)})
+
+
+@router.post(
+    "/{subject}/split", **about("admin", "consent_missing", "sample_not_found", "subject_exists", headers=ETAG)
+)
+@in_worker
+def split(gallery: InPath, subject: _Subject, wanted: Split) -> Answer[Subject]:
+    """Give samples of a subject to a new one, with their pictures, all or none; answer with that.
+
+    They get new IDs. The first one stays, also without any sample. Unless it is said when, the new one is forgotten
+    when the first one is.
+    """
+    made = gallery.split(subject, wanted.samples, into=wanted.into, details=wanted.details)
+    return Answer(made, headers={"ETag": _tag_of(made)})
 
 
 @router.get("/{subject}/similar", **about("admin", "space_mismatch"))

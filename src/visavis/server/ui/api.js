@@ -61,7 +61,7 @@ export function form(values) {
   return made;
 }
 
-export async function inBase64(blob) {
+async function inBase64(blob) {
   const url = await new Promise((done, fail) => {
     const reader = new FileReader();
     reader.onload = () => done(reader.result);

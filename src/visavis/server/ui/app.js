@@ -5,13 +5,14 @@ import { asked, get, key, may } from "./api.js";
 import { Audit } from "./audit.js";
 import { Compare } from "./compare.js";
 import { Who } from "./identify.js";
-import { Busy, Dialog, Icon, Notice, words } from "./parts.js";
+import { Busy, Dialog, Icon, Notice, useAct, words } from "./parts.js";
 import { People } from "./people.js";
+import { Review } from "./review.js";
 import { Status } from "./status.js";
 import { Try } from "./try.js";
 import { LANGUAGES, language, load, t } from "./texts.js";
 
-const SCREENS = { compare: Compare, who: Who, people: People, audit: Audit, try: Try, status: Status };
+const SCREENS = { compare: Compare, who: Who, people: People, review: Review, audit: Audit, try: Try, status: Status };
 
 /** Where one is: the screen, and the parts of the address after it. */
 function place() {
@@ -22,20 +23,13 @@ function place() {
 }
 
 function KeyDialog({ problem, onDone, onClose }) {
-  const [wrong, setWrong] = useState(problem);
-  const [busy, setBusy] = useState(false);
-  const submit = async (event) => {
+  const [act, found, busy] = useAct();
+  const wrong = found || problem;
+  const submit = (event) => {
     event.preventDefault();
     const before = key.get();
-    setBusy(true);
     key.set(new FormData(event.target).get("key").trim());
-    try {
-      onDone(await get("v1/access"));
-    } catch (found) {
-      key.set(before);
-      setWrong(found);
-      setBusy(false);
-    }
+    act(async () => onDone(await get("v1/access").catch((failed) => { key.set(before); throw failed; })));
   };
   return html`<${Dialog} title=${t("key.title")} onClose=${onClose}>
     <form onSubmit=${submit}>
@@ -69,6 +63,7 @@ function Page() {
   useEffect(() => {
     const moved = () => setHere(place());
     addEventListener("hashchange", moved);
+    moved(); // what was followed while the page began
     asked.forKey = (told) => setAsking((before) => before || { problem: key.get() ? told : null });
     enter();
     return () => removeEventListener("hashchange", moved);

@@ -2,29 +2,27 @@
 
 import { html, useState } from "./vendor/htm-preact.js";
 import { call, get, path } from "./api.js";
-import { InGallery, pictureOf } from "./gallery.js";
-import { Busy, Icon, Kept, Notice, Sure, announce, probability } from "./parts.js";
+import { InGallery, one, pictureOf } from "./gallery.js";
+import { Busy, Icon, Kept, Notice, Sure, announce, probability, useAct } from "./parts.js";
 import { number, t, told } from "./texts.js";
 
 const SHOWN = 50; // of each kind at first
 
 export function Audit({ rest, can }) {
-  return html`<${InGallery} screen="audit" rest=${rest} can=${can} title=${t("audit.title")} lead=${t("audit.lead")}>
-    ${(gallery) => (can("admin", gallery.name) ? html`<${Report} key=${gallery.name} gallery=${gallery} />` : html`<p>${t("audit.admin")}</p>`)}
+  return html`<${InGallery} screen="audit" rest=${rest} can=${can} lead=${t("audit.lead")}>
+    ${(gallery) => (can("admin", gallery.name) ? html`<${Report} key=${gallery.name} gallery=${gallery} />` : html`<p>${t("needs.admin")}</p>`)}
   </${InGallery}>`;
 }
 
 function Report({ gallery }) {
-  const [state, setState] = useState({ report: null, problem: null, busy: false });
-  const look = async () => {
-    setState({ report: null, problem: null, busy: true });
-    try {
-      const report = await get(`v1/galleries/${path(gallery.name)}/audit`);
-      setState({ report, problem: null, busy: false });
-      announce(t("audit.done", { subjects: report.subjects, samples: report.samples }));
-    } catch (problem) { setState({ report: null, problem, busy: false }); }
-  };
-  const { report, problem, busy } = state;
+  const [report, setReport] = useState(null);
+  const [act, problem, busy] = useAct();
+  const look = () => act(async () => {
+    setReport(null);
+    const found = await get(`v1/galleries/${path(gallery.name)}/audit`);
+    setReport(found);
+    announce(t("audit.done", { subjects: found.subjects, samples: found.samples }));
+  });
   return html`<button class="main" disabled=${busy} onClick=${look}>${t(report ? "audit.again" : "audit.look", { n: gallery.samples })}</button>
     ${busy && html`<${Busy}>${t("audit.busy")}</${Busy}>`}<${Notice} problem=${problem} retry=${look} />
     ${report && html`<p role="status">${t("audit.done", { subjects: number(report.subjects, 0), samples: number(report.samples, 0) })}</p>
@@ -49,25 +47,20 @@ function Kind({ name, items, children }) {
 /** Two people whose nearest samples stand side by side; one may go into the other. */
 function Two({ gallery, pair }) {
   const [done, setDone] = useState(false);
-  const [problem, setProblem] = useState(null);
-  const merge = async (from, into) => {
-    try { await call("POST", `v1/galleries/${path(gallery)}/subjects/${path(from)}/merge`, { json: { into } }); announce(t("merge.done")); setDone(true); } catch (found) { setProblem(found); }
-  };
+  const [act, problem] = useAct();
+  const merge = (from, into) => act(async () => { await call("POST", `${one(gallery, from)}/merge`, { json: { into } }); announce(t("merge.done")); setDone(true); });
   if (done) return html`<p><${Icon} name="same" /> ${t("merge.done")}</p>`;
   return html`<div class="two">${[pair.a, pair.b].map((id, at) => html`<div key=${id}><${Kept} where=${pictureOf(gallery, { subject: id, sample: pair.samples[at] })} alt="" /><${Who} gallery=${gallery} id=${id} /></div>`)}
     <div class="grow"><p class="facts"><span>${t("scale.distance")} <b>${number(pair.distance)}</b></span>${pair.probability !== null && html`<span>${t("probability")} <b>${probability(pair.probability)}</b></span>`}</p>
-      <div class="row"><${Sure} label=${t("audit.merge", { from: pair.b, into: pair.a })} onClick=${() => merge(pair.b, pair.a)}>${t("audit.merge", { from: pair.b, into: pair.a })}</${Sure}>
-        <${Sure} label=${t("audit.merge", { from: pair.a, into: pair.b })} onClick=${() => merge(pair.a, pair.b)}>${t("audit.merge", { from: pair.a, into: pair.b })}</${Sure}></div>
+      <div class="row">${[[pair.b, pair.a], [pair.a, pair.b]].map(([from, into]) => html`<${Sure} key=${from} label=${t("audit.merge", { from, into })} onClick=${() => merge(from, into)} />`)}</div>
       <${Notice} problem=${problem} /></div></div>`;
 }
 
 function Odd({ gallery, sample, children }) {
   const [done, setDone] = useState(false);
-  const [problem, setProblem] = useState(null);
-  const forget = async () => {
-    try { await call("DELETE", `v1/galleries/${path(gallery)}/subjects/${path(sample.subject)}/samples/${sample.sample}`); announce(t("samples.forgotten")); setDone(true); } catch (found) { setProblem(found); }
-  };
+  const [act, problem] = useAct();
+  const forget = () => act(async () => { await call("DELETE", `${one(gallery, sample.subject)}/samples/${sample.sample}`); announce(t("samples.forgotten")); setDone(true); });
   if (done) return html`<p><${Icon} name="same" /> ${t("samples.forgotten")}</p>`;
   return html`<div class="two"><div><${Kept} where=${pictureOf(gallery, sample)} alt=${t("samples.alt", { n: sample.sample })} /><${Who} gallery=${gallery} id=${sample.subject} /></div>
-    <div class="grow"><p>${children}</p><${Sure} label=${t("samples.forget.label", { n: sample.sample })} onClick=${forget}>${t("samples.forget.label", { n: sample.sample })}</${Sure}><${Notice} problem=${problem} /></div></div>`;
+    <div class="grow"><p>${children}</p><${Sure} label=${t("samples.forget.label", { n: sample.sample })} onClick=${forget} /><${Notice} problem=${problem} /></div></div>`;
 }

@@ -2,15 +2,15 @@
 
 import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { Problem, body, call, path } from "./api.js";
-import { EnrolDialog, InGallery, pictureOf } from "./gallery.js";
+import { EnrolDialog, InGallery, enrolling, one, pictureOf } from "./gallery.js";
 import { cut, open } from "./images.js";
-import { Busy, Chip, Drop, Icon, Kept, Notice, Photo, Scale, announce, nameOf, probability } from "./parts.js";
+import { Busy, Chip, Drop, Icon, Kept, Notice, Photo, Scale, Sure, announce, nameOf, probability, useAct } from "./parts.js";
 import { number, t, told } from "./texts.js";
 
 const AT_ONCE = 2; // photos on their way
 
 export function Who({ rest, can }) {
-  return html`<${InGallery} screen="who" rest=${rest} can=${can} title=${t("who.title")} lead=${t("who.lead")}>
+  return html`<${InGallery} screen="who" rest=${rest} can=${can} lead=${t("who.lead")}>
     ${(gallery) => html`<${Asking} key=${gallery.name} gallery=${gallery} can=${can} />`}
   </${InGallery}>`;
 }
@@ -54,16 +54,17 @@ function Asking({ gallery, can }) {
   const left = jobs.filter((job) => job.busy).length;
   return html`
     <${Drop} onSources=${add} multiple=${true} folder=${true} pastes=${true} compact=${jobs.length > 0} label=${t("drop.choose.many")} />
-    <p class="quiet" role="status">${jobs.length > 1 && (left ? t("who.left", { done: jobs.length - left, all: jobs.length }) : t("who.done", { all: jobs.length }))}</p>
+    <p class="quiet" role="status">${jobs.length > 1 && (left ? t("add.busy", { done: jobs.length - left, all: jobs.length }) : t("who.done", { all: jobs.length }))}</p>
     ${jobs.map((job) => html`<${Answer} key=${job.id} job=${job} gallery=${gallery} can=${can} again=${() => again(job)}
       onEnrolled=${() => again(job)} onGone=${() => setJobs((before) => before.filter((other) => other.id !== job.id))} />`)}`;
 }
 
 function Answer({ job, gallery, can, again, onEnrolled, onGone }) {
-  const [enrolling, setEnrolling] = useState(null);
+  const [enrolled, setEnrolled] = useState(null);
   const faces = job.result ? job.result.faces : [];
   const labels = faces.map((face, at) => ({ text: face.match ? nameOf(face.match) : `${at + 1}`, kind: face.match ? "known" : "" }));
-  const enrol = async (face) => setEnrolling({ face, source: await cut(job.photo, face.face.box_xyxy) });
+  const source = (face) => cut(job.photo, face.face.box_xyxy);
+  const enrol = async (face) => setEnrolled({ face, source: await source(face) });
   return html`<article class="card answer" aria-label=${job.source.url || job.source.file.name}>
     <div class="row spread"><h2>${job.source.url || job.source.file.name}</h2>
       <button class="plain" aria-label=${t("who.remove")} onClick=${onGone}><${Icon} name="close" /></button></div>
@@ -73,17 +74,26 @@ function Answer({ job, gallery, can, again, onEnrolled, onGone }) {
         ${job.busy && html`<${Busy} />`}
         <${Notice} problem=${job.problem} retry=${again} />
         ${job.result && !job.busy && !faces.length && html`<p>${t("who.nobody")}</p>`}
-        ${job.result && html`<ol class="people">${faces.map((face, at) => html`<${One} key=${at} face=${face} at=${at} gallery=${gallery} can=${can} onEnrol=${() => enrol(face)} />`)}</ol>`}
+        ${job.result && html`<ol class="people">${faces.map((face, at) => html`<${One} key=${at} face=${face} at=${at} gallery=${gallery} can=${can} source=${() => source(face)} onEnrol=${() => enrol(face)} onDone=${again} />`)}</ol>`}
       </div>
     </div>
-    ${enrolling && html`<${EnrolDialog} gallery=${gallery} sources=${[enrolling.source]} faces="prominent" chip=${enrolling.face.face.chip} match=${enrolling.face.match}
-      candidates=${enrolling.face.candidates} onClose=${() => setEnrolling(null)} onDone=${() => { setEnrolling(null); onEnrolled(); }} />`}
+    ${enrolled && html`<${EnrolDialog} gallery=${gallery} names=${[enrolled.source.file.name]} send=${enrolling(gallery, [enrolled.source], "prominent")} chip=${enrolled.face.face.chip} near=${[enrolled.face.match, ...enrolled.face.candidates].filter(Boolean)} pictures=${can("admin", gallery.name)}
+      onClose=${() => setEnrolled(null)} onDone=${() => { setEnrolled(null); onEnrolled(); }} />`}
   </article>`;
 }
 
-function One({ face, at, gallery, can, onEnrol }) {
+function One({ face, at, gallery, can, source, onEnrol, onDone }) {
   const { match, unknown, candidates } = face;
   const nearest = candidates[0];
+  const [act, problem, busy] = useAct();
+  const change = (subject, ignored) => act(async () => { await call("PATCH", one(gallery.name, subject), { json: { ignored } }); announce(t("saved")); onDone(); });
+  const enrol = (more) => act(async () => { // the face, as what is told of it
+    const { file } = await source();
+    await enrolling(gallery, [{ file }], "prominent")(more);
+    announce(t("saved"));
+    onDone();
+  });
+  const keeps = !gallery.policy.consent_required; // also of those who agreed to nothing
   return html`<li class="person ${match ? "known" : ""}">
     <${Chip} src=${face.face.chip} alt=${t("who.face", { n: at + 1 })} />
     ${match && can("admin") && html`<${Kept} where=${pictureOf(gallery.name, match)} alt=${t("who.sample", { name: nameOf(match) })} />`}
@@ -100,7 +110,11 @@ function One({ face, at, gallery, can, onEnrol }) {
         <table><caption>${t("who.candidates")}</caption><tbody>${candidates.map((each) => html`<tr key=${each.subject}>
           <td dir="auto">${nameOf(each)}</td><td>${number(each.distance)}</td><td>${probability(each.probability)}</td></tr>`)}</tbody></table>
       </details>`}
-      ${can("enrol", gallery.name) && html`<button class="small" onClick=${onEnrol}>${t(match ? "who.enrol.more" : "who.enrol")}</button>`}
+      ${can("enrol", gallery.name) && html`<div class="row"><button class="small" disabled=${busy} onClick=${onEnrol}>${t(match ? "who.enrol.more" : "who.enrol")}</button>
+        ${match && keeps && html`<${Sure} label=${t("who.not")} hint=${t("who.not.hint")} disabled=${busy} onClick=${() => enrol({ subject: match.subject, counter: true })} />`}
+        ${unknown === "ignored" && nearest ? html`<${Sure} label=${t("who.tell")} disabled=${busy} onClick=${() => change(nearest.subject, false)} />`
+          : (match || keeps) && html`<${Sure} label=${t("who.ignore")} hint=${t("who.ignore.hint")} disabled=${busy} onClick=${() => (match ? change(match.subject, true) : enrol({ ignored: true }))} />`}
+      </div><${Notice} problem=${problem} />`}
     </div>
   </li>`;
 }

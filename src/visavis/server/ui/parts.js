@@ -232,13 +232,6 @@ export function Scale({ distance, threshold, interval, fmr, fpir }) {
   </div>`;
 }
 
-/** The choice of a gallery; kept in the address, so that it can be linked to. */
-export function GalleryChoice({ galleries, name, onChoose }) {
-  return html`<label class="choice">${t("gallery")}<select value=${name} onChange=${(event) => onChoose(event.target.value)}>
-    ${galleries.map((each) => html`<option value=${each.name} key=${each.name}>${each.name}</option>`)}
-  </select></label>`;
-}
-
 export const nameOf = (subject) => subject.name || subject.subject || subject.id;
 
 export const probability = (value) => (value === null || value === undefined ? "" : percent(value));
@@ -257,11 +250,25 @@ export function useCall(function_, on) {
   return { ...state, again: () => setTries((before) => before + 1) };
 }
 
-/** A button for what cannot be undone: it asks once more. */
-export function Sure({ onClick, label, children }) {
+/** One act at a time: [act, problem, busy]. */
+export function useAct() {
+  const [state, setState] = useState({ problem: null, busy: false });
+  const act = async (work) => {
+    setState({ problem: null, busy: true });
+    const problem = await work().then(() => null, (found) => found);
+    setState({ problem, busy: false });
+  };
+  return [act, state.problem, state.busy];
+}
+
+/** A button that asks once more, and says what comes of it. */
+export function Sure({ onClick, label, hint, shortcut, disabled, children }) {
   const [asking, setAsking] = useState(false);
-  if (!asking) return html`<button class="small" aria-label=${label} onClick=${() => setAsking(true)}>${children}</button>`;
-  return html`<button class="danger small" aria-label=${`${label}: ${t("sure")}`} ref=${(button) => button && button.focus()} onBlur=${() => setAsking(false)} onClick=${onClick}>${t("sure")}</button>`;
+  const really = useRef(null);
+  useLayoutEffect(() => { if (asking) really.current.focus(); }, [asking]);
+  if (!asking) return html`<button class="small" aria-keyshortcuts=${shortcut} disabled=${disabled} aria-label=${children ? label : undefined} onClick=${() => setAsking(true)}>${children || label}</button>`;
+  return html`<span class="asking"><button class="danger small" aria-label=${`${label}: ${t("sure")}`} ref=${really} onBlur=${() => setAsking(false)}
+    onClick=${() => { setAsking(false); onClick(); }}>${t("sure")}</button>${hint && html` <small role="status">${hint}</small>`}</span>`;
 }
 
 /** Let the reader keep something as a file. */

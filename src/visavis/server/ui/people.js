@@ -2,9 +2,9 @@
 
 import { Component, html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { call, form, get, path } from "./api.js";
-import { EnrolDialog, InGallery, NewGallery, Policy } from "./gallery.js";
+import { EnrolDialog, InGallery, NewGallery, Policy, Whom, enrolling, one } from "./gallery.js";
 import { imagesOf } from "./images.js";
-import { Busy, Chip, Dialog, Drop, Icon, Kept, Notice, Sure, announce, nameOf, probability, save, useCall, words } from "./parts.js";
+import { Busy, Chip, Dialog, Drop, Icon, Kept, Notice, Sure, announce, nameOf, save, useAct, useCall, words } from "./parts.js";
 import { day, number, t } from "./texts.js";
 
 const PAGE = 60;
@@ -12,13 +12,10 @@ const AHEAD = 800; // pixels before the end, at which more are asked for
 
 export function People({ rest, can }) {
   if (rest.length > 1 && rest[1]) return html`<${Person} key=${rest.join("/")} gallery=${rest[0]} id=${rest[1]} can=${can} />`;
-  return html`<${InGallery} screen="people" rest=${rest} can=${can} title=${t("people.title")} lead=${t("people.lead")}>
+  return html`<${InGallery} screen="people" rest=${rest} can=${can} lead=${t("people.lead")}>
     ${(gallery, galleries) => html`<${List} key=${gallery.name} gallery=${gallery} galleries=${galleries} can=${can} />`}
   </${InGallery}>`;
 }
-
-const subjects = (gallery) => `v1/galleries/${path(gallery)}/subjects`;
-const one = (gallery, id) => `${subjects(gallery)}/${path(id)}`;
 
 /** A page of people, which never changes once it is drawn, so that thousands of them stay smooth. */
 class Some extends Component {
@@ -28,7 +25,7 @@ class Some extends Component {
     return html`<ul class="grid">${people.map((each) => html`<li key=${each.number}><a class="tile" href=${`#/${path("people", gallery, each.id)}`}>
       <${Kept} where=${`${one(gallery, each.id)}/picture`} alt="" allowed=${pictures && each.samples > 0} />
       <strong dir="auto">${nameOf(each)}</strong>
-      <small>${t("people.samples", { n: each.samples })}</small></a></li>`)}</ul>`;
+      <small>${t("people.samples", { n: each.samples })}${each.ignored && ` · ${t("person.ignored")}`}</small></a></li>`)}</ul>`;
   }
 }
 
@@ -47,7 +44,7 @@ function List({ gallery, galleries, can }) {
       do { // a page of a search may be empty though there is a next one
         const page = before.of
           ? await call("POST", `v1/galleries/${path(gallery.name)}/search`, { json: { text: before.of, limit: PAGE, ...(cursor && { cursor }) } })
-          : await get(`${subjects(gallery.name)}?limit=${PAGE}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`);
+          : await get(`v1/galleries/${path(gallery.name)}/subjects?limit=${PAGE}${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ""}`);
         people = [...people, ...page.subjects];
         cursor = page.next_cursor;
       } while (cursor && !people.length && mine === turn.current);
@@ -89,14 +86,14 @@ function List({ gallery, galleries, can }) {
     ${!state.busy && !state.problem && !state.pages.length && html`<p class="centre">${t(state.of ? "people.notfound" : "people.empty")}</p>`}
     <div ref=${end}>${state.busy && html`<${Busy} />`}</div>
     <${Notice} problem=${state.problem} retry=${() => more(state)} />
-    ${asking === "person" && html`<${AddPerson} gallery=${gallery} onClose=${close} onDone=${(made) => { location.hash = `#/${path("people", gallery.name, made.id)}`; }} />`}
+    ${asking === "person" && html`<${AddPerson} gallery=${gallery} pictures=${pictures} onClose=${close} onDone=${(made) => { location.hash = `#/${path("people", gallery.name, made.subject.id)}`; }} />`}
     ${asking === "policy" && html`<${Policy} gallery=${gallery} onClose=${close} onDone=${() => { close(); galleries.again(); }} />`}
     ${asking === "gallery" && html`<${Dialog} title=${t("gallery.new")} onClose=${close}><${NewGallery} onDone=${(made) => { close(); galleries.again(); galleries.choose(made.name); }} /></${Dialog}>`}`;
 }
 
-function AddPerson({ gallery, onClose, onDone }) {
+function AddPerson({ gallery, pictures, onClose, onDone }) {
   const [sources, setSources] = useState(null);
-  if (sources) return html`<${EnrolDialog} gallery=${gallery} sources=${sources} onClose=${onClose} onDone=${onDone} />`;
+  if (sources) return html`<${EnrolDialog} gallery=${gallery} names=${sources.map((each) => each.file.name)} send=${enrolling(gallery, sources)} pictures=${pictures} onClose=${onClose} onDone=${onDone} />`;
   return html`<${Dialog} title=${t("people.add")} onClose=${onClose}><p>${t("people.add.lead")}</p>
     <${Drop} onSources=${(chosen) => setSources(chosen.filter((each) => each.file).slice(0, 16))} multiple=${true} label=${t("drop.choose.many")} compact=${true} /></${Dialog}>`;
 }
@@ -104,6 +101,8 @@ function AddPerson({ gallery, onClose, onDone }) {
 function Person({ gallery, id, can }) {
   const found = useCall((signal) => Promise.all([get(one(gallery, id), { signal }), get(`v1/galleries/${path(gallery)}`, { signal })]), [gallery, id]);
   const [asking, setAsking] = useState(null);
+  const [chosen, setChosen] = useState([]); // samples
+  const [other, setOther] = useState(null); // who got the last of them
   useEffect(() => { // the title that had the focus is another one now
     if (found.value && document.activeElement === document.body) document.querySelector("h1").focus();
   }, [found.value]);
@@ -114,30 +113,30 @@ function Person({ gallery, id, can }) {
   return html`${back}
     <div class="row head"><${Kept} where=${`${one(gallery, id)}/picture`} alt="" allowed=${admin && person.samples > 0} />
       <div class="grow"><h1 tabindex="-1" dir="auto">${nameOf(person)}</h1><p class="quiet">${t("person.id")} <code dir="auto">${person.id}</code> · ${t("people.samples", { n: person.samples })} · ${t("person.since", { day: day(person.created_at) })}
-        ${person.expires_at && html` · ${t("person.until", { day: day(person.expires_at) })}`}</p></div>
-      ${admin && html`<div class="row"><button onClick=${() => setAsking("merge")}>${t("merge.button")}</button>
+        ${person.expires_at && html` · ${t("person.until", { day: day(person.expires_at) })}`}${person.ignored && ` · ${t("person.ignored")}`}</p></div>
+      ${admin && html`<div class="row"><button onClick=${() => { setChosen([]); setAsking("give"); }}>${t("merge.button")}</button>
         <button class="danger" onClick=${() => setAsking("forget")}>${t("forget.button")}</button></div>`}
     </div>
     ${can("enrol", gallery) && html`<${Edit} key=${person.version} gallery=${gallery} person=${person} onDone=${found.again} />`}
-    <section class="card"><h2>${t("samples.title")}</h2>
+    <section class="card"><div class="row spread"><h2>${t("samples.title")}</h2>${chosen.length > 0 && html`<button class="main" onClick=${() => setAsking("give")}>${t("move.button", { n: chosen.length })}</button>`}</div>
+      ${other && html`<p role="status"><${Icon} name="same" /> ${t("move.done")} <a href=${`#/${path("people", gallery, other.id)}`} dir="auto">${nameOf(other)}</a></p>`}
       ${!person.sample_list.length && html`<p>${t("samples.none")}</p>`}
-      <ul class="grid">${person.sample_list.map((sample) => html`<${Sample} key=${sample.id} gallery=${gallery} person=${person} sample=${sample} admin=${admin} onDone=${found.again} />`)}</ul>
+      <ul class="grid">${person.sample_list.map((sample) => html`<${Sample} key=${sample.id} gallery=${gallery} person=${person} sample=${sample} admin=${admin} onDone=${found.again}
+        chosen=${chosen.includes(sample.id)} onChoose=${(event) => setChosen(event.target.checked ? [...chosen, sample.id] : chosen.filter((each) => each !== sample.id))} />`)}</ul>
       ${can("enrol", gallery) && html`<${AddPhotos} gallery=${about} person=${person} onDone=${found.again} />`}
     </section>
-    ${asking === "merge" && html`<${Merge} gallery=${gallery} person=${person} onClose=${() => setAsking(null)} />`}
+    ${asking === "give" && html`<${Give} gallery=${about} person=${person} samples=${chosen} onClose=${() => setAsking(null)}
+      onDone=${(to) => { setAsking(null); setChosen([]); setOther(to); found.again(); }} />`}
     ${asking === "forget" && html`<${Forget} gallery=${gallery} person=${person} onClose=${() => setAsking(null)} />`}`;
 }
 
 function Edit({ gallery, person, onDone }) {
-  const [problem, setProblem] = useState(null);
-  const [busy, setBusy] = useState(false);
-  const change = async (event) => {
+  const [act, problem, busy] = useAct();
+  const change = (event) => {
     event.preventDefault();
     const given = new FormData(event.target);
     const text = (name) => given.get(name).trim();
-    setBusy(true);
-    setProblem(null);
-    try {
+    act(async () => {
       const wanted = {};
       if (text("name") !== (person.name || "")) wanted.name = text("name") || null;
       if (text("consent") !== (person.consent || "")) wanted.consent = text("consent") || null;
@@ -145,6 +144,7 @@ function Edit({ gallery, person, onDone }) {
       const until = text("until");
       if (until !== (person.expires_at || "").slice(0, 10)) wanted.expires_at = until ? `${until}T23:59:59Z` : null;
       const metadata = text("metadata") ? JSON.parse(text("metadata")) : null;
+      if (given.has("ignored") !== person.ignored) wanted.ignored = given.has("ignored");
       if (JSON.stringify(metadata || {}) !== JSON.stringify(person.metadata)) wanted.metadata = metadata;
       if (Object.keys(wanted).length) {
         const changed = await call("PATCH", one(gallery, person.id), { json: wanted, headers: { "If-Match": `"${person.number}-${person.version}"` } });
@@ -152,8 +152,7 @@ function Edit({ gallery, person, onDone }) {
         if (changed.id !== person.id) { location.hash = `#/${path("people", gallery, changed.id)}`; return; }
       }
       onDone();
-    } catch (found) { setProblem(found); }
-    setBusy(false);
+    });
   };
   return html`<details class="card"><summary>${t("edit.title")}</summary><form onSubmit=${change}>
     <div class="fields">
@@ -163,22 +162,23 @@ function Edit({ gallery, person, onDone }) {
       <label>${t("edit.until")}<input type="date" name="until" defaultValue=${(person.expires_at || "").slice(0, 10)} /></label>
     </div>
     <label>${t("edit.metadata")}<textarea name="metadata" rows="3" spellcheck=${false} defaultValue=${Object.keys(person.metadata).length ? JSON.stringify(person.metadata, null, 1) : ""} /></label>
+    <label class="check"><input type="checkbox" name="ignored" defaultChecked=${person.ignored} /> ${t("edit.ignored")}</label>
     <${Notice} problem=${problem} />
     <div class="actions"><button class="main" disabled=${busy}>${t("save")}</button></div>
   </form></details>`;
 }
 
-function Sample({ gallery, person, sample, admin, onDone }) {
-  const [problem, setProblem] = useState(null);
+function Sample({ gallery, person, sample, admin, chosen, onChoose, onDone }) {
+  const [act, problem] = useAct();
   const where = `${one(gallery, person.id)}/samples/${sample.id}`;
-  const forget = async () => {
-    try { await call("DELETE", where); announce(t("samples.forgotten")); onDone(); } catch (found) { setProblem(found); }
-  };
+  const forget = () => act(async () => { await call("DELETE", where); announce(t("samples.forgotten")); onDone(); });
   const { quality } = sample;
   return html`<li class="tile"><${Kept} where=${`${where}/picture`} alt=${t("samples.alt", { n: sample.id })} allowed=${admin && sample.picture !== "nothing"} />
+    ${admin && html`<label class="check"><input type="checkbox" checked=${chosen} onChange=${onChoose} /> ${t("samples.alt", { n: sample.id })}</label>`}
+    ${sample.counter && html`<strong>${t("who.not")}</strong>`}
     <small>${day(sample.created_at)}${sample.source && html`<br /><span dir="auto">${sample.source}</span>`}</small>
     ${quality && html`<small>${t("samples.quality", { px: number(quality.face_px, 0), sharpness: number(quality.sharpness, 2) })}</small>`}
-    ${admin && html`<${Sure} label=${t("samples.forget.label", { n: sample.id })} onClick=${forget}>${t("samples.forget")}</${Sure}>`}
+    ${admin && html`<${Sure} label=${t("samples.forget.label", { n: sample.id })} onClick=${forget}>${t("forget.button")}</${Sure}>`}
     <${Notice} problem=${problem} /></li>`;
 }
 
@@ -232,49 +232,37 @@ async function looked(source) {
   } catch { return null; }
 }
 
-function Merge({ gallery, person, onClose }) {
-  const similar = useCall((signal) => get(`${one(gallery, person.id)}/similar`, { signal }), []);
-  const [text, setText] = useState("");
-  const [found, setFound] = useState([]);
+/** To whom samples go: those that were chosen, or all of them, and then the person is forgotten. */
+function Give({ gallery, person, samples, onClose, onDone }) {
+  const similar = useCall((signal) => get(`${one(gallery.name, person.id)}/similar`, { signal }), []);
   const [into, setInto] = useState(null);
-  const [problem, setProblem] = useState(null);
-  useEffect(() => {
-    if (!text.trim()) { setFound([]); return undefined; }
-    const later = setTimeout(() => call("POST", `v1/galleries/${path(gallery)}/search`, { json: { text: text.trim(), limit: 8 } })
-      .then((page) => setFound(page.subjects), setProblem), 200);
-    return () => clearTimeout(later);
-  }, [text]);
-  const merge = async () => {
-    try {
-      await call("POST", `${one(gallery, person.id)}/merge`, { json: { into: into.id } });
-      announce(t("merge.done"));
-      location.hash = `#/${path("people", gallery, into.id)}`;
-    } catch (wrong) { setProblem(wrong); }
-  };
-  const near = similar.value ? similar.value.candidates.map((each) => ({ ...each, id: each.subject })) : [];
-  const shown = text.trim() ? found.filter((each) => each.id !== person.id) : near;
-  return html`<${Dialog} title=${t("merge.title", { name: nameOf(person) })} onClose=${onClose}>
+  const [act, problem, busy] = useAct();
+  const some = samples.length > 0;
+  const give = (verb, json) => act(async () => {
+    const other = await call("POST", `${one(gallery.name, person.id)}/${verb}`, { json: some ? { ...json, samples } : json });
+    announce(t(some ? "move.done" : "merge.done"));
+    if (some) onDone(other); else location.hash = `#/${path("people", gallery.name, other.id)}`;
+  });
+  const onKnown = (each) => (some ? give("move", { into: each.subject || each.id }) : setInto(each));
+  const split = ({ name, consent }) => give("split", { name, ...(consent && { consent }) });
+  return html`<${Dialog} title=${some ? t("move.title", { n: samples.length, name: nameOf(person) }) : t("merge.title", { name: nameOf(person) })} onClose=${onClose}>
     ${into ? html`<p>${t("merge.sure", { name: nameOf(person), into: nameOf(into) })}</p><${Notice} problem=${problem} />
-      <div class="actions"><button class="main" onClick=${merge}>${t("merge.do")}</button><button onClick=${() => setInto(null)}>${t("back")}</button></div>`
-    : html`<p>${t("merge.lead")}</p><label><span class="unseen">${t("people.search")}</span><input type="search" value=${text} placeholder=${t("people.search")} onInput=${(event) => setText(event.target.value)} dir="auto" autofocus /></label>
-      <${Notice} problem=${problem || similar.problem} />${similar.busy && html`<${Busy} />`}
-      <ul class="choices">${shown.map((each) => html`<li key=${each.id}><button onClick=${() => setInto(each)}>
-        <${Kept} where=${`${one(gallery, each.id)}/picture`} alt="" /><span dir="auto">${nameOf(each)}
-        ${each.distance !== undefined && html`<small>${t("scale.distance")} ${number(each.distance)} · ${probability(each.probability)}</small>`}</span></button></li>`)}</ul>`}
+      <div class="actions"><button class="main" disabled=${busy} onClick=${() => give("merge", { into: into.subject || into.id })}>${t("merge.button")}</button><button onClick=${() => setInto(null)}>${t("back")}</button></div>`
+    : html`<p>${t(some ? "move.lead" : "merge.lead")}</p>
+      <${Whom} gallery=${gallery} not=${person.id} near=${similar.value ? similar.value.candidates : []} pictures=${true} busy=${busy} title=${t("move.new")} onKnown=${onKnown} onNew=${some && split}>
+        <${Notice} problem=${problem || similar.problem} />${similar.busy && html`<${Busy} />`}</${Whom}>`}
   </${Dialog}>`;
 }
 
 function Forget({ gallery, person, onClose }) {
   const [receipt, setReceipt] = useState(null);
-  const [problem, setProblem] = useState(null);
-  const forget = async () => {
-    try { setReceipt(await call("DELETE", one(gallery, person.id))); announce(t("forget.done")); } catch (found) { setProblem(found); }
-  };
+  const [act, problem, busy] = useAct();
+  const forget = () => act(async () => { setReceipt(await call("DELETE", one(gallery, person.id))); announce(t("forget.done")); });
   const home = () => { onClose(); if (receipt) location.hash = `#/${path("people", gallery)}`; };
   return html`<${Dialog} title=${t("forget.title", { name: nameOf(person) })} onClose=${home}>
     ${receipt ? html`<p><${Icon} name="same" /> ${t("forget.done")} ${receipt.overwritten ? t("forget.overwritten") : ""}</p><p class="quiet">${t("forget.receipt")}</p>
       <div class="actions"><button class="main" onClick=${() => save(receipt, `receipt-${receipt.gallery}-${receipt.subjects.join("-")}.json`)}>${t("forget.save")}</button><button onClick=${home}>${t("close")}</button></div>`
     : html`<p>${t("forget.sure", { n: person.samples })}</p><${Notice} problem=${problem} />
-      <div class="actions"><button class="danger" onClick=${forget}>${t("forget.do")}</button><button onClick=${onClose}>${t("back")}</button></div>`}
+      <div class="actions"><button class="danger" disabled=${busy} onClick=${forget}>${t("forget.do")}</button><button onClick=${onClose}>${t("back")}</button></div>`}
   </${Dialog}>`;
 }

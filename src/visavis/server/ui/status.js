@@ -2,7 +2,7 @@
 
 import { html, useEffect, useState } from "./vendor/htm-preact.js";
 import { get, send } from "./api.js";
-import { Busy, Notice, useCall } from "./parts.js";
+import { Busy, Icon, Notice, announce, useAct, useCall } from "./parts.js";
 import { number, t } from "./texts.js";
 
 const EVERY_MS = 5000;
@@ -45,9 +45,30 @@ function Chart({ title, values, unit = "" }) {
     <svg viewBox="0 0 100 31" preserveAspectRatio="none" role="img" aria-label=${t("status.chart", { title, now: number(last, 1), most: number(Math.max(0, ...values), 1) })}><polyline points=${points.join(" ")} vector-effect="non-scaling-stroke" /></svg></figure>`;
 }
 
+const Table = ({ label, heads, children }) => html`<div class="wide" tabindex="0" role="region" aria-label=${label}><table>
+  <thead><tr>${heads.map((each) => html`<th scope="col" key=${each}>${t(`status.${each}`)}</th>`)}</tr></thead><tbody>${children}</tbody></table></div>`;
+
 const time = (seconds) => (seconds === null ? "–" : seconds === Infinity ? "> 30 s" : seconds < 1 ? `≤ ${number(1000 * seconds, 0)} ms` : `≤ ${number(seconds, 1)} s`);
 
-export function Status({ access }) {
+/** What the server finds when it checks itself. */
+function Doctor() {
+  const [checks, setChecks] = useState(null);
+  const [act, problem, busy] = useAct();
+  const look = () => act(async () => {
+    const found = (await get("v1/doctor")).checks;
+    setChecks(found);
+    announce(t("doctor.problems", { n: found.flatMap((each) => each.problems).length }));
+  });
+  const problems = (checks || []).flatMap((each) => each.problems);
+  return html`<section class="card"><h2>${t("doctor.title")}</h2><p class="quiet">${t("doctor.hint")}</p>
+    <button disabled=${busy} onClick=${look}>${t("doctor.look")}</button>${busy && html`<${Busy} />`}<${Notice} problem=${problem} />
+    ${checks && html`<p><${Icon} name=${problems.length ? "warning" : "same"} /> ${t("doctor.problems", { n: problems.length })}</p>
+      <ul class="findings" lang="en">${problems.map((each, at) => html`<li key=${at}><strong>${each.problem}</strong><p>${each.remedy}</p></li>`)}</ul>
+      ${checks.map(({ name, facts }) => html`<details key=${name} lang="en"><summary>${name}</summary><dl class="pairs">${Object.entries(facts).map(([fact, value]) => html`<div key=${fact}><dt>${fact}</dt><dd>${String(value ?? "–")}</dd></div>`)}</dl></details>`)}`}
+  </section>`;
+}
+
+export function Status({ access, can }) {
   const models = useCall((signal) => get("v1/models", { signal }), []);
   const [moments, setMoments] = useState([]); // samples, with when they were read
   const [problem, setProblem] = useState(null);
@@ -76,7 +97,7 @@ export function Status({ access }) {
   const pack = models.value && models.value.packs.find((each) => each.name === models.value.default);
   const work = ({ route }) => route.startsWith("/v1/");
   return html`
-    <h1 tabindex="-1">${t("status.title")}</h1><p class="lead">${t("status.lead")}</p>
+    <h1 tabindex="-1">${t("nav.status")}</h1><p class="lead">${t("status.lead")}</p>
     <${Notice} problem=${problem} retry=${() => setTurn(turn + 1)} />
     <section class="card"><h2>${t("status.now")}</h2>
       <dl class="pairs"><div><dt>${t("status.version")}</dt><dd>${access.version}</dd></div>
@@ -87,13 +108,12 @@ export function Status({ access }) {
         <${Chart} title=${t("status.busy")} values=${series("visavis_pool_busy")} unit=${` / ${sum(now, "visavis_pool_workers")}`} />
         <${Chart} title=${t("status.waiting")} values=${series("visavis_pool_waiting")} unit=${` / ${sum(now, "visavis_pool_queue")}`} /></div>
     </section>
-    <section class="card"><h2>${t("status.routes")}</h2><div class="wide" tabindex="0" role="region" aria-label=${t("status.routes")}><table><thead><tr>${["route", "count", "failed", "half", "most"].map((each) => html`<th scope="col" key=${each}>${t(`status.${each}`)}</th>`)}</tr></thead>
-      <tbody>${routes(now).map((each) => html`<tr key=${each.route}><td><code>${each.route}</code></td><td>${number(each.calls, 0)}</td><td>${number(each.failed, 0)}</td><td>${time(each.half)}</td><td>${time(each.most)}</td></tr>`)}</tbody></table></div></section>
+    <section class="card"><h2>${t("status.routes")}</h2><${Table} label=${t("status.routes")} heads=${["route", "count", "failed", "half", "most"]}>${routes(now).map((each) => html`<tr key=${each.route}><td><code>${each.route}</code></td><td>${number(each.calls, 0)}</td><td>${number(each.failed, 0)}</td><td>${time(each.half)}</td><td>${time(each.most)}</td></tr>`)}</${Table}></section>
     <${Notice} problem=${models.problem} retry=${models.again} />${models.busy && html`<${Busy} />`}
+    ${can("admin") && !access.galleries.length && html`<${Doctor} />`}
     ${pack && html`<section class="card"><h2>${t("status.inuse", { name: pack.name })}</h2><p lang="en">${pack.summary}</p>
       <dl class="pairs">${Object.entries(pack.operating_points).map(([name, threshold]) => html`<div key=${name}><dt>${t(`point.${name}`)}</dt><dd>${number(threshold, 3)}</dd></div>`)}
         <div><dt>${t("status.metric")}</dt><dd>${pack.metric}, ${pack.dimension}</dd></div></dl><p class="quiet" lang="en">${pack.threshold_provenance}</p></section>`}
-    ${models.value && html`<section class="card"><h2>${t("status.packs")}</h2><div class="wide" tabindex="0" role="region" aria-label=${t("status.packs")}><table><thead><tr>${["pack", "licences", "commercial", "installed"].map((each) => html`<th scope="col" key=${each}>${t(`status.${each}`)}</th>`)}</tr></thead>
-      <tbody>${models.value.packs.map((each) => html`<tr key=${each.name}><td><b>${each.name}</b><br /><small lang="en">${each.summary}</small></td><td lang="en">${[...new Set(each.files.map((file) => file.licence))].join(", ")}</td>
-        <td>${t(each.commercial_use ? "yes" : "no")}</td><td>${t(each.installed ? "yes" : "no")}</td></tr>`)}</tbody></table></div></section>`}`;
+    ${models.value && html`<section class="card"><h2>${t("status.packs")}</h2><${Table} label=${t("status.packs")} heads=${["pack", "licences", "commercial", "installed"]}>${models.value.packs.map((each) => html`<tr key=${each.name}><td><b>${each.name}</b><br /><small lang="en">${each.summary}</small></td><td lang="en">${[...new Set(each.files.map((file) => file.licence))].join(", ")}</td>
+        <td>${t(each.commercial_use ? "yes" : "no")}</td><td>${t(each.installed ? "yes" : "no")}</td></tr>`)}</${Table}></section>`}`;
 }

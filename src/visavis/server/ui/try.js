@@ -61,7 +61,7 @@ export function Try() {
   const toggle = (list, set, each) => set(list.includes(each) ? list.filter((other) => other !== each) : [...list, each]);
   const texts = codes({ what, flags, attributes, faces, source: photo && photo.source });
   return html`
-    <h1 tabindex="-1">${t("try.title")}</h1><p class="lead">${t("try.lead")}</p>
+    <h1 tabindex="-1">${t("nav.try")}</h1><p class="lead">${t("try.lead")}</p>
     <div class="beside">
       <div><${Drop} onSources=${([source]) => { setState({ result: null, problem: null, ms: 0 }); take(source); }} pastes=${true} label=${t(photo ? "drop.other" : "drop.choose")}>
         ${photo ? html`<${Photo} photo=${photo} faces=${found} labels=${found.map((_, at) => ({ text: at + 1 }))} points=${found.map((face) => face.landmarks)} />` : busy ? html`<div class="empty"><${Busy} /></div>` : null}

@@ -27,6 +27,7 @@ Encrypted galleries: openssl rand -hex 32 > visavis.key makes a key, and VISAVIS
         "rekey": ("gallery.records:rekey", "Change the key of a gallery, or of all."),
         "merge": ("gallery.records:merge", "Make two subjects one."),
         "move": ("gallery.records:move", "Give samples to another subject."),
+        "split": ("gallery.records:split", "Give samples to a new subject."),
         "ignore": ("gallery.records:ignore", "Tell nobody when a face is a subject."),
         "rename": ("gallery.records:rename", "Give a subject another ID."),
         "export": ("gallery.files:export", "Write a gallery to a file."),

@@ -472,6 +472,29 @@ def move(
 
 
 @command()
+def split(  # each is an argument or an option
+    gallery: GalleryName,
+    subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="The ID of the one who has the samples.")],
+    samples: Annotated[list[int], typer.Argument(metavar="SAMPLE", help="The numbers of the samples.")],
+    *,
+    into: Annotated[str | None, Option("ID of the new subject.", metavar="ID", unset="a random one")] = None,
+    name: Annotated[str | None, Option("Name of the new subject.", metavar="TEXT")] = None,
+    consent: Annotated[str | None, Option("What that person agreed to, and where that is.", metavar="TEXT")] = None,
+    as_json: Json = False,
+    store: StoreOptions,
+) -> None:
+    """Give samples of one subject to a new one, all or none, with their pictures. They get new numbers.
+
+    visavis gallery show tells the numbers that they have. The new subject is forgotten when the first one is.
+    """
+    details = records.Details(name=name, consent=consent)
+    with stores.open_galleries(store) as galleries:
+        made = stores.open_gallery(galleries, gallery).split(subject, samples, into=into, details=details)
+        words = f"{printable(made.id)} is made, with {counted(made.samples, 'sample')}"
+        write(json.dumps(made.to_dict()) if as_json else words)
+
+
+@command()
 def rename(
     gallery: GalleryName,
     subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="The ID of a subject.")],
