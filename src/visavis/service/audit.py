@@ -6,10 +6,10 @@ import numpy as np
 
 from visavis.core import work
 from visavis.core.decide import distances, probability_of_same
-from visavis.galleries.records import Gallery, Match, Sample, alike
+from visavis.galleries.records import Gallery, Match, Sample, Subject, alike
 from visavis.galleries.store import Store
-from visavis.service.decisions import Rules, unfit
-from visavis.service.results import AuditReport, LowQuality, Outlier, SubjectPair
+from visavis.service.decisions import Rules, candidate_of, unfit
+from visavis.service.results import AuditReport, Candidate, LowQuality, Outlier, SubjectPair
 from visavis.service.transfer import all_samples, all_subjects
 
 
@@ -28,6 +28,33 @@ def audit(store: Store, gallery: Gallery, rules: Rules) -> AuditReport:
             )
             report.look_at(samples, [next(several, None) for several in others])
     return report.finished()
+
+
+def similar(store: Store, gallery: Gallery, subject: Subject, rules: Rules) -> tuple[Candidate, ...]:
+    """Return the five other subjects whose samples are nearest to those of one, nearest first."""
+    samples = store.samples(gallery.name, subject=subject.id, limit=_PROBES)
+    probes = [sample.embedding for sample in samples if not sample.counter]
+    found = store.search(gallery.name, np.stack(probes), _SIMILAR + 1) if probes else ()
+    matched = (match for matches in found for match in matches if not match.counter)
+    near = sorted(matched, key=lambda match: match.distance)
+    first = {match.subject_number: match for match in reversed(near) if match.subject_number != subject.number}
+    nearest = sorted(first.values(), key=lambda match: match.distance)[:_SIMILAR]
+    return tuple(candidate_of(match, None, rules, rules.rule.threshold) for match in nearest)
+
+
+def settled_counters(store: Store, gallery: Gallery, subjects: tuple[str, str], threshold: float) -> list[int]:
+    """Return those counter-samples of two subjects, who become one, that show the other of them."""
+    both = [tuple(all_samples(store, gallery.name, subject)) for subject in subjects]
+    return [
+        sample.id
+        for samples, others in (both, both[::-1])
+        if (own := [other.embedding for other in others if not other.counter])
+        for sample in samples
+        if sample.counter and distances(gallery.space.metric, sample.embedding, np.stack(own)).min() < threshold
+    ]
+
+
+_PROBES, _SIMILAR = 16, 5  # samples of a subject whose neighbours are looked for, and how many subjects are told
 
 
 class _Findings:

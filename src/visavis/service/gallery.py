@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import numpy as np
 from typing_extensions import Unpack
 
-from visavis.core.decide import distances
 from visavis.core.embeddings import check_embedding, check_probes
 from visavis.core.image import name_of
 from visavis.errors import (
@@ -52,7 +51,6 @@ from visavis.service import audit, transfer
 from visavis.service.decisions import (
     Rules,
     by_sample,
-    candidate_of,
     check_live,
     check_policy,
     check_space,
@@ -80,7 +78,6 @@ from visavis.types import Face, Faces, FloatArray, ImageSource, Quality
 _log = logging.getLogger("visavis.galleries")
 _Result = TypeVar("_Result")
 _PAGE, _PAGES_LOOKED_AT = 1000, 10  # of subjects, in a search by name
-_PROBES, _SIMILAR = 16, 5  # samples of a subject whose neighbours are looked for, and how many subjects are told
 
 
 class OpenGallery(Hinting):
@@ -367,17 +364,9 @@ class OpenGallery(Hinting):
 
     def similar(self, subject: str) -> tuple[Candidate, ...]:
         """Return the five subjects whose faces are nearest to a subject's, nearest first, however far they are."""
-        gallery, number = self._bound(), self._subject(subject).number
-        rules = rules_of(gallery.policy, self._eyes.pack, searched=gallery)
-        samples = self._store.samples(self.name, subject=subject, limit=_PROBES)
-        probes = [sample.embedding for sample in samples if not sample.counter]
-        found = self._store.search(self.name, np.stack(probes), _SIMILAR + 1) if probes else ()
-        self._store.log("audit", self.name, self._origin(), subjects=(number,), count=len(probes))
-        matched = (match for matches in found for match in matches if not match.counter)
-        near = sorted(matched, key=lambda match: match.distance)
-        first = {match.subject_number: match for match in reversed(near) if match.subject_number != number}
-        nearest = sorted(first.values(), key=lambda match: match.distance)[:_SIMILAR]
-        return tuple(candidate_of(match, None, rules, rules.rule.threshold) for match in nearest)
+        gallery, found = self._bound(), self._subject(subject)
+        self._store.log("audit", self.name, self._origin(), subjects=(found.number,), count=1)
+        return audit.similar(self._store, gallery, found, rules_of(gallery.policy, self._eyes.pack, searched=gallery))
 
     def subject(self, subject: str) -> Subject:
         """Return a subject."""
@@ -507,22 +496,10 @@ class OpenGallery(Hinting):
         if self.record.policy.consent_required and not self._subject(into).consent:
             raise ConsentMissing(f"this gallery wants a note of consent, and has none of {into!r}; give one first")
         if samples is None and normal(subject) != normal(into):
-            self._settle(subject, into)
+            wrong = audit.settled_counters(self._store, self.record, (subject, into), self._eyes.pack.threshold)
+            if wrong:
+                self._store.forget_samples(self.name, wrong, self._origin())
         return self._store.move(self.name, subject, into, self._origin(), samples=samples)
-
-    def _settle(self, *subjects: str) -> None:
-        """Forget those counter-samples of two subjects who become one that show the other of them."""
-        metric, limit = self.record.space.metric, self._eyes.pack.threshold
-        both = [tuple(transfer.all_samples(self._store, self.name, subject)) for subject in subjects]
-        wrong = [
-            sample.id
-            for samples, others in (both, both[::-1])
-            if (own := [other.embedding for other in others if not other.counter])
-            for sample in samples
-            if sample.counter and distances(metric, sample.embedding, np.stack(own)).min() < limit
-        ]
-        if wrong:
-            self._store.forget_samples(self.name, wrong, self._origin())
 
     def forget_sample(self, subject: str | None, sample: int) -> Receipt:
         """Forget a sample, also a damaged one; its subject stays.
