@@ -118,6 +118,14 @@ class Settings:
             metavar="LIST",
         ),
     ] = ()
+    dialect_gallery: Annotated[
+        str,
+        Option(
+            "Gallery of dialects whose clients name none, made when somebody is first enrolled; a key that is limited "
+            "to one gallery means that one.",
+            metavar="NAME",
+        ),
+    ] = "faces"
     ui: Annotated[bool, Option("Whether to serve the page under /ui/, for people.", metavar="true|false")] = True
     store: Annotated[
         str | None,

@@ -8,22 +8,28 @@ workers of the native routes. Its module has
 * ``PATHS``: the paths, with what is below them, that are its own; what goes wrong there, be there a route or not, is
   told by
 * ``answer(request, problem)``, which returns the response that its clients expect of a ``Problem``;
+* ``speaks(scope)``, where another dialect may have the same paths: whether a request is its own; see ``route_where``;
 * ``check_settings(settings)``, where it needs settings: it raises an ``InvalidOption``.
 
 The two old services, in ``seeds``, are always there, and their problems are the native ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
 
+import numpy as np
 from fastapi import Request
+from fastapi.routing import APIRoute
 from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
 
 from visavis.config import Settings
 from visavis.errors import InvalidOption
 from visavis.server.problems import Problem
+from visavis.types import Face
 
 _ALWAYS = "seeds"
 NAMES = tuple(sorted(each.name for each in iter_modules(__path__) if each.name != _ALWAYS))
@@ -47,9 +53,30 @@ def chosen(settings: Settings) -> tuple[ModuleType, ...]:
 
 def answer(modules: Sequence[ModuleType], request: Request, problem: Problem) -> Response:
     """Return what tells a problem, as the dialect has it that the path belongs to."""
-    for module in modules:
+    for module in (each for each in modules if getattr(each, "speaks", lambda _: True)(request.scope)):
         for path in getattr(module, "PATHS", ()):
             if f"{request.url.path}/".startswith(f"{path.rstrip('/')}/"):
                 response: Response = module.answer(request, problem)
                 return response
     return problem.to_response()
+
+
+def route_where(speaks: Callable[[Scope], bool]) -> type[APIRoute]:
+    """Return the class of routes that are there for such requests only; for others it is as if there were none."""
+
+    class Route(APIRoute):
+        def matches(self, scope: Scope) -> tuple[Match, Scope]:
+            return super().matches(scope) if speaks(scope) else (Match.NONE, {})
+
+    return Route
+
+
+def confidence(face: Face) -> float:
+    """Return a detector's score as what protocols tell, 0 to 1."""
+    return min(1.0, max(0.0, face.score))
+
+
+def corners(face: Face) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of a face in whole pixels, none of them negative."""
+    left, top, right, bottom = (max(0, int(edge)) for edge in np.rint(face.box_xyxy))
+    return left, top, right, bottom
