@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, cast, get_args
 from urllib.parse import unquote_plus, unquote_to_bytes
 
@@ -190,6 +191,7 @@ class Image(Strict):
     ] = ""
     array: Annotated[Any, AfterValidator(check_array)] = None
     _data: bytes | InputError | None = PrivateAttr(None)  # of a file, or what was fetched
+    _name: str = PrivateAttr("")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -198,9 +200,14 @@ class Image(Strict):
         return self
 
     @classmethod
-    def of_file(cls, data: bytes) -> "Image":
-        """Return an image that came as a file."""
-        return cls.model_construct({"base64"}, _data=data)  # which passes for a valid one
+    def of_file(cls, data: bytes, name: str = "") -> "Image":
+        """Return an image that came as a file, of that name."""
+        return cls.model_construct({"base64"}, _data=data, _name=name)  # which passes for a valid one
+
+    @property
+    def name(self) -> str:
+        """Of the file, without its folders; empty where it has none."""
+        return PurePosixPath(self._name).name
 
     @property
     def is_elsewhere(self) -> bool:
@@ -502,7 +509,7 @@ class FormRequest(Request):
                 if len(value[lists[0]]) > max_images:
                     raise Problem("invalid_request", f"at most {max_images} images", field=lists[0], status=400)
             elif name in cls.model_fields and (data or filename is not None):
-                value[name] = data.decode("utf-8", "replace") if filename is None else Image.of_file(data)
+                value[name] = data.decode("utf-8", "replace") if filename is None else Image.of_file(data, filename)
 
         read_parts(body, take)
         return value

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from fastapi import Request
@@ -28,6 +29,7 @@ from starlette.types import Scope
 
 from visavis.config import Settings
 from visavis.errors import InvalidOption
+from visavis.models.packs import Pack
 from visavis.server.problems import Problem
 from visavis.types import Face
 
@@ -80,3 +82,12 @@ def corners(face: Face) -> tuple[int, int, int, int]:
     """Return left, top, right and bottom of a face in whole pixels, none of them negative."""
     left, top, right, bottom = (max(0, int(edge)) for edge in np.rint(face.box_xyxy))
     return left, top, right, bottom
+
+
+def facial_area(pack: Pack, face: Face) -> dict[str, Any]:
+    """Return a face's box and eyes as DeepFace has them: left and right are the person's."""
+    left, top, right, bottom = corners(face)
+    eyes = [
+        [int(edge) for edge in np.rint(face.landmarks[list(eye)].mean(axis=0))] for eye in pack.template.anatomy.eyes
+    ]
+    return {"x": left, "y": top, "w": right - left, "h": bottom - top, "left_eye": eyes[1], "right_eye": eyes[0]}
