@@ -15,11 +15,13 @@ The two old services, in ``seeds``, are always there, and their problems are the
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
 
+import cv2
 import numpy as np
 from fastapi import Request
 from fastapi.routing import APIRoute
@@ -28,10 +30,12 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from visavis.config import Settings
+from visavis.core.image import read_image
 from visavis.errors import InvalidOption
 from visavis.models.packs import Pack
+from visavis.models.recognizer import Recognizer
 from visavis.server.problems import Problem
-from visavis.types import Face
+from visavis.types import Face, ImageSource
 
 _ALWAYS = "seeds"
 NAMES = tuple(sorted(each.name for each in iter_modules(__path__) if each.name != _ALWAYS))
@@ -61,6 +65,15 @@ def answer(modules: Sequence[ModuleType], request: Request, problem: Problem) ->
                 response: Response = module.answer(request, problem)
                 return response
     return problem.to_response()
+
+
+def whole_face(recognizer: Recognizer, image: ImageSource) -> Face:
+    """Return an image that is a face already, cut out by somebody, as that face, with its embedding and quality."""
+    side = recognizer.pack.template.side
+    picture = read_image(image, limits=recognizer.limits)
+    face = recognizer.face_of(cv2.resize(picture.pixels, (side, side), interpolation=cv2.INTER_AREA))
+    factors = np.array(picture.size_wh, np.float32) / np.float32(side)
+    return replace(face, box_xyxy=face.box_xyxy * np.tile(factors, 2), landmarks=face.landmarks * factors)
 
 
 def route_where(speaks: Callable[[Scope], bool]) -> type[APIRoute]:
