@@ -126,6 +126,14 @@ class Settings:
             metavar="NAME",
         ),
     ] = "faces"
+    immich_upstream: Annotated[
+        str | None,
+        Option(
+            "Machine learning of Immich, which the dialect immich passes on to what is not about faces.",
+            unset="none",
+            metavar="URL",
+        ),
+    ] = None
     ui: Annotated[bool, Option("Whether to serve the page under /ui/, for people.", metavar="true|false")] = True
     store: Annotated[
         str | None,

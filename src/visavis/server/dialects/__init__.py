@@ -86,6 +86,11 @@ def route_where(speaks: Callable[[Scope], bool]) -> type[APIRoute]:
     return Route
 
 
+def plain_status(problem: Problem) -> int:
+    """Return the status of a problem for clients that know one alone, 400, of what is wrong with a request."""
+    return 400 if problem.status in (409, 415, 422) else problem.status
+
+
 def confidence(face: Face) -> float:
     """Return a detector's score as what protocols tell, 0 to 1."""
     return min(1.0, max(0.0, face.score))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from pydantic import BeforeValidator, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
@@ -24,7 +24,8 @@ from visavis.models.catalogue import PACKS
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Recognizer, compare
 from visavis.options import MOST_CANDIDATES, Attribute, Describe
-from visavis.server.dialects import confidence, facial_area, mtphotos, route_where, whole_face
+from visavis.server.auth import require
+from visavis.server.dialects import confidence, facial_area, mtphotos, plain_status, route_where, whole_face
 from visavis.server.openapi import about
 from visavis.server.pool import AllGalleries, Answer, InUse, Unnamed, in_quick_worker, in_worker
 from visavis.server.problems import Problem
@@ -52,8 +53,7 @@ _DOUBTFUL = 49.0  # those that are not verified have at most so much
 _SLASH = "/", "%2F"  # which IDs of subjects do not have
 _SPOOF = "Spoof detected in the given image."
 _NO_FACE = "Face could not be detected; consider to set enforce_detection to false"
-_AS_THEY_ARE = (401, 403, 404, 405, 408, 413, 429)
-_BAD_REQUEST, _FAULT = 400, 500
+_BAD_REQUEST = 400
 
 
 def speaks(scope: Scope) -> bool:
@@ -74,8 +74,7 @@ def answer(request: Request, problem: Problem) -> Response:
         body = {"message": "Invalid or missing authentication token"}
     elif problem.errors and problem.errors[0].message == "Field required":
         body = {"exception": f"'{problem.field}' not found in either json or form data request"}
-    status = problem.status if problem.status >= _FAULT or problem.status in _AS_THEY_ARE else _BAD_REQUEST
-    return JSONResponse(body, status, headers=dict(problem.headers))
+    return JSONResponse(body, plain_status(problem), headers=dict(problem.headers))
 
 
 def _image(value: object) -> object:
@@ -194,7 +193,7 @@ router = APIRouter(tags=["DeepFace"], route_class=route_where(speaks))
 _Found = Answer[dict[str, Any]]
 
 
-@router.post("/represent", **about("read"))
+@router.post("/represent", **about([Depends(require("read"))]))
 @in_worker
 def represent(recognizer: InUse, wanted: RepresentRequest) -> _Found:
     """Return the embeddings of an image's faces, largest first."""
@@ -203,7 +202,7 @@ def represent(recognizer: InUse, wanted: RepresentRequest) -> _Found:
     return Answer({"results": told}, {"images": 1, "faces": len(told)})
 
 
-@router.post("/verify", **about("read"))
+@router.post("/verify", **about([Depends(require("read"))]))
 @in_worker
 def verify(recognizer: InUse, wanted: VerifyRequest) -> _Found:
     """Tell whether two images show the same person, by the two faces that are most alike."""
@@ -221,7 +220,7 @@ def verify(recognizer: InUse, wanted: VerifyRequest) -> _Found:
     return Answer({**told, **models, "facial_areas": areas, **took}, {"images": 2, "faces": len(a) + len(b)})
 
 
-@router.post("/analyze", **about("read"))
+@router.post("/analyze", **about([Depends(require("read"))]))
 @in_worker
 def analyze(recognizer: InUse, wanted: AnalyzeRequest) -> _Found:
     """Tell age and gender of an image's faces."""
@@ -233,7 +232,7 @@ def analyze(recognizer: InUse, wanted: AnalyzeRequest) -> _Found:
     return Answer({"results": told}, {"images": 1, "faces": len(told)})
 
 
-@router.post("/register", **about("enrol"))
+@router.post("/register", **about([Depends(require("enrol"))]))
 @in_worker
 def register(recognizer: InUse, galleries: AllGalleries, people: Unnamed, wanted: RegisterRequest) -> _Found:
     """Enrol the main face of an image under the image's name."""
@@ -248,7 +247,7 @@ def register(recognizer: InUse, galleries: AllGalleries, people: Unnamed, wanted
     return Answer({"inserted": 1}, {"images": 1, "faces": 1, "enrolled": 1})
 
 
-@router.post("/search", **about("read"))
+@router.post("/search", **about([Depends(require("read"))]))
 @in_worker
 def search(recognizer: InUse, people: Unnamed, wanted: SearchRequest) -> _Found:
     """List the images that show the person of each face, most alike first; or that resemble it."""
@@ -284,7 +283,7 @@ def search(recognizer: InUse, people: Unnamed, wanted: SearchRequest) -> _Found:
     return Answer({"results": told}, {"images": 1, "faces": len(found), "outcomes": outcomes})
 
 
-@router.post("/build/index", **about("enrol"))
+@router.post("/build/index", **about([Depends(require("enrol"))]))
 @in_quick_worker
 def build_index(recognizer: InUse, wanted: IndexRequest) -> _Found:
     """Do nothing: every search is exact, and needs no index."""

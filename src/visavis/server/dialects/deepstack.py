@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from urllib.parse import unquote_plus
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 from starlette.responses import JSONResponse, Response
 
 from visavis.config import Scope, Settings
@@ -20,7 +20,7 @@ from visavis.errors import GalleryNotFound, SubjectNotFound
 from visavis.galleries.records import check_gallery_name
 from visavis.models.packs import Pack
 from visavis.server.auth import admit, keys_sent
-from visavis.server.dialects import confidence, corners
+from visavis.server.dialects import confidence, corners, plain_status
 from visavis.server.openapi import about
 from visavis.server.pool import AllGalleries, Answer, InUse, Unnamed, in_quick_worker, in_worker
 from visavis.server.problems import Problem
@@ -36,13 +36,16 @@ _PAGE = 1000
 _MULTIPART = re.compile(rb'name="?api_key"?[^\r\n]*\r\n(?:[^\r\n]+\r\n){0,8}\r\n([^\r\n]{1,200})\r\n')
 _URLENCODED = re.compile(rb"(?:^|&)api_key=([^&]{1,200})")
 _NO_IMAGE = "No valid image file found"
-_MISSING = {"image": _NO_IMAGE, "images": _NO_IMAGE, "userid": "userid not specified"}
-_PYDANTICS = ("Field required", "Input should")
-_TOO_SURE = "cannot be greater than 1"
+_WRONG = {
+    "image": _NO_IMAGE,
+    "images": _NO_IMAGE,
+    "userid": "userid not specified",
+    "min_confidence": "Invalid value for min_confidence",
+}
+_TOO_MUCH = "Input should be less"  # as pydantic begins, and here what it says of other values
+_NO_VALUE = ("Field required", "Input should")
 _BAD_IMAGES = ("image_corrupt", "unsupported_format", "invalid_image")
 _NO_FACE = {"register": "no face detected", "match": "no face found"}
-_BAD_REQUEST, _FAULT = 400, 500
-_AS_THEY_ARE = (401, 403, 404, 405, 408, 413, 429)
 
 
 def check_settings(settings: Settings) -> None:
@@ -53,17 +56,17 @@ def check_settings(settings: Settings) -> None:
 def answer(request: Request, problem: Problem) -> Response:
     """Return what tells a problem: DeepStack's own words where it has some."""
     text = problem.errors[0].message if problem.errors else problem.detail
-    if text.startswith(_PYDANTICS):
-        text = _MISSING.get(problem.field or "", text)
-    elif text == _TOO_SURE:
-        text = f"min_confidence {text}"
+    if text.startswith(_TOO_MUCH):
+        text = f"{problem.field} cannot be greater than 1"
+    elif text.startswith(_NO_VALUE):
+        text = _WRONG.get(problem.field or "", text)
     if problem.code in ("unauthorized", "key_expired"):
         text = "Incorrect api key"
     elif problem.code in _BAD_IMAGES:
         text = "invalid image"
     elif problem.code == "no_face":
         text = _NO_FACE.get(request.url.path.rpartition("/")[2], text)
-    status = problem.status if problem.status >= _FAULT or problem.status in _AS_THEY_ARE else _BAD_REQUEST
+    status = plain_status(problem)
     body = {"success": False, "error": text, "code": status, "duration": 0}
     return JSONResponse(body, status, headers=dict(problem.headers))
 
@@ -85,20 +88,7 @@ def _keys_in(body: bytes) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def _number(text: object) -> float:
-    try:
-        return float(str(text))
-    except ValueError:
-        raise ValueError("Invalid value for min_confidence") from None
-
-
-def _at_most_1(value: float) -> float:
-    if not value <= 1:  # so written that NaN fails
-        raise ValueError(_TOO_SURE)
-    return value
-
-
-_Confidence = Annotated[float, BeforeValidator(_number), AfterValidator(_at_most_1), Field(le=1)]
+_Confidence = Annotated[float, Field(le=1, allow_inf_nan=False)]
 
 
 class DetectForm(FormRequest):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from pydantic import AfterValidator
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
@@ -18,6 +18,8 @@ from visavis.core.image import Picture, read_image
 from visavis.errors import InvalidOption, NoFace
 from visavis.models.catalogue import DLIB, DLIB_COSINE
 from visavis.models.recognizer import Recognizer
+from visavis.server.auth import require
+from visavis.server.dialects import plain_status
 from visavis.server.openapi import about
 from visavis.server.pool import Answer, InUse, in_worker
 from visavis.server.problems import Problem
@@ -29,8 +31,7 @@ _PACKS = {pack.name for pack in (DLIB, DLIB_COSINE)}
 _MOST_PIXELS = 3840 * 2160  # as there: Nextcloud makes larger images smaller
 _MODEL, _VERSION = 4, "1.0.0"  # that clients know
 _EDGES = ("left", "top", "right", "bottom")
-_TOO_LARGE, _BAD_REQUEST = 412, 400
-_TEXTS = {401: "wrong x-api-key"}
+_TOO_LARGE = 412
 
 
 def check_settings(settings: Settings) -> None:
@@ -44,9 +45,8 @@ def check_settings(settings: Settings) -> None:
 
 def answer(_request: Request, problem: Problem) -> Response:
     """Return what tells a problem."""
-    status = _TOO_LARGE if problem.code == "image_too_large" else problem.status
-    body = {"error": _TEXTS.get(status, problem.detail)}
-    return JSONResponse(body, _BAD_REQUEST if status in (409, 415, 422) else status, headers=dict(problem.headers))
+    status = _TOO_LARGE if problem.code == "image_too_large" else plain_status(problem)
+    return JSONResponse({"error": problem.detail}, status, headers=dict(problem.headers))
 
 
 def _known_face(text: object) -> dict[str, Any]:
@@ -75,14 +75,14 @@ class FaceForm(FileForm):
 router = APIRouter(tags=["Nextcloud"])
 
 
-@router.get("/open", **about("read"))
+@router.get("/open", **about([Depends(require("read"))]))
 async def open_model(request: Request) -> dict[str, object]:
     """Say which images are wanted."""
     most = min(_MOST_PIXELS, request.app.state.settings.max_pixels)
     return {"preferred_mimetype": "image/jpeg", "maximum_area": most}
 
 
-@router.post("/detect", **about("read"))
+@router.post("/detect", **about([Depends(require("read"))]))
 @in_worker
 def detect(recognizer: InUse, wanted: FileForm) -> Answer[dict[str, Any]]:
     """Find the faces of an image, each with landmarks and dlib's embedding."""
@@ -91,7 +91,7 @@ def detect(recognizer: InUse, wanted: FileForm) -> Answer[dict[str, Any]]:
     return Answer(told, {"images": 1, "faces": len(faces)})
 
 
-@router.post("/compute", **about("read"))
+@router.post("/compute", **about([Depends(require("read"))]))
 @in_worker
 def compute(recognizer: InUse, wanted: FaceForm) -> Answer[dict[str, Any]]:
     """Find the landmarks and dlib's embedding of the face that overlaps a box most."""
