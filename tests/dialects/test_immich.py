@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,11 +13,13 @@ from unittest import mock
 import httpx
 import numpy as np
 import pytest
+from conftest import ROOT
 from serving import Caller, curl_form
 
 from visavis import Recognizer
 from visavis.config import Settings
 from visavis.errors import InvalidOption
+from visavis.models.catalogue import PACKS
 from visavis.server.app import create_app
 from visavis.server.dialects import immich
 
@@ -198,3 +201,14 @@ def test_settings_that_are_refused(recognizer: Recognizer) -> None:
     locked = Settings(dialects=("immich",), immich_upstream=url, keys=(("read", "a-long-key-of-the-scope-read"),))
     with Caller(locked, recognizer) as server:
         assert predict(server, {"clip": CLIP}, text="x").status_code == server.get("/ping").status_code == 401
+
+
+def test_the_distances_of_the_page_are_those_of_the_packs() -> None:
+    page = (ROOT / "docs" / "dialects" / "immich.md").read_text()
+    told = {
+        name: float(distance)
+        for names, distance in re.findall(r"^\| (`[^|]*`) \| ([0-9.]+) \|$", page, re.MULTILINE)
+        for name in re.findall("`([^`]+)`", names)
+    }
+    refused = {"dlib", "dlib-cosine", "vggface2"}
+    assert told == {name: pack.cluster_threshold for name, pack in PACKS.items() if name not in refused}

@@ -50,7 +50,7 @@ _GUARDED = about([Depends(_check_key)])
 
 @router.post("/represent", **_GUARDED)
 @in_worker
-def represent(recognizer: InUse, wanted: FileForm) -> Answer[dict[str, Any]]:
+def represent_photo(recognizer: InUse, wanted: FileForm) -> Answer[dict[str, Any]]:
     """Find the faces of an image, each with its embedding."""
     pack = recognizer.pack
     faces = recognizer.embed(wanted.file.load())
