@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from serving import Caller, sqlite_url
+from serving import Caller, curl_form, sqlite_url
 
 from visavis import Recognizer
 from visavis.config import Settings
@@ -127,6 +127,19 @@ def test_a_key_in_a_header_and_one_that_means_a_gallery(server: Caller, images: 
     key = {"X-API-Key": KEYS["read"]}
     assert server.get("/v1/galleries/porch/subjects/grace", headers=key).status_code == 200
     assert "grace" not in post(server, "/list").json()["faces"]
+
+
+def test_a_key_anywhere_in_the_form(server: Caller, blank: bytes) -> None:
+    form, kind = curl_form(image=("a.png", blank), api_key=KEYS["read"])
+    first, _ = curl_form(api_key=KEYS["read"], image=("a.png", blank))
+    described = form.replace(b'"api_key"', b'"api_key"\r\nContent-Type: text/plain; charset=utf-8')
+    several, _ = curl_form(
+        api_key=KEYS["read"], other=b"", image=("a.png", b'name="api_key"\r\n\r\nanother\r\n' + blank)
+    )
+    endless = b'name="api_key"' * 20_000  # that is read in no time
+    for body, status in ((form, 200), (first, 200), (described, 200), (several, 401), (endless + form, 401)):
+        answer = server.request("POST", FACE, content=body, headers={"Content-Type": kind})
+        assert answer.status_code == status
 
 
 def test_a_gallery_that_cannot_be() -> None:

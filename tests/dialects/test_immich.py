@@ -132,11 +132,7 @@ def test_all_else_is_passed_on_byte_for_byte(server: Caller, upstream: Upstream,
     assert upstream.asked.pop()[0] == "/ping"
     upstream.answers = (500, b"no such model", {"Content-Type": "text/plain"})
     refused = predict(server, {"clip": CLIP}, image=photo)
-    assert (refused.status_code, refused.text, refused.headers["content-type"][:10]) == (
-        500,
-        "no such model",
-        "text/plain",
-    )
+    assert (refused.status_code, refused.text, refused.headers["content-type"]) == (500, "no such model", "text/plain")
 
 
 def test_a_request_of_both_is_split(server: Caller, upstream: Upstream, astronaut: Path) -> None:

@@ -31,7 +31,7 @@ from visavis.server.pool import AllGalleries, Answer, InUse, Unnamed, in_quick_w
 from visavis.server.problems import Problem
 from visavis.server.reading import FORM, MAX_URL_LENGTH, Body, FormRequest, Image, check, read_json
 from visavis.service.gallery import OpenGallery
-from visavis.service.results import Identification
+from visavis.service.results import Candidate, Identification
 from visavis.types import Face, FloatArray, ImageSource
 
 PATHS = ("/represent", "/verify", "/analyze", "/register", "/search", "/build/index")
@@ -46,6 +46,7 @@ _METRICS: Mapping[str, Callable[[float], float]] = {
     "euclidean_l2": lambda distance: (2 * distance) ** 0.5,
     "angular": lambda distance: float(np.arccos(np.clip(1 - distance, -1, 1)) / np.pi),
 }
+_ONLY = {"align": True, "expand_percentage": 0, "normalization": "base"}
 _HERE: tuple[Attribute, ...] = ("age", "gender")
 _PLAINLY: Describe = {}
 _CERTAIN = 100.0
@@ -53,7 +54,6 @@ _DOUBTFUL = 49.0  # those that are not verified have at most so much
 _SLASH = "/", "%2F"  # which IDs of subjects do not have
 _SPOOF = "Spoof detected in the given image."
 _NO_FACE = "Face could not be detected; consider to set enforce_detection to false"
-_BAD_REQUEST = 400
 
 
 def speaks(scope: Scope) -> bool:
@@ -95,8 +95,8 @@ def _listed(value: object) -> object:
 _Image = Annotated[Image, BeforeValidator(_image)]
 
 
-class _Asked(FormRequest):
-    """What all calls may say: JSON, or a form."""
+class AnyRequest(FormRequest):
+    """What all calls may say, in JSON or in a form."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -114,7 +114,7 @@ class _Asked(FormRequest):
         """Read JSON, or a form; what is wrong with it is a 400."""
         if body.media_type != _JSON:
             return super().read(body, max_images)
-        return check(cls, read_json(body.data), status=_BAD_REQUEST)
+        return check(cls, read_json(body.data), status=400)
 
     @property
     def pictures(self) -> list[Image]:
@@ -136,24 +136,21 @@ class _Asked(FormRequest):
         if self.detector_backend not in (None, _detector_of(pack), _SKIP):
             has = f"{_detector_of(pack)}, and {_SKIP}"
             raise _refused("detector_backend", f"{self.detector_backend!r:.80} is not here; this server has {has}")
-        if not self.align:
-            raise _refused("align", "faces are always aligned here")
-        if self.expand_percentage:
-            raise _refused("expand_percentage", "faces are never expanded here: leave it 0")
-        if self.normalization != "base":
-            raise _refused("normalization", "each pack has its own: leave it base")
+        for name, only in _ONLY.items():
+            if getattr(self, name) != only:
+                raise _refused(name, f"nothing but {only} is here")
         if self.l2_normalize and pack.metric == "euclidean":
             raise _refused("l2_normalize", f"embeddings of {own} are compared as they are: leave it false")
 
 
-class RepresentRequest(_Asked):
+class RepresentRequest(AnyRequest):
     """An image whose faces are to be embedded."""
 
     img: _Image
     max_faces: Annotated[int | None, Field(ge=1, le=1000)] = None
 
 
-class VerifyRequest(_Asked):
+class VerifyRequest(AnyRequest):
     """Two images to compare."""
 
     img1: _Image
@@ -161,21 +158,21 @@ class VerifyRequest(_Asked):
     distance_metric: str | None = None
 
 
-class AnalyzeRequest(_Asked):
+class AnalyzeRequest(AnyRequest):
     """An image whose faces are to be described."""
 
     img: _Image
     actions: Annotated[tuple[str, ...], BeforeValidator(_listed)] = _HERE
 
 
-class RegisterRequest(_Asked):
+class RegisterRequest(AnyRequest):
     """An image to be registered."""
 
     img: _Image
     img_name: str | None = None
 
 
-class SearchRequest(_Asked):
+class SearchRequest(AnyRequest):
     """An image whose faces are to be searched for."""
 
     img: _Image
@@ -185,15 +182,12 @@ class SearchRequest(_Asked):
     k: Annotated[int, Field(ge=1, le=MOST_CANDIDATES)] = 5
 
 
-class IndexRequest(_Asked):
-    """Which index to build."""
-
-
 router = APIRouter(tags=["DeepFace"], route_class=route_where(speaks))
+_READ, _ENROL = (about([Depends(require(scope))]) for scope in ("read", "enrol"))
 _Found = Answer[dict[str, Any]]
 
 
-@router.post("/represent", **about([Depends(require("read"))]))
+@router.post("/represent", **_READ)
 @in_worker
 def represent(recognizer: InUse, wanted: RepresentRequest) -> _Found:
     """Return the embeddings of an image's faces, largest first."""
@@ -202,7 +196,7 @@ def represent(recognizer: InUse, wanted: RepresentRequest) -> _Found:
     return Answer({"results": told}, {"images": 1, "faces": len(told)})
 
 
-@router.post("/verify", **about([Depends(require("read"))]))
+@router.post("/verify", **_READ)
 @in_worker
 def verify(recognizer: InUse, wanted: VerifyRequest) -> _Found:
     """Tell whether two images show the same person, by the two faces that are most alike."""
@@ -220,7 +214,7 @@ def verify(recognizer: InUse, wanted: VerifyRequest) -> _Found:
     return Answer({**told, **models, "facial_areas": areas, **took}, {"images": 2, "faces": len(a) + len(b)})
 
 
-@router.post("/analyze", **about([Depends(require("read"))]))
+@router.post("/analyze", **_READ)
 @in_worker
 def analyze(recognizer: InUse, wanted: AnalyzeRequest) -> _Found:
     """Tell age and gender of an image's faces."""
@@ -232,7 +226,7 @@ def analyze(recognizer: InUse, wanted: AnalyzeRequest) -> _Found:
     return Answer({"results": told}, {"images": 1, "faces": len(told)})
 
 
-@router.post("/register", **about([Depends(require("enrol"))]))
+@router.post("/register", **_ENROL)
 @in_worker
 def register(recognizer: InUse, galleries: AllGalleries, people: Unnamed, wanted: RegisterRequest) -> _Found:
     """Enrol the main face of an image under the image's name."""
@@ -247,7 +241,7 @@ def register(recognizer: InUse, galleries: AllGalleries, people: Unnamed, wanted
     return Answer({"inserted": 1}, {"images": 1, "faces": 1, "enrolled": 1})
 
 
-@router.post("/search", **about([Depends(require("read"))]))
+@router.post("/search", **_READ)
 @in_worker
 def search(recognizer: InUse, people: Unnamed, wanted: SearchRequest) -> _Found:
     """List the images that show the person of each face, most alike first; or that resemble it."""
@@ -267,31 +261,20 @@ def search(recognizer: InUse, people: Unnamed, wanted: SearchRequest) -> _Found:
         targets = {f"target_{name}": place for name, place in facial_area(pack, face).items() if name in "xywh"}
         sure = each.unknown in (None, "low_margin")
         near = [hit for hit in each.candidates if wanted.similarity_search or (sure and hit.distance < each.threshold)]
-        told.append(
-            [
-                {
-                    "id": hit.sample,
-                    "img_name": hit.subject.replace(*_SLASH[::-1]),
-                    **fixed,
-                    **targets,
-                    **_measured(metric, hit.distance, each.threshold, same=hit.distance < each.threshold),
-                }
-                for hit in near
-            ]
-        )
+        told.append([{**_hit(hit, metric, each.threshold), **fixed, **targets} for hit in near])
     outcomes = tuple(each.unknown or "matched" for _, each in found)
     return Answer({"results": told}, {"images": 1, "faces": len(found), "outcomes": outcomes})
 
 
-@router.post("/build/index", **about([Depends(require("enrol"))]))
+@router.post("/build/index", **_ENROL)
 @in_quick_worker
-def build_index(recognizer: InUse, wanted: IndexRequest) -> _Found:
+def build_index(recognizer: InUse, wanted: AnyRequest) -> _Found:
     """Do nothing: every search is exact, and needs no index."""
     wanted.check_models(recognizer.pack)
     return Answer({"message": "Index built successfully"})
 
 
-def _faces(recognizer: Recognizer, image: ImageSource, wanted: _Asked, how: Describe = _PLAINLY) -> Sequence[Face]:
+def _faces(recognizer: Recognizer, image: ImageSource, wanted: AnyRequest, how: Describe = _PLAINLY) -> Sequence[Face]:
     """Return the faces of an image, embedded; the image itself where that is asked for, or where there is none."""
     wanted.check_models(recognizer.pack)
     if wanted.detector_backend == _SKIP:
@@ -323,11 +306,16 @@ def _identified(
         face = whole_face(recognizer, image)
         return [(face, each) for each in people.identify_embeddings(_vector(face)[None], limit=wanted.k)]
     except GalleryNotFound:
-        raise Problem("invalid_request", "nobody is registered yet", status=_BAD_REQUEST) from None
+        raise Problem("invalid_request", "nobody is registered yet", status=400) from None
+
+
+def _hit(hit: Candidate, metric: str, threshold: float) -> dict[str, Any]:
+    measured = _measured(metric, hit.distance, threshold, same=hit.distance < threshold)
+    return {"id": hit.sample, "img_name": hit.subject.replace(*_SLASH[::-1]), **measured}
 
 
 def _refused(field: str, why: str) -> Problem:
-    return Problem("invalid_option", f"{field}: {why}", field=field, status=_BAD_REQUEST)
+    return Problem("invalid_option", f"{field}: {why}", field=field, status=400)
 
 
 def _model_of(pack: Pack) -> str:
@@ -355,13 +343,13 @@ def _measured(metric: str, distance: float, threshold: float, *, same: bool) -> 
 
 
 def _described(face: Face, actions: Sequence[str]) -> dict[str, Any]:
-    attributes = face.attributes
     told: dict[str, Any] = {}
-    if attributes and "age" in actions and attributes.age is not None:
-        told["age"] = round(attributes.age)
-    if attributes and "gender" in actions and attributes.gender is not None:
-        likely, other = ("Man", "Woman") if attributes.gender.label == "male" else ("Woman", "Man")
-        sure = 100 * attributes.gender.probability
+    age, gender = (getattr(face.attributes, name) if name in actions else None for name in _HERE)
+    if age is not None:
+        told["age"] = round(age)
+    if gender is not None:
+        likely, other = ("Man", "Woman") if gender.label == "male" else ("Woman", "Man")
+        sure = 100 * gender.probability
         told |= {"gender": {likely: sure, other: 100 - sure}, "dominant_gender": likely}
     return told
 

@@ -33,7 +33,9 @@ PATHS = ("/v1/vision",)
 _AT_THRESHOLD = 0.67
 _UNKNOWN = "unknown"
 _PAGE = 1000
-_MULTIPART = re.compile(rb'name="?api_key"?[^\r\n]*\r\n(?:[^\r\n]+\r\n){0,8}\r\n([^\r\n]{1,200})\r\n')
+_FIELD = b'name="api_key"'
+_VALUE = re.compile(rb"[^\r\n]{0,200}\r\n(?:[^\r\n]{1,200}\r\n){0,8}\r\n([^\r\n]{1,200})\r\n")
+_MOST_FIELDS = 4
 _URLENCODED = re.compile(rb"(?:^|&)api_key=([^&]{1,200})")
 _NO_IMAGE = "No valid image file found"
 _WRONG = {
@@ -82,10 +84,13 @@ def _guarded(scope: Scope) -> list[Any]:
 
 def _keys_in(body: bytes) -> list[str]:
     """Return the keys in a form, which is read as a whole only later, in a worker."""
-    texts = [key.decode("utf-8", "replace") for key in _MULTIPART.findall(body)]
-    if not texts:
-        texts = [unquote_plus(key.decode("ascii", "replace")) for key in _URLENCODED.findall(body[:10_000])]
-    return list(dict.fromkeys(texts))
+    found = [unquote_plus(key.decode("ascii", "replace")) for key in _URLENCODED.findall(body[:10_000])]
+    place = body.find(_FIELD)
+    while place >= 0 and len(found) < _MOST_FIELDS:
+        value = _VALUE.match(body, place + len(_FIELD))
+        found.append(value[1].decode("utf-8", "replace") if value else "")
+        place = body.find(_FIELD, place + 1)
+    return list(dict.fromkeys(filter(None, found)))
 
 
 _Confidence = Annotated[float, Field(le=1, allow_inf_nan=False)]

@@ -93,15 +93,16 @@ class PredictForm(FormRequest):
 
 
 router = APIRouter(tags=["Immich"])
+_READ = about([Depends(require("read"))])
 
 
-@router.get("/ping", **about([Depends(require("read"))]))
+@router.get("/ping", **_READ)
 async def ping(request: Request) -> Response:
     """Say whether the upstream is there: what is no use without it."""
     return await _upstream_answer(request, until_gone(request.receive, request.app.state.pool), "GET", "ping")
 
 
-@router.post("/predict", **about([Depends(require("read"))]))
+@router.post("/predict", **_READ)
 async def predict(request: Request) -> Response:
     """Find and embed the faces of an image; have the upstream do all else."""
     state = request.app.state
@@ -120,7 +121,10 @@ async def predict(request: Request) -> Response:
         theirs = await _upstream_answer(request, gone, "POST", "predict", **form)
         if theirs.status_code != _OK:
             return theirs
-        told = _json_of(theirs)
+        try:
+            told = {**json.loads(bytes(theirs.body))}
+        except (TypeError, ValueError):
+            raise Problem("server_unreachable", "the upstream does not answer in JSON") from None
     found = await perform(state, partial(_found, state.recognizer, image, faces.detection.options.min_score), gone)
     state.metrics.count(request.scope["route"].path, {"images": 1, "faces": len(found[_FACES])})
     return Response(to_json({**told, **found}), media_type="application/json")
@@ -179,7 +183,8 @@ async def _upstream_answer(
                     parts.append(part)
         if answer.status_code in _REDIRECTS:
             raise Problem("server_unreachable", "the upstream redirects, which is not followed")
-        return Response(b"".join(parts), answer.status_code, media_type=answer.headers.get("content-type"))
+        kind = {name: value for name, value in answer.headers.items() if name == "content-type"}
+        return Response(b"".join(parts), answer.status_code, kind)
 
     try:
         return await while_here(gone, ask())
@@ -187,11 +192,3 @@ async def _upstream_answer(
         raise Problem("server_unreachable", "the upstream does not answer in time", status=504) from None
     except (httpx.HTTPError, FetchFailed) as error:
         raise Problem("server_unreachable", f"the upstream does not answer: {type(error).__name__}") from None
-
-
-def _json_of(answer: Response) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = {**json.loads(bytes(answer.body))}
-    except (TypeError, ValueError):
-        raise Problem("server_unreachable", "the upstream does not answer in JSON") from None
-    return found

@@ -73,16 +73,17 @@ class FaceForm(FileForm):
 
 
 router = APIRouter(tags=["Nextcloud"])
+_READ = about([Depends(require("read"))])
 
 
-@router.get("/open", **about([Depends(require("read"))]))
+@router.get("/open", **_READ)
 async def open_model(request: Request) -> dict[str, object]:
     """Say which images are wanted."""
     most = min(_MOST_PIXELS, request.app.state.settings.max_pixels)
     return {"preferred_mimetype": "image/jpeg", "maximum_area": most}
 
 
-@router.post("/detect", **about([Depends(require("read"))]))
+@router.post("/detect", **_READ)
 @in_worker
 def detect(recognizer: InUse, wanted: FileForm) -> Answer[dict[str, Any]]:
     """Find the faces of an image, each with landmarks and dlib's embedding."""
@@ -91,7 +92,7 @@ def detect(recognizer: InUse, wanted: FileForm) -> Answer[dict[str, Any]]:
     return Answer(told, {"images": 1, "faces": len(faces)})
 
 
-@router.post("/compute", **about([Depends(require("read"))]))
+@router.post("/compute", **_READ)
 @in_worker
 def compute(recognizer: InUse, wanted: FaceForm) -> Answer[dict[str, Any]]:
     """Find the landmarks and dlib's embedding of the face that overlaps a box most."""
