@@ -111,6 +111,9 @@ def test_errors_are_in_the_words_of_the_protocol(server: Caller, images: dict[st
             status,
             {"success": False, "error": text, "code": status, "duration": 0},
         )
+    for path, count in (("/register", 17), ("", 40)):
+        many = post(server, path, "enrol", *[blank] * count, userid="x")
+        assert (many.status_code, many.json()["error"]) == (400, "too many parts; at most 16 may be images")
     for path in ("/v1/vision/detection", "/v1/vision/scene"):
         assert server.request("POST", path).json()["success"] is False
     assert server.get(FACE).status_code == 405

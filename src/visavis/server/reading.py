@@ -502,12 +502,14 @@ class FormRequest(Request):
         """
         value: dict[str, Any] = {}
         lists = [name for name, several in _files(cls).items() if several]
+        left = iter(range(max_images + _MOST_PARTS_BESIDES_IMAGES))
 
         def take(name: str, data: bytes, filename: str | None) -> None:
-            if filename is not None and lists:
-                value[lists[0]] = [*value.get(lists[0], ()), Image.of_file(data)]
-                if len(value[lists[0]]) > max_images:
-                    raise Problem("invalid_request", f"at most {max_images} images", field=lists[0], status=400)
+            into = lists[0] if lists and filename is not None else name
+            if next(left, None) is None or (into in lists and len(value.get(into, ())) >= max_images):
+                raise Problem("invalid_request", f"too many parts; at most {max_images} may be images", status=400)
+            if into in lists:
+                value[into] = [*value.get(into, ()), Image.of_file(data)]
             elif name in cls.model_fields and (data or filename is not None):
                 value[name] = data.decode("utf-8", "replace") if filename is None else Image.of_file(data, filename)
 
