@@ -20,6 +20,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
+from uuid import UUID
 
 import cv2
 import numpy as np
@@ -72,7 +73,7 @@ def whole_face(recognizer: Recognizer, image: ImageSource) -> Face:
     side = recognizer.pack.template.side
     picture = read_image(image, limits=recognizer.limits)
     face = recognizer.face_of(cv2.resize(picture.pixels, (side, side), interpolation=cv2.INTER_AREA))
-    factors = np.array(picture.size_wh, np.float32) / np.float32(side)
+    factors = (np.array(picture.size_wh) / side).astype(np.float32)
     return replace(face, box_xyxy=face.box_xyxy * np.tile(factors, 2), landmarks=face.landmarks * factors)
 
 
@@ -109,3 +110,24 @@ def facial_area(pack: Pack, face: Face) -> dict[str, Any]:
         [int(edge) for edge in np.rint(face.landmarks[list(eye)].mean(axis=0))] for eye in pack.template.anatomy.eyes
     ]
     return {"x": left, "y": top, "w": right - left, "h": bottom - top, "left_eye": eyes[1], "right_eye": eyes[0]}
+
+
+_HALF = 8  # bytes of a UUID
+
+
+def face_uuid(gallery: int, sample: int) -> str:
+    """Return a UUID for a sample, which says the numbers of its gallery and its own."""
+    return str(UUID(bytes=gallery.to_bytes(_HALF, "big") + sample.to_bytes(_HALF, "big")))
+
+
+def sample_of(gallery: int, uuid: str) -> int | None:
+    """Return the number of the sample of a gallery that a UUID stands for; None where it stands for none of it."""
+    try:
+        data = UUID(uuid).bytes
+    except ValueError:
+        return None
+    sample = int.from_bytes(data[_HALF:], "big")
+    return sample if data[:_HALF] == gallery.to_bytes(_HALF, "big") and 0 < sample < _MOST else None
+
+
+_MOST = 2**63  # beyond what stores can hold
