@@ -9,6 +9,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
+from clients import client_python, run_client
 from serving import Caller, curl_form
 
 from visavis import Recognizer
@@ -103,6 +104,33 @@ def test_mtphotos(server: Caller, recognizer: Recognizer, astronaut: Path, blank
     assert send(server, "/represent", {"api-key": ""}, file=photo).status_code == 401
     assert send(server, "/represent", MTPHOTOS, other="x").json() == {"detail": "file: Field required"}
     assert send(server, "/represent", {}, file=photo).status_code == 404
+
+
+_DLIB = """
+import json, sys, dlib, face_recognition_models as models
+image = dlib.load_rgb_image(sys.argv[1])
+found = dlib.cnn_face_detection_model_v1(models.cnn_face_detector_model_location())(image)
+landmarks = dlib.shape_predictor(models.pose_predictor_five_point_model_location())
+embed = dlib.face_recognition_model_v1(models.face_recognition_model_location())
+print(json.dumps([
+    {
+        "box": [each.rect.left(), each.rect.top(), each.rect.right(), each.rect.bottom()],
+        "points": [[point.x, point.y] for point in landmarks(image, each.rect).parts()],
+        "descriptor": list(embed.compute_face_descriptor(image, landmarks(image, each.rect))),
+    }
+    for each in found
+]))
+"""
+
+
+@pytest.mark.thorough
+def test_nextcloud_is_told_what_dlib_tells(server: Caller, astronaut: Path) -> None:
+    (theirs,) = json.loads(run_client(client_python(), "-W", "ignore", "-c", _DLIB, str(astronaut)))
+    (ours,) = send(server, "/detect", NEXTCLOUD, file=("a.png", astronaut.read_bytes())).json()["faces"]
+    side = theirs["box"][2] - theirs["box"][0]
+    assert np.allclose([ours[edge] for edge in ("left", "top", "right", "bottom")], theirs["box"], atol=side / 10)
+    assert np.allclose([[point["x"], point["y"]] for point in ours["landmarks"]], theirs["points"], atol=side / 20)
+    assert np.linalg.norm(np.subtract(ours["descriptor"], theirs["descriptor"])) < 0.1
 
 
 def test_nextcloud_needs_the_networks_of_dlib() -> None:
