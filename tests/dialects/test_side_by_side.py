@@ -1,6 +1,7 @@
 """All dialects on one port: none takes a path from another or from the native API, and all see the same people."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from importlib import import_module
@@ -18,6 +19,7 @@ from visavis import Recognizer
 from visavis.config import Settings
 from visavis.server import dialects
 from visavis.server.app import create_app
+from visavis.server.problems import Problem
 
 # Nextcloud's faces are those of the pack dlib, which Immich could not tell apart.
 TOGETHER = ("deepface", "deepstack", "mtphotos", "nextcloud")
@@ -45,6 +47,19 @@ def test_no_path_is_anothers() -> None:
     assert served_by(app, "POST", "/represent", []) == ["deepface"]
     assert served_by(app, "POST", "/represent", [(b"api-key", b"")]) == ["mtphotos"]
     assert {"nextcloud", "immich", *TOGETHER} <= set(dialects.NAMES)
+
+
+@pytest.mark.parametrize("together", [{"dialects": TOGETHER, "pack": "dlib"}, {"dialects": (*TOGETHER[:3], "immich")}])
+def test_the_document_holds_together(together: dict[str, Any]) -> None:
+    document = create_app(Settings(**together, immich_upstream=UPSTREAM)).openapi()
+    named = set(re.findall('"#/components/schemas/([^"]+)"', json.dumps(document)))
+    assert "VerifyRequest" in named
+    assert named <= document["components"]["schemas"].keys()
+    assert not [name for name in document["components"]["schemas"] if "__" in name]  # two of one name
+
+
+def test_what_a_pack_cannot_tell_is_no_fault() -> None:
+    assert dialects.plain_status(Problem("unsupported_pack", "no such part")) == 400
 
 
 @pytest.fixture(scope="module", params=[TOGETHER, TOGETHER[::-1]], ids=["forwards", "backwards"])

@@ -89,7 +89,7 @@ def route_where(speaks: Callable[[Scope], bool]) -> type[APIRoute]:
 
 def plain_status(problem: Problem) -> int:
     """Return the status of a problem for clients that know one alone, 400, of what is wrong with a request."""
-    return 400 if problem.status in (409, 415, 422) else problem.status
+    return 400 if problem.status in (409, 415, 422, 501) else problem.status
 
 
 def confidence(face: Face) -> float:

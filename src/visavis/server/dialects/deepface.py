@@ -95,7 +95,7 @@ def _listed(value: object) -> object:
 _Image = Annotated[Image, BeforeValidator(_image)]
 
 
-class AnyRequest(FormRequest):
+class AnyBody(FormRequest):
     """What all calls may say, in JSON or in a form."""
 
     model_config = ConfigDict(protected_namespaces=())
@@ -143,14 +143,14 @@ class AnyRequest(FormRequest):
             raise _refused("l2_normalize", f"embeddings of {own} are compared as they are: leave it false")
 
 
-class RepresentRequest(AnyRequest):
+class RepresentBody(AnyBody):
     """An image whose faces are to be embedded."""
 
     img: _Image
     max_faces: Annotated[int | None, Field(ge=1, le=1000)] = None
 
 
-class VerifyRequest(AnyRequest):
+class VerifyBody(AnyBody):
     """Two images to compare."""
 
     img1: _Image
@@ -158,21 +158,21 @@ class VerifyRequest(AnyRequest):
     distance_metric: str | None = None
 
 
-class AnalyzeRequest(AnyRequest):
+class AnalyzeBody(AnyBody):
     """An image whose faces are to be described."""
 
     img: _Image
     actions: Annotated[tuple[str, ...], BeforeValidator(_listed)] = _HERE
 
 
-class RegisterRequest(AnyRequest):
+class RegisterBody(AnyBody):
     """An image to be registered."""
 
     img: _Image
     img_name: str | None = None
 
 
-class SearchRequest(AnyRequest):
+class SearchBody(AnyBody):
     """An image whose faces are to be searched for."""
 
     img: _Image
@@ -189,7 +189,7 @@ _Found = Answer[dict[str, Any]]
 
 @router.post("/represent", **_READ)
 @in_worker
-def represent(recognizer: InUse, wanted: RepresentRequest) -> _Found:
+def represent(recognizer: InUse, wanted: RepresentBody) -> _Found:
     """Return the embeddings of an image's faces, largest first."""
     faces = _faces(recognizer, wanted.img.load(), wanted)[: wanted.max_faces]
     told = [{"embedding": _vector(face).tolist(), **_place(recognizer.pack, face, "facial_area")} for face in faces]
@@ -198,7 +198,7 @@ def represent(recognizer: InUse, wanted: RepresentRequest) -> _Found:
 
 @router.post("/verify", **_READ)
 @in_worker
-def verify(recognizer: InUse, wanted: VerifyRequest) -> _Found:
+def verify(recognizer: InUse, wanted: VerifyBody) -> _Found:
     """Tell whether two images show the same person, by the two faces that are most alike."""
     begun, pack = time.perf_counter(), recognizer.pack
     metric = _metric(pack, wanted.distance_metric)
@@ -216,7 +216,7 @@ def verify(recognizer: InUse, wanted: VerifyRequest) -> _Found:
 
 @router.post("/analyze", **_READ)
 @in_worker
-def analyze(recognizer: InUse, wanted: AnalyzeRequest) -> _Found:
+def analyze(recognizer: InUse, wanted: AnalyzeBody) -> _Found:
     """Tell age and gender of an image's faces."""
     if unknown := sorted(set(wanted.actions) - set(_HERE)):
         raise _refused("actions", f"{', '.join(unknown):.80} are not here; this server has {', '.join(_HERE)}")
@@ -228,7 +228,7 @@ def analyze(recognizer: InUse, wanted: AnalyzeRequest) -> _Found:
 
 @router.post("/register", **_ENROL)
 @in_worker
-def register(recognizer: InUse, galleries: AllGalleries, people: Unnamed, wanted: RegisterRequest) -> _Found:
+def register(recognizer: InUse, galleries: AllGalleries, people: Unnamed, wanted: RegisterBody) -> _Found:
     """Enrol the main face of an image under the image's name."""
     wanted.check_models(recognizer.pack)
     image, name = wanted.img.load(), wanted.img_name and wanted.img_name.replace(*_SLASH)
@@ -243,7 +243,7 @@ def register(recognizer: InUse, galleries: AllGalleries, people: Unnamed, wanted
 
 @router.post("/search", **_READ)
 @in_worker
-def search(recognizer: InUse, people: Unnamed, wanted: SearchRequest) -> _Found:
+def search(recognizer: InUse, people: Unnamed, wanted: SearchBody) -> _Found:
     """List the images that show the person of each face, most alike first; or that resemble it."""
     wanted.check_models(recognizer.pack)
     pack, metric = recognizer.pack, _metric(recognizer.pack, wanted.distance_metric)
@@ -268,13 +268,13 @@ def search(recognizer: InUse, people: Unnamed, wanted: SearchRequest) -> _Found:
 
 @router.post("/build/index", **_ENROL)
 @in_quick_worker
-def build_index(recognizer: InUse, wanted: AnyRequest) -> _Found:
+def build_index(recognizer: InUse, wanted: AnyBody) -> _Found:
     """Do nothing: every search is exact, and needs no index."""
     wanted.check_models(recognizer.pack)
     return Answer({"message": "Index built successfully"})
 
 
-def _faces(recognizer: Recognizer, image: ImageSource, wanted: AnyRequest, how: Describe = _PLAINLY) -> Sequence[Face]:
+def _faces(recognizer: Recognizer, image: ImageSource, wanted: AnyBody, how: Describe = _PLAINLY) -> Sequence[Face]:
     """Return the faces of an image, embedded; the image itself where that is asked for, or where there is none."""
     wanted.check_models(recognizer.pack)
     if wanted.detector_backend == _SKIP:
@@ -289,9 +289,7 @@ def _faces(recognizer: Recognizer, image: ImageSource, wanted: AnyRequest, how: 
     return faces or [whole_face(recognizer, image)]
 
 
-def _identified(
-    recognizer: Recognizer, people: OpenGallery, wanted: SearchRequest
-) -> list[tuple[Face, Identification]]:
+def _identified(recognizer: Recognizer, people: OpenGallery, wanted: SearchBody) -> list[tuple[Face, Identification]]:
     """Return who the faces of an image are, or the image itself, as in ``_faces``."""
     image = wanted.img.load()
     try:

@@ -38,7 +38,7 @@ async def _check_key(request: Request) -> None:
     admit(request, "read", [key for key in request.headers.getlist("api-key") if key])
 
 
-class FileForm(FormRequest):
+class PhotoForm(FormRequest):
     """An image in which to find faces."""
 
     file: Image
@@ -50,7 +50,7 @@ _GUARDED = about([Depends(_check_key)])
 
 @router.post("/represent", **_GUARDED)
 @in_worker
-def represent_photo(recognizer: InUse, wanted: FileForm) -> Answer[dict[str, Any]]:
+def represent_photo(recognizer: InUse, wanted: PhotoForm) -> Answer[dict[str, Any]]:
     """Find the faces of an image, each with its embedding."""
     pack = recognizer.pack
     faces = recognizer.embed(wanted.file.load())
