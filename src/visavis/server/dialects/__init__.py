@@ -36,7 +36,7 @@ from visavis.errors import InvalidOption
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Recognizer
 from visavis.server.problems import Problem
-from visavis.types import Face, ImageSource
+from visavis.types import Face, FloatArray, ImageSource
 
 _ALWAYS = "seeds"
 NAMES = tuple(sorted(each.name for each in iter_modules(__path__) if each.name != _ALWAYS))
@@ -101,6 +101,13 @@ def corners(face: Face) -> tuple[int, int, int, int]:
     """Return left, top, right and bottom of a face in whole pixels, none of them negative."""
     left, top, right, bottom = (max(0, int(edge)) for edge in np.rint(face.box_xyxy))
     return left, top, right, bottom
+
+
+def vector_of(face: Face) -> FloatArray:
+    """Return the embedding of a face that has one."""
+    if face.embedding is None:
+        raise AssertionError("faces that are embedded have embeddings")
+    return face.embedding
 
 
 def facial_area(pack: Pack, face: Face) -> dict[str, Any]:

@@ -25,14 +25,14 @@ from visavis.models.packs import Pack
 from visavis.models.recognizer import Recognizer, compare
 from visavis.options import MOST_CANDIDATES, Attribute, Describe
 from visavis.server.auth import require
-from visavis.server.dialects import confidence, facial_area, mtphotos, plain_status, route_where, whole_face
+from visavis.server.dialects import confidence, facial_area, mtphotos, plain_status, route_where, vector_of, whole_face
 from visavis.server.openapi import about
 from visavis.server.pool import AllGalleries, Answer, InUse, Unnamed, in_quick_worker, in_worker
 from visavis.server.problems import Problem
 from visavis.server.reading import FORM, MAX_URL_LENGTH, Body, FormRequest, Image, check, read_json
 from visavis.service.gallery import OpenGallery
 from visavis.service.results import Candidate, Identification
-from visavis.types import Face, FloatArray, ImageSource
+from visavis.types import Face, ImageSource
 
 PATHS = ("/represent", "/verify", "/analyze", "/register", "/search", "/build/index")
 _DOING = ("representing", "verifying", "analyzing", "registering", "searching", "building index")
@@ -192,7 +192,7 @@ _Found = Answer[dict[str, Any]]
 def represent(recognizer: InUse, wanted: RepresentBody) -> _Found:
     """Return the embeddings of an image's faces, largest first."""
     faces = _faces(recognizer, wanted.img.load(), wanted)[: wanted.max_faces]
-    told = [{"embedding": _vector(face).tolist(), **_place(recognizer.pack, face, "facial_area")} for face in faces]
+    told = [{"embedding": vector_of(face).tolist(), **_place(recognizer.pack, face, "facial_area")} for face in faces]
     return Answer({"results": told}, {"images": 1, "faces": len(told)})
 
 
@@ -203,8 +203,8 @@ def verify(recognizer: InUse, wanted: VerifyBody) -> _Found:
     begun, pack = time.perf_counter(), recognizer.pack
     metric = _metric(pack, wanted.distance_metric)
     a, b = (_faces(recognizer, image.load(), wanted) for image in (wanted.img1, wanted.img2))
-    others = np.stack([_vector(face) for face in b])
-    apart = np.stack([distances(pack.metric, _vector(face), others) for face in a])
+    others = np.stack([vector_of(face) for face in b])
+    apart = np.stack([distances(pack.metric, vector_of(face), others) for face in a])
     first, second = (int(place) for place in np.unravel_index(apart.argmin(), apart.shape))
     found = compare(pack, a[first], b[second], recognizer.rule)
     areas = {"img1": facial_area(pack, a[first]), "img2": facial_area(pack, b[second])}
@@ -235,7 +235,7 @@ def register(recognizer: InUse, galleries: AllGalleries, people: Unnamed, wanted
     gallery = galleries.get_or_create(people.name)
     if wanted.anti_spoofing or wanted.detector_backend == _SKIP or not wanted.enforce_detection:
         (face,) = _faces(recognizer, image, wanted, {"faces": "main"})
-        gallery.enrol_embedding(_vector(face), name, quality=face.quality, allow_conflict=True)
+        gallery.enrol_embedding(vector_of(face), name, quality=face.quality, allow_conflict=True)
     else:
         gallery.enrol(image, name, allow_conflict=True)
     return Answer({"inserted": 1}, {"images": 1, "faces": 1, "enrolled": 1})
@@ -302,7 +302,7 @@ def _identified(recognizer: Recognizer, people: OpenGallery, wanted: SearchBody)
             if found:
                 return [(each.face, each) for each in found if each.face]
         face = whole_face(recognizer, image)
-        return [(face, each) for each in people.identify_embeddings(_vector(face)[None], limit=wanted.k)]
+        return [(face, each) for each in people.identify_embeddings(vector_of(face)[None], limit=wanted.k)]
     except GalleryNotFound:
         raise Problem("invalid_request", "nobody is registered yet", status=400) from None
 
@@ -354,9 +354,3 @@ def _described(face: Face, actions: Sequence[str]) -> dict[str, Any]:
 
 def _place(pack: Pack, face: Face, name: str) -> Mapping[str, Any]:
     return {name: facial_area(pack, face), "face_confidence": confidence(face)}
-
-
-def _vector(face: Face) -> FloatArray:
-    if face.embedding is None:
-        raise AssertionError("faces that are embedded have embeddings")
-    return face.embedding

@@ -25,7 +25,7 @@ from visavis.errors import FetchFailed, FetchRefused, InvalidOption
 from visavis.models.installation import find_pack
 from visavis.models.recognizer import Recognizer
 from visavis.server.auth import require
-from visavis.server.dialects import confidence, corners, plain_status
+from visavis.server.dialects import confidence, corners, plain_status, vector_of
 from visavis.server.openapi import about
 from visavis.server.pool import Gone, perform, until_gone, while_here
 from visavis.server.problems import Problem
@@ -139,11 +139,11 @@ def _found(recognizer: Recognizer, image: ImageSource, least: float) -> dict[str
     told = [
         {
             "boundingBox": dict(zip(("x1", "y1", "x2", "y2"), corners(face), strict=True)),
-            "embedding": json.dumps(np.pad(face.embedding, (0, _LENGTH - len(face.embedding))).tolist()),
+            "embedding": json.dumps(np.pad(vector_of(face), (0, _LENGTH - recognizer.pack.dimension)).tolist()),
             "score": confidence(face),
         }
         for face in faces
-        if face.embedding is not None and confidence(face) >= least
+        if confidence(face) >= least
     ]
     return {_FACES: told, "imageHeight": height, "imageWidth": width}
 

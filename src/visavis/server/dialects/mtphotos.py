@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
 from visavis.server.auth import admit
-from visavis.server.dialects import confidence, facial_area, route_where
+from visavis.server.dialects import confidence, facial_area, route_where, vector_of
 from visavis.server.openapi import about
 from visavis.server.pool import Answer, InUse, in_worker
 from visavis.server.problems import Problem
@@ -56,7 +56,7 @@ def represent_photo(recognizer: InUse, wanted: PhotoForm) -> Answer[dict[str, An
     faces = recognizer.embed(wanted.file.load())
     told = [
         {
-            "embedding": [] if face.embedding is None else face.embedding.tolist(),
+            "embedding": vector_of(face).tolist(),
             "facial_area": facial_area(pack, face),
             "face_confidence": confidence(face),
         }

@@ -19,7 +19,7 @@ from visavis.errors import InvalidOption, NoFace
 from visavis.models.catalogue import DLIB, DLIB_COSINE
 from visavis.models.recognizer import Recognizer
 from visavis.server.auth import require
-from visavis.server.dialects import plain_status
+from visavis.server.dialects import plain_status, vector_of
 from visavis.server.openapi import about
 from visavis.server.pool import Answer, InUse, in_worker
 from visavis.server.problems import Problem
@@ -126,5 +126,4 @@ def _picture(recognizer: Recognizer, image: Image) -> Picture:
 def _told(face: Face) -> dict[str, Any]:
     edges = dict(zip(_EDGES, map(int, np.rint(face.box_xyxy)), strict=True))
     landmarks = [{"x": int(x), "y": int(y)} for x, y in np.rint(face.landmarks)]
-    descriptor = [] if face.embedding is None else face.embedding.tolist()
-    return {"detection_confidence": face.score, **edges, "landmarks": landmarks, "descriptor": descriptor}
+    return {"detection_confidence": face.score, **edges, "landmarks": landmarks, "descriptor": vector_of(face).tolist()}
