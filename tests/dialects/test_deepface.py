@@ -83,6 +83,12 @@ def test_images_are_registered_and_searched_for(server: Caller, uris: dict[str, 
     assert (first["model_name"], first["search_method"], first["distance_metric"]) == ("Dlib", "exact", "euclidean")
     assert first["distance"] < 0.01 < first["threshold"]
     assert first["confidence"] > 99
+    key = {"Authorization": f"Bearer {KEYS['enrol']}"}
+    body = {"subject": "again.jpg", "images": [{"base64": uris["a"]}]}
+    assert server.post("/v1/galleries/faces/enrol?allow_conflict=true", body, key).status_code == 201
+    ((*rows,),) = call(server, "/search", img=uris["a"]).json()["results"]
+    # Each sample is a row.
+    assert sorted(row["img_name"] for row in rows) == ["again.jpg", "again.jpg", "people/eileen.jpg"]
     (one,) = call(server, "/search", img=uris["a"], k=1).json()["results"]
     assert len(one) == 1
     assert call(server, "/search", img=uris["blank"], enforce_detection=False).json() == {"results": [[]]}

@@ -23,7 +23,7 @@ from visavis.galleries.records import check_gallery_name
 from visavis.models.catalogue import PACKS
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Recognizer, compare
-from visavis.options import MOST_CANDIDATES, Attribute, Describe
+from visavis.options import MOST_CANDIDATES, Attribute, Describe, IdentifyEmbeddings
 from visavis.server.auth import require
 from visavis.server.dialects import confidence, facial_area, mtphotos, plain_status, route_where, vector_of, whole_face
 from visavis.server.openapi import about
@@ -292,9 +292,10 @@ def _faces(recognizer: Recognizer, image: ImageSource, wanted: AnyBody, how: Des
 def _identified(recognizer: Recognizer, people: OpenGallery, wanted: SearchBody) -> list[tuple[Face, Identification]]:
     """Return who the faces of an image are, or the image itself, as in ``_faces``."""
     image = wanted.img.load()
+    how: IdentifyEmbeddings = {"limit": wanted.k, "group_by": "sample"}
     try:
         if wanted.detector_backend != _SKIP:
-            found = people.identify(image, limit=wanted.k, require_live=wanted.anti_spoofing)
+            found = people.identify(image, **how, require_live=wanted.anti_spoofing)
             if any(each.unknown == "not_live" for each in found):
                 raise NotLive(_SPOOF)
             if not found and wanted.enforce_detection:
@@ -302,7 +303,7 @@ def _identified(recognizer: Recognizer, people: OpenGallery, wanted: SearchBody)
             if found:
                 return [(each.face, each) for each in found if each.face]
         face = whole_face(recognizer, image)
-        return [(face, each) for each in people.identify_embeddings(vector_of(face)[None], limit=wanted.k)]
+        return [(face, each) for each in people.identify_embeddings(vector_of(face)[None], **how)]
     except GalleryNotFound:
         raise Problem("invalid_request", "nobody is registered yet", status=400) from None
 
