@@ -110,14 +110,6 @@ class Settings:
         Option("Certificate, and those that vouch for it, in PEM: serve https.", unset="none", metavar="FILE"),
     ] = None
     tls_key: Annotated[Path | None, Option("Its key, in PEM.", unset="none", metavar="FILE")] = None
-    dialects: Annotated[
-        tuple[str, ...],
-        Option(
-            "Protocols of other services that clients may speak, besides the two old ones.",
-            unset="none",
-            metavar="LIST",
-        ),
-    ] = ()
     dialect_gallery: Annotated[
         str,
         Option(
@@ -134,6 +126,14 @@ class Settings:
             metavar="URL",
         ),
     ] = None
+    dialects: Annotated[
+        tuple[str, ...],
+        Option(
+            "Protocols of other services that clients may speak, besides the two old ones.",
+            unset="none",
+            metavar="LIST",
+        ),
+    ] = ()
     ui: Annotated[bool, Option("Whether to serve the page under /ui/, for people.", metavar="true|false")] = True
     store: Annotated[
         str | None,
