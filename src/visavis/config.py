@@ -121,7 +121,7 @@ class Settings:
     immich_upstream: Annotated[
         str | None,
         Option(
-            "Machine learning of Immich, which the dialect immich passes on to what is not about faces.",
+            "Machine learning of Immich, to which the dialect immich passes on what is not about faces.",
             unset="none",
             metavar="URL",
         ),
