@@ -130,6 +130,14 @@ def astronaut_pixels(astronaut: Path) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
+def blank() -> bytes:
+    """An image without a face. PNG, 120 x 100."""
+    buffer = io.BytesIO()
+    PIL.Image.new("RGB", (120, 100), "grey").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
 def test_data() -> Path:
     """The folder of test images; skips where it is absent."""
     if not TEST_DATA.is_dir():

@@ -36,7 +36,7 @@ HOME_OF_LIBRARY: dict[str, str | tuple[str, ...]] = {
     **dict.fromkeys(("fastapi", "starlette", "uvicorn"), "server/"),
     **dict.fromkeys(("h11", "python_multipart", "prometheus_client"), "server/"),
     **dict.fromkeys(("pydantic", "pydantic_core"), ("server/", "client/", "types.py", "options.py", "records.py")),
-    "httpx": ("client/", "downloads/"),
+    "httpx": ("client/", "downloads/", "server/dialects/immich.py"),
     "filelock": "downloads/",
     "cryptography": "galleries/sealing.py",
     "psycopg": "galleries/postgres/",

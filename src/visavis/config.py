@@ -110,6 +110,22 @@ class Settings:
         Option("Certificate, and those that vouch for it, in PEM: serve https.", unset="none", metavar="FILE"),
     ] = None
     tls_key: Annotated[Path | None, Option("Its key, in PEM.", unset="none", metavar="FILE")] = None
+    dialect_gallery: Annotated[
+        str,
+        Option(
+            "Gallery of dialects whose clients name none, made when somebody is first enrolled; a key that is limited "
+            "to one gallery means that one.",
+            metavar="NAME",
+        ),
+    ] = "faces"
+    immich_upstream: Annotated[
+        str | None,
+        Option(
+            "Machine learning of Immich, to which the dialect immich passes on what is not about faces.",
+            unset="none",
+            metavar="URL",
+        ),
+    ] = None
     dialects: Annotated[
         tuple[str, ...],
         Option(

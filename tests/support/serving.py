@@ -68,6 +68,21 @@ def in_base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+def curl_form(**parts: object) -> tuple[bytes, str]:
+    """Return a form, byte for byte as ``curl -F`` sends it, and its content type; files are (name, bytes)."""
+    boundary, body = "------------------------d74496d66958873e", b""
+    for name, part in parts.items():
+        filename, data = part if isinstance(part, tuple) else (None, str(part).encode())
+        head = f'Content-Disposition: form-data; name="{name}"'
+        if filename is not None:
+            head += f'; filename="{filename}"\r\nContent-Type: {_CURL_TYPES.get(filename[-4:], _BINARY)}'
+        body += f"--{boundary}\r\n{head}\r\n\r\n".encode() + data + b"\r\n"
+    return body + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
+
+
+_CURL_TYPES, _BINARY = {".jpg": "image/jpeg", ".png": "image/png"}, "application/octet-stream"
+
+
 class Caller(AbstractContextManager["Caller"]):
     """Calls an application without a network."""
 

@@ -150,6 +150,15 @@ class StoreModel:
             for outcome in outcomes
         )
 
+    def add_subject(self, gallery: str, subject: str, details: Details, origin: Origin) -> Subject:
+        shelf, id_ = self._shelf(gallery), check_subject_id(subject)
+        if id_ in shelf.subjects:
+            raise SubjectExists(f"there is a subject {id_}")
+        self._make(shelf, id_, origin)
+        self._change(shelf, id_, origin, details)
+        self.log("enrol", gallery, origin, subjects=[shelf.subjects[id_].number])
+        return shelf.subjects[id_]
+
     def update(  # noqa: PLR0913  # as the store has it
         self,
         gallery: str,

@@ -1,4 +1,4 @@
-"""Changes of subjects within a transaction: details, samples that become another's, ends, and names spelled anew."""
+"""Changes within a transaction: subjects and samples made, changed, given to another, erased, and spelled anew."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import json
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from visavis.errors import StoreDamaged, SubjectExists
+from visavis.errors import KeyReused, StoreDamaged, SubjectExists, SubjectNotFound
 from visavis.galleries.records import (
     NEVER,
     NO_DETAILS,
     NewSample,
     Origin,
     SampleRow,
+    Stored,
     Subject,
     check_subject_id,
     in_utc,
@@ -22,14 +23,35 @@ from visavis.galleries.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
+    from visavis.errors import VisavisError
     from visavis.galleries.records import Details, Sample
     from visavis.galleries.store import Transaction
     from visavis.options import Keep
+    from visavis.types import FloatArray
 
 _SPELLED_AT_ONCE = 500  # subjects
 _MOVED_AT_ONCE = 50  # samples, with their pictures
+
+
+def new_subject(id_: str, number: int, at: datetime) -> Subject:
+    """Return a subject of whom nothing is known, in the version before its first."""
+    known: dict[str, Any] = {"name": None, "metadata": {}, "consent": None, "expires_at": None}
+    return Subject(id=id_, number=number, **known, created_at=at, updated_at=at, version=0, samples=0)
+
+
+def add_subject(transaction: Transaction, subject: str, details: Details, origin: Origin) -> Subject:
+    """Make a subject without samples; SubjectExists where there is one of that ID."""
+    id_, at = check_subject_id(subject), in_utc(origin.at)
+    if transaction.find([id_]):
+        raise SubjectExists(f"gallery {transaction.gallery.name!r} has a subject {id_!r} already")
+    _, numbers = transaction.new_numbers(1)
+    made = changed(new_subject(id_, next(numbers), at), details, at)
+    transaction.put_subjects([(None, made)])
+    transaction.count(subjects=1)
+    transaction.log(origin, "enrol", [made.number])
+    return made
 
 
 def changed(subject: Subject, details: Details, at: datetime, *, samples: int = 0) -> Subject:
@@ -46,23 +68,6 @@ def changed(subject: Subject, details: Details, at: datetime, *, samples: int = 
         version=subject.version + 1,
         samples=subject.samples + samples,
     )
-
-
-def new_subject(id_: str, number: int, at: datetime) -> Subject:
-    """Return a subject of whom nothing is known, before it is enrolled."""
-    known: dict[str, Any] = {"name": None, "metadata": {}, "consent": None, "expires_at": None}
-    return Subject(id=id_, number=number, created_at=at, updated_at=at, version=0, samples=0, **known)
-
-
-def make_subject(transaction: Transaction, id_: str, details: Details, at: datetime) -> Subject:
-    """Make a subject without samples; ``SubjectExists`` where there is one of that ID."""
-    if transaction.find([check_subject_id(id_)]):
-        raise SubjectExists(f"gallery {transaction.gallery.name!r} has a subject {id_!r} already")
-    _, numbers = transaction.new_numbers(1)
-    made = changed(new_subject(check_subject_id(id_), next(numbers), at), details, at)
-    transaction.put_subjects([(None, made)])
-    transaction.count(subjects=1)
-    return made
 
 
 def erase(
@@ -134,3 +139,59 @@ def spell_anew(transaction: Transaction) -> None:
 
 def _spelled(subject: Subject) -> Subject:
     return replace(subject, id=normal(subject.id), name=normal(subject.name))
+
+
+class Use(NamedTuple):
+    """What an idempotency key was used for."""
+
+    subject: Subject  # as it is now
+    sample: int  # the ID of the sample that came of it
+    fingerprint: str | bytes  # as ``Transaction.fingerprint`` returned it
+
+
+class Batch:
+    """Samples to be enrolled, and their subjects: as they are stored, and as they are to be."""
+
+    def __init__(self, transaction: Transaction, samples: Sequence[NewSample], at: datetime) -> None:
+        self._transaction = transaction
+        self._at = at
+        self._before = transaction.find(dict.fromkeys(sample.subject for sample in samples))
+        self._uses = transaction.uses(dict.fromkeys(sample.key for sample in samples if sample.key is not None))
+        self._sample_ids, self._subject_numbers = transaction.new_numbers(len(samples))
+        self._rows: list[SampleRow] = []
+        self._now = dict(self._before)
+
+    def add(self, sample: NewSample, embedding: FloatArray) -> Stored | VisavisError:
+        """Add a sample, or find that its key is in use."""
+        fingerprint = self._transaction.fingerprint(sample)
+        if sample.counter and sample.subject not in self._now:
+            return SubjectNotFound(f"there is no subject {sample.subject!r} to have a counter-sample")
+        use = None if sample.key is None else self._uses.get(sample.key)
+        if use is not None:
+            if (use.subject.id, use.fingerprint) != (sample.subject, fingerprint):
+                return KeyReused("this idempotency key was used for another enrolment; take a new one")
+            return Stored(subject=self._now[sample.subject], sample=use.sample, repeated=True)
+        before = self._now.get(sample.subject) or new_subject(sample.subject, next(self._subject_numbers), self._at)
+        subject = self._now[sample.subject] = changed(before, sample.details, self._at, samples=1)
+        keep = self._transaction.gallery.policy.keep
+        picture = None if keep == "nothing" else sample.picture
+        kept = "nothing" if picture is None else keep
+        number = next(self._sample_ids)
+        owner = -subject.number if sample.counter else subject.number
+        row = SampleRow(number, owner, sample, embedding, kept, picture, fingerprint, self._at)
+        self._rows.append(row)
+        if sample.key is not None:
+            self._uses[sample.key] = Use(subject, row.id, fingerprint)
+        return Stored(subject=subject, sample=row.id, repeated=False)
+
+    def write(self, origin: Origin) -> None:
+        """Write what was added."""
+        if not self._rows:
+            return
+        pairs = [(self._before.get(id_), after) for id_, after in self._now.items()]
+        changes = [(before, after) for before, after in pairs if after is not before]
+        self._transaction.put_subjects(changes)
+        self._transaction.put_samples(self._rows)
+        self._transaction.count(subjects=len(self._now) - len(self._before), samples=len(self._rows))
+        numbers = sorted(after.number for _, after in changes)
+        self._transaction.log(origin, "enrol", numbers, len(self._rows))

@@ -14,12 +14,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from visavis.core import work
 from visavis.errors import (
     InvalidOption,
-    KeyReused,
     SampleNotFound,
     StoreFull,
     SubjectExists,
@@ -27,7 +25,7 @@ from visavis.errors import (
     VersionMismatch,
     VisavisError,
 )
-from visavis.galleries.moves import changed, erase, make_subject, move_samples, new_subject
+from visavis.galleries.moves import Batch, Use, add_subject, changed, erase, move_samples
 from visavis.galleries.records import (
     KEY_BYTES,
     Details,
@@ -56,14 +54,6 @@ from visavis.types import EmbeddingSpace, FloatArray
 _AT_ONCE = 500  # subjects whose time is over, in one transaction; and samples of a subject for which there is no room
 _UNDONE = "nothing was forgotten, or not all of it"
 URL_EXAMPLES = "sqlite:///faces.db (in this folder), sqlite:////var/lib/faces.db, postgresql://user@host/database"
-
-
-class Use(NamedTuple):
-    """What an idempotency key was used for."""
-
-    subject: Subject  # as it is now
-    sample: int  # the ID of the sample that came of it
-    fingerprint: str | bytes  # as ``Transaction.fingerprint`` returned it
 
 
 @contextmanager
@@ -376,12 +366,23 @@ class Store(ABC):
         """
         with self._writing(gallery) as transaction:
             embeddings = check_samples(samples, transaction.gallery.space.dimension)
-            batch = _Batch(transaction, samples, in_utc(origin.at))
+            batch = Batch(transaction, samples, in_utc(origin.at))
             outcomes = tuple(
                 batch.add(sample, embedding) for sample, embedding in zip(samples, embeddings, strict=True)
             )
             batch.write(origin)
         return outcomes
+
+    @undone("no subject was made")
+    def add_subject(self, gallery: str, subject: str, details: Details, origin: Origin) -> Subject:
+        """Make a subject that has no samples yet.
+
+        Raises:
+            InvalidOption: the ID is not one that a subject may have.
+            SubjectExists: there is one of that ID.
+        """
+        with self._writing(gallery) as transaction:
+            return add_subject(transaction, subject, details, origin)
 
     @undone("the subject was not changed")
     def update(  # noqa: PLR0913  # each is a part of its own
@@ -437,7 +438,7 @@ class Store(ABC):
 
         def move(transaction: Transaction) -> tuple[tuple[int, ...], int]:
             first = transaction.subject(subject)
-            made = None if new is None else make_subject(transaction, into, new, in_utc(origin.at))
+            made = None if new is None else add_subject(transaction, into, new, origin)
             other = made or transaction.subject(into)
             if first.number == other.number:
                 raise InvalidOption("a subject cannot be merged into itself, nor a sample moved to whose it is")
@@ -591,56 +592,6 @@ def _together(some: Erased, more: Erased) -> Erased:
 
 Erasing = Callable[[Transaction], tuple[tuple[int, ...], int]]
 """Erases something, and returns the numbers of the subjects that it was of, and how many samples."""
-
-
-class _Batch:
-    """Samples to be enrolled, and their subjects: as they are stored, and as they are to be."""
-
-    def __init__(self, transaction: Transaction, samples: Sequence[NewSample], at: datetime) -> None:
-        self._transaction = transaction
-        self._at = at
-        self._before = transaction.find(dict.fromkeys(sample.subject for sample in samples))
-        self._uses = transaction.uses(dict.fromkeys(sample.key for sample in samples if sample.key is not None))
-        self._sample_ids, self._subject_numbers = transaction.new_numbers(len(samples))
-        self._rows: list[SampleRow] = []
-        self._now = dict(self._before)
-
-    def add(self, sample: NewSample, embedding: FloatArray) -> Stored | VisavisError:
-        """Add a sample, or find that its key is in use."""
-        fingerprint = self._transaction.fingerprint(sample)
-        if sample.counter and sample.subject not in self._now:
-            return SubjectNotFound(f"there is no subject {sample.subject!r} to have a counter-sample")
-        use = None if sample.key is None else self._uses.get(sample.key)
-        if use is not None:
-            if (use.subject.id, use.fingerprint) != (sample.subject, fingerprint):
-                return KeyReused("this idempotency key was used for another enrolment; take a new one")
-            return Stored(subject=self._now[sample.subject], sample=use.sample, repeated=True)
-        before = self._now.get(sample.subject)
-        if before is None:
-            before = new_subject(sample.subject, next(self._subject_numbers), self._at)
-        subject = self._now[sample.subject] = changed(before, sample.details, self._at, samples=1)
-        keep = self._transaction.gallery.policy.keep
-        picture = None if keep == "nothing" else sample.picture
-        kept = "nothing" if picture is None else keep
-        number = next(self._sample_ids)
-        owner = -subject.number if sample.counter else subject.number
-        row = SampleRow(number, owner, sample, embedding, kept, picture, fingerprint, self._at)
-        self._rows.append(row)
-        if sample.key is not None:
-            self._uses[sample.key] = Use(subject, row.id, fingerprint)
-        return Stored(subject=subject, sample=row.id, repeated=False)
-
-    def write(self, origin: Origin) -> None:
-        """Write what was added."""
-        if not self._rows:
-            return
-        pairs = [(self._before.get(id_), after) for id_, after in self._now.items()]
-        changes = [(before, after) for before, after in pairs if after is not before]
-        self._transaction.put_subjects(changes)
-        self._transaction.put_samples(self._rows)
-        self._transaction.count(subjects=len(self._now) - len(self._before), samples=len(self._rows))
-        numbers = sorted(after.number for _, after in changes)
-        self._transaction.log(origin, "enrol", numbers, len(self._rows))
 
 
 def _check_version(present: int, version: int | None) -> None:

@@ -23,6 +23,7 @@ _Route = TypeVar("_Route", bound=Callable[..., Any])
 _REF = "#/components/schemas/{model}"
 _PROBLEM = {"$ref": _REF.format(model=ProblemDetails.__name__)}
 _TEXT = {"type": "string"}
+_JSON = "application/json"
 _REQUEST_ID = {"X-Request-Id": {"description": "Names this request in the server's log.", "schema": _TEXT}}
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
 _AUTHENTICATE = {"WWW-Authenticate": {"description": "How to send a key.", "schema": _TEXT}}
@@ -122,7 +123,7 @@ def _complete(app: FastAPI, max_images: int) -> dict[str, Any]:
             records.add(answer)
             for status, told in operation["responses"].items():
                 if "content" in told or int(status) == route.status_code:
-                    told["content"] = {"application/json": {"schema": {"$ref": _REF.format(model=answer.__name__)}}}
+                    told["content"] = {_JSON: {"schema": {"$ref": _REF.format(model=answer.__name__)}}}
         if example := examples.get(operation["operationId"]):
             (kind,) = operation["responses"][str(route.status_code or 200)]["content"].values()
             kind["example"] = example
@@ -155,9 +156,11 @@ def _operations(document: Mapping[str, Any], routes: Iterable[object]) -> Iterat
 
 
 def _request_body(model: type[Request]) -> dict[str, Any]:
-    content: dict[str, Any] = {"application/json": {"schema": {"$ref": _REF.format(model=model.__name__)}}}
-    if model.example is not None:
-        content["application/json"]["example"] = model.example
+    content: dict[str, Any] = {}
+    if _JSON in model.media_types():
+        content[_JSON] = {"schema": {"$ref": _REF.format(model=model.__name__)}}
+        if model.example is not None:
+            content[_JSON]["example"] = model.example
     if FORM in model.media_types():
         content[FORM] = {"schema": model.form()}
     if IMAGE in model.media_types():

@@ -23,7 +23,7 @@ from visavis.core.work import WORK, Work, give_memory_back
 from visavis.models.recognizer import Recognizer
 from visavis.record import Record
 from visavis.server import reading
-from visavis.server.auth import CALLER, check_allows
+from visavis.server.auth import CALLER, check_allows, check_covers
 from visavis.server.problems import Problem
 from visavis.server.reading import GALLERY_PATTERN, Body, Image
 from visavis.service.galleries import Galleries
@@ -350,9 +350,19 @@ async def _gallery(request: Request, gallery: GalleryName) -> OpenGallery:
     return _acting(request).named(gallery)
 
 
+async def _unnamed(request: Request) -> OpenGallery:
+    key = getattr(request.state, "key", None)
+    only: Sequence[str] = key.galleries if key else ()
+    name = only[0] if len(only) == 1 else request.app.state.settings.dialect_gallery
+    check_covers(key, name)
+    return _acting(request).named(name)
+
+
 InUse: TypeAlias = Annotated[Recognizer, Depends(_recognizer)]
 """The server's Recognizer."""
 AllGalleries: TypeAlias = Annotated[Galleries, Depends(_galleries)]
 """The server's galleries, for the caller to act on."""
 InPath: TypeAlias = Annotated[OpenGallery, Depends(_gallery)]
 """The gallery that the path names; whether there is one is found out where something is asked of it."""
+Unnamed: TypeAlias = Annotated[OpenGallery, Depends(_unnamed)]
+"""The gallery of a dialect whose clients name none: the one that their key is limited to, else that of the settings."""

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, cast, get_args
+from urllib.parse import unquote_plus, unquote_to_bytes
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +37,7 @@ MOST_IMAGES = "x-most-images"
 MAX_URL_LENGTH = 2048
 FILE = {"type": "string", "format": "binary"}
 GALLERY_PATTERN = f"^{GALLERY_NAME}$"
-_JSON = "application/json"
+_JSON, _URLENCODED = "application/json", "application/x-www-form-urlencoded"
 # A list costs some twenty times its two brackets: with these, a JSON body costs some 250 MB at worst.
 _MOST_NUMBERS = 4_000_000
 _MOST_LISTS = 1_500_000
@@ -190,6 +192,7 @@ class Image(Strict):
     ] = ""
     array: Annotated[Any, AfterValidator(check_array)] = None
     _data: bytes | InputError | None = PrivateAttr(None)  # of a file, or what was fetched
+    _name: str = PrivateAttr("")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -198,9 +201,14 @@ class Image(Strict):
         return self
 
     @classmethod
-    def of_file(cls, data: bytes) -> "Image":
-        """Return an image that came as a file."""
-        return cls.model_construct({"base64"}, _data=data)  # which passes for a valid one
+    def of_file(cls, data: bytes, name: str = "") -> "Image":
+        """Return an image that came as a file, of that name."""
+        return cls.model_construct({"base64"}, _data=data, _name=name)  # which passes for a valid one
+
+    @property
+    def name(self) -> str:
+        """Of the file, without its folders; empty where it has none."""
+        return PurePosixPath(self._name).name
 
     @property
     def is_elsewhere(self) -> bool:
@@ -409,18 +417,12 @@ def _parts(body: Body, model: type[Request], most: int) -> tuple[Sequence[tuple[
     names, known = _files(model), _texts(model)
     images: list[tuple[str, bytes]] = []
     texts: dict[str, str] = {}
-    ended = False
 
-    def end() -> None:
-        nonlocal ended
-        ended = True
-
-    def add(part: FormField | File) -> None:
-        name, data = _content(part)
-        if name in names and isinstance(part, FormField) and data and data.isascii():
+    def add(name: str, data: bytes, filename: str | None) -> None:
+        if name in names and filename is None and data and data.isascii():
             detail = f"{name}: expected a file, as of curl -F {name}=@FILE; URLs and base64 are for {_JSON}"
             raise Problem("invalid_request", detail, field=name)
-        if name in names or (isinstance(part, File) and name not in known):
+        if name in names or (filename is not None and name not in known):
             images.append((name, data))
         elif name in texts:
             raise Problem("invalid_request", f"{name}: given twice", field=name)
@@ -429,16 +431,7 @@ def _parts(body: Body, model: type[Request], most: int) -> tuple[Sequence[tuple[
         if len(images) > most or len(texts) > _MOST_PARTS_BESIDES_IMAGES:
             raise Problem("invalid_request", f"too many parts; at most {most} may be images", field=name)
 
-    _, options = parse_options_header(body.content_type)
-    limits = {"MAX_MEMORY_FILE_SIZE": len(body.data) + 1}  # so that no image is ever written to a disk
-    try:
-        parser = FormParser(FORM, add, add, end, boundary=options.get(b"boundary"), config=limits)
-        parser.write(body.data)
-        parser.finalize()
-    except FormParserError:
-        ended = False
-    if not ended:
-        raise Problem("invalid_request", "the body is not multipart/form-data, or is cut off", status=400)
+    read_parts(body, add)
     sent = {name for name, _ in images}
     needed = names.keys() - set(model.optional)
     if (unknown := sorted(sent - names.keys())) and len(sent) + len(needed) > 2:  # noqa: PLR2004  # one of each
@@ -450,12 +443,97 @@ def _parts(body: Body, model: type[Request], most: int) -> tuple[Sequence[tuple[
     return found
 
 
-def _content(part: FormField | File) -> tuple[str, bytes]:
+def read_parts(body: Body, take: Callable[[str, bytes, str | None], None]) -> None:
+    """Hand on each part of a form: its name, its bytes, and the name of the file that it is, or None.
+
+    Raises:
+        Problem: the body is no form, or is cut off.
+    """
+    ended = False
+
+    def end() -> None:
+        nonlocal ended
+        ended = True
+
+    def hand_on(part: FormField | File) -> None:
+        name, data, filename = _content(part)
+        if body.media_type == _URLENCODED:
+            name, data = unquote_plus(name), unquote_to_bytes(data.replace(b"+", b" "))
+        take(name, data, filename)
+
+    _, options = parse_options_header(body.content_type)
+    limits = {"MAX_MEMORY_FILE_SIZE": len(body.data) + 1}  # so that no image is ever written to a disk
+    try:
+        parser = FormParser(body.media_type, hand_on, hand_on, end, boundary=options.get(b"boundary"), config=limits)
+        parser.write(body.data)
+        parser.finalize()
+    except FormParserError:
+        ended = False
+    if not ended:
+        raise Problem("invalid_request", f"the body is not {FORM}, or is cut off", status=400)
+
+
+def _content(part: FormField | File) -> tuple[str, bytes, str | None]:
     if isinstance(part, FormField):
-        name, data = part.field_name, part.value or b""
+        name, data, filename = part.field_name, part.value or b"", None
     else:
         part.file_object.seek(0)
-        name, data = part.field_name, part.file_object.read()
+        name, data, filename = part.field_name, part.file_object.read(), part.file_name or b""
         # It lies in memory, in a cycle. It is not closed: some versions of the parser flush it once more at the end.
         part.file_object.truncate(0)
-    return (name or b"").decode("utf-8", "replace").removesuffix("[]"), data
+    told = None if filename is None else filename.decode("utf-8", "replace")
+    return (name or b"").decode("utf-8", "replace").removesuffix("[]"), data, told
+
+
+class FormRequest(Request):
+    """A form as clients of other services send it: numbers are texts, and what nobody knows is passed over."""
+
+    model_config = ConfigDict(extra="ignore", strict=False)
+
+    @classmethod
+    def read(cls, body: Body, max_images: int) -> Self:
+        """Read a form; what is wrong with it is a 400."""
+        return check(cls, cls.parts(body, max_images) if body.data else {}, status=400)
+
+    @classmethod
+    def parts(cls, body: Body, max_images: int) -> dict[str, Any]:
+        """Return what a form says that is known, but for what it leaves empty: files are images, all else is text.
+
+        Files of any name are those of a list of images, if there is one.
+        """
+        value: dict[str, Any] = {}
+        lists = [name for name, several in _files(cls).items() if several]
+        left = iter(range(max_images + _MOST_PARTS_BESIDES_IMAGES))
+
+        def take(name: str, data: bytes, filename: str | None) -> None:
+            into = lists[0] if lists and filename is not None else name
+            if next(left, None) is None or (into in lists and len(value.get(into, ())) >= max_images):
+                raise Problem("invalid_request", f"too many parts; at most {max_images} may be images", status=400)
+            if into in lists:
+                value[into] = [*value.get(into, ()), Image.of_file(data)]
+            elif name in cls.model_fields and (data or filename is not None):
+                value[name] = data.decode("utf-8", "replace") if filename is None else Image.of_file(data, filename)
+
+        read_parts(body, take)
+        return value
+
+    @classmethod
+    def media_types(cls) -> tuple[str, ...]:
+        """Return what a body may be."""
+        return (FORM,)
+
+    @classmethod
+    def texts(cls) -> dict[str, dict[str, Any]]:
+        """Return nothing: the query says nothing here."""
+        return {}
+
+    @classmethod
+    def form(cls) -> dict[str, Any]:
+        """Return the schema of the form."""
+        schema = cls.model_json_schema()
+        files = {name: {"type": "array", "items": FILE} if several else FILE for name, several in _files(cls).items()}
+        return {
+            "type": "object",
+            "properties": {**schema["properties"], **files},
+            "required": schema.get("required", []),
+        }

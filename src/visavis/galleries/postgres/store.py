@@ -25,7 +25,7 @@ from typing_extensions import override
 from visavis.core.embeddings import check_probes
 from visavis.errors import GalleryExists, GalleryNotFound, InvalidOption, StoreOutdated, StoreUnavailable
 from visavis.galleries.index import RANKED_ANEW, nearest_subjects
-from visavis.galleries.moves import spell_anew
+from visavis.galleries.moves import Use, spell_anew
 from visavis.galleries.postgres.connection import Connection, Connections
 from visavis.galleries.postgres.schema import (
     LARGEST_DIMENSION,
@@ -60,7 +60,7 @@ from visavis.galleries.records import (
     may_be_stored,
     within_integers,
 )
-from visavis.galleries.store import Store, Transaction, Use, log_entry, undone
+from visavis.galleries.store import Store, Transaction, log_entry, undone
 from visavis.options import Policy
 from visavis.types import EmbeddingSpace, FloatArray, Quality
 

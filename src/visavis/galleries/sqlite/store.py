@@ -31,7 +31,7 @@ from visavis.errors import (
     StoreUnavailable,
 )
 from visavis.galleries.index import Hit, nearest_subjects
-from visavis.galleries.moves import spell_anew
+from visavis.galleries.moves import Use, spell_anew
 from visavis.galleries.records import (
     QUEUE,
     Gallery,
@@ -81,7 +81,7 @@ from visavis.galleries.sqlite.keys import (
 )
 from visavis.galleries.sqlite.memory import Memory
 from visavis.galleries.sqlite.schema import SCHEMA, compact
-from visavis.galleries.store import URL_EXAMPLES, Store, Transaction, Use, log_entry, undone
+from visavis.galleries.store import URL_EXAMPLES, Store, Transaction, log_entry, undone
 from visavis.options import Policy
 from visavis.types import EmbeddingSpace, FloatArray, Quality
 
