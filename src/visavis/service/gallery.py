@@ -78,7 +78,6 @@ from visavis.types import Face, Faces, FloatArray, ImageSource, Quality
 
 _log = logging.getLogger("visavis.galleries")
 _Result = TypeVar("_Result")
-_PAGE, _PAGES_LOOKED_AT = 1000, 10  # of subjects, in a search by name
 
 
 class OpenGallery(Hinting):
@@ -363,18 +362,7 @@ class OpenGallery(Hinting):
         limit, or none, and more to come.
         """
         self._expire()
-        wanted = normal(text).casefold()
-        found: list[Subject] = []
-        for _ in range(_PAGES_LOOKED_AT):
-            page = self._store.subjects(self.name, after=after, limit=_PAGE)
-            for each in page:
-                after = each.number
-                found += [each] if wanted in f"{each.id}\n{each.name or ''}".casefold() else []
-                if len(found) == limit:
-                    return tuple(found), after
-            if len(page) < _PAGE:
-                return tuple(found), None
-        return tuple(found), after
+        return transfer.subjects_named(self._store, self.name, text, after, limit)
 
     def similar(self, subject: str) -> tuple[Candidate, ...]:
         """Return the five subjects whose faces are nearest to a subject's, nearest first, however far they are."""

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 from visavis.errors import InvalidOption, StoreDamaged, VisavisError
-from visavis.galleries.records import Details, Gallery, Sample, Subject
+from visavis.galleries.records import Details, Gallery, Sample, Subject, normal
 from visavis.galleries.store import Store
 from visavis.record import plain
 from visavis.service.enroller import Enrolment
@@ -18,6 +18,7 @@ from visavis.types import ImageSource, Quality
 EXPORT_VERSION = 1
 _HEADER = "visavis_export"
 _PAGE = 100
+_LARGE_PAGE, _PAGES_LOOKED_AT = 1000, 10  # of subjects, in a search by name
 _ECHO = 100  # characters of what somebody sent, in a message or a comparison
 _MEASURES = {each.name for each in fields(Quality) if each.default is MISSING}
 _IF_KNOWN = {each.name for each in fields(Quality)} - _MEASURES
@@ -82,6 +83,27 @@ def all_subjects(store: Store, gallery: str) -> Iterator[Subject]:
         if len(page) < _PAGE:
             return
         after = page[-1].number
+
+
+def subjects_named(
+    store: Store, gallery: str, text: str, after: int, limit: int
+) -> tuple[tuple[Subject, ...], int | None]:
+    """Return the next subjects whose ID or name contains a text, and after which number to go on, or None at the end.
+
+    So many pages are looked at, and no more.
+    """
+    wanted = normal(text).casefold()
+    found: list[Subject] = []
+    for _ in range(_PAGES_LOOKED_AT):
+        page = store.subjects(gallery, after=after, limit=_LARGE_PAGE)
+        for each in page:
+            after = each.number
+            found += [each] if wanted in f"{each.id}\n{each.name or ''}".casefold() else []
+            if len(found) == limit:
+                return tuple(found), after
+        if len(page) < _LARGE_PAGE:
+            return tuple(found), None
+    return tuple(found), after
 
 
 def all_samples(store: Store, gallery: str, subject: str) -> Iterator[Sample]:
