@@ -3,16 +3,22 @@
 import gzip
 import io
 import json
+import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
 import PIL.Image
 import pytest
 from command_line import Shell
+from hypothesis import given
+from hypothesis import strategies as st
 from postgres_server import PostgresServer, running_server
 
 from visavis.cli.commands.gallery import compreface
+from visavis.errors import InvalidOption
+from visavis.service.enroller import Enrolment
 
 A, B, DEMO = (str(UUID(int=number)) for number in (0xA, 0xB, 2))
 HEAD = "--\n-- PostgreSQL database dump\n--\n\nSET statement_timeout = 0;\nDROP DATABASE everything;\n\n"
@@ -83,7 +89,7 @@ def dump(astronaut: Path, hopper: Path) -> str:
         + copied("model", "id, api_key, name", *SERVICES)
         + copied(
             *("subject", "id, api_key, subject_name"),
-            (uuid(11), A, "Eileen\\tCollins \\\\ \\303\\251"),
+            (uuid(11), A, "Eileen\\tCollins \\\\ é"),
             (uuid(12), A, "Grace"),
             (uuid(13), B, "Somebody else"),
             (uuid(14), DEMO, "A film star"),
@@ -144,6 +150,52 @@ def test_a_line_that_is_too_long_is_no_image(
     Path("dump.sql").write_text(dump)
     outcome = shell("gallery", "import", "team", "dump.sql", "--service", "shop", "--json")
     assert json.loads(outcome.out)["refused"] == {"invalid_option": 1}
+
+
+@pytest.mark.thorough
+def test_images_are_read_one_by_one(tmp_path: Path) -> None:
+    path, megabyte, count = tmp_path / "dump.sql", "ab" * 2**20, 40
+    examples = copied(
+        "embedding", "id, subject_id, calculator, img_id", *((uuid(n), uuid(11), "", uuid(n)) for n in range(count))
+    )
+    with path.open("w") as file:
+        file.write(HEAD + examples + "COPY public.img (id, content) FROM stdin;\n")
+        file.writelines(f"{uuid(n)}\t\\\\x{megabyte}\n" for n in range(count))
+        file.write("\\.\n" + copied("subject", "id, api_key, subject_name", (uuid(11), A, "Grace")))
+    tracemalloc.start()
+    dump = compreface.survey(str(path))
+    sizes = [
+        len(each.image)
+        for _, each in compreface.enrolments_of(str(path), dump, {uuid(11): "Grace"})
+        if isinstance(each, Enrolment) and isinstance(each.image, bytes)
+    ]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sizes == [2**20] * count
+    assert peak < 12 * 2**20
+
+
+@pytest.mark.thorough
+@given(
+    at=st.floats(0, 1), length=st.integers(0, 300), data=st.binary(max_size=40) | st.sampled_from([b"\t", b"\n", b"\\"])
+)
+def test_hostile_dumps(tmp_path_factory: pytest.TempPathFactory, at: float, length: int, data: bytes) -> None:
+    rows = [(uuid(n), uuid(11), "facenet", uuid(n)) for n in range(3)]
+    good = (
+        HEAD
+        + copied("embedding", "id, subject_id, calculator, img_id", *rows)
+        + copied("img", "id, content", *((uuid(n), "\\\\x0102") for n in range(3)))
+        + copied("model", "id, api_key, name", *SERVICES)
+        + copied("subject", "id, api_key, subject_name", (uuid(11), A, "Grace"), (uuid(12), B, "Ada"))
+    ).encode()
+    place = int(at * len(good))
+    path = tmp_path_factory.mktemp("hostile") / "dump.sql"
+    path.write_bytes(good[:place] + data + good[place + length :])
+    with suppress(InvalidOption):
+        dump = compreface.survey(str(path))
+        compreface.key_of(dump, "door", str(path))
+        wanted = {id_: name for id_, (_, name) in dump.subjects.items()}
+        assert len(list(compreface.enrolments_of(str(path), dump, wanted))) <= len(rows)
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ _LONGEST_FIELD = 4000  # of all that is no image
 _MOST_ROWS = 1_000_000  # of a table, which are known at the same time
 _COPY = re.compile(rb'COPY (?:"?public"?\.)?"?(\w+)"? \(([^)]{0,10000})\) FROM stdin;\r?\n')
 _END = (b"\\.\n", b"\\.\r\n")
-_ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9A-Fa-f]{1,2})|(.))", re.DOTALL)
+_ESCAPE = re.compile(rb"\\(.)", re.DOTALL)  # of which COPY writes no others than those below
 _ESCAPED: Mapping[bytes, bytes] = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 _HEXADECIMAL = re.compile(rb"\\\\x([0-9A-Fa-f]*)")
 _KNOWN = {
@@ -88,8 +88,8 @@ def import_dump(galleries: Galleries, name: str, file: str, service: str | None)
     Raises:
         InvalidOption: the file is no such dump, or the service is not among those that it holds.
     """
-    dump = _survey(file)
-    key = _key_of(dump, service, file)
+    dump = survey(file)
+    key = key_of(dump, service, file)
     counts = stores.Enrolments()
     try:
         gallery = galleries.open(name)
@@ -114,7 +114,7 @@ def _enrolled(
     lines: deque[int] = deque()
 
     def enrolments() -> Iterator[Enrolment | VisavisError]:
-        for line, enrolment in _enrolments(file, dump, wanted):
+        for line, enrolment in enrolments_of(file, dump, wanted):
             lines.append(line)
             yield enrolment
 
@@ -122,7 +122,8 @@ def _enrolled(
         yield lines.popleft(), outcome
 
 
-def _enrolments(file: str, dump: _Dump, wanted: Mapping[str, str]) -> Iterator[tuple[int, Enrolment | VisavisError]]:
+def enrolments_of(file: str, dump: _Dump, wanted: Mapping[str, str]) -> Iterator[tuple[int, Enrolment | VisavisError]]:
+    """Yield what is to be enrolled of the wanted subjects, names by IDs, with its line, one image after the other."""
     left = {id_: [each for each in examples if each.subject in wanted] for id_, examples in dump.examples.items()}
     without = left.pop("", [])
     with _opened(file) as stream:
@@ -148,8 +149,8 @@ def _enrolment(example: _Example, subject: str, content: bytes | None) -> Enrolm
     return enroller.Enrolment(subject=subject, image=image, source="CompreFace", key=f"compreface-{example.id}")
 
 
-def _survey(file: str) -> _Dump:
-    """Read what a dump says besides images; whose an image is may stand before it or after it."""
+def survey(file: str) -> _Dump:
+    """Read what a dump says besides images, for it may come after them; InvalidOption where it is none."""
     dump, tables = _Dump({}, {}, {}), dict.fromkeys(_KNOWN, 0)
     examples = set()
     with _opened(file) as stream:
@@ -174,8 +175,8 @@ def _survey(file: str) -> _Dump:
     return dump
 
 
-def _key_of(dump: _Dump, service: str | None, file: str) -> str:
-    """Return the key of the service that is meant."""
+def key_of(dump: _Dump, service: str | None, file: str) -> str:
+    """Return the key of the service that is meant; InvalidOption where there is none, or not one alone."""
     keys = dict.fromkeys(key for key, _ in dump.subjects.values() if key != _DEMO)
     chosen = [key for key in keys if service in (None, dump.services.get(key, ""))]
     if len(chosen) != 1:
@@ -226,11 +227,5 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes]:
 
 def _text(field: bytes) -> str:
     """Return the text that a field of COPY is."""
-
-    def unescaped(match: re.Match[bytes]) -> bytes:
-        octal, hexadecimal, other = match.groups()
-        if other is not None:
-            return _ESCAPED.get(other, other)
-        return bytes([int(octal, 8) & 0xFF if octal else int(hexadecimal, 16)])
-
-    return _ESCAPE.sub(unescaped, field[:_LONGEST_FIELD]).decode("utf-8", "replace")
+    plain = _ESCAPE.sub(lambda match: _ESCAPED.get(match[1], match[1]), field[:_LONGEST_FIELD])
+    return plain.decode("utf-8", "replace")
