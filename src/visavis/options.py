@@ -247,9 +247,21 @@ class Person(Smallest, Threshold, total=False):
     ]
 
 
+GroupBy: TypeAlias = Literal["subject", "sample"]
+"""What candidates are: subjects, or single samples of them."""
+
+
 class IdentifyEmbeddings(Threshold, total=False):
     """How a gallery is searched."""
 
+    group_by: Annotated[
+        GroupBy,
+        Option(
+            "What candidates are: subjects, each as far as its template; or sample, single samples of them, so that a "
+            "subject may come several times. The match is a subject either way.",
+            default="subject",
+        ),
+    ]
     fpir: Annotated[float | None, _FPIR]
     limit: Annotated[
         int,

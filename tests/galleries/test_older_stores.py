@@ -67,9 +67,10 @@ def make_old(place: Place) -> None:
 
         with closing(psycopg.connect(place.url, autocommit=True)) as connection:
             connection.execute("UPDATE visavis.galleries SET policy = %s", (policy,))
-            columns = ("yaw", "pitch", "validity", "occluded")
+            columns = ("yaw", "pitch", "validity", "occluded", "metadata")
             connection.execute("ALTER TABLE visavis.samples " + ", ".join(f"DROP COLUMN {name}" for name in columns))
             connection.execute("ALTER TABLE visavis.subjects DROP COLUMN ignored")
+            connection.execute("DROP INDEX visavis.galleries_by_name")
             connection.execute("UPDATE visavis.meta SET version = 1")
         return
     with closing(sqlite3.connect(place.path)) as connection:
@@ -140,6 +141,36 @@ def test_the_gallery_goes_on_working(old_place: Place) -> None:
     assert old_place.reopen().gallery(GALLERY).policy == Policy()
 
 
+@pytest.mark.parametrize("kind", REAL_KINDS)
+def test_samples_of_version_6_are_as_they_were_and_new_ones_have_metadata(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    with place_of(kind, tmp_path, request) as place:
+        make(place.open(), dimension=3)
+        enrol(place.open(), [NewSample(subject="ada", embedding=at(0), source="a.jpg", picture=b"photo")])
+        before = content(place.open())
+        place.close()
+        make_version_6(place)
+        assert content(place.open()) == before
+        known = {"box": [1, 2, 3, 4], "image_id": "x"}
+        enrol(place.open(), [NewSample(subject="ada", embedding=at(1), metadata=known)])
+        assert [sample.metadata for sample in place.reopen().samples(GALLERY)] == [{}, known]
+        assert place.open().check(GALLERY).damaged == ()
+
+
+def make_version_6(place: Place) -> None:
+    """Take from a store what version 6 had not."""
+    if place.kind != "postgres":
+        run(place.path, "PRAGMA user_version = 6")
+        return
+    import psycopg  # noqa: PLC0415  # only where there is a server
+
+    with closing(psycopg.connect(place.url, autocommit=True)) as connection:
+        connection.execute("ALTER TABLE visavis.samples DROP COLUMN metadata")
+        connection.execute("DROP INDEX visavis.galleries_by_name")
+        connection.execute("UPDATE visavis.meta SET version = 6")
+
+
 # --- names in two forms, which older versions took for two people
 
 COMPOSED, DECOMPOSED = "Jos\xe9 \xc5", "Jose\u0301 \u212b"
@@ -168,6 +199,8 @@ def misspelled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place
 
             with closing(psycopg.connect(place.url, autocommit=True)) as connection:
                 connection.execute("ALTER TABLE visavis.subjects DROP COLUMN ignored")
+                connection.execute("ALTER TABLE visavis.samples DROP COLUMN metadata")
+                connection.execute("DROP INDEX visavis.galleries_by_name")
                 connection.execute("UPDATE visavis.meta SET version = 4")
         else:
             run(place.path, "UPDATE galleries SET spelled = 0")
@@ -243,7 +276,7 @@ def test_a_file_of_version_2_becomes_one_of_today(path: Path, name: str) -> None
     with closing(SqliteStore(path, key=KEY)) as store:
         for each in (store, SqliteStore(path, key=KEY)):
             check_content(each, name)
-    assert run(path, "PRAGMA user_version") == [(SCHEMA.version,)] == [(6,)]
+    assert run(path, "PRAGMA user_version") == [(SCHEMA.version,)] == [(7,)]
     script = (Path(__file__).parents[1] / "support" / "store_of_version_2.sql").read_text(encoding="utf-8")
     hashes = run(
         path, "SELECT id_hash FROM subjects WHERE gallery = (SELECT number FROM galleries WHERE name = ?)", name

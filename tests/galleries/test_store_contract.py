@@ -165,12 +165,44 @@ def test_a_name_is_given_once(store: Store) -> None:
     assert len(store.entries()) == 1
 
 
-@pytest.mark.parametrize("name", [*("", "A", "-a", ".a", "a b", "a/b", "ä", "a" * 65, "a\n", "a\x00", "';--", "..")])
+@pytest.mark.parametrize("name", [*("", "-a", ".a", "a b", "a/b", "ä", "a" * 256, "a\n", "a\x00", "';--", "..", ".")])
 def test_a_bad_name_is_refused(store: Store, name: str) -> None:
     with pytest.raises(InvalidOption, match="gallery's name"):
         make(store, name)
     assert store.galleries() == ()
     assert store.entries() == ()
+
+
+def test_names_of_other_systems_but_none_that_differs_by_case_alone(place: Place) -> None:
+    store, names = place.open(), sorted(("A", "My_Collection-1.v2", "_x", "a" * 255))
+    for name in names:
+        make(store, name)
+    for name in ("a", "MY_collection-1.v2", "_X", "A" * 255):
+        with pytest.raises(GalleryExists):
+            make(store, name)
+        with pytest.raises(GalleryNotFound):
+            store.gallery(name)
+    assert [gallery.name for gallery in place.reopen().galleries()] == names
+
+
+def test_a_sample_has_metadata_of_its_own(place: Place) -> None:
+    store = place.open()
+    make(store)
+    known = {"box": [1, 2.5, -3, 4], "image_id": "é \x01 \\u0000", "deep": {"a": [None, True, {}]}}
+    new = [NewSample(subject=id_, embedding=EMBEDDING, metadata=each) for id_, each in (("ada", known), ("ben", {}))]
+    enrol(store, new)
+    assert [sample.metadata for sample in place.reopen().samples(GALLERY)] == [known, {}]
+    place.open().move(GALLERY, "ada", "ben", origin(1))
+    assert [sample.metadata for sample in place.reopen().samples(GALLERY, subject="ben")] == [{}, known]
+
+
+@pytest.mark.parametrize("metadata", [
+    *({"a": "x" * 4090}, {"a": "é" * 2046}, {"a": "\0"}, {"a": float("nan")}, {"a": b""}, [1], None, {"a": "\ud800"}),
+])  # fmt: skip
+def test_bad_metadata_of_a_sample_is_refused(metadata: Any) -> None:  # noqa: ANN401  # anything
+    with pytest.raises(InvalidOption, match="a sample's metadata must be"):
+        NewSample(subject="ada", embedding=EMBEDDING, metadata=metadata)
+    assert NewSample(subject="ada", embedding=EMBEDDING, metadata={"a": "é" * 2040}).metadata
 
 
 def test_a_gallery_may_stay_in_the_clear(store: Store) -> None:

@@ -9,7 +9,7 @@ from store_oracle import Oracle, true_distances, true_template
 
 from visavis.errors import InvalidEmbedding
 from visavis.galleries.index import RANKED_ANEW
-from visavis.galleries.records import NewSample
+from visavis.galleries.records import Match, NewSample
 from visavis.galleries.store import Store
 from visavis.types import FloatArray, Metric
 
@@ -95,6 +95,61 @@ def check_templates(store: Store, metric: Metric, probes: FloatArray) -> None:
         assert {(match.subject, match.sample) for match in found} <= {(match.subject, match.sample) for match in near}
     all_of_them = store.search(GALLERY, probes, 1000, templates=True)
     assert {len(found) for found in all_of_them} == {len(own)}
+
+
+@pytest.mark.parametrize("data", ["random", "clustered"])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_single_samples_are_found_but_no_counter_samples_nor_whom_these_reject(
+    place: Place, metric: Metric, data: str
+) -> None:
+    rows = vectors(300, 16) if data == "random" else clustered(300, 16)
+    store = place.open()
+    make(store, dimension=16, metric=metric)
+    told = enrol(store, new_samples([f"s{at % 7}" for at in range(200)], rows[:200]))
+    nobody = rows[200:206] * (1 + np.float32(0.05) * vectors(6, 16, seed=4))  # none is as far as a sample
+    against = [NewSample(subject=f"s{at % 3}", embedding=row, counter=True) for at, row in enumerate(nobody)]
+    enrol(store, against)
+    store.forget_samples(GALLERY, [one.sample for one in told[::9]], origin(1))
+    enrol(store, new_samples(["s1", "s5"], rows[206:208]))
+    probes = np.concatenate([rows[:3], rows[200:203], vectors(2, 16, seed=8)])
+    for again in (store, place.reopen()):
+        for limit in (1, 7, 400):
+            for probe, found in zip(probes, again.search(GALLERY, probes, limit, single=True), strict=True):
+                check_single(again, metric, probe, found, limit)
+
+
+def check_single(store: Store, metric: Metric, probe: FloatArray, found: Sequence[Match], limit: int) -> None:
+    """Compare single samples that were found with what all samples say."""
+    samples = store.samples(GALLERY, limit=10_000)
+    distances = true_distances(metric, probe, [sample.embedding for sample in samples])
+    pairs = list(zip(samples, distances.tolist(), strict=True))
+    against = {one.subject: min(d for s, d in pairs if (s.subject, s.counter) == (one.subject, True))
+               for one, _ in pairs if one.counter}  # fmt: skip
+    left = {
+        one.id: (one.subject, distance)
+        for one, distance in pairs
+        if not one.counter and distance <= against.get(one.subject, np.inf)
+    }
+    assert [match.distance for match in found] == pytest.approx(sorted(d for _, d in left.values())[:limit], abs=1e-6)
+    assert len({match.sample for match in found}) == len(found)
+    for match in found:
+        subject, distance = left[match.sample]
+        assert (match.subject, match.counter) == (subject, False)
+        assert match.distance == pytest.approx(distance, abs=1e-6)
+
+
+def test_who_is_rejected_with_many_samples_does_not_hide_single_samples_of_others(store: Store) -> None:
+    make(store, dimension=16)
+    centre, others = vectors(1, 16), vectors(30, 16, seed=2)
+    crowd = centre + vectors(900, 16, seed=3) * np.float32(0.05)
+    enrol(store, new_samples(["crowd"] * 900, crowd))
+    enrol(store, new_samples([f"other{at % 4}" for at in range(30)], others))
+    (found,) = store.search(GALLERY, centre, 600, single=True)
+    assert {match.subject for match in found} == {"crowd"}
+    enrol(store, [NewSample(subject="crowd", embedding=centre[0], counter=True)])
+    (found,) = store.search(GALLERY, centre, 20, single=True)
+    check_single(store, "euclidean", centre[0], found, 20)
+    assert len(found) == 20
 
 
 def test_a_forgotten_sample_leaves_no_trace_in_the_template(store: Store) -> None:

@@ -138,7 +138,8 @@ def stored(outcome: Stored | VisavisError) -> Stored:
 
 def plain(sample: Sample) -> dict[str, Any]:
     """Return a sample as values that can be compared."""
-    values = {name: getattr(sample, name) for name in ("id", "subject", "quality", "source", "picture", "created_at")}
+    names = ("id", "subject", "quality", "source", "picture", "created_at", "counter", "metadata")
+    values = {name: getattr(sample, name) for name in names}
     return {**values, "embedding": sample.embedding.tolist()}
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
+import numpy as np
 from store_oracle import true_distances, true_template
 
 from visavis.core.embeddings import check_probes
@@ -87,7 +88,7 @@ class StoreModel:
         check_gallery_name(name)
         if encrypted:
             raise GalleryLocked("the model has no key")
-        if name in self._shelves:
+        if name.lower() in map(str.lower, self._shelves):
             raise GalleryExists(f"there is a gallery {name}")
         gallery = Gallery(
             name=name,
@@ -275,11 +276,15 @@ class StoreModel:
             if held is not None
         }
 
-    def search(self, gallery: str, probes: FloatArray, limit: int, *, templates: bool = False) -> Matches:
+    def search(
+        self, gallery: str, probes: FloatArray, limit: int, *, templates: bool = False, single: bool = False
+    ) -> Matches:
         shelf = self._shelf(gallery)
         probes = check_probes(probes, shelf.gallery.space.dimension)
         if limit < 1:
             raise InvalidOption("limit must be 1 or more")
+        if single:
+            return tuple(self._single(shelf, probe)[:limit] for probe in probes)
         if not templates:
             return tuple(_subjects(self._nearest(shelf, probe), limit) for probe in probes)
         found = ((probe, _subjects(self._nearest(shelf, probe), max(limit, RANKED_ANEW))) for probe in probes)
@@ -339,6 +344,7 @@ class StoreModel:
             picture=keep,
             created_at=origin.at,
             counter=new.counter,
+            metadata=dict(new.metadata),
         )
         picture = None if keep == "nothing" else new.picture
         shelf.held[sample.id] = _Held(sample, picture, new.key, new.fingerprint)
@@ -390,9 +396,21 @@ class StoreModel:
         return Erased(subjects=numbers, samples=len(gone), overwritten=True)
 
     def _nearest(self, shelf: _Shelf, probe: FloatArray) -> tuple[Match, ...]:
+        nearest: dict[tuple[str, bool], Match] = {}
+        for match in self._matches(shelf, probe):
+            nearest.setdefault((match.subject, match.counter), match)
+        return tuple(nearest.values())
+
+    def _single(self, shelf: _Shelf, probe: FloatArray) -> tuple[Match, ...]:
+        """Return the samples, but for those that are farther than a counter-sample of the same subject."""
+        found = self._matches(shelf, probe)
+        against = {match.subject: match.distance for match in reversed(found) if match.counter}
+        return tuple(one for one in found if not one.counter and one.distance <= against.get(one.subject, np.inf))
+
+    def _matches(self, shelf: _Shelf, probe: FloatArray) -> list[Match]:
         samples = [held.sample for held in shelf.held.values()]
         found = true_distances(shelf.gallery.space.metric, probe, [sample.embedding for sample in samples])
-        nearest: dict[tuple[str, bool], Match] = {}
+        matches = []
         for distance, sample in sorted(zip(found, samples, strict=True), key=lambda pair: (pair[0], pair[1].id)):
             subject = shelf.subjects[sample.subject]
             match = Match(
@@ -404,8 +422,8 @@ class StoreModel:
                 ignored=subject.ignored,
                 counter=sample.counter,
             )
-            nearest.setdefault((subject.id, sample.counter), match)
-        return tuple(nearest.values())
+            matches.append(match)
+        return matches
 
     def _by_template(self, shelf: _Shelf, probe: FloatArray, near: tuple[Match, ...]) -> tuple[Match, ...]:
         anew = []

@@ -186,7 +186,7 @@ class Client(Hinting):
         """Make a gallery, and return what asks about it.
 
         Args:
-            name: 1 to 64 of a-z, 0-9, dot, underscore and hyphen; begins with a letter or digit.
+            name: 1 to 255 of A-Z, a-z, 0-9, underscore, dot and hyphen; begins with none of the last two.
             policy: how it is to be used; without one, the server's own.
             encrypted: whether to encrypt embeddings and pictures; None to do so where the server has a key.
 
@@ -309,6 +309,7 @@ class GalleryClient(Hinting):
         *,
         details: Details = NO_DETAILS,
         source: str | None = None,
+        sample_metadata: Mapping[str, Any] | None = None,
         key: str | None = None,
         like: "ImageSource | None" = None,
         **options: Unpack[EnrolImage],
@@ -320,6 +321,7 @@ class GalleryClient(Hinting):
             subject: whose face it is; None for a new subject with a random ID.
             details: of the subject.
             source: a label of where the image came from.
+            sample_metadata: whatever else is to be known of the face, in 4,096 bytes of JSON.
             key: an idempotency key of up to 180 printable ASCII characters: under one key, one enrolment. Without one,
                 tries of this call are one enrolment, and so the answer to a second try may be ``repeated``.
             like: an image of the person: where the other shows several faces, the one that is the same is enrolled.
@@ -331,7 +333,8 @@ class GalleryClient(Hinting):
                 FaceBlurred, LowScore, ExtremePose, InvalidFace, FaceOccluded, ChildFace, ConsentMissing,
                 SubjectConflict), or an argument is out of its range.
         """
-        chosen = given({"subject": subject, "source": source, **details_of(details), **options})
+        about = {"subject": subject, "source": source, "sample_metadata": sample_metadata}
+        chosen = given({**about, **details_of(details), **options})
         sent = {name: loaded(one) for name, one in (("images", image), ("like", like)) if one is not None}
         names = {name: one.name for name, one in sent.items()}
         return self._enrol(wire.body_of(sent, chosen, wire.key_header(key)), names)
@@ -345,12 +348,14 @@ class GalleryClient(Hinting):
         details: Details = NO_DETAILS,
         quality: Quality | None = None,
         source: str | None = None,
+        sample_metadata: Mapping[str, Any] | None = None,
         key: str | None = None,
         **options: Unpack[EnrolEmbeddings],
     ) -> Enrolled:
         """Enrol an embedding of the gallery's space; everything else as in ``enrol``."""
-        about = {"subject": subject, "source": source, "qualities": quality and [quality.to_dict()]}
-        body = {"embeddings": vectors([embedding]), **given({**about, **details_of(details), **options})}
+        about = {"subject": subject, "source": source, "sample_metadata": sample_metadata, **details_of(details)}
+        chosen = given({**about, "qualities": quality and [quality.to_dict()], **options})
+        body = {"embeddings": vectors([embedding]), **chosen}
         return self._enrol(json_of(body, wire.key_header(key)), {})
 
     def _enrol(self, request: Mapping[str, Any], names: Mapping[str, str]) -> Enrolled:
@@ -468,6 +473,14 @@ class GalleryClient(Hinting):
         """Return a subject's samples, without their embeddings: those are in exports only."""
         return self._connection.ask(records.samples, "GET", self._subject(subject))
 
+    def all_samples(self) -> Iterator[ServedSample]:
+        """Return the samples of all subjects, in the order of their numbers; asked for a page at a time."""
+        return self._connection.pages(ServedSample, f"{self._path}/samples", "samples")
+
+    def sample(self, sample: int) -> ServedSample:
+        """Return a sample by its number alone; ``SampleNotFound`` where there is none."""
+        return self._connection.ask(reader(ServedSample), "GET", self._sample(sample))
+
     def update(
         self, subject: str, details: Details, *, new_id: str | None = None, version: int | Subject | None = None
     ) -> Subject:
@@ -529,9 +542,13 @@ class GalleryClient(Hinting):
         path, body = self._subject(subject, "move"), json_of({"samples": list(samples), "into": into})
         return self._connection.ask(reader(Subject), "POST", path, body, once=True)
 
-    def forget_sample(self, subject: str, sample: int) -> Receipt:
-        """Forget a sample of a subject; ``SubjectNotFound`` or ``SampleNotFound`` where there is none any more."""
-        path = self._subject(subject, "samples", sample_segment(sample))
+    def forget_sample(self, subject: str | None, sample: int) -> Receipt:
+        """Forget a sample of a subject, or, with None, of whoever has it.
+
+        Raises:
+            SubjectNotFound, SampleNotFound: there is none any more.
+        """
+        path = self._sample(sample) if subject is None else self._subject(subject, "samples", sample_segment(sample))
         return self._connection.ask(reader(Receipt), "DELETE", path, once=True)
 
     def forget_subject(self, subject: str, *, version: int | Subject | None = None) -> Receipt:
@@ -594,6 +611,9 @@ class GalleryClient(Hinting):
         except InvalidOption:  # such as "." and "..", which would lead elsewhere: to another call
             raise SubjectNotFound("no subject can have this ID") from None
         return "/".join([self._path, "subjects", segment, *below])
+
+    def _sample(self, sample: int) -> str:
+        return f"{self._path}/samples/{sample_segment(sample)}"
 
     def _condition(self, subject: str, version: int | Subject | None) -> dict[str, str]:
         """Return the header that makes a call one to that version; a number is one of the subject that is there now."""

@@ -4,7 +4,7 @@ import json
 import math
 from base64 import b64decode
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from datetime import datetime, timezone
 from functools import cache, partial
 from types import UnionType
@@ -34,6 +34,8 @@ class ServedSample:
     source: str | None
     picture: Keep
     created_at: datetime
+    counter: bool = False
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,7 @@ def _reader(kind: Any) -> Callable[[Any], Any]:  # noqa: ANN401, PLR0911  # any 
         return partial(_array, shape.lengths) if shape else _reader(kinds[0])
     if isinstance(kind, type) and is_dataclass(kind):
         hints = get_type_hints(kind, include_extras=True)
-        members = [(each.name, _reader(hints[each.name]), each.default is MISSING) for each in fields(kind)]
+        members = [(each.name, _reader(hints[each.name]), _is_needed(each)) for each in fields(kind)]
         return partial(_record, kind, members)
     if kind in (float, datetime):
         return _number if kind is float else _moment
@@ -104,6 +106,10 @@ def _reader(kind: Any) -> Callable[[Any], Any]:  # noqa: ANN401, PLR0911  # any 
     if origin in (dict, Mapping) and kinds:
         return lambda plain: {name: readers[1](value) for name, value in read(dict, plain).items()}
     return partial(_exact, kind)
+
+
+def _is_needed(member: Field[Any]) -> bool:
+    return member.default is MISSING and member.default_factory is MISSING
 
 
 def _record(kind: type[Any], members: Iterable[tuple[str, Callable[[Any], Any], bool]], plain: object) -> object:
@@ -173,8 +179,8 @@ def packs(plain: dict[str, Any]) -> tuple[ServedPack, ...]:
 
 
 def samples(plain: dict[str, Any]) -> tuple[ServedSample, ...]:
-    """Return the samples of a subject."""
-    return every(ServedSample, [{**sample, "subject": plain["id"]} for sample in plain["sample_list"]])
+    """Return the samples of a subject, which older servers do not say."""
+    return every(ServedSample, [{"subject": plain["id"], **sample} for sample in plain["sample_list"]])
 
 
 def subject_verification(plain: dict[str, Any]) -> SubjectVerification:

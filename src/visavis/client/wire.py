@@ -249,6 +249,7 @@ def enrolment_line(enrolment: Enrolment | VisavisError) -> Sent | VisavisError:
             {
                 "subject": enrolment.subject,
                 "source": enrolment.source,
+                "sample_metadata": enrolment.sample_metadata,
                 "counter": enrolment.counter or None,
                 "key": enrolment.key or secrets.token_urlsafe(16),
                 "quality": enrolment.quality and enrolment.quality.to_dict(),

@@ -4,7 +4,7 @@ Rows are added at the end, or where one was removed; nothing is ever moved, so t
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
@@ -82,6 +82,11 @@ class Hit(NamedTuple):
         """Whether it is a counter-sample."""
         return self.subject < _NOBODY
 
+    @property
+    def subject_number(self) -> int:
+        """The number of the subject, also of a counter-sample."""
+        return abs(self.subject)
+
 
 class Found(Protocol):
     """A subject near a probe; or, with ``counter``, by a counter-sample."""
@@ -89,6 +94,10 @@ class Found(Protocol):
     @property
     def counter(self) -> bool:
         """Whether it is a counter-sample."""
+
+    @property
+    def subject_number(self) -> int:
+        """The number of the subject."""
 
 
 _Found = TypeVar("_Found", bound=Found)
@@ -98,6 +107,18 @@ def nearest_subjects(found: Sequence[_Found], limit: int) -> tuple[_Found, ...]:
     """Return the nearest subjects of what is in order, and the counter-samples nearer than the last of these."""
     places = [place for place, each in enumerate(found) if not each.counter]
     return tuple(found if len(places) < limit else found[: places[limit - 1] + 1])
+
+
+def without_rejected(found: Iterable[_Found]) -> list[_Found]:
+    """Return of samples in order those that come before any counter-sample of their subject."""
+    rejected: set[int] = set()
+    left = []
+    for each in found:
+        if each.counter:
+            rejected.add(each.subject_number)
+        elif each.subject_number not in rejected:
+            left.append(each)
+    return left
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,10 +184,13 @@ class ExactIndex:
             while start < len(samples):
                 start += self._place(samples[start:], subjects[start:], vectors[start:], squares[start:])
 
-    def search(self, probes: FloatArray, limit: int, *, templates: bool = False) -> list[list[Hit]]:
+    def search(
+        self, probes: FloatArray, limit: int, *, templates: bool = False, single: bool = False
+    ) -> list[list[Hit]]:
         """Return for each probe (P, D) the nearest subjects, nearest first, each with its nearest sample.
 
         With templates, subjects are as far as these: of those whose samples are nearest, ``RANKED_ANEW`` at least.
+        Or single samples, but for those that a counter-sample of their subject is nearer than.
 
         Distances are computed in float64, and so is the order, by distance and then by sample; only subjects that are
         equally far to within the rounding of float32 may be left out for one another.
@@ -178,7 +202,8 @@ class ExactIndex:
             several = probes[start : start + _PROBES_AT_ONCE]
             with self._lock.reading():  # for a short while: changes, and searches that come after them, wait for it
                 scores = self._scores(several)
-                found = [self._nearest(probe, row, number) for probe, row in zip(several, scores, strict=True)]
+                pairs = zip(several, scores, strict=True)
+                found = [self._nearest(probe, row, number, single=single) for probe, row in pairs]
                 if templates:
                     found = [self._by_template(probe, near) for probe, near in zip(several, found, strict=True)]
             hits.extend(list(nearest_subjects(near, limit)) for near in found)
@@ -273,25 +298,25 @@ class ExactIndex:
             np.subtract(here, segment.half_squares[:used], out=here)
         return scores
 
-    def _nearest(self, probe: FloatArray, scores: FloatArray, limit: int) -> list[Hit]:
+    def _nearest(self, probe: FloatArray, scores: FloatArray, limit: int, *, single: bool) -> list[Hit]:
         """Return the nearest subjects. Where one has so many samples that others stay hidden, look again without it."""
         nearest: list[Hit] = []
         while missing := limit - sum(not hit.counter for hit in nearest):
-            found = self._first_of_each_subject(probe, scores, missing)
-            nearest += found
+            found = self._first_of_each(probe, scores, missing, single=single)
+            nearest += without_rejected(found) if single else found
             if not found:
                 break
             if any(hit.counter for hit in found) or len(found) < missing:
-                self._hide(scores, [hit.subject for hit in found])
+                self._hide(scores, found, single=single)
         return nearest
 
-    def _first_of_each_subject(self, probe: FloatArray, scores: FloatArray, limit: int) -> list[Hit]:
+    def _first_of_each(self, probe: FloatArray, scores: FloatArray, limit: int, *, single: bool) -> list[Hit]:
         count = limit + _SPARE
         while True:
             rows, complete = _best(scores, count)
             first: dict[int, Hit] = {}
-            for hit in self._ranked(probe, rows):
-                first.setdefault(hit.subject, hit)
+            for hit in self._ranked(probe, rows, counters_last=single):
+                first.setdefault(hit.sample if single and not hit.counter else hit.subject, hit)
             if complete or count >= _MOST_CANDIDATES:
                 return list(first.values())[:limit]
             # What was left out scores at most as much as the least of what was taken.
@@ -310,8 +335,8 @@ class ExactIndex:
         slack = rounding * (square + self._longest_half_square)
         return float(np.sqrt(max(0.0, square - 2 * score - slack)))
 
-    def _ranked(self, probe: FloatArray, rows: IntArray) -> list[Hit]:
-        """Return the samples in these rows by distance, and then by number."""
+    def _ranked(self, probe: FloatArray, rows: IntArray, *, counters_last: bool) -> list[Hit]:
+        """Return the samples in these rows by distance, and then by number; or counter-samples before that."""
         firsts = np.array([segment.first for segment in self._segments])
         owners = np.searchsorted(firsts, rows, side="right") - 1
         vectors = np.empty((len(rows), self._dimension), np.float32)
@@ -322,7 +347,7 @@ class ExactIndex:
             vectors[of_it] = segment.vectors[places]
             samples[of_it], subjects[of_it] = segment.samples[places], segment.subjects[places]
         found = distances(self._metric, probe, vectors)
-        order = np.lexsort((samples, found))
+        order = np.lexsort((samples, counters_last & (subjects < _NOBODY), found))
         return [Hit(int(samples[at]), int(subjects[at]), float(found[at])) for at in order]
 
     def _by_template(self, probe: FloatArray, near: list[Hit]) -> list[Hit]:
@@ -347,10 +372,16 @@ class ExactIndex:
         anew = (hit._replace(distance=found.get(hit.subject, hit.distance)) for hit in near)
         return sorted(anew, key=lambda hit: (hit.distance, hit.sample))
 
-    def _hide(self, scores: FloatArray, subjects: list[int]) -> None:
+    def _hide(self, scores: FloatArray, hits: list[Hit], *, single: bool) -> None:
+        """Let no search find again what was found: subjects; or single samples, and all of who has a counter-sample."""
+        subjects = [hit.subject for hit in hits if hit.counter or not single]
+        subjects += [-hit.subject for hit in hits if hit.counter and single]
+        samples = [hit.sample for hit in hits if single]
         for segment in self._segments:
             used = self._used_of(segment)
             hidden = np.isin(segment.subjects[:used], subjects)
+            if samples:
+                hidden |= np.isin(segment.samples[:used], samples)
             scores[segment.first : segment.first + used][hidden] = -np.inf
 
 

@@ -107,7 +107,8 @@ def _row_of(transaction: Transaction, sample: Sample, number: int, owner: Subjec
     with suppress(StoreDamaged):  # the face is still of use
         picture = transaction.picture(sample.id)
     kept: Keep = "nothing" if picture is None else sample.picture
-    new = NewSample(subject=owner.id, embedding=sample.embedding, quality=sample.quality, source=sample.source)
+    known = {name: getattr(sample, name) for name in ("embedding", "quality", "source", "metadata")}
+    new = NewSample(subject=owner.id, **known)
     about = kept, picture, transaction.fingerprint(new), sample.created_at
     return SampleRow(number, -owner.number if sample.counter else owner.number, new, sample.embedding, *about)
 

@@ -18,6 +18,7 @@ from visavis.types import EmbeddingSpace, FloatArray, Quality, Shape, read_only
 
 LONGEST_TEXT = 10_000
 _LONGEST_METADATA = 10_000
+MOST_SAMPLE_BYTES = 4096
 _Text = TypeVar("_Text")
 
 
@@ -41,17 +42,17 @@ def _check_unicode(name: str, text: object) -> None:
         raise InvalidOption(f"{name} is not in UTF-8: rename the file that it comes from, or set a locale of UTF-8")
 
 
-def check_metadata(metadata: object) -> None:
-    """Insist on an object that JSON can hold; InvalidOption where it is none."""
+def check_metadata(metadata: object, name: str = "metadata", *, most_bytes: int | None = None) -> None:
+    """Insist on an object that JSON can hold, in 10,000 characters or so many bytes; InvalidOption where it is none."""
     try:
         text = json.dumps(metadata, allow_nan=False, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
         text = ""
-    good = isinstance(metadata, Mapping) and 0 < len(text) <= _LONGEST_METADATA and _is_unicode(text)
+    length = len(text if most_bytes is None else text.encode(errors="replace"))
+    most, unit = (_LONGEST_METADATA, "characters") if most_bytes is None else (most_bytes, "bytes")
+    good = isinstance(metadata, Mapping) and 0 < length <= most and _is_unicode(text)
     if not good or "\\u0000" in text.replace("\\\\", ""):  # an escaped backslash may stand before such letters
-        raise InvalidOption(
-            f"metadata must be a JSON object of at most {_LONGEST_METADATA:,} characters, none of them U+0000"
-        )
+        raise InvalidOption(f"{name} must be a JSON object of at most {most:,} {unit}, none of them U+0000")
 
 
 def _is_unicode(text: str) -> bool:
@@ -137,7 +138,7 @@ class Sample(Record):
 
     id: int
     """A number that its store never gives twice."""
-    subject: str = field(metadata=HIDDEN)
+    subject: str
     """Whose face it is: the subject's ID."""
     embedding: Annotated[FloatArray, Shape((0,))] = field(repr=False, metadata=HIDDEN)
     """(D,)."""
@@ -151,6 +152,8 @@ class Sample(Record):
     """In UTC."""
     counter: bool = False
     """Whether it is a counter-sample: somebody who resembles the subject, and is not it."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever else is to be known of the face, as JSON holds it."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "embedding", read_only(self.embedding))
@@ -206,9 +209,13 @@ class NewSample:
     """Of what the key was used for; another one under the same key is an error."""
     counter: bool = False
     """As in ``Sample``."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """As in ``Sample``, in 4,096 bytes of JSON."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "subject", normal(self.subject))
+        check_metadata(self.metadata, "a sample's metadata", most_bytes=MOST_SAMPLE_BYTES)
+        object.__setattr__(self, "metadata", json.loads(json.dumps(self.metadata)))
         check_text("source", self.source)
         for name, value in asdict(self.quality).items() if self.quality else ():
             if value is not None or name not in _IF_KNOWN:
@@ -344,7 +351,8 @@ class LogEntry(Record):
     """How many samples or faces it was about."""
 
 
-_GALLERY_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+GALLERY_PATTERN = "[A-Za-z0-9_][A-Za-z0-9._-]{0,254}"
+"""Of names of galleries: none leads elsewhere as part of a path, hides as a file, or reads as an option."""
 # Letters of Cyrillic and Greek that look like Latin ones. Source: Unicode Technical Standard 39, confusables.txt.
 _LOOKS = str.maketrans("авекмнорстухіјѕһԁԛԝӏαβεζηικμνορτυχ", "abekmhopctyxijshdqwlabezhikmnoptyx")
 KEY_BYTES = 32
@@ -358,14 +366,15 @@ _LARGEST_INTEGER = 2**63 - 1
 
 def may_be_gallery(name: str) -> bool:
     """Tell whether a gallery may have this name."""
-    return isinstance(name, str) and _GALLERY_NAME.fullmatch(name) is not None
+    return isinstance(name, str) and re.fullmatch(GALLERY_PATTERN, name) is not None
 
 
 def check_gallery_name(name: str) -> str:
     """Return the name of a gallery; InvalidOption where it is not one that a gallery may have."""
     if not may_be_gallery(name):
         raise InvalidOption(
-            "a gallery's name is 1 to 64 of a-z, 0-9, dot, underscore and hyphen, and begins with a letter or digit"
+            "a gallery's name is 1 to 255 of A-Z, a-z, 0-9, underscore, dot and hyphen, and begins with none of the "
+            "last two"
         )
     return name
 

@@ -240,7 +240,9 @@ class Store(ABC):
         """Return every gallery, by name."""
 
     @abstractmethod
-    def search(self, gallery: str, probes: FloatArray, limit: int, *, templates: bool = False) -> Matches:
+    def search(
+        self, gallery: str, probes: FloatArray, limit: int, *, templates: bool = False, single: bool = False
+    ) -> Matches:
         """Return for each probe the nearest subjects, nearest first, each with its nearest sample.
 
         A subject counts once more where it has counter-samples: by the nearest of these.
@@ -251,6 +253,8 @@ class Store(ABC):
             limit: how many subjects, 1 or more; counter-samples that are nearer than the last of them come along.
             templates: whether a subject is as far as its template, of those subjects whose samples are nearest,
                 ``index.RANKED_ANEW`` at least; else as its nearest sample. See ``visavis.core.decide``.
+            single: whether to return single samples, as many as the limit says, without counter-samples and without
+                those that a counter-sample of their subject is nearer than; not with templates.
 
         Raises:
             InvalidEmbedding: a probe has another dimension, or holds what is no finite number.

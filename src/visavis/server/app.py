@@ -30,7 +30,7 @@ from visavis.models.recognizer import Recognizer
 from visavis.models.runtime import usable_cores
 from visavis.options import Recognition, options_of
 from visavis.server import dialects, openapi
-from visavis.server.api import bulk, faces, galleries, operations, pages, recognition, subjects
+from visavis.server.api import bulk, faces, galleries, operations, pages, recognition, samples, subjects
 from visavis.server.auth import Rate, RateLimiter
 from visavis.server.galleries import StoreCheck, served_galleries
 from visavis.server.keys import KeyStore, default_keys_file
@@ -47,7 +47,7 @@ _BODIES_IN_MEMORY = 16  # as large as one may be: what all requests together may
 _SHARE = 2  # of the workers, one in so many may be busy with imports, and as many with exports
 _CLIENT_GONE = 499  # for the log: nobody reads it
 
-_API = (faces, operations, pages, recognition, bulk, galleries, subjects)
+_API = (faces, operations, pages, recognition, bulk, galleries, samples, subjects)
 _LONGEST_PATH = 8  # parts of any route
 
 _DESCRIPTION = """\

@@ -23,6 +23,7 @@ from typing_extensions import Self
 
 from visavis.errors import InputError, InvalidImage
 from visavis.fetch import FetchPolicy, fetch
+from visavis.galleries.records import GALLERY_PATTERN as GALLERY_NAME
 from visavis.options import Option
 from visavis.server.problems import MOST_ERRORS, Problem, expected, invalid
 
@@ -33,7 +34,7 @@ MOST_IMAGES = "x-most-images"
 """Marks lists in a schema that may have as many items as the server takes images."""
 MAX_URL_LENGTH = 2048
 FILE = {"type": "string", "format": "binary"}
-GALLERY_PATTERN = "^[a-z0-9][a-z0-9._-]{0,63}$"
+GALLERY_PATTERN = f"^{GALLERY_NAME}$"
 _JSON = "application/json"
 # A list costs some twenty times its two brackets: with these, a JSON body costs some 250 MB at worst.
 _MOST_NUMBERS = 4_000_000

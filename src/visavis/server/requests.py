@@ -25,7 +25,16 @@ from typing_extensions import Self, TypedDict
 
 from visavis.core.decide import NAMED_RATES, check_rate
 from visavis.errors import InvalidOption, VisavisError
-from visavis.galleries.records import LONGEST_ID, LONGEST_TEXT, NEVER, Details, LogEntry, Subject
+from visavis.galleries.records import (
+    LONGEST_ID,
+    LONGEST_TEXT,
+    MOST_SAMPLE_BYTES,
+    NEVER,
+    Details,
+    LogEntry,
+    Sample,
+    Subject,
+)
 from visavis.models.recognizer import check_min_face
 from visavis.options import (
     Attribute,
@@ -331,6 +340,10 @@ class EnrolRequest(_Either):
         Field(default=[], max_length=MOST_EMBEDDINGS, description="One for each embedding, where known."),
     ]
     source: Annotated[str | None, Option("A label of where the images came from.", at_most=LONGEST_TEXT)] = None
+    sample_metadata: Annotated[
+        Mapping[str, Any] | None,
+        Option(f"Whatever else is to be known of the faces, in {MOST_SAMPLE_BYTES:,} bytes of JSON."),
+    ] = None
 
     @model_validator(mode="after")
     def _as_many(self) -> Self:
@@ -476,9 +489,12 @@ class Page(BaseModel):
             raise Problem("invalid_request", "cursor: must be a next_cursor of this very list", field="cursor")
         return number
 
-    def next(self, found: Sequence[Subject | LogEntry], of: str) -> str | None:
+    def next(self, found: Sequence[Subject | LogEntry | Sample], of: str) -> str | None:
         """Return the cursor of the page after this one, of which one item more than the limit was looked for."""
-        return self.cursor_after(found[self.limit - 1].number if len(found) > self.limit else None, of)
+        if len(found) <= self.limit:
+            return None
+        last = found[self.limit - 1]
+        return self.cursor_after(last.id if isinstance(last, Sample) else last.number, of)
 
     def cursor_after(self, number: int | None, of: str) -> str | None:
         """Return the cursor of what comes after a number; None where there is none."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import cast, get_args
 
 import numpy as np
@@ -224,6 +224,15 @@ def identify(
         interval=(rule.low, rule.high) if rule.low < rule.high else None,
         uncertain=bool(matches) and rule.decide(_rounded(matches[0].distance, threshold)) == "uncertain",
     )
+
+
+def by_sample(found: Identification, matches: Sequence[Match], rules: Rules, limit: int) -> Identification:
+    """Return what was decided, with the nearest single samples as candidates, by the same rules."""
+    near = [each for each in matches[: rules.most_candidates] if each.distance < rules.candidate_threshold]
+    candidates = (candidate_of(*each, rules, found.threshold) for each in zip_longest(near, near[1:]))
+    if found.unknown in get_args(Doubt):
+        candidates = (replace(each, probability=None) for each in candidates)
+    return replace(found, candidates=tuple(islice(candidates, limit)))
 
 
 def _without_rejected(matches: Sequence[Match]) -> tuple[list[Match], float]:

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import cv2
 import numpy as np
@@ -27,6 +27,7 @@ from visavis.errors import (
     VisavisError,
 )
 from visavis.galleries.records import (
+    MOST_SAMPLE_BYTES,
     NO_DETAILS,
     Details,
     Gallery,
@@ -36,6 +37,7 @@ from visavis.galleries.records import (
     Stored,
     Subject,
     check_key,
+    check_metadata,
     check_subject_id,
     normal,
 )
@@ -80,6 +82,7 @@ class Enrolment:
         details: of the subject.
         quality: of the face, where an embedding is given.
         source: a label of where it comes from.
+        sample_metadata: whatever else is to be known of the face, in 4,096 bytes of JSON.
         key: an idempotency key: the same key for the same subject enrols once. It lives as long as its sample.
         picture: an encoded image to be stored, where an embedding is given.
         counter: whether it is a counter-sample, whatever the options say; see ``visavis.options.EnrolEmbeddings``.
@@ -93,6 +96,7 @@ class Enrolment:
     details: Details = NO_DETAILS
     quality: Quality | None = None
     source: str | None = None
+    sample_metadata: Mapping[str, Any] | None = None
     key: str | None = None
     picture: bytes | None = field(default=None, repr=False)
     counter: bool = False
@@ -104,6 +108,8 @@ class Enrolment:
             raise InvalidOption("an enrolment needs an image or an embedding, and not both")
         if self.chooses and (self.image is None or (self.box is not None and self.like is not None)):
             raise InvalidOption("box and like are two ways to choose one of the faces of an image: use one of them")
+        if self.sample_metadata is not None:
+            check_metadata(self.sample_metadata, "sample_metadata", most_bytes=MOST_SAMPLE_BYTES)
         object.__setattr__(self, "subject", normal(self.subject))
 
     @property
@@ -254,6 +260,7 @@ class Enroller:
                 details=details,
                 quality=quality,
                 source=each.source,
+                metadata=each.sample_metadata or {},
                 picture=each.picture,
                 key=each.key,
                 counter=counter,

@@ -66,7 +66,7 @@ class Galleries(Hinting):
         """Make a gallery for the embeddings of the Recognizer's pack, and return it.
 
         Args:
-            name: 1 to 64 of a-z, 0-9, dot, underscore and hyphen.
+            name: 1 to 255 of A-Z, a-z, 0-9, underscore, dot and hyphen; begins with none of the last two.
             policy: how it enrols, decides and forgets.
             encrypted: whether to encrypt embeddings and all else that is personal; None to do so where there is a key.
 

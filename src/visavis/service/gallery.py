@@ -49,6 +49,7 @@ from visavis.options import (
 from visavis.service import audit, transfer
 from visavis.service.decisions import (
     Rules,
+    by_sample,
     candidate_of,
     check_live,
     check_policy,
@@ -125,6 +126,7 @@ class OpenGallery(Hinting):
         *,
         details: Details = NO_DETAILS,
         source: str | None = None,
+        sample_metadata: Mapping[str, Any] | None = None,
         key: str | None = None,
         like: "ImageSource | None" = None,
         **options: Unpack[EnrolImage],
@@ -136,6 +138,7 @@ class OpenGallery(Hinting):
             subject: whose face it is: an ID, made if there is none of it yet; None for a new subject.
             details: of the subject, to be set with it.
             source: a label of where the image comes from.
+            sample_metadata: whatever else is to be known of the face, in 4,096 bytes of JSON.
             key: an idempotency key: the same key for the same subject enrols once, for as long as its sample is there.
             like: an image of the person, or its embedding (D,) from ``reference``: where the image shows several faces,
                 the one that is the same person is enrolled, whatever ``faces`` says.
@@ -153,7 +156,14 @@ class OpenGallery(Hinting):
         if like is not None and not (isinstance(like, np.ndarray) and like.ndim == 1):
             like = self.reference(like)
         enrolment = Enrolment(
-            subject=subject, image=image, details=details, source=source, key=key, box=options.pop("box"), like=like
+            subject=subject,
+            image=image,
+            details=details,
+            source=source,
+            sample_metadata=sample_metadata,
+            key=key,
+            box=options.pop("box"),
+            like=like,
         )
         how: Enrol = options
         return value_of(next(self.enrol_many([enrolment], **how)))
@@ -184,6 +194,7 @@ class OpenGallery(Hinting):
         details: Details = NO_DETAILS,
         quality: Quality | None = None,
         source: str | None = None,
+        sample_metadata: Mapping[str, Any] | None = None,
         key: str | None = None,
         **options: Unpack[EnrolEmbeddings],
     ) -> Enrolled:
@@ -193,7 +204,13 @@ class OpenGallery(Hinting):
             InvalidEmbedding: it is none of the gallery's space.
         """
         enrolment = Enrolment(
-            subject=subject, embedding=embedding, details=details, quality=quality, source=source, key=key
+            subject=subject,
+            embedding=embedding,
+            details=details,
+            quality=quality,
+            source=source,
+            sample_metadata=sample_metadata,
+            key=key,
         )
         return value_of(next(self.enrol_many([enrolment], **options)))
 
@@ -383,6 +400,19 @@ class OpenGallery(Hinting):
             raise ConsentMissing("this gallery wants a note of consent, and has none of this subject; pass one")
         return self._store.add_subject(self.name, subject, expiring(details, gallery.policy, origin.at), origin)
 
+    def sample(self, sample: int) -> Sample:
+        """Return a sample by its number alone; ``SampleNotFound`` where there is none."""
+        self._expire()
+        found = self._store.samples(self.name, after=sample - 1, limit=1)
+        if not found or found[0].id != sample:
+            raise SampleNotFound(f"gallery {self.name!r} has no sample {sample}")
+        return found[0]
+
+    def all_samples(self, *, after: int = 0, limit: int = 100) -> tuple[Sample, ...]:
+        """Return the next samples of all subjects after a number, in the order of their numbers."""
+        self._expire()
+        return self._store.samples(self.name, after=after, limit=limit)
+
     def update(
         self, subject: str, details: Details, *, new_id: str | None = None, version: int | None = None
     ) -> Subject:
@@ -479,16 +509,21 @@ class OpenGallery(Hinting):
         if wrong:
             self._store.forget_samples(self.name, wrong, self._origin())
 
-    def forget_sample(self, subject: str, sample: int) -> Receipt:
+    def forget_sample(self, subject: str | None, sample: int) -> Receipt:
         """Forget a sample, also a damaged one; its subject stays.
 
+        Args:
+            subject: the ID of the one that it must be of; None for whoever has it.
+            sample: its number.
+
         Raises:
-            SampleNotFound: it has no such sample.
+            SampleNotFound: there is no such sample.
         """
         gallery, origin = self.record, self._origin()
         erased = self._store.forget_samples(self.name, [sample], origin, subject=subject)
         if not erased.samples:
-            raise SampleNotFound(f"subject {subject!r} has no sample {sample}")
+            holder = f"gallery {self.name!r}" if subject is None else f"subject {subject!r}"
+            raise SampleNotFound(f"{holder} has no sample {sample}")
         return _receipt(gallery, subject, erased, origin)
 
     def forget_subject(self, subject: str, *, version: int | None = None) -> Receipt:
@@ -614,6 +649,10 @@ class OpenGallery(Hinting):
             identify(matches, rules, face, limit, probe)
             for probe, matches, face in zip(probes, found, faces, strict=True)
         )
+        if options["group_by"] == "sample" and probes:
+            found = self._store.search(self.name, vectors, number, single=True)
+            pairs = zip(identifications, found, strict=True)
+            identifications = tuple(by_sample(each, matches, rules, limit) for each, matches in pairs)
         matched = dict.fromkeys(each.match.subject_number for each in identifications if each.match)
         self._log_search("identify", gallery.policy, tuple(matched), len(probes))
         return identifications

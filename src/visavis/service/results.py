@@ -21,7 +21,8 @@ it is a subject that is ignored; or its distance to anybody says nothing."""
 class Candidate(Match):
     """A subject that a probe resembles. Its distance has two decimals, rounded down, and all else is told by that.
 
-    ``identify`` tells the distance of its template, the mean of its samples; an enrolment that of its nearest sample.
+    ``identify`` tells the distance of its template, the mean of its samples, or that of the sample where candidates are
+    samples; an enrolment that of its nearest sample.
     """
 
     probability: Probability | None
@@ -73,7 +74,7 @@ class Identification(Record):
     """Why it is nobody, or None where there is a match."""
     candidates: tuple[Candidate, ...]
     """The subjects near enough to matter, nearest first: nearer than the policy's ``candidate_threshold``, and at most
-    ``most_candidates``; and the match.
+    ``most_candidates``; and the match. Or their samples, where these were asked for.
     """
     threshold: float
     """The one that was used."""
@@ -154,7 +155,7 @@ class Receipt(Erased):
     gallery_number: int
     """Its number in the store."""
     subject: str | None
-    """The ID that was asked for, or None where it was a whole gallery."""
+    """The ID that was asked for; None where it was a whole gallery, or a sample by its number alone."""
     forgotten_at: datetime
     """In UTC."""
     actor: str

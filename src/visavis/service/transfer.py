@@ -43,6 +43,7 @@ def export_lines(store: Store, gallery: Gallery, at: datetime, *, pictures: bool
                 "embedding": sample.embedding.tolist(),
                 "quality": sample.quality and sample.quality.to_dict(),
                 "source": sample.source,
+                "sample_metadata": plain(sample.metadata),
                 "counter": sample.counter,
                 "created_at": plain(sample.created_at),
                 "picture": _picture(store, gallery.name, sample) if pictures else None,
@@ -162,6 +163,7 @@ def enrolment_from_line(line: Mapping[str, Any], *, image: "ImageSource | None" 
         details=details_from_line(line),
         quality=_read(line, "quality", _quality),
         source=_read(line, "source", _string),
+        sample_metadata=_read(line, "sample_metadata", _object),
         key=_read(line, "key", _string),
         picture=_read(line, "picture", _from_base64),
         counter=_read(line, "counter", _truth) or False,
@@ -251,7 +253,8 @@ _DETAILS: Mapping[str, Callable[[Any], Any]] = {
 }
 _FIELDS = frozenset(
     {
-        *("subject", *_DETAILS, "embedding", "quality", "source", "key", "picture", "counter", "box", "like"),
+        *("subject", *_DETAILS, "embedding", "quality", "source", "sample_metadata", "key", "picture", "counter"),
+        *("box", "like"),
         "created_at",  # which is of the sample that was exported, and not of the one that is made
     }
 )

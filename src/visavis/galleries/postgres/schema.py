@@ -123,6 +123,11 @@ _MIGRATIONS = (
     -- The owner of a counter-sample is the negative of the subject that it is not.
     ALTER TABLE visavis.subjects ADD COLUMN ignored boolean NOT NULL DEFAULT false;
     """,
+    """
+    ALTER TABLE visavis.samples ADD COLUMN metadata json; -- NULL where there is none
+    -- The names of galleries may have capitals, but none differs from another by case alone.
+    CREATE UNIQUE INDEX galleries_by_name ON visavis.galleries (lower(name));
+    """,
 )
 
 VERSION = len(_MIGRATIONS)

@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow
 
 from visavis.core import work
 from visavis.core.decide import distances, template_distances
-from visavis.galleries.index import nearest_subjects
+from visavis.galleries.index import nearest_subjects, without_rejected
 from visavis.galleries.postgres.connection import Connection, know_vectors
 from visavis.galleries.postgres.schema import partition_of
 from visavis.galleries.records import Gallery, Match
@@ -101,24 +101,24 @@ FROM (
     SELECT id, subject, embedding, {order} AS distance FROM {samples}{others} ORDER BY {order} LIMIT %(count)s
 ) AS near
 JOIN visavis.subjects AS subject ON subject.gallery = %(gallery)s AND subject.number = abs(near.subject)"""
-_OTHERS = sql.SQL(" WHERE subject <> ALL(%(hidden)s)")
+_OTHERS = sql.SQL(" WHERE subject <> ALL(%(hidden)s) AND id <> ALL(%(taken)s)")
 _ALL = sql.SQL("")
 
 
-def search(
-    connection: Connection, gallery: Gallery, probes: FloatArray, limit: int, beam: int | None
+def search(  # noqa: PLR0913  # where, for what, and how
+    connection: Connection, gallery: Gallery, probes: FloatArray, limit: int, beam: int | None, *, single: bool
 ) -> tuple[tuple[Match, ...], ...]:
-    """Return for each probe (P, D), checked, the nearest subjects; the connection is in a transaction.
+    """Return for each probe (P, D), checked, the nearest subjects or samples; the connection is in a transaction.
 
     The beam is how many samples an index is to keep in view; None to look at all samples instead.
     """
     if beam is None or gallery.space.dimension > LARGEST_INDEXED:
-        look = _Look(connection, gallery, limit, indexed=False)
+        look = _Look(connection, gallery, limit, indexed=False, single=single)
         return tuple(map(look.nearest, probes))
     connection.execute(_BEAM, (str(min(WIDEST_BEAM, max(beam, _first_count(limit)))),))
-    look = _Look(connection, gallery, limit, indexed=True)
+    look = _Look(connection, gallery, limit, indexed=True, single=single)
     everywhere = replace(look, indexed=False)  # where an index finds too few
-    enough = min(limit, gallery.subjects)
+    enough = min(limit, gallery.samples if single else gallery.subjects)
     found = map(look.nearest, probes)
     return tuple(
         matches if sum(not match.counter for match in matches) >= enough else everywhere.nearest(probe)
@@ -144,41 +144,50 @@ def rank_by_template(
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """A search in a gallery, by its index or at all samples, for so many subjects."""
+    """A search in a gallery, by its index or at all samples, for so many subjects or single samples."""
 
     connection: Connection
     gallery: Gallery
     limit: int
     indexed: bool
+    single: bool
 
     def nearest(self, probe: FloatArray) -> tuple[Match, ...]:
         """Return the nearest subjects. Where some have so many samples that others stay hidden, look without them."""
         work.check()
         nearest: list[Match] = []
+        taken: list[int] = []  # single samples
+        hidden: list[int] = []  # subjects; of single samples those that counter-samples reject
         count = _first_count(self.limit)
         while True:
-            seen = [-match.subject_number if match.counter else match.subject_number for match in nearest]
-            rows = self._candidates(probe, count, seen)
-            matches = _first_of_each_subject(self.gallery.space.metric, probe, rows)
+            rows = self._candidates(probe, count, hidden, taken)
+            matches = _first_of_each(self.gallery.space.metric, probe, rows, single=self.single)
             if len(rows) == count < _MOST_CANDIDATES:
                 certain = _least_distance(self.gallery.space, max(row[-1] for row in rows))
                 matches = [match for match in matches if match.distance < certain]
-            nearest += matches
+            nearest += without_rejected(matches) if self.single else matches
+            for match in matches:
+                number = match.subject_number
+                if self.single:
+                    taken.append(match.sample)
+                    hidden += (number, -number) if match.counter else ()
+                else:
+                    hidden.append(-number if match.counter else number)
             if sum(not match.counter for match in nearest) >= self.limit or len(rows) < count:
                 return nearest_subjects(nearest, self.limit)
             count = min(2 * count, _MOST_CANDIDATES)
 
-    def _candidates(self, probe: FloatArray, count: int, hidden: list[int]) -> list[TupleRow]:
-        """Return the samples that the database takes to be nearest, of all subjects but those that are hidden."""
+    def _candidates(self, probe: FloatArray, count: int, hidden: list[int], taken: list[int]) -> list[TupleRow]:
+        """Return the samples that the database takes to be nearest, but for those taken, and hidden subjects'."""
         space = self.gallery.space
         # An index is used for the very expression only that it was made for: an exact search never uses one.
         embedding = _indexed_expression(space) if self.indexed else sql.SQL("embedding")
         statement = sql.SQL(_NEAREST).format(
             samples=partition_of(self.gallery.number),
             order=sql.SQL("{} {} %(probe)s").format(embedding, sql.SQL(_OPERATORS[space.metric])),
-            others=_OTHERS if hidden else _ALL,
+            others=_OTHERS if hidden or taken else _ALL,
         )
-        values = {"probe": probe, "count": count, "hidden": hidden, "gallery": self.gallery.number}
+        values = {"probe": probe, "count": count, "hidden": hidden, "taken": taken, "gallery": self.gallery.number}
         return self.connection.execute(statement, values, binary=True).fetchall()
 
 
@@ -186,16 +195,17 @@ def _first_count(limit: int) -> int:
     return min(2 * limit + _SPARE, _MOST_CANDIDATES)
 
 
-def _first_of_each_subject(metric: Metric, probe: FloatArray, rows: list[TupleRow]) -> list[Match]:
-    """Return the subjects of samples, nearest first, each with its nearest sample."""
+def _first_of_each(metric: Metric, probe: FloatArray, rows: list[TupleRow], *, single: bool) -> list[Match]:
+    """Return the subjects of samples, nearest first, each with its nearest sample; or single samples."""
     if not rows:
         return []
     samples, numbers, ids, names, ignored, embeddings, _ = zip(*rows, strict=True)
     found = distances(metric, probe, np.stack(embeddings))
     first: dict[int, Match] = {}
-    for at in np.lexsort((samples, found)):
+    for at in np.lexsort((samples, single & (np.array(numbers) < 0), found)):
         known = {"id": ids[at], "name": names[at], "ignored": ignored[at]}
-        first.setdefault(numbers[at], Match.of(numbers[at], known, sample=samples[at], distance=float(found[at])))
+        key = samples[at] if single and numbers[at] > 0 else numbers[at]
+        first.setdefault(key, Match.of(numbers[at], known, sample=samples[at], distance=float(found[at])))
     return list(first.values())
 
 

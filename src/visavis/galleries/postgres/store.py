@@ -152,7 +152,7 @@ class PostgresStore(Store):
         with self._opened().writing() as connection:
             row = connection.execute(_NEW_GALLERY, values).fetchone()
             if row is None:
-                raise GalleryExists(f"there is a gallery {name!r} already")
+                raise GalleryExists(f"there is a gallery {name!r} already, or one that differs by case alone")
             make_partition(connection, row[0], space.dimension)
             _add_to_log(connection, log_entry("create", name, origin))
             gallery = _find_gallery(connection, name)
@@ -164,12 +164,14 @@ class PostgresStore(Store):
         with self._opened().reading() as connection:
             return tuple(map(_gallery_of, _named(connection.execute(f"{_GALLERIES} ORDER BY name"))))
 
-    def search(self, gallery: str, probes: FloatArray, limit: int, *, templates: bool = False) -> Matches:
+    def search(
+        self, gallery: str, probes: FloatArray, limit: int, *, templates: bool = False, single: bool = False
+    ) -> Matches:
         limit = check_limit(limit)
         with self._reading(gallery) as transaction:
             probes = check_probes(probes, transaction.gallery.space.dimension)
             wanted = max(limit, RANKED_ANEW) if templates else limit
-            found = search(transaction.connection, transaction.gallery, probes, wanted, self._beam)
+            found = search(transaction.connection, transaction.gallery, probes, wanted, self._beam, single=single)
             if not templates:
                 return found
             by_template = partial(rank_by_template, transaction.connection, transaction.gallery)
@@ -261,7 +263,7 @@ _DUE = "SELECT number FROM visavis.subjects WHERE gallery = %s {} ORDER BY numbe
 # Those that are wanted are found before anything is joined to them, also where the planner knows nothing yet.
 _SAMPLES = """
 SELECT sample.id, subject.id AS subject, embedding, face_px, sharpness, score, yaw, pitch, validity,
-    occluded, source, kept AS picture, sample.created_at, sample.subject < 0 AS counter
+    occluded, source, kept AS picture, sample.created_at, sample.subject < 0 AS counter, sample.metadata
 FROM (
     SELECT * FROM {samples} WHERE gallery = %(gallery)s{of} AND id > %(after)s ORDER BY id LIMIT %(limit)s
 ) AS sample
@@ -269,7 +271,7 @@ JOIN visavis.subjects AS subject ON subject.gallery = sample.gallery AND subject
 ORDER BY sample.id"""
 _OF_ALL, _OF_ONE = sql.SQL(""), sql.SQL(" AND subject IN (%(subject)s, -%(subject)s)")
 _USES = """
-SELECT sample.key, sample.id AS sample, sample.fingerprint, subject.id, number, name, metadata, consent,
+SELECT sample.key, sample.id AS sample, sample.fingerprint, subject.id, number, name, subject.metadata, consent,
     subject.created_at, updated_at, expires_at, version, samples, ignored
 FROM {samples} AS sample
 JOIN visavis.subjects AS subject ON subject.gallery = sample.gallery AND subject.number = abs(sample.subject)
@@ -288,11 +290,11 @@ SELECT ARRAY(SELECT nextval('visavis.sample_ids') FROM generate_series(1, %(coun
        ARRAY(SELECT nextval('visavis.subject_numbers') FROM generate_series(1, %(count)s))"""
 _COPY = """
 COPY {samples} (gallery, id, subject, embedding, face_px, sharpness, score, yaw, pitch, validity, occluded, source,
-    kept, picture, key, fingerprint, created_at) FROM STDIN (FORMAT BINARY)"""
+    kept, picture, key, fingerprint, created_at, metadata) FROM STDIN (FORMAT BINARY)"""
 _QUALITY = tuple(field.name for field in fields(Quality))
 _TYPES = (
     *("int8", "int8", "int8", "vector", *["float8"] * len(_QUALITY)),
-    *("text", "text", "bytea", "text", "text", "timestamptz"),
+    *("text", "text", "bytea", "text", "text", "timestamptz", "json"),
 )
 _ERASE_SAMPLES = """
 WITH gone AS (DELETE FROM {samples} WHERE gallery = %(gallery)s AND id = ANY(%(samples)s) RETURNING subject),
@@ -369,7 +371,7 @@ class PostgresTransaction(Transaction):
                 quality = astuple(row.new.quality) if row.new.quality else (None,) * len(_QUALITY)
                 numbers = (self.gallery.number, row.id, row.subject, row.embedding, *quality)
                 rest = (row.new.source, row.kept, row.picture, row.new.key, row.fingerprint, row.created_at)
-                copy.write_row((*numbers, *rest))
+                copy.write_row((*numbers, *rest, dict(row.new.metadata) or None))
 
     def erase_samples(self, samples: Sequence[int], at: datetime) -> dict[int, int]:
         values = {"gallery": self.gallery.number, "samples": list(samples), "at": at}
@@ -454,7 +456,8 @@ def _row_of_subject(subject: Subject) -> tuple[Any, ...]:
 
 def _sample_of(row: Row) -> Sample:
     quality = [row.pop(column) for column in _QUALITY]
-    return Sample(**row, quality=None if quality[0] is None else Quality(*quality))
+    known = {"quality": None if quality[0] is None else Quality(*quality), "metadata": row["metadata"] or {}}
+    return Sample(**row | known)
 
 
 def _json(content: Mapping[str, Any]) -> str:

@@ -45,13 +45,15 @@ class Memory:
         self._lock = threading.Lock()
         self._loaded: dict[int, _Loaded] = {}
 
-    def search(self, gallery: Gallery, probes: FloatArray, limit: int, *, templates: bool) -> list[list[Hit]]:
-        """Return for each probe the nearest subjects, as the file has them now or had them a moment ago.
+    def search(
+        self, gallery: Gallery, probes: FloatArray, limit: int, *, templates: bool, single: bool
+    ) -> list[list[Hit]]:
+        """Return for each probe the nearest subjects or samples, as the file has them now or had them a moment ago.
 
         Raises:
             GalleryNotFound: the gallery was forgotten meanwhile.
         """
-        return self._current(gallery).search(probes, limit, templates=templates)
+        return self._current(gallery).search(probes, limit, templates=templates, single=single)
 
     def follow(self, gallery: Gallery) -> None:
         """Bring a gallery up to date if it is in memory, so that what was forgotten is not there any more."""

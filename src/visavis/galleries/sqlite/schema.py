@@ -138,6 +138,9 @@ SCHEMA = Schema(
         """
     -- Subjects may be ignored, and the owner of a counter-sample is the negative of whom it is not. No table changes.
     """,
+        """
+    -- Samples may have metadata, in what is told about them, and the names of galleries capitals. No table changes.
+    """,
     ),
     application_id=0x76697376,
     functions=(

@@ -7,11 +7,11 @@ import logging
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -131,8 +131,8 @@ class SqliteStore(Store):
         encrypted = bool(self._keys) if encrypted is None else encrypted
         values = (name, space.id, space.dimension, space.metric, json.dumps(policy.to_dict()), encrypted)
         with self._file.writing() as connection:
-            if connection.execute(f"{_GALLERIES} WHERE name = ?", (name,)).fetchone():
-                raise GalleryExists(f"there is a gallery {name!r} already")
+            if same := connection.execute(f"{_GALLERIES} WHERE name = ? COLLATE NOCASE", (name,)).fetchone():
+                raise GalleryExists(f"there is a gallery {same[1]!r} already")
             number = connection.execute(_NEW_GALLERY, (*values, to_integer(origin.at))).lastrowid or 0
             new_gallery(connection, self._keys, number, encrypted=encrypted)
             _add_to_log(connection, log_entry("create", name, origin))
@@ -150,13 +150,16 @@ class SqliteStore(Store):
                 transaction.unlock()
             return transaction.gallery
 
-    def search(self, gallery: str, probes: FloatArray, limit: int, *, templates: bool = False) -> Matches:
+    def search(
+        self, gallery: str, probes: FloatArray, limit: int, *, templates: bool = False, single: bool = False
+    ) -> Matches:
         check_limit(limit)
         found = self.gallery(gallery)
         probes = check_probes(probes, found.space.dimension)
         # A few at a time, so that nobody else waits long for the file.
         several = (probes[start : start + _PROBES_AT_ONCE] for start in range(0, len(probes), _PROBES_AT_ONCE))
-        return tuple(matches for some in several for matches in self._search(found, some, limit, templates=templates))
+        look = partial(self._memory.search, templates=templates, single=single)
+        return tuple(matches for some in several for matches in self._search(found, some, limit, look))
 
     def add_to_log(self, entry: LogEntry) -> None:
         with self._file.writing() as connection:
@@ -276,10 +279,12 @@ class SqliteStore(Store):
         self._file.overwrite()  # what was written in vain leaves the log, and the reserve is kept again
         return False
 
-    def _search(self, gallery: Gallery, probes: FloatArray, limit: int, *, templates: bool) -> Matches:
+    def _search(
+        self, gallery: Gallery, probes: FloatArray, limit: int, look: Callable[..., Sequence[Sequence[Hit]]]
+    ) -> Matches:
         spare = 0  # more hits than are wanted, in the place of subjects that are damaged
         for _ in range(_LOOKS):
-            hits = self._memory.search(gallery, probes, limit + spare, templates=templates)
+            hits = look(gallery, probes, limit + spare)
             with self._reading(gallery.name) as transaction:
                 gallery, matches = transaction.gallery, transaction.matches(hits)
             if matches is None:
@@ -289,7 +294,7 @@ class SqliteStore(Store):
                 return tuple(nearest_subjects(known, limit) for known in matches)
             spare = 2 * lost
         with self._file.writing():  # nothing changes meanwhile
-            hits = self._memory.search(self.gallery(gallery.name), probes, limit + spare, templates=templates)
+            hits = look(self.gallery(gallery.name), probes, limit + spare)
             with self._reading(gallery.name) as transaction:
                 matches = transaction.matches(hits, settled=True) or ()
         return tuple(nearest_subjects(known, limit) for known in matches)
@@ -563,6 +568,7 @@ class SqliteTransaction(Transaction):
             picture=row["picture"],
             created_at=timed(row)["created_at"],
             counter=subject < 0,
+            metadata=about.get("metadata", {}),
         )
 
     def _match(self, found: tuple[Hit, int, bytes]) -> Match:
@@ -576,7 +582,9 @@ class SqliteTransaction(Transaction):
 
     def _sample_values(self, row: SampleRow, embedding: bytes) -> tuple[Value, ...]:
         new = row.new
-        known = {"quality": None if new.quality is None else astuple(new.quality), "source": new.source}
+        quality = None if new.quality is None else astuple(new.quality)
+        known: dict[str, Any] = {"quality": quality, "source": new.source}
+        known |= {"metadata": new.metadata} if new.metadata else {}
         about = self._sealer.seal(_json(known).encode(), f"{ABOUT}{row.subject}")
         return (
             *(row.id, self.gallery.number, row.subject, embedding, about, row.kept, to_integer(row.created_at)),

@@ -182,6 +182,7 @@ def _enrolments(wanted: EnrolRequest, key: str | None, like: FloatArray | None) 
             details=wanted.details,
             quality=wanted.quality(place),
             source=wanted.source,
+            sample_metadata=wanted.sample_metadata,
             key=key if key is None or len(faces) == 1 else f"{key}#{place}",
             box=wanted.options(EnrolImage)["box"],
             like=like,

@@ -109,7 +109,7 @@ def _number(text: str) -> int:
 
 
 _Subject: TypeAlias = Annotated[str, Depends(subject_id)]
-_Sample: TypeAlias = Annotated[
+SampleId: TypeAlias = Annotated[
     int, BeforeValidator(_number), Path(description="A sample's ID.", json_schema_extra={"minimum": 1})
 ]
 _Conditions: TypeAlias = Annotated[Conditions, Depends(Conditions.of)]
@@ -294,7 +294,7 @@ def best_picture(
 @router.get("/{subject}/samples/{sample}/picture", **_PICTURE)
 @in_quick_worker
 def picture(
-    gallery: InPath, recognizer: InUse, subject: _Subject, sample: _Sample, shown: Annotated[PictureOptions, Query()]
+    gallery: InPath, recognizer: InUse, subject: _Subject, sample: SampleId, shown: Annotated[PictureOptions, Query()]
 ) -> Answer[bytes]:
     """Return the aligned face or the whole image, where the gallery keeps it. The log tells that it was looked at."""
     return _shown(gallery.picture(subject, sample), shown, recognizer, f"sample-{sample}")
@@ -310,7 +310,7 @@ def _shown(data: bytes, shown: PictureOptions, recognizer: Recognizer, name: str
 
 @router.delete("/{subject}/samples/{sample}", **about("admin", "sample_not_found"))
 @in_quick_worker
-def forget_sample(gallery: InPath, subject: _Subject, sample: _Sample) -> Answer[Receipt]:
+def forget_sample(gallery: InPath, subject: _Subject, sample: SampleId) -> Answer[Receipt]:
     """Forget a sample; its subject stays, even without any."""
     return receipt(gallery.forget_sample(subject, sample))
 

@@ -103,7 +103,7 @@ export function NewGallery({ onDone }) {
     } catch (found) { setProblem(found); }
   };
   return html`<form onSubmit=${make}>
-    <label>${t("gallery.name")}<input name="name" required pattern="[a-z0-9][a-z0-9._\\-]{0,63}" maxlength="64" placeholder="team" autocapitalize="none" aria-describedby="galleryname" /></label>
+    <label>${t("gallery.name")}<input name="name" required pattern="[A-Za-z0-9_][A-Za-z0-9._\\-]{0,254}" maxlength="255" placeholder="team" autocapitalize="none" aria-describedby="galleryname" /></label>
     <p class="quiet" id="galleryname">${t("gallery.name.hint")}</p>
     <label>${t("policy.keep")}<${KeepChoice} /></label>
     <${Notice} problem=${problem} />
