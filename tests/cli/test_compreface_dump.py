@@ -116,6 +116,8 @@ def test_the_images_of_one_service_are_enrolled(shell: Shell, dump: str) -> None
     refused["invalid_option"] -= 1
     assert json.loads(outcome.out) == {"enrolled": 1, "subjects": 1, "already_there": 1, "refused": refused}
     assert subjects(shell) == ["Grace", "Eileen Collins \\ é"]
+    line = json.loads(shell("gallery", "export", "team").out.splitlines()[1])
+    assert (line["source"], line["sample_metadata"]) == ("CompreFace", {"compreface_image_id": uuid(103)})
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,13 @@ def _enrolment(example: _Example, subject: str, content: bytes | None) -> Enrolm
         most = f"of at most {_MOST_IMAGE_BYTES:,} bytes"
         return InvalidOption(f"the image is not {most}, written as \\x and hexadecimal digits")
     image = bytes.fromhex(digits[1].decode("ascii"))
-    return enroller.Enrolment(subject=subject, image=image, source="CompreFace", key=f"compreface-{example.id}")
+    return enroller.Enrolment(
+        subject=subject,
+        image=image,
+        source="CompreFace",
+        sample_metadata={"compreface_image_id": example.id},
+        key=f"compreface-{example.id}",
+    )
 
 
 def survey(file: str) -> _Dump:
