@@ -80,26 +80,35 @@ def empty(client: Client) -> Client:
     return client
 
 
-@pytest.fixture(scope="module")
-def photo(astronaut: Path) -> bytes:
-    return astronaut.read_bytes()
-
-
-@pytest.fixture(scope="module")
-def other(hopper: Path) -> bytes:
-    return hopper.read_bytes()
-
-
-@pytest.fixture(scope="module")
-def both(astronaut: Path, hopper: Path) -> bytes:
-    """Two people in one image, the first larger."""
-    pair = PIL.Image.new("RGB", (800, 512))
-    with PIL.Image.open(astronaut) as one, PIL.Image.open(hopper) as two:
-        pair.paste(one.convert("RGB"), (0, 0))
-        pair.paste(two.convert("RGB").resize((180, 211)), (530, 0))
+def png(image: PIL.Image.Image) -> bytes:
     buffer = io.BytesIO()
-    pair.save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def portraits(astronaut: Path, hopper: Path) -> tuple[PIL.Image.Image, ...]:
+    """Small ones, of which the face of the first is larger."""
+    with PIL.Image.open(astronaut) as one, PIL.Image.open(hopper) as two:
+        return one.convert("RGB").crop((100, 0, 356, 256)), two.convert("RGB").resize((150, 176))
+
+
+@pytest.fixture(scope="module")
+def photo(portraits: tuple[PIL.Image.Image, ...]) -> bytes:
+    return png(portraits[0])
+
+
+@pytest.fixture(scope="module")
+def other(portraits: tuple[PIL.Image.Image, ...]) -> bytes:
+    return png(portraits[1])
+
+
+@pytest.fixture(scope="module")
+def both(portraits: tuple[PIL.Image.Image, ...]) -> bytes:
+    pair = PIL.Image.new("RGB", (410, 256))
+    pair.paste(portraits[0], (0, 0))
+    pair.paste(portraits[1], (258, 0))
+    return png(pair)
 
 
 BLANK = io.BytesIO()
@@ -113,14 +122,14 @@ def test_detection(client: Client, photo: bytes, both: bytes) -> None:
     assert (status, list(told), list(face)) == (200, ["result"], ["box"])
     assert list(face["box"]) == ["probability", "x_max", "y_max", "x_min", "y_min"]
     assert all(isinstance(face["box"][edge], int) for edge in ("x_max", "y_max", "x_min", "y_min"))
-    assert 0 <= face["box"]["x_min"] < face["box"]["x_max"] <= 512
+    assert 0 <= face["box"]["x_min"] < face["box"]["x_max"] <= 256
     assert round(face["box"]["probability"], 5) == face["box"]["probability"]
     inline = {"file": base64.b64encode(photo).decode(), "unknown": 1}
     assert client.told("POST", DETECTION, json=inline) == (200, told)
     for query, count in (("?&limit=0&status=True", 2), ("?limit=1", 1), ("?limit=5&det_prob_threshold=0", 2)):
         assert len(client("POST", DETECTION + query, files={"file": both}).json()["result"]) == count
     largest = client("POST", f"{DETECTION}?limit=1", files={"file": both}).json()["result"][0]["box"]
-    assert largest["x_max"] < 512
+    assert largest["x_max"] < 256
     query = "?face_plugins=landmarks,calculator,pose,age,gender,mask,landmarks2d106,nonsense&status=1"
     _, told = client.told("POST", DETECTION + query, files={"file": photo})
     (face,) = told["result"]  # of a pack without a mouth among its points, or other plugins
