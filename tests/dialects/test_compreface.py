@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from serving import Caller, sqlite_url
 
 from visavis.config import Settings
+from visavis.core.decide import LEAST_LIVENESS
 from visavis.errors import InvalidOption
 from visavis.models.recognizer import Recognizer
 from visavis.options import Policy
@@ -420,6 +421,42 @@ def test_keys_of_the_demo(recognizer: Recognizer, photo: bytes, tmp_path: Path) 
         keys.create("first", "read")  # from now on, calls need one
         assert client.told("GET", f"{RECOGNITION}/subjects")[1]["code"] == 10
         assert client("GET", f"/static/{DEMO_KEYS['recognition']}/images/{face_uuid(1, 2)}", key="").status_code == 404
+
+
+@pytest.mark.thorough
+def test_plugins_of_a_pack_that_has_them(recognizer_all: Recognizer, astronaut: Path, tmp_path: Path) -> None:
+    settings = Settings(
+        dialects=("compreface",), compreface_demo_keys=True, store=sqlite_url(tmp_path / "galleries.db")
+    )
+    query, files = "?face_plugins=age,gender,pose,landmarks,mask&status=true", {"file": astronaut.read_bytes()}
+    with Caller(settings, recognizer_all) as server:
+        client = Client(server, DEMO_KEYS)
+        image_id = client.add("eileen", files["file"])
+        for path in (DETECTION, f"{RECOGNITION}/recognize", f"{RECOGNITION}/faces/{image_id}/verify"):
+            told = client("POST", path + query, files=files).json()
+            (face,) = told["result"]
+            assert face["gender"]["value"] == "female"
+            assert 0.5 < face["gender"]["probability"] <= 1
+            assert set(face["age"]) == {"low", "high"}
+            assert 0 < face["age"]["low"] < face["age"]["high"] < 100
+            assert set(face["pose"]) == {"pitch", "roll", "yaw"}
+            left, right, nose, mouth_left, mouth_right = face["landmarks"]
+            assert left[0] < nose[0] < right[0]
+            assert left[1] < nose[1] < mouth_left[1]
+            assert mouth_left[0] < mouth_right[0]
+            assert set(told["plugins_versions"]) == {"detector", "calculator", "age", "gender", "pose"}
+        # Who must be live is not known by a cropped face, nor by a print.
+        gallery = server.app.state.galleries.open("demo")
+        gallery.set_policy(Policy(require_live=True))
+        blank = client("POST", f"{RECOGNITION}/recognize?detect_faces=false", files=BLANK_FILE)
+        assert blank.json()["code"] == 28
+        verify = f"{RECOGNITION}/faces/{image_id}/verify?detect_faces=false"
+        assert client("POST", verify, files=BLANK_FILE).json()["code"] == 28
+        live = recognizer_all.detect(files["file"], attributes=["liveness"])[0].attributes
+        assert live is not None
+        assert live.liveness is not None
+        (face,) = client("POST", verify, files=files).json()["result"]
+        assert (face["similarity"] > 0.5) == (live.liveness >= LEAST_LIVENESS)
 
 
 def test_without_the_dialect_there_is_nothing(recognizer: Recognizer) -> None:

@@ -77,31 +77,28 @@ def answer(request: Request, problem: Problem) -> Response:
 _HEADER = APIKeyHeader(name="x-api-key", scheme_name="compreface", auto_error=False)
 
 
-def _admitted(request: Request, service: FaceService, scope: Scope, sent: Sequence[str]) -> str | None:
-    """Let a call pass that has a key of the service, and return the gallery that it is for."""
-    if not sent:
-        raise Refused(20, "Missing header: x-api-key")
-    key = sent[0]
-    if not is_uuid(key):
-        raise Refused(26, "Service API key should be UUID")
-    settings, keys = request.app.state.settings, request.app.state.keys
-    if settings.compreface_demo_keys and key == DEMO_KEYS[service] and not keys.needed(settings):
-        admit(request, scope, ())
-        return DEMO_GALLERY
-    try:
-        record = admit(request, scope, sent, service=service)
-    except Problem as problem:
-        if problem.code in ("unauthorized", "key_expired"):
-            raise Refused(10, f"{service.title()} service with API Key {key} not found", 404) from None
-        raise
-    return record.galleries[0] if record and record.galleries else None
+def _keyed(service: FaceService, scope: Scope, *, in_path: bool = False) -> Any:  # noqa: ANN401  # a dependency
+    """Return what lets a call pass that has a key of the service, and gives the name of the gallery that it is for."""
 
+    async def admitted(request: Request, _in_header: Annotated[object, Depends(_HEADER)]) -> str | None:
+        sent = [request.path_params["api_key"]] if in_path else request.headers.getlist("x-api-key")
+        if not sent:
+            raise Refused(20, "Missing header: x-api-key")
+        if not is_uuid(sent[0]):
+            raise Refused(26, "Service API key should be UUID")
+        settings, keys = request.app.state.settings, request.app.state.keys
+        if settings.compreface_demo_keys and sent == [DEMO_KEYS[service]] and not keys.needed(settings):
+            admit(request, scope, ())
+            return DEMO_GALLERY
+        try:
+            record = admit(request, scope, sent, service=service)
+        except Problem as problem:
+            if problem.code in ("unauthorized", "key_expired"):
+                raise Refused(10, f"{service.title()} service with API Key {sent[0]} not found", 404) from None
+            raise
+        return record.galleries[0] if record and record.galleries else None
 
-def _keyed(service: FaceService, scope: Scope) -> Any:  # noqa: ANN401  # a dependency
-    async def check(request: Request, _in_header: Annotated[object, Depends(_HEADER)]) -> None:
-        _admitted(request, service, scope, request.headers.getlist("x-api-key"))
-
-    return Depends(check)
+    return Depends(admitted)
 
 
 _Open: TypeAlias = Callable[[], OpenGallery]
@@ -109,12 +106,9 @@ _Open: TypeAlias = Callable[[], OpenGallery]
 
 def _collection(scope: Scope, *, in_path: bool = False) -> Any:  # noqa: ANN401  # a dependency
     """Return what gives a function that opens the key's gallery, or makes it where the key may."""
+    name_of = _keyed("recognition", scope, in_path=in_path)
 
-    async def check(request: Request, _in_header: Annotated[object, Depends(_HEADER)]) -> str | None:
-        sent = [request.path_params["api_key"]] if in_path else request.headers.getlist("x-api-key")
-        return _admitted(request, "recognition", scope, sent)
-
-    async def find(name: Annotated[str, Depends(check)], key: Key, galleries: AllGalleries) -> _Open:
+    async def find(name: Annotated[str, name_of], key: Key, galleries: AllGalleries) -> _Open:
         makes = key is None or key.allows("admin")
         return partial(galleries.get_or_create if makes else galleries.open, name)
 
