@@ -342,10 +342,9 @@ def _samples(gallery: OpenGallery, subject: str | None) -> Iterator[Sample]:
 def _forget_all(gallery: OpenGallery) -> tuple[int, int]:
     """Forget everybody, and return how many subjects and samples they were."""
     receipts = []
-    while page := gallery.subjects(limit=_AT_ONCE):
-        for each in page:
-            with suppress(SubjectNotFound):  # somebody else forgot it meanwhile
-                receipts.append(gallery.forget_subject(each.id))
+    for each in _all_subjects(gallery):
+        with suppress(SubjectNotFound):  # somebody else forgot it meanwhile
+            receipts.append(gallery.forget_subject(each.id))
     return len(receipts), sum(each.samples for each in receipts)
 
 

@@ -26,7 +26,7 @@ from visavis.types import Face, Faces, ImageSource
 _AGE_ERROR = 10  # years by which an age is off, on average
 _DIGITS = Decimal("0.00001")
 _LONGEST_NAME, _NOT_IN_NAMES = 50, frozenset(";/\\")
-_LARGEST_PAGE = 2000
+_LARGEST_PAGE, _MOST_IDS = 2000, 1000
 _MEASURED: tuple[Attribute, ...] = ("age", "gender", "pose")
 _T = TypeVar("_T")
 
@@ -238,7 +238,7 @@ class EmbeddingPairs(_Lenient):
 class IdsRequest(_Lenient):
     """A list of UUIDs."""
 
-    ids: list[str]
+    ids: Annotated[list[str], Field(max_length=_MOST_IDS)]
 
     @classmethod
     def read(cls, body: Body, max_images: int) -> Self:  # noqa: ARG003  # as others are read
