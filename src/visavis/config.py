@@ -26,6 +26,8 @@ PREFIX = "VISAVIS_"
 Auth: TypeAlias = Literal["auto", "on", "off"]
 LogFormat: TypeAlias = Literal["auto", "json", "text"]
 Scope: TypeAlias = Literal["metrics", "read", "probe", "enrol", "admin"]
+FaceService: TypeAlias = Literal["recognition", "detection", "verification"]
+"""What a key of CompreFace is for."""
 Keys: TypeAlias = tuple[tuple[Scope, str], ...]
 """Pairs of scope and secret."""
 
@@ -134,6 +136,13 @@ class Settings:
             metavar="LIST",
         ),
     ] = ()
+    compreface_demo_keys: Annotated[
+        bool,
+        Option(
+            "Whether the three keys that everybody knows of CompreFace's demo are valid, while no call needs a key.",
+            metavar="true|false",
+        ),
+    ] = False
     ui: Annotated[bool, Option("Whether to serve the page under /ui/, for people.", metavar="true|false")] = True
     store: Annotated[
         str | None,

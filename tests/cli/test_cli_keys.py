@@ -62,6 +62,7 @@ def test_create_as_json(cli: Run, path: Path) -> None:
         "name": "Tür",
         "scope": "admin",
         "galleries": [],
+        "compreface": None,
         "created_at": "",
         "revoked_at": None,
         "expires_at": None,
@@ -112,6 +113,17 @@ def test_a_key_for_some_galleries(cli: Run, path: Path) -> None:
     assert json.loads(cli("list", "--json")[1])[0]["galleries"] == ["team", "staff"]
     code, _, err = cli("create", "--name", "desk", "--scope", "enrol", "--gallery", "Team")
     assert (code, "a gallery's name is" in err) == (2, True)
+
+
+def test_a_key_for_clients_of_compreface(cli: Run, path: Path) -> None:
+    given = ("create", "--name", "old", "--scope", "admin", "--compreface", "recognition", "--gallery", "team")
+    known = "7a3c0f2e-8d1b-4c5a-9e6f-0b1a2c3d4e5f"
+    code, out, _ = cli(*given, "--uuid", known)
+    assert (code, out.strip(), find(path, known)) == (0, known, "admin")
+    assert cli("list")[1].rstrip().endswith("old  (CompreFace recognition; only team)")
+    assert known not in cli("list", "--json")[1]
+    assert cli(*given, "--uuid", known)[0] == 2
+    assert cli("create", "--name", "a", "--scope", "read", "--compreface", "detection", "--gallery", "team")[0] == 2
 
 
 def test_an_empty_list(cli: Run, path: Path) -> None:

@@ -11,6 +11,7 @@ from contextlib import closing
 from datetime import datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Any, cast, get_args
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -350,7 +351,7 @@ class TestMigration:
         store.find(secret)
         store.close()
         connection = sqlite3.connect(path)
-        assert connection.execute("PRAGMA user_version").fetchone() == (4,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (5,)
         connection.close()
 
     def test_a_file_that_only_looks_like_one_is_refused(self, store: KeyStore, path: Path) -> None:
@@ -360,6 +361,46 @@ class TestMigration:
         connection.close()
         with pytest.raises(KeysUnusable, match="no such table"):
             store.list()
+
+
+def test_a_key_of_compreface_is_a_uuid(store: KeyStore) -> None:
+    record, secret = store.create("door", "admin", ["team"], service="recognition")
+    assert (UUID(secret).version, record.service, record.galleries) == (4, "recognition", ("team",))
+    known = "7a3c0f2e-8d1b-4c5a-9e6f-0b1a2c3d4e5f"
+    other, same = store.create("old", "read", service="detection", uuid=known.upper())
+    assert same == known
+    found = [store.find(each) for each in (secret, secret.upper(), known)]
+    assert [each and each.id for each in found] == [record.id, record.id, other.id]
+    assert store.find(str(uuid4())) is None
+    assert store.revoke(record.id) is not None
+    assert store.find(secret) is None
+    assert [each.service for each in store.list()] == ["recognition", "detection"]
+
+
+@pytest.mark.parametrize(
+    ("how", "wrong"),
+    [
+        ({"service": "recognition"}, "is for one gallery"),
+        ({"service": "recognition", "galleries": ["a", "b"]}, "is for one gallery"),
+        ({"service": "detection", "galleries": ["a"]}, "is for no gallery"),
+        ({"service": "training"}, "there is no service"),
+        ({"uuid": str(uuid4())}, "keys of CompreFace alone are UUIDs"),
+        ({"service": "detection", "uuid": "00000000-0000-0000-0000-000000000003"}, "others are guessed"),
+        ({"service": "detection", "uuid": "{7a3c0f2e8d1b4c5a9e6f0b1a2c3d4e5f}"}, "must be a random UUID"),
+    ],
+)
+def test_a_key_of_compreface_is_for_one_service(store: KeyStore, how: dict[str, Any], wrong: str) -> None:
+    with pytest.raises(InvalidOption, match=wrong):
+        store.create("a", "read", **how)
+    assert store.list() == []
+
+
+def test_a_uuid_is_one_key_for_ever(store: KeyStore) -> None:
+    known = str(uuid4())
+    record, _ = store.create("a", "read", service="detection", uuid=known)
+    store.revoke(record.id)
+    with pytest.raises(InvalidOption, match="there is such a key already"):
+        store.create("a", "admin", service="verification", uuid=known)
 
 
 def use(store: KeyStore, how: str) -> KeyRecord | tuple[KeyRecord, str] | list[KeyRecord] | None:
@@ -380,7 +421,7 @@ def test_a_file_that_is_something_else_is_refused(store: KeyStore, path: Path, w
         path.write_text("these are not the keys that you are looking for\n" * 100)
     else:
         connection = sqlite3.connect(path)
-        connection.execute("PRAGMA user_version = 4")
+        connection.execute("PRAGMA user_version = 5")
         connection.close()
     with pytest.raises(KeysUnusable, match=r"keys\.sqlite cannot be used: "):
         use(store, how)

@@ -18,7 +18,7 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.datastructures import Headers, State
 
-from visavis.config import Scope
+from visavis.config import FaceService, Scope
 from visavis.errors import InvalidOption
 from visavis.server.keys import KeyRecord, KeyStore
 from visavis.server.origins import Callers
@@ -136,18 +136,21 @@ def admit(  # noqa: PLR0913  # what a call is judged by
     sent: Sequence[str],
     *,
     record: KeyRecord | None = None,
+    service: FaceService | None = None,
     everywhere: bool = False,
     any_origin: bool = False,
 ) -> KeyRecord | None:
     """Let a call pass, as ``require`` says, by the keys that were sent with it; or by a key that is proved otherwise.
 
     Dialects call it, whose keys come in other places; they check the galleries that the path does not name themselves,
-    by ``check_covers``.
+    by ``check_covers``. A key of one of CompreFace's services is valid for that service alone, and no other key is.
     """
     keys: KeyStore = request.app.state.keys
     callers: Callers = request.app.state.callers
     if record is None and len(sent) == 1:
         record = keys.find(sent[0])
+    if record is not None and record.service != service:
+        record = None
     _count(request, record)
     if record is None and not sent and not keys.needed(request.app.state.settings):
         callers.check_keyless(request, any_origin=any_origin)

@@ -1,24 +1,27 @@
 """API keys: a SQLite file that holds their hashes, and the few that the environment brings along.
 
 A key is ``vv_ID_RANDOM``: the ID finds its row, and 256 random bits prove that it is the one. A hash that is fast to
-compute is right for that many random bits: there is nothing to guess.
+compute is right for that many random bits: there is nothing to guess. One for clients of CompreFace is a random UUID,
+of 122 such bits: its hash finds its row.
 """
 
 import hashlib
 import hmac
+import re
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, TypeAlias, cast, get_args
+from uuid import UUID, uuid4
 
 import platformdirs
 
-from visavis.config import Scope, Settings
+from visavis.config import FaceService, Scope, Settings
 from visavis.errors import InvalidOption, KeysUnusable, SetupError
 from visavis.files import create_private
 from visavis.galleries.records import check_gallery_name, check_moment
@@ -56,15 +59,17 @@ DROP TABLE keys;
 ALTER TABLE new RENAME TO keys;
 """
 _EXPIRY_AND_USE = "ALTER TABLE keys ADD COLUMN expires_at TEXT;\nALTER TABLE keys ADD COLUMN used_at TEXT;"
+_SERVICES = "ALTER TABLE keys ADD COLUMN service TEXT NOT NULL DEFAULT ''"
 _SCHEMA = Schema(
     (
         _FIRST_SCHEMA,
         "ALTER TABLE keys ADD COLUMN galleries TEXT NOT NULL DEFAULT ''",
         _ANY_SCOPE,
         _EXPIRY_AND_USE,
+        _SERVICES,
     )
 )
-_SELECT = "SELECT id, name, scope, created_at, revoked_at, galleries, expires_at, used_at, hash FROM keys"
+_SELECT = "SELECT id, name, scope, created_at, revoked_at, galleries, expires_at, used_at, service, hash FROM keys"
 _ALLOWED: Mapping[str, tuple[Scope, ...]] = {
     "metrics": ("metrics",),
     "read": ("metrics", "read"),
@@ -75,6 +80,8 @@ _ALLOWED: Mapping[str, tuple[Scope, ...]] = {
 _NOTED_EVERY = timedelta(minutes=1)
 _OWNER_ONLY = 0o600
 _OTHERS = 0o077
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
+_RANDOM = 4  # the version of UUIDs that are
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,7 @@ class KeyRecord:
     galleries: tuple[str, ...] = ()  # the only ones that it may touch; none here means all there are
     expires_at: datetime | None = None  # from when on it is not valid; None for never
     used_at: datetime | None = None  # the last use, give or take a minute; None where there was none, or nobody knows
+    service: FaceService | None = None  # of CompreFace, which alone it is for; None where it is for all the rest
 
     @property
     def is_valid(self) -> bool:
@@ -114,6 +122,11 @@ def default_keys_file() -> Path:
     return Path(platformdirs.user_data_dir("visavis")) / "keys.sqlite"
 
 
+def is_uuid(text: str) -> bool:
+    """Tell whether a text is a UUID as it is usually written."""
+    return _UUID.fullmatch(text) is not None
+
+
 class KeyStore:
     """The keys in a file, which any number of threads and processes may share; what one revokes, all refuse at once.
 
@@ -134,29 +147,51 @@ class KeyStore:
         self._seen = bool(self._bootstrap)  # a key, ever
         self._noted: dict[str, datetime] = {}  # by ID, when this process last wrote down that a key was used
 
-    def create(
-        self, name: str, scope: Scope, galleries: Iterable[str] = (), *, expires_at: datetime | None = None
+    def create(  # noqa: PLR0913  # what a key is
+        self,
+        name: str,
+        scope: Scope,
+        galleries: Iterable[str] = (),
+        *,
+        expires_at: datetime | None = None,
+        service: FaceService | None = None,
+        uuid: str | None = None,
     ) -> tuple[KeyRecord, str]:
         """Make a key, for these galleries only or for all; this is the only time that it is seen.
 
+        Args:
+            name: what to call it.
+            scope: what it allows.
+            galleries: the only ones that it is for.
+            expires_at: from when on it is not valid.
+            service: of CompreFace that it is for, and for nothing else.
+            uuid: that the key is to be, as clients of CompreFace have it already; without it, a new one.
+
         Raises:
-            InvalidOption: the name is empty, too long or not printable; there is no such scope; a gallery cannot have
-                such a name; or the moment from which on it is not valid has no time zone.
+            InvalidOption: the name is empty, too long or not printable; there is no such scope or service; a gallery
+                cannot have such a name; the moment from which on it is not valid has no time zone; recognition without
+                one gallery, or another service with any; or the UUID is none that somebody drew at random, or a key.
         """
         if not (name.strip() and name.isprintable() and len(name) <= _MOST_NAME_LENGTH):
             raise InvalidOption(f"the name of a key must be 1 to {_MOST_NAME_LENGTH} printable characters")
         only = tuple(dict.fromkeys(map(check_gallery_name, galleries)))
         expiry = None if expires_at is None else check_moment("expires_at", expires_at)
         id_ = secrets.token_hex(_ID_BYTES)
-        record = KeyRecord(id_, name, _check_scope(scope), _now(), galleries=only, expires_at=expiry)
+        _check_service(service, only, uuid)
+        record = KeyRecord(id_, name, _check_scope(scope), _now(), galleries=only, expires_at=expiry, service=service)
         secret = f"{_PREFIX}_{record.id}_{secrets.token_hex(_SECRET_BYTES)}"
+        if service is not None:
+            secret = _random_uuid(uuid)
         with _translated(self.path), suppress(FileExistsError):
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             create_private(self.path)
+        if self._execute("SELECT 1 FROM keys WHERE hash = ?", _hash(secret)):
+            raise InvalidOption("uuid: there is such a key already, or was before it was revoked")
         self._execute(
-            "INSERT INTO keys (id, name, scope, hash, created_at, galleries, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO keys (id, name, scope, hash, created_at, galleries, expires_at, service) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             *(record.id, name, scope, _hash(secret), record.created_at.isoformat(), ",".join(only)),
-            expiry.isoformat() if expiry else None,
+            *(expiry.isoformat() if expiry else None, service or ""),
         )
         return record, secret
 
@@ -197,6 +232,10 @@ class KeyStore:
         found = [record for record, expected in self._bootstrap if hmac.compare_digest(digest, expected)]
         if found:
             return found[0]
+        if is_uuid(secret):
+            where = " WHERE hash = ? AND service <> '' AND revoked_at IS NULL"
+            rows = self._execute(_SELECT + where, _hash(secret.lower()))
+            return _record(rows[0]) if rows else None
         prefix, id_, _random = (*secret.split("_", 2), "", "")[:3]
         if prefix != _PREFIX:
             return None
@@ -274,6 +313,27 @@ def _check_scope(scope: str) -> Scope:
     return cast("Scope", scope)
 
 
+def _check_service(service: str | None, galleries: Sequence[str], uuid: str | None) -> None:
+    if service is None:
+        if uuid is not None:
+            raise InvalidOption("uuid: keys of CompreFace alone are UUIDs; name the service that it is for")
+        return
+    if service not in get_args(FaceService):
+        raise InvalidOption(f"there is no service {service!r}; choose one of: {', '.join(get_args(FaceService))}")
+    if len(galleries) != (1 if service == "recognition" else 0):
+        wanted = "is for one gallery: name it" if service == "recognition" else "is for no gallery: name none"
+        raise InvalidOption(f"a key of the service {service} {wanted}")
+
+
+def _random_uuid(given: str | None) -> str:
+    """Return a random UUID, or the one that was given, which nobody can guess."""
+    if given is None:
+        return str(uuid4())
+    if not is_uuid(given) or UUID(given).version != _RANDOM:
+        raise InvalidOption("uuid: must be a random UUID, of version 4, as CompreFace makes them; others are guessed")
+    return given.lower()
+
+
 def _bootstrap_key(scope: str, secret: str, number: int) -> tuple[KeyRecord, bytes]:
     if len(secret) < _LEAST_SECRET_LENGTH or not secret.isascii() or not secret.isprintable() or " " in secret:
         raise InvalidOption(
@@ -292,10 +352,11 @@ def _hash(secret: str) -> bytes:
 
 
 def _record(row: tuple[Any, ...]) -> KeyRecord:
-    id_, name, scope, created_at, revoked_at, galleries, expires_at, used_at, _ = row
+    id_, name, scope, created_at, revoked_at, galleries, expires_at, used_at, service, _ = row
     revoked, expires, used = (at and datetime.fromisoformat(at) for at in (revoked_at, expires_at, used_at))
     only = tuple(galleries.split(",")) if galleries else ()
-    return KeyRecord(id_, name, scope, datetime.fromisoformat(created_at), revoked, only, expires, used)
+    times = revoked, only, expires, used
+    return KeyRecord(id_, name, scope, datetime.fromisoformat(created_at), *times, service or None)
 
 
 @contextmanager

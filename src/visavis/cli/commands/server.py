@@ -25,7 +25,7 @@ from visavis.cli.app import Group, command
 from visavis.cli.lazy import app, installation, keys, listening, observability, runtime, server_galleries
 from visavis.cli.options import Json, KeysFile, ServerSettings, Verbose, flag_of
 from visavis.cli.terminal import Facts, printable, readable, reporting, say, write
-from visavis.config import PREFIX, Scope, Settings
+from visavis.config import PREFIX, FaceService, Scope, Settings
 from visavis.errors import InvalidOption
 from visavis.options import Option
 
@@ -156,6 +156,7 @@ Examples:
   visavis keys create --name "door 3" --scope read
   visavis keys create --name "front desk" --scope enrol --gallery team --gallery staff
   visavis keys create --name prometheus --scope metrics --expires-days 365
+  visavis keys create --name "double-take" --scope admin --compreface recognition --gallery team
   visavis keys list
   visavis keys revoke 5f0c93a1b2d4
 
@@ -183,6 +184,13 @@ def create(
     expires_days: Annotated[
         int | None, Option("How many days it is valid.", metavar="N", unset="for good", at_least=1, at_most=36_500)
     ] = None,
+    compreface: Annotated[
+        FaceService | None,
+        Option("Make a key for clients of CompreFace, and this service of theirs: a UUID.", unset="a key of visavis"),
+    ] = None,
+    uuid: Annotated[
+        str | None, Option("The UUID that clients of CompreFace have already as their key.", unset="a new one")
+    ] = None,
     as_json: Json = False,
     keys_file: KeysFile = None,
 ) -> None:
@@ -192,7 +200,9 @@ def create(
     """
     expires_at = expires_days and datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=expires_days)
     with _store(keys_file) as store:
-        record, secret = store.create(name, scope, gallery or (), expires_at=expires_at or None)
+        record, secret = store.create(
+            name, scope, gallery or (), expires_at=expires_at or None, service=compreface, uuid=uuid
+        )
         write(json.dumps({**_plain(record), "key": secret}) if as_json else secret)
         only = f", only for {', '.join(record.galleries)}" if record.galleries else ""
         _log.info("visavis: this is the key %s, scope %s%s. Keep it: it cannot be shown again.", record.id, scope, only)
@@ -238,6 +248,7 @@ def _plain(record: KeyRecord) -> dict[str, str | list[str] | None]:
         "name": record.name,
         "scope": record.scope,
         "galleries": list(record.galleries),
+        "compreface": record.service,
         "created_at": record.created_at.isoformat(),
         **{
             name: moment.isoformat() if moment else None
@@ -256,5 +267,7 @@ def _words(record: KeyRecord) -> str:
         state = f"{'expired' if record.is_expired else 'valid to'} {record.expires_at:%Y-%m-%d}"
     used = f"used {record.used_at:%Y-%m-%d}" if record.used_at else "not used"
     about = f"{record.id}  {record.scope:<7}  {record.created_at:%Y-%m-%d}  {state:<19}  {used:<15}"
-    line = f"{about}  {printable(record.name)}"
-    return f"{line}  (only {', '.join(record.galleries)})" if record.galleries else line
+    service = [f"CompreFace {record.service}"] if record.service else []
+    only = [f"only {', '.join(record.galleries)}"] if record.galleries else []
+    notes = "; ".join((*service, *only))
+    return f"{about}  {printable(record.name)}{f'  ({notes})' if notes else ''}"

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 import typer
 
 from visavis.cli.app import command
+from visavis.cli.commands.gallery import compreface
 from visavis.cli.images import STANDARD_INPUT
 from visavis.cli.lazy import decisions, lines, outputs, stores
 from visavis.cli.options import GalleryName, Json, ModelOptions, ModelsDir, PackName, StoreOptions
@@ -48,6 +49,10 @@ The file is one that visavis gallery export wrote, or JSON Lines of your own: {"
 and if you like name, metadata, consent, expires_at, quality, source and picture. What is there already is passed over,
 so that an import which was interrupted can be run again.
 
+Or it is a dump of CompreFace's database, made with pg_dump --format=plain: the images of a collection are enrolled, by
+the names of their subjects. Embeddings of CompreFace are of other models; where their image was not kept, they are
+refused.
+
 \b
 Exit codes:
   0  all samples are in the gallery, now or before
@@ -58,6 +63,7 @@ Exit codes:
 Examples:
   visavis gallery import staff staff.jsonl.gz
   visavis gallery export staff | ssh elsewhere visavis gallery import staff -
+  visavis gallery import staff compreface.sql.gz --pack sface
 """
 _GZIP = b"\x1f\x8b"
 _log = logging.getLogger("visavis.cli")
@@ -112,6 +118,10 @@ def import_(
     gallery: GalleryName,
     file: Annotated[str, typer.Argument(metavar="FILE", help="JSON Lines, compressed or not; - for standard input.")],
     *,
+    service: Annotated[
+        str | None,
+        Option("Of a dump of CompreFace with several recognition services: the name of one.", unset="the only one"),
+    ] = None,
     as_json: Json = False,
     pack: PackName = DEFAULT_PACK,
     models_dir: ModelsDir = None,
@@ -122,7 +132,10 @@ def import_(
     Prints how many samples were enrolled, how many were there already, and how many were refused for which reason.
     """
     with stores.open_galleries(store, ModelOptions(pack, loading={"models_dir": models_dir})) as galleries:
-        counts = _import_all(galleries, gallery, file)
+        if compreface.is_dump(file):
+            counts = compreface.import_dump(galleries, gallery, file, service)
+        else:
+            counts = _import_all(galleries, gallery, file)
         write(json.dumps(counts.to_dict()) if as_json else counts.summary(gallery))
         return int(bool(counts.refused))
 
