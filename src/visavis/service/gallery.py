@@ -1,4 +1,7 @@
-"""One gallery of a store: enrol, identify, verify, merge, forget, and its records."""
+"""One gallery of a store: enrol, identify, verify, merge, forget, and its records.
+
+It is long because each verb is a method of one class, with its arguments and errors.
+"""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
