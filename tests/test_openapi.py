@@ -54,7 +54,7 @@ def recorded(recognizer: Recognizer, store: Path, ada: bytes, grace: bytes) -> d
             ("POST", f"{team}/subjects/ada/verify", {"files": {"image": ada}}),
             *(
                 ("GET", f"{team}{path}", {})
-                for path in ("", "/subjects", "/subjects/ada", "/export", "/audit", "/rules")
+                for path in ("", "/subjects", "/subjects/ada", "/samples", "/samples/1", "/export", "/audit", "/rules")
             ),
             ("GET", f"{team}/subjects/ada/similar", {}),
             ("POST", f"{team}/search", {"json": {"text": "lovelace"}}),
@@ -67,7 +67,7 @@ def recorded(recognizer: Recognizer, store: Path, ada: bytes, grace: bytes) -> d
             ("POST", f"{team}/subjects/grace/merge", {"json": {"into": "ada"}}),
             ("GET", "/v1/galleries", {}),
             *(("GET", path, {}) for path in (f"{team}/log?limit=2", "/v1/log?limit=2")),
-            *(("DELETE", f"{team}{path}", {}) for path in ("/subjects/ada/samples/5", "/subjects/ada")),
+            *(("DELETE", f"{team}{path}", {}) for path in ("/subjects/ada/samples/5", "/samples/1", "/subjects/ada")),
             ("PATCH", team, {"json": {"policy": {"review_days": 7}}}),
             *(("POST", f"{team}/identify", {"files": [("images", image)]}) for image in (ada, grace)),
             ("GET", f"{team}/review", {}),
