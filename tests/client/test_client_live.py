@@ -468,6 +468,10 @@ def test_what_is_shown_to_people(side: Side, served: Served, astronaut: Path, as
     assert asked.best_picture("eileen") == own.best_picture("eileen")
     size_wh, jpeg = side.do(lambda client: client.preview(astronaut, side=100))
     assert (size_wh, jpeg[:2]) == ((512, 512), b"\xff\xd8")
+    checks = {check.name: check for check in side.do(lambda client: client.doctor())}
+    assert (checks["self-test"].facts["faces"], checks["self-test"].problems) == (0, ())
+    with pytest.raises(errors.ServerError, match="admin"):
+        side.do(lambda client: client.doctor(), READER)
     told = side.do(lambda client: client.access(), READER)
     assert (told.scope, told.galleries) == ("read", ())
     (face,) = side.do(lambda client: client.detect(astronaut, chips=True))

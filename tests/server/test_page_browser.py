@@ -364,6 +364,11 @@ def test_samples_are_split_off_and_moved_to_others(visit: Open, server: Listenin
     expect(page.get_by_text("There are no samples.")).to_be_visible()
     page.get_by_role("link", name="Eileen").click()
     expect(page.locator("section .tile .chip img")).to_have_count(2)
+    page.get_by_role("checkbox", name="Sample").first.check()
+    page.get_by_role("button", name="Forget sample").first.click()
+    page.get_by_role("button", name="Really?").click()
+    expect(page.locator("section .tile")).to_have_count(1)
+    expect(page.get_by_role("button", name="Move 1")).to_have_count(0)  # what was chosen is gone
 
 
 @pytest.mark.thorough

@@ -24,7 +24,7 @@ export function words(problem) {
 export function Notice({ problem, retry }) {
   if (!problem) return null;
   const { title, detail, said } = words(problem);
-  return html`<div class="notice bad" role="alert">
+  return html`<div class="notice" role="alert">
     <${Icon} name="warning" />
     <div>
       <strong>${title}</strong>

@@ -110,6 +110,7 @@ function Person({ gallery, id, can }) {
   if (!found.value) return html`${back}<h1 tabindex="-1" dir="auto">${id}</h1><${Notice} problem=${found.problem} retry=${found.again} />${found.busy && html`<${Busy} />`}`;
   const [person, about] = found.value;
   const admin = can("admin", gallery);
+  const again = () => { setChosen([]); found.again(); };
   return html`${back}
     <div class="row head"><${Kept} where=${`${one(gallery, id)}/picture`} alt="" allowed=${admin && person.samples > 0} />
       <div class="grow"><h1 tabindex="-1" dir="auto">${nameOf(person)}</h1><p class="quiet">${t("person.id")} <code dir="auto">${person.id}</code> · ${t("people.samples", { n: person.samples })} · ${t("person.since", { day: day(person.created_at) })}
@@ -121,12 +122,12 @@ function Person({ gallery, id, can }) {
     <section class="card"><div class="row spread"><h2>${t("samples.title")}</h2>${chosen.length > 0 && html`<button class="main" onClick=${() => setAsking("give")}>${t("move.button", { n: chosen.length })}</button>`}</div>
       ${other && html`<p role="status"><${Icon} name="same" /> ${t("move.done")} <a href=${`#/${path("people", gallery, other.id)}`} dir="auto">${nameOf(other)}</a></p>`}
       ${!person.sample_list.length && html`<p>${t("samples.none")}</p>`}
-      <ul class="grid">${person.sample_list.map((sample) => html`<${Sample} key=${sample.id} gallery=${gallery} person=${person} sample=${sample} admin=${admin} onDone=${found.again}
+      <ul class="grid">${person.sample_list.map((sample) => html`<${Sample} key=${sample.id} gallery=${gallery} person=${person} sample=${sample} admin=${admin} onDone=${again}
         chosen=${chosen.includes(sample.id)} onChoose=${(event) => setChosen(event.target.checked ? [...chosen, sample.id] : chosen.filter((each) => each !== sample.id))} />`)}</ul>
       ${can("enrol", gallery) && html`<${AddPhotos} gallery=${about} person=${person} onDone=${found.again} />`}
     </section>
     ${asking === "give" && html`<${Give} gallery=${about} person=${person} samples=${chosen} onClose=${() => setAsking(null)}
-      onDone=${(to) => { setAsking(null); setChosen([]); setOther(to); found.again(); }} />`}
+      onDone=${(to) => { setAsking(null); setOther(to); again(); }} />`}
     ${asking === "forget" && html`<${Forget} gallery=${gallery} person=${person} onClose=${() => setAsking(null)} />`}`;
 }
 
