@@ -673,6 +673,25 @@ def test_what_is_known_of_a_subject_changes(place: Place) -> None:
     assert place.reopen().subject(GALLERY, "anna") == now
 
 
+def test_a_subject_is_made_without_samples(place: Place) -> None:
+    store = place.open()
+    make(store)
+    made = store.add_subject(GALLERY, "anna", Details(name="Anna", expires_at=NOON), origin(1))
+    assert (made.id, made.name, made.expires_at, made.samples, made.version) == ("anna", "Anna", NOON, 0, 1)
+    store = place.reopen()
+    assert store.subjects(GALLERY) == (made,)
+    gallery = store.gallery(GALLERY)
+    assert (gallery.subjects, gallery.samples) == (1, 0)
+    assert (store.entries(GALLERY)[-1].action, store.entries(GALLERY)[-1].subjects) == ("enrol", (made.number,))
+    with pytest.raises(SubjectExists):
+        store.add_subject(GALLERY, "anna", Details(), origin(2))
+    with pytest.raises(InvalidOption):
+        store.add_subject(GALLERY, "an/na", Details(), origin(2))
+    (stored,) = enrol(store, new_samples(["anna"], vectors(1)))
+    assert (stored.subject.number, stored.subject.samples) == (made.number, 1)
+    assert [[match.subject for match in found] for found in store.search(GALLERY, vectors(1), 2)] == [["anna"]]
+
+
 def test_none_leaves_and_what_is_empty_clears(store: Store) -> None:
     make(store)
     enrol(store, new_samples(["anna"], vectors(1)))

@@ -29,6 +29,7 @@ from visavis.errors import (
     InvalidOption,
     MultipleFaces,
     NoFace,
+    NotLive,
     SampleNotFound,
     SpaceMismatch,
     SubjectConflict,
@@ -46,7 +47,7 @@ from visavis.service.enroller import Enrolment
 from visavis.service.galleries import Galleries
 from visavis.service.gallery import OpenGallery
 from visavis.service.results import Enrolled, Identification
-from visavis.types import Quality
+from visavis.types import Attributes, Quality
 
 
 @pytest.fixture
@@ -273,6 +274,32 @@ def test_a_subject_is_verified_by_its_nearest_sample(world: World) -> None:
     assert (done.same, done.distance, done.threshold, done.subject) == (True, 0.25, 0.75, "ada")
     assert done.sample == world.gallery.samples("ada")[1].id
     assert json.loads(json.dumps(done.to_dict()))["same"] is True
+
+
+def test_a_face_is_held_against_one_sample(world: World) -> None:
+    fill(world, ada=0)
+    other = world.gallery.enrol_embedding(at(0.5), "ada").sample
+    assert world.gallery.verify_embedding(at(0.5), "ada", sample=other).distance == 0
+    first = next(each.id for each in world.gallery.samples("ada") if each.id != other)
+    told = world.gallery.verify_embedding(at(0.5), "ada", sample=first)
+    assert (told.distance, told.sample) == (0.5, first)
+    with pytest.raises(SampleNotFound):
+        world.gallery.verify_embedding(at(0), "ada", sample=other + 1)
+    covered = face_at(0.5, replace(GOOD, occluded=1.0)).face
+    assert world.gallery.verify_embedding(covered, "ada").reason == "occluded"
+    printed = replace(face_at(0.5).face, attributes=Attributes(liveness=0.1))
+    with pytest.raises(NotLive):
+        world.gallery.verify_embedding(printed, "ada")
+
+
+def test_a_subject_is_made_without_samples(world: World) -> None:
+    world.gallery.set_policy(Policy(retention_days=1))
+    made = world.gallery.add_subject("ada")
+    assert (made.samples, made.expires_at) == (0, NOON + timedelta(days=1))
+    world.gallery.set_policy(Policy(consent_required=True))
+    with pytest.raises(ConsentMissing):
+        world.gallery.add_subject("ben")
+    assert world.gallery.add_subject("ben", details=Details(consent="yes")).consent == "yes"
 
 
 def test_a_sample_at_the_threshold_is_another_person(world: World) -> None:

@@ -149,6 +149,15 @@ class StoreModel:
             for outcome in outcomes
         )
 
+    def add_subject(self, gallery: str, subject: str, details: Details, origin: Origin) -> Subject:
+        shelf, id_ = self._shelf(gallery), check_subject_id(subject)
+        if id_ in shelf.subjects:
+            raise SubjectExists(f"there is a subject {id_}")
+        self._make(shelf, id_, origin)
+        self._change(shelf, id_, origin, details)
+        self.log("enrol", gallery, origin, subjects=[shelf.subjects[id_].number])
+        return shelf.subjects[id_]
+
     def update(  # noqa: PLR0913  # as the store has it
         self,
         gallery: str,
@@ -323,18 +332,7 @@ class StoreModel:
 
     def _store(self, shelf: _Shelf, new: NewSample, embedding: FloatArray, origin: Origin) -> int:
         if new.subject not in shelf.subjects:
-            shelf.subjects[new.subject] = Subject(
-                id=new.subject,
-                number=next(self._numbers),
-                name=None,
-                metadata={},
-                consent=None,
-                created_at=origin.at,
-                updated_at=origin.at,
-                expires_at=None,
-                version=0,
-                samples=0,
-            )
+            self._make(shelf, new.subject, origin)
         self._change(shelf, new.subject, origin, new.details, samples=1)
         keep = shelf.gallery.policy.keep if new.picture is not None else "nothing"
         sample = Sample(
@@ -351,6 +349,20 @@ class StoreModel:
         picture = None if keep == "nothing" else new.picture
         shelf.held[sample.id] = _Held(sample, picture, new.key, new.fingerprint)
         return sample.id
+
+    def _make(self, shelf: _Shelf, subject: str, origin: Origin) -> None:
+        shelf.subjects[subject] = Subject(
+            id=subject,
+            number=next(self._numbers),
+            name=None,
+            metadata={},
+            consent=None,
+            created_at=origin.at,
+            updated_at=origin.at,
+            expires_at=None,
+            version=0,
+            samples=0,
+        )
 
     def _change(
         self, shelf: _Shelf, subject: str, origin: Origin, details: Details = NO_DETAILS, *, samples: int = 0

@@ -6,20 +6,49 @@ import json
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from visavis.errors import StoreDamaged
-from visavis.galleries.records import NEVER, NO_DETAILS, NewSample, Origin, SampleRow, in_utc, normal
+from visavis.errors import StoreDamaged, SubjectExists
+from visavis.galleries.records import (
+    NEVER,
+    NO_DETAILS,
+    NewSample,
+    Origin,
+    SampleRow,
+    Subject,
+    check_subject_id,
+    in_utc,
+    normal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from visavis.galleries.records import Details, Sample, Subject
+    from visavis.galleries.records import Details, Sample
     from visavis.galleries.store import Transaction
     from visavis.options import Keep
 
 _SPELLED_AT_ONCE = 500  # subjects
 _MOVED_AT_ONCE = 50  # samples, with their pictures
+
+
+def new_subject(id_: str, number: int, at: datetime) -> Subject:
+    """Return a subject of whom nothing is known, in the version before its first."""
+    known: dict[str, Any] = {"name": None, "metadata": {}, "consent": None, "expires_at": None}
+    return Subject(id=id_, number=number, **known, created_at=at, updated_at=at, version=0, samples=0)
+
+
+def add_subject(transaction: Transaction, subject: str, details: Details, origin: Origin) -> Subject:
+    """Make a subject without samples; SubjectExists where there is one of that ID."""
+    id_, at = check_subject_id(subject), in_utc(origin.at)
+    if transaction.find([id_]):
+        raise SubjectExists(f"gallery {transaction.gallery.name!r} has a subject {id_!r} already")
+    _, numbers = transaction.new_numbers(1)
+    made = changed(new_subject(id_, next(numbers), at), details, at)
+    transaction.put_subjects([(None, made)])
+    transaction.count(subjects=1)
+    transaction.log(origin, "enrol", [made.number])
+    return made
 
 
 def changed(subject: Subject, details: Details, at: datetime, *, samples: int = 0) -> Subject:

@@ -27,7 +27,7 @@ from visavis.errors import (
     VersionMismatch,
     VisavisError,
 )
-from visavis.galleries.moves import changed, erase, move_samples
+from visavis.galleries.moves import add_subject, changed, erase, move_samples, new_subject
 from visavis.galleries.records import (
     KEY_BYTES,
     Details,
@@ -383,6 +383,17 @@ class Store(ABC):
             batch.write(origin)
         return outcomes
 
+    @undone("no subject was made")
+    def add_subject(self, gallery: str, subject: str, details: Details, origin: Origin) -> Subject:
+        """Make a subject that has no samples yet.
+
+        Raises:
+            InvalidOption: the ID is not one that a subject may have.
+            SubjectExists: there is one of that ID.
+        """
+        with self._writing(gallery) as transaction:
+            return add_subject(transaction, subject, details, origin)
+
     @undone("the subject was not changed")
     def update(  # noqa: PLR0913  # each is a part of its own
         self,
@@ -602,7 +613,7 @@ class _Batch:
             if (use.subject.id, use.fingerprint) != (sample.subject, fingerprint):
                 return KeyReused("this idempotency key was used for another enrolment; take a new one")
             return Stored(subject=self._now[sample.subject], sample=use.sample, repeated=True)
-        before = self._now.get(sample.subject) or self._new_subject(sample.subject)
+        before = self._now.get(sample.subject) or new_subject(sample.subject, next(self._subject_numbers), self._at)
         subject = self._now[sample.subject] = changed(before, sample.details, self._at, samples=1)
         keep = self._transaction.gallery.policy.keep
         picture = None if keep == "nothing" else sample.picture
@@ -626,20 +637,6 @@ class _Batch:
         self._transaction.count(subjects=len(self._now) - len(self._before), samples=len(self._rows))
         numbers = sorted(after.number for _, after in changes)
         self._transaction.log(origin, "enrol", numbers, len(self._rows))
-
-    def _new_subject(self, id_: str) -> Subject:
-        return Subject(
-            id=id_,
-            number=next(self._subject_numbers),
-            name=None,
-            metadata={},
-            consent=None,
-            created_at=self._at,
-            updated_at=self._at,
-            expires_at=None,
-            version=0,
-            samples=0,
-        )
 
 
 def _check_version(present: int, version: int | None) -> None:

@@ -78,17 +78,18 @@ def _moment(value: object) -> object:
     raise ValueError("must be a date and time with its offset from UTC, such as 2030-12-31T23:59:59Z")
 
 
-def _vector(value: object) -> list[float]:
+def check_vector(value: object) -> list[float]:
     """Return a list of numbers; whether it makes an embedding is for later."""
     if isinstance(value, list) and value and set(map(type, value)) <= {int, float}:
         return value
     raise ValueError("must be a list of numbers")
 
 
-def _vectors(value: object) -> list[list[float]]:
+def check_vectors(value: object) -> list[list[float]]:
+    """Return lists of numbers, not too many."""
     if not isinstance(value, list) or not 1 <= len(value) <= MOST_EMBEDDINGS:
         raise ValueError(f"must be 1 to {MOST_EMBEDDINGS} lists of numbers")
-    return list(map(_vector, value))
+    return list(map(check_vector, value))
 
 
 def _schema(*kinds: Mapping[str, Any], **more: object) -> Callable[[dict[str, Any]], None]:
@@ -232,7 +233,7 @@ def _insist_on_one_threshold(request: BaseModel) -> None:
         raise ValueError(f"takes at most one of {' and '.join(_THRESHOLDS)}")
 
 
-_Vector = Annotated[Any, AfterValidator(_vector), Field(json_schema_extra=_schema(**_VECTOR))]
+_Vector = Annotated[Any, AfterValidator(check_vector), Field(json_schema_extra=_schema(**_VECTOR))]
 
 
 class EmbeddingPair(Strict):
@@ -264,7 +265,7 @@ _OptionalImages = Annotated[
 ]
 _Embeddings = Annotated[
     Any,
-    AfterValidator(_vectors),
+    AfterValidator(check_vectors),
     Option("As many numbers each as the gallery's space has dimensions."),
     Field(default=None, json_schema_extra=_schema(type="array", items=_VECTOR, minItems=1, maxItems=MOST_EMBEDDINGS)),
 ]
@@ -385,7 +386,7 @@ class VerifySubjectRequest(_Either):
     example: ClassVar = {"image": _IMAGE}
 
     image: Annotated[Image, Field(default=None, json_schema_extra=_schema())]
-    embedding: Annotated[Any, AfterValidator(_vector), Field(default=None, json_schema_extra=_schema(**_VECTOR))]
+    embedding: Annotated[Any, AfterValidator(check_vector), Field(default=None, json_schema_extra=_schema(**_VECTOR))]
 
 
 @with_options(Policy)

@@ -375,6 +375,14 @@ def within_retention(details: Details, policy: Policy, at: datetime) -> Details:
     return replace(details, expires_at=min(details.expires_at, latest))
 
 
+def expiring(details: Details, policy: Policy, at: datetime) -> Details:
+    """Return the details of a subject that is enrolled, which ends when the gallery's policy says, or before."""
+    details = within_retention(details, policy, at)
+    if policy.retention_days is None or details.expires_at is not None:
+        return details
+    return replace(details, expires_at=at + timedelta(days=policy.retention_days))
+
+
 def unfit(embedding: FloatArray, quality: Quality | None, rules: Rules) -> tuple[VisavisError, ...]:
     """Return why an embedding (D,) is not enrolled, each as the error that refuses it."""
     lacks = () if quality is None else shortcomings(quality, rules.limits)

@@ -6,7 +6,6 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import Any, Protocol, TypeAlias
 
 import cv2
@@ -46,7 +45,7 @@ from visavis.galleries.store import Store
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed
 from visavis.options import Enrol, Observe
-from visavis.service.decisions import Rules, candidate_of, check_live, choose_like, looking, unfit, within_retention
+from visavis.service.decisions import Rules, candidate_of, check_live, choose_like, expiring, looking, unfit
 from visavis.service.results import Candidate, Enrolled
 from visavis.types import Face, Faces, FloatArray, ImageSource, Quality, UInt8Array
 
@@ -253,9 +252,7 @@ class Enroller:
         """Hold a face against the gallery's policy."""
         policy, quality = self.gallery.policy, face.quality if face else each.quality
         counter = each.counter or self.options["counter"]
-        details = NO_DETAILS if counter else within_retention(each.details, policy, self.origin.at)
-        if policy.retention_days is not None and details.expires_at is None and not counter:
-            details = replace(details, expires_at=self.origin.at + timedelta(days=policy.retention_days))
+        details = NO_DETAILS if counter else expiring(each.details, policy, self.origin.at)
         try:
             sample = NewSample(
                 subject=each.subject or "",

@@ -55,6 +55,7 @@ from visavis.service.decisions import (
     check_policy,
     check_space,
     check_undoubted,
+    expiring,
     identify,
     looking,
     rules_in_force,
@@ -319,11 +320,24 @@ class OpenGallery(Hinting):
 
     @takes(Threshold)
     def verify_embedding(
-        self, embedding: FloatArray, subject: str, **options: Unpack[Threshold]
+        self, embedding: "FloatArray | Face", subject: str, *, sample: int | None = None, **options: Unpack[Threshold]
     ) -> SubjectVerification:
-        """Tell whether a face that was embedded before is a subject; everything else as in ``verify``."""
-        vector = check_embedding(embedding, self._bound().space.dimension)
-        return self._verify(vector, None, subject, options)
+        """Tell whether a face that was embedded before is a subject; everything else as in ``verify``.
+
+        Args:
+            embedding: (D,), or a face that has one, and best its quality.
+            subject: its ID.
+            sample: of the subject, to be compared with in place of all.
+            **options: see ``visavis.options.Threshold``.
+
+        Raises:
+            SampleNotFound: the subject has no such sample.
+        """
+        face = embedding if isinstance(embedding, Face) else None
+        vector = check_embedding(face.embedding if face else embedding, self._bound().space.dimension)
+        if face:
+            check_live(face)
+        return self._verify(vector, face, subject, options, sample)
 
     def subjects(self, *, after: int = 0, limit: int = 100) -> tuple[Subject, ...]:
         """Return the next subjects after a number, in the order of their numbers, which is that of their enrolment."""
@@ -373,6 +387,18 @@ class OpenGallery(Hinting):
         """Return the samples of a subject, oldest first."""
         self.subject(subject)
         return tuple(transfer.all_samples(self._store, self.name, subject))
+
+    def add_subject(self, subject: str, *, details: Details = NO_DETAILS) -> Subject:
+        """Make a subject that has no samples yet.
+
+        Raises:
+            SubjectExists: there is one of that ID.
+            ConsentMissing: the policy wants a note of consent.
+        """
+        gallery, origin = self._bound(), self._origin()
+        if gallery.policy.consent_required and not details.consent:
+            raise ConsentMissing("this gallery wants a note of consent, and has none of this subject; pass one")
+        return self._store.add_subject(self.name, subject, expiring(details, gallery.policy, origin.at), origin)
 
     def sample(self, sample: int) -> Sample:
         """Return a sample by its number alone; ``SampleNotFound`` where there is none."""
@@ -631,13 +657,18 @@ class OpenGallery(Hinting):
         self._log_search("identify", gallery.policy, tuple(matched), len(probes))
         return identifications
 
-    def _verify(self, probe: FloatArray, face: Face | None, subject: str, options: Threshold) -> SubjectVerification:
+    def _verify(  # a face, and what it is held against
+        self, probe: FloatArray, face: Face | None, subject: str, options: Threshold, only: int | None = None
+    ) -> SubjectVerification:
         gallery = self._bound()
         rules = self._verify_rules(gallery, options)
         number = self._subject(subject).number
-        samples = tuple(transfer.all_samples(self._store, self.name, subject))
+        every = transfer.all_samples(self._store, self.name, subject)
+        samples = tuple(each for each in every if each.counter or only in (None, each.id))
         if all(sample.counter for sample in samples):
-            raise SampleNotFound(f"subject {subject!r} has no samples; enrol one")
+            raise SampleNotFound(
+                f"subject {subject!r} has no {'samples; enrol one' if only is None else 'such sample'}"
+            )
         verification = verify(probe, face, samples, rules)
         self._log_search("verify", gallery.policy, (number,), 1)
         return verification

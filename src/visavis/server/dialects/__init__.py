@@ -14,16 +14,23 @@ The two old services, in ``seeds``, are always there, and their problems are the
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
+from uuid import UUID
 
+import cv2
+import numpy as np
 from fastapi import Request
 from starlette.responses import Response
 
 from visavis.config import Settings
+from visavis.core.image import read_image
 from visavis.errors import InvalidOption
+from visavis.models.recognizer import Recognizer
 from visavis.server.problems import Problem
+from visavis.types import Face, ImageSource
 
 _ALWAYS = "seeds"
 NAMES = tuple(sorted(each.name for each in iter_modules(__path__) if each.name != _ALWAYS))
@@ -53,3 +60,33 @@ def answer(modules: Sequence[ModuleType], request: Request, problem: Problem) ->
                 response: Response = module.answer(request, problem)
                 return response
     return problem.to_response()
+
+
+def whole_face(recognizer: Recognizer, image: ImageSource) -> Face:
+    """Return an image that is a face already, cut out by somebody, as that face, with its embedding and quality."""
+    side = recognizer.pack.template.side
+    picture = read_image(image, limits=recognizer.limits)
+    face = recognizer.face_of(cv2.resize(picture.pixels, (side, side), interpolation=cv2.INTER_AREA))
+    factors = (np.array(picture.size_wh) / side).astype(np.float32)
+    return replace(face, box_xyxy=face.box_xyxy * np.tile(factors, 2), landmarks=face.landmarks * factors)
+
+
+_HALF = 8  # bytes of a UUID
+
+
+def face_uuid(gallery: int, sample: int) -> str:
+    """Return a UUID for a sample, which says the numbers of its gallery and its own."""
+    return str(UUID(bytes=gallery.to_bytes(_HALF, "big") + sample.to_bytes(_HALF, "big")))
+
+
+def sample_of(gallery: int, uuid: str) -> int | None:
+    """Return the number of the sample of a gallery that a UUID stands for; None where it stands for none of it."""
+    try:
+        data = UUID(uuid).bytes
+    except ValueError:
+        return None
+    sample = int.from_bytes(data[_HALF:], "big")
+    return sample if data[:_HALF] == gallery.to_bytes(_HALF, "big") and 0 < sample < _MOST else None
+
+
+_MOST = 2**63  # beyond what stores can hold

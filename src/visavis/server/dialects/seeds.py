@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-import cv2
 import numpy as np
 from fastapi import APIRouter, Depends
 from fastapi import Request as HttpRequest
@@ -19,13 +18,13 @@ from pydantic import AfterValidator, ConfigDict, Field
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from typing_extensions import Self
 
-from visavis.core.image import read_image
 from visavis.errors import InputError, NoFace
 from visavis.models.catalogue import PACKS
 from visavis.models.recognizer import Recognizer, compare
 from visavis.record import Record
 from visavis.server.api.pages import wants_page
 from visavis.server.auth import require
+from visavis.server.dialects import whole_face
 from visavis.server.openapi import about
 from visavis.server.pool import Answer, InUse, in_worker
 from visavis.server.problems import Problem, from_library
@@ -285,12 +284,9 @@ def _face(recognizer: Recognizer, image: Image, field: str) -> Face:
             return faces[0]
         if image.array is None:
             raise NoFace("no face found")
-        side = recognizer.pack.template.side
-        pixels = read_image(data, limits=recognizer.limits).pixels
-        chip = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
+        return whole_face(recognizer, data)
     except InputError as error:
         raise from_library(error, field) from None
-    return recognizer.face_of(chip)
 
 
 def _as_compared(recognizer: Recognizer, embedding: FloatArray) -> FloatArray:
