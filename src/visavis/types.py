@@ -205,18 +205,23 @@ class Faces(tuple[_Each_co, ...]):  # noqa: SLOT001  # tuples allow none that ho
         searched_from_px: the smallest size of a face, in pixels of the image, that was looked for. It is more than
             ``min_face`` asks for where the image is too large to be searched so finely; 0 where nothing was searched or
             a server of before did not say.
+        size_wh: of the upright original, in pixels; (0, 0) where that is not known.
     """
 
     searched_from_px: float
+    size_wh: SizeWH
 
-    def __new__(cls, faces: Iterable[_Each_co], searched_from_px: float = 0.0) -> "Faces[_Each_co]":
+    def __new__(
+        cls, faces: Iterable[_Each_co], searched_from_px: float = 0.0, size_wh: SizeWH = (0, 0)
+    ) -> "Faces[_Each_co]":
         """Make a tuple of these."""
         made = super().__new__(cls, faces)
         made.searched_from_px = searched_from_px
+        made.size_wh = size_wh
         return made
 
     def __getnewargs__(self) -> tuple[Any, ...]:
-        return tuple(self), self.searched_from_px
+        return tuple(self), self.searched_from_px, self.size_wh
 
 
 @dataclass(frozen=True, slots=True, eq=False)

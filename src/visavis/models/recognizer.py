@@ -85,6 +85,7 @@ class _Found:
     faces: tuple[Face, ...]
     chips: tuple[UInt8Array, ...]
     searched_from_px: float
+    size_wh: SizeWH
 
 
 _Find: TypeAlias = Callable[[ImageSource], _Found | VisavisError]
@@ -339,7 +340,7 @@ class Recognizer(Hinting):
         find = self._finder({**options, "quality": True}, chips=True)
         embedded = self._embed_found(map(find, _several(images)))
         return (
-            e if isinstance(e, VisavisError) else Faces(map(Observed, e.faces, e.chips), e.searched_from_px)
+            e if isinstance(e, VisavisError) else Faces(map(Observed, e.faces, e.chips), e.searched_from_px, e.size_wh)
             for e in embedded
         )
 
@@ -429,14 +430,14 @@ class Recognizer(Hinting):
             attributes = models.attributes(pixels, found.boxes_xyxy, search["attributes"])
             faces = tuple(replace(face, attributes=each) for face, each in zip(faces, attributes, strict=True))
         if not (chips or search["quality"] or search["chips"]):
-            return _Found(faces, (), from_px)
+            return _Found(faces, (), from_px, picture.size_wh)
         cut = tuple(extract_chip(pixels, points, template) for points in found.landmarks)
         if search["quality"]:
             pairs = zip(faces, cut, strict=True)
             faces = tuple(replace(face, quality=assess(face, chip, template)) for face, chip in pairs)
         if search["chips"]:
             faces = tuple(replace(face, chip=as_jpeg(chip)) for face, chip in zip(faces, cut, strict=True))
-        return _Found(faces, cut, from_px)
+        return _Found(faces, cut, from_px, picture.size_wh)
 
     def _search(
         self, picture: Picture, min_face: float, off_centre: float | None
@@ -488,7 +489,7 @@ class Recognizer(Hinting):
                 else:
                     pairs = zip(item.faces, item.chips, strict=True)
                     faces = tuple(self._embedded(*pair, next(embeddings)) for pair in pairs)
-                    yield _Found(faces, item.chips, item.searched_from_px)
+                    yield replace(item, faces=faces)
 
     def _embedded(self, face: Face, chip: UInt8Array, embedding: FloatArray) -> Face:
         """Return a face with its embedding, and how valid that is where quality was asked for."""
@@ -551,4 +552,4 @@ def _batches(found: Iterable[_Found | VisavisError]) -> Iterator[list[_Found | V
 
 
 def _faces_of(found: _Found | VisavisError) -> Faces[Face] | VisavisError:
-    return found if isinstance(found, VisavisError) else Faces(found.faces, found.searched_from_px)
+    return found if isinstance(found, VisavisError) else Faces(found.faces, found.searched_from_px, found.size_wh)

@@ -1,16 +1,17 @@
 """The audit of a gallery: what an exact search of everybody among everybody brings to light."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from visavis.core import work
 from visavis.core.decide import distances, probability_of_same
-from visavis.galleries.records import Gallery, Match, Sample, alike
+from visavis.galleries.records import Gallery, Match, Sample, alike, normal
 from visavis.galleries.store import Store
 from visavis.service.decisions import Rules, unfit
 from visavis.service.results import AuditReport, LowQuality, Outlier, SubjectPair
 from visavis.service.transfer import all_samples, all_subjects
+from visavis.types import Metric
 
 
 def audit(store: Store, gallery: Gallery, rules: Rules) -> AuditReport:
@@ -28,6 +29,31 @@ def audit(store: Store, gallery: Gallery, rules: Rules) -> AuditReport:
             )
             report.look_at(samples, [next(several, None) for several in others])
     return report.finished()
+
+
+_PROBES, _SIMILAR = 16, 5  # samples of a subject whose neighbours are looked for, and how many subjects are told
+
+
+def similar(store: Store, gallery: str, subject: str) -> tuple[int, list[Match]]:
+    """Return how many samples of a subject were looked at, and the subjects whose faces are nearest, nearest first."""
+    samples = store.samples(gallery, subject=subject, limit=_PROBES)
+    probes = [sample.embedding for sample in samples if not sample.counter]
+    found = store.search(gallery, np.stack(probes), _SIMILAR + 1) if probes else ()
+    matched = (match for matches in found for match in matches if not match.counter)
+    near = sorted(matched, key=lambda match: match.distance)
+    first = {match.subject: match for match in reversed(near) if match.subject != normal(subject)}
+    return len(probes), sorted(first.values(), key=lambda match: match.distance)[:_SIMILAR]
+
+
+def mistaken(some: Sequence[Sample], others: Sequence[Sample], metric: Metric, limit: float) -> list[int]:
+    """Return the counter-samples of two subjects who are one person that show the other of them."""
+    return [
+        sample.id
+        for samples, rest in ((some, others), (others, some))
+        if (own := [other.embedding for other in rest if not other.counter])
+        for sample in samples
+        if sample.counter and distances(metric, sample.embedding, np.stack(own)).min() < limit
+    ]
 
 
 class _Findings:

@@ -2,13 +2,11 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from typing_extensions import Unpack
 
-from visavis.core.decide import distances
 from visavis.core.embeddings import check_embedding, check_probes
 from visavis.core.image import name_of
 from visavis.errors import (
@@ -20,6 +18,7 @@ from visavis.errors import (
     SubjectNotFound,
     VisavisError,
 )
+from visavis.galleries.moves import key_of_moved
 from visavis.galleries.records import (
     NO_DETAILS,
     Details,
@@ -34,13 +33,15 @@ from visavis.galleries.records import (
 )
 from visavis.galleries.store import Store
 from visavis.hints import Hinting
-from visavis.models.recognizer import value_of
+from visavis.models.recognizer import Observed, value_of
 from visavis.options import (
+    Attribute,
     Enrol,
     EnrolEmbeddings,
     EnrolImage,
     Identify,
     IdentifyEmbeddings,
+    Observe,
     Policy,
     Threshold,
     Verify,
@@ -77,7 +78,6 @@ from visavis.types import Face, Faces, FloatArray, ImageSource, Quality
 
 _log = logging.getLogger("visavis.galleries")
 _PAGE, _PAGES_LOOKED_AT = 1000, 10  # of subjects, in a search by name
-_PROBES, _SIMILAR = 16, 5  # samples of a subject whose neighbours are looked for, and how many subjects are told
 
 
 class OpenGallery(Hinting):
@@ -167,6 +167,23 @@ class OpenGallery(Hinting):
         )
         how: Enrol = options
         return value_of(next(self.enrol_many([enrolment], **how)))
+
+    @takes(Observe)
+    def observe(self, image: ImageSource, **options: Unpack[Observe]) -> Faces[Observed]:
+        """Return the faces of an image, to be enrolled by ``Enrolment.seen``: looked at once, also where they are many.
+
+        Where the policy wants live faces, they are looked at for that too.
+
+        Args:
+            image: as in ``Recognizer.detect``.
+            **options: see ``visavis.options.Observe``.
+
+        Raises:
+            SpaceMismatch, InputError: as in ``enrol``.
+        """
+        live: tuple[Attribute, ...] = ("liveness",) if self._bound().policy.require_live else ()
+        wanted: Observe = {**options, "attributes": tuple(dict.fromkeys((*options["attributes"], *live)))}
+        return value_of(next(self._eyes.observe_many([image], **wanted)))
 
     def reference(self, image: ImageSource) -> FloatArray:
         """Return the embedding (D,) of a person's image, by which ``like`` chooses one of the faces of another.
@@ -276,7 +293,7 @@ class OpenGallery(Hinting):
             else:
                 found = [observed.face for observed in seen]
                 vectors = [face.embedding for face in found if face.embedding is not None]
-                yield Faces(self._identify(vectors, found, options), seen.searched_from_px)
+                yield Faces(self._identify(vectors, found, options), seen.searched_from_px, seen.size_wh)
 
     @takes(IdentifyEmbeddings)
     def identify_embeddings(
@@ -368,14 +385,8 @@ class OpenGallery(Hinting):
         """Return the five subjects whose faces are nearest to a subject's, nearest first, however far they are."""
         gallery, number = self._bound(), self._subject(subject).number
         rules = rules_of(gallery.policy, self._eyes.pack, searched=gallery)
-        samples = self._store.samples(self.name, subject=subject, limit=_PROBES)
-        probes = [sample.embedding for sample in samples if not sample.counter]
-        found = self._store.search(self.name, np.stack(probes), _SIMILAR + 1) if probes else ()
-        self._store.log("audit", self.name, self._origin(), subjects=(number,), count=len(probes))
-        matched = (match for matches in found for match in matches if not match.counter)
-        near = sorted(matched, key=lambda match: match.distance)
-        first = {match.subject_number: match for match in reversed(near) if match.subject_number != number}
-        nearest = sorted(first.values(), key=lambda match: match.distance)[:_SIMILAR]
+        count, nearest = audit.similar(self._store, self.name, subject)
+        self._store.log("audit", self.name, self._origin(), subjects=(number,), count=count)
         return tuple(candidate_of(match, None, rules, rules.rule.threshold) for match in nearest)
 
     def subject(self, subject: str) -> Subject:
@@ -401,10 +412,15 @@ class OpenGallery(Hinting):
         return self._store.add_subject(self.name, subject, expiring(details, gallery.policy, origin.at), origin)
 
     def sample(self, sample: int) -> Sample:
-        """Return a sample by its number alone; ``SampleNotFound`` where there is none."""
+        """Return a sample by its number alone, or by its first one; ``SampleNotFound`` where there is none."""
         self._expire()
         found = self._store.samples(self.name, after=sample - 1, limit=1)
-        if not found or found[0].id != sample:
+        if not found or found[0].id != sample:  # it may have been moved
+            uses = self._store.keyed(self.name, [key_of_moved(sample)]).values()
+            found = tuple(
+                each for use in uses for each in self._store.samples(self.name, after=use.sample - 1, limit=1)
+            )
+        if not found:
             raise SampleNotFound(f"gallery {self.name!r} has no sample {sample}")
         return found[0]
 
@@ -499,14 +515,7 @@ class OpenGallery(Hinting):
         """Forget those counter-samples of two subjects who become one that show the other of them."""
         metric, limit = self.record.space.metric, self._eyes.pack.threshold
         both = [tuple(transfer.all_samples(self._store, self.name, subject)) for subject in subjects]
-        wrong = [
-            sample.id
-            for samples, others in (both, both[::-1])
-            if (own := [other.embedding for other in others if not other.counter])
-            for sample in samples
-            if sample.counter and distances(metric, sample.embedding, np.stack(own)).min() < limit
-        ]
-        if wrong:
+        if wrong := audit.mistaken(both[0], both[1], metric, limit):
             self._store.forget_samples(self.name, wrong, self._origin())
 
     def forget_sample(self, subject: str | None, sample: int) -> Receipt:
@@ -524,7 +533,7 @@ class OpenGallery(Hinting):
         if not erased.samples:
             holder = f"gallery {self.name!r}" if subject is None else f"subject {subject!r}"
             raise SampleNotFound(f"{holder} has no sample {sample}")
-        return _receipt(gallery, subject, erased, origin)
+        return Receipt.of(gallery, subject, erased, origin)
 
     def forget_subject(self, subject: str, *, version: int | None = None) -> Receipt:
         """Forget a subject with all its samples and all that is known of it.
@@ -540,14 +549,14 @@ class OpenGallery(Hinting):
         erased = self._store.forget_subjects(self.name, [subject], origin, version=version)
         if not erased.subjects:
             raise SubjectNotFound(f"gallery {self.name!r} has no subject {subject!r}")
-        return _receipt(gallery, subject, erased, origin)
+        return Receipt.of(gallery, subject, erased, origin)
 
     def forget(self) -> Receipt:
         """Forget the gallery with everybody in it; where it is encrypted, destroy its key."""
         origin = self._origin()
         found = [each for each in self._store.galleries() if each.name == self.name]  # also a locked or damaged one
         gallery = found[0] if found else self.record
-        return _receipt(gallery, None, self._store.drop(self.name, origin), origin)
+        return Receipt.of(gallery, None, self._store.drop(self.name, origin), origin)
 
     def check(self, *, quick: bool = False) -> GalleryCheck:
         """Look for what is damaged, which every other method leaves out where it can; large galleries take long.
@@ -569,7 +578,7 @@ class OpenGallery(Hinting):
             samples=some.samples + others.samples,
             overwritten=some.overwritten and others.overwritten,
         )
-        return _receipt(gallery, None, erased, origin)
+        return Receipt.of(gallery, None, erased, origin)
 
     def rekey(self) -> Gallery:
         """Give an encrypted gallery a new key, and encrypt all of it anew, while others go on.
@@ -687,14 +696,3 @@ class OpenGallery(Hinting):
             if not policy.search_unlogged:
                 raise
             _log.warning("gallery %s: %s was not logged (%s)", self.name, action, error.code)
-
-
-def _receipt(gallery: Gallery, subject: str | None, erased: Erased, origin: Origin) -> Receipt:
-    return Receipt(
-        gallery=gallery.name,
-        gallery_number=gallery.number,
-        subject=subject,
-        forgotten_at=origin.at,
-        actor=origin.actor,
-        **{each.name: getattr(erased, each.name) for each in fields(erased)},
-    )

@@ -1,11 +1,11 @@
 """Results of calls on a gallery: frozen, and ready for JSON."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from visavis.galleries.records import Erased, Match, Subject
+from visavis.galleries.records import Erased, Gallery, Match, Origin, Subject
 from visavis.record import WITHOUT_EMBEDDING, Record
 from visavis.types import Decision, Doubt, Face, Probability
 
@@ -160,6 +160,13 @@ class Receipt(Erased):
     """In UTC."""
     actor: str
     """Who asked for it."""
+
+    @classmethod
+    def of(cls, gallery: Gallery, subject: str | None, erased: Erased, origin: Origin) -> "Receipt":
+        """Return the receipt of what was forgotten in a gallery: a subject by its ID, or a whole gallery."""
+        members = {each.name: getattr(erased, each.name) for each in fields(erased)}
+        about: dict[str, Any] = {"gallery": gallery.name, "gallery_number": gallery.number, "subject": subject}
+        return cls(**about, **members, forgotten_at=origin.at, actor=origin.actor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
