@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 import typer
 
 from visavis.cli.app import command
+from visavis.cli.commands.gallery import rekognition
 from visavis.cli.images import STANDARD_INPUT
 from visavis.cli.lazy import decisions, lines, outputs, stores
 from visavis.cli.options import GalleryName, Json, ModelOptions, ModelsDir, PackName, StoreOptions
@@ -49,6 +50,11 @@ and if you like name, metadata, consent, expires_at, quality, source and picture
 so that an import which was interrupted can be run again.
 
 \b
+rekognition:COLLECTION in its place is a collection at AWS, with the credentials that boto3 finds. AWS tells nobody the
+vectors of its faces: they are made anew from your own images in --images, called as the faces' ExternalImageId. A face
+is enrolled as its UserId, or else as its ExternalImageId. Needs: pip install "visavis[rekognition]"
+
+\b
 Exit codes:
   0  all samples are in the gallery, now or before
   1  some lines were refused; each is named on standard error
@@ -58,6 +64,7 @@ Exit codes:
 Examples:
   visavis gallery import staff staff.jsonl.gz
   visavis gallery export staff | ssh elsewhere visavis gallery import staff -
+  visavis gallery import staff rekognition:employees --images portraits/
 """
 _GZIP = b"\x1f\x8b"
 _log = logging.getLogger("visavis.cli")
@@ -112,6 +119,9 @@ def import_(
     gallery: GalleryName,
     file: Annotated[str, typer.Argument(metavar="FILE", help="JSON Lines, compressed or not; - for standard input.")],
     *,
+    images: Annotated[
+        Path | None, Option("The images of a collection of AWS Rekognition, in the place of a file.", metavar="FOLDER")
+    ] = None,
     as_json: Json = False,
     pack: PackName = DEFAULT_PACK,
     models_dir: ModelsDir = None,
@@ -122,7 +132,10 @@ def import_(
     Prints how many samples were enrolled, how many were there already, and how many were refused for which reason.
     """
     with stores.open_galleries(store, ModelOptions(pack, loading={"models_dir": models_dir})) as galleries:
-        counts = _import_all(galleries, gallery, file)
+        if file.startswith(rekognition.PREFIX):
+            counts = rekognition.import_collection(galleries, gallery, file.removeprefix(rekognition.PREFIX), images)
+        else:
+            counts = _import_all(galleries, gallery, file)
         write(json.dumps(counts.to_dict()) if as_json else counts.summary(gallery))
         return int(bool(counts.refused))
 
