@@ -78,6 +78,7 @@ from visavis.types import Face, Faces, FloatArray, ImageSource, Quality
 
 _log = logging.getLogger("visavis.galleries")
 _PAGE, _PAGES_LOOKED_AT = 1000, 10  # of subjects, in a search by name
+_DECIDING = 16  # nearest subjects, among whom the match is, where candidates are samples
 
 
 class OpenGallery(Hinting):
@@ -652,13 +653,14 @@ class OpenGallery(Hinting):
         gallery, limit = self._bound(), options["limit"]
         rules = rules_of(gallery.policy, self._eyes.pack, options, searched=gallery)
         number = min(limit, rules.most_candidates) + 1
-        vectors = np.array(probes, np.float32)
-        found = self._store.search(self.name, vectors, number, templates=True) if probes else ()
+        vectors, single = np.array(probes, np.float32), options["group_by"] == "sample"
+        subjects = min(number, _DECIDING) if single else number
+        found = self._store.search(self.name, vectors, subjects, templates=True) if probes else ()
         identifications = tuple(
             identify(matches, rules, face, limit, probe)
             for probe, matches, face in zip(probes, found, faces, strict=True)
         )
-        if options["group_by"] == "sample" and probes:
+        if single and probes:
             found = self._store.search(self.name, vectors, number, single=True)
             pairs = zip(identifications, found, strict=True)
             identifications = tuple(by_sample(each, matches, rules, limit) for each, matches in pairs)
