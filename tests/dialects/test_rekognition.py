@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import io
 import json
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -14,6 +15,7 @@ import hypothesis
 import numpy as np
 import PIL.Image
 import pytest
+from command_line import Shell
 from conftest import many_faces, read_pixels
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -370,3 +372,10 @@ def test_no_body_is_a_fault_of_the_server_s(aws: Aws, data: st.DataObject) -> No
     answer = aws.send(operation, json.dumps(sent).encode())
     assert answer.status_code in (200, 400), answer.text
     assert answer.status_code == 200 or kind_of(answer)
+
+
+def test_an_import_without_boto3(cli: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    told = cli("gallery", "import", "staff", "rekognition:employees", "--images", ".")
+    assert (told.code, told.out) == (2, "")
+    assert 'pip install "visavis[rekognition]"' in told.err
