@@ -138,9 +138,9 @@ def rate_at(rates: ErrorRates, distance: float) -> float:
     return float(np.exp(np.interp(distance, [point.threshold for point in rates.points], logs)))
 
 
-def threshold_at(rates: ErrorRates, fmr: float) -> float:
-    """Return the threshold of a false match rate; below what was measured, where the last tenfold leads to."""
-    return _interpolated(rates, check_rate(fmr))[0]
+def threshold_at(rates: ErrorRates, rate: float) -> float:
+    """Return the threshold of a false match rate, extrapolated where it lies below what was measured."""
+    return _interpolated(rates, check_rate(rate))[0]
 
 
 def _interpolated(rates: ErrorRates, rate: float) -> list[float]:
