@@ -43,6 +43,7 @@ HOME_OF_LIBRARY: dict[str, str | tuple[str, ...]] = {
     "scipy": "service/clusters.py",
     "matplotlib": "evaluation/page.py",
     "httpcore": "fetch.py",
+    **dict.fromkeys(("boto3", "botocore"), "cli/commands/gallery/rekognition.py"),
 }
 # These may be imported from anywhere within functions: results become JSON where that is asked for.
 LAZY_ANYWHERE = {"pydantic", "pydantic_core"}

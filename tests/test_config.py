@@ -21,7 +21,7 @@ def test_each_setting_is_declared_with_its_text() -> None:
     assert all(option.text.endswith(".") for _, option in declared.values())
     # Secrets, and what is not the server's, are no options of the command.
     assert {name for name, (_, option) in declared.items() if not option.metavar} == {
-        *("keys", "gallery_key", "mirror", "proxy")
+        *("keys", "gallery_key", "mirror", "proxy", "s3_key")
     }
 
 
@@ -69,6 +69,8 @@ def test_every_setting_has_its_variable() -> None:
         "CACHE_DIR": "models",
         "MODELS_DIR": "pulled",
         "MIRROR": "https://mirror.example/",
+        "S3_ENDPOINT": "http://minio:9000",
+        "S3_KEY": "id:secret",
         "PROXY": "http://proxy.example:3128",
         "STORE": "postgresql://visavis:the-password@db/visavis",
         "GALLERY_KEY": "ab" * 32,
@@ -118,6 +120,8 @@ def test_every_setting_has_its_variable() -> None:
         cache_dir=Path("models"),
         models_dir=Path("pulled"),
         mirror="https://mirror.example/",
+        s3_endpoint="http://minio:9000",
+        s3_key="id:secret",
         proxy="http://proxy.example:3128",
         store="postgresql://visavis:the-password@db/visavis",
         gallery_key="ab" * 32,

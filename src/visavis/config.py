@@ -143,6 +143,13 @@ class Settings:
             metavar="true|false",
         ),
     ] = False
+    s3_endpoint: Annotated[
+        str | None,
+        Option("S3 server from which clients of AWS Rekognition may have images fetched.", unset="none", metavar="URL"),
+    ] = None
+    s3_key: Annotated[str | None, Option("Key for it, ID:SECRET.", unset="none: objects are public")] = field(
+        default=None, repr=False
+    )
     ui: Annotated[bool, Option("Whether to serve the page under /ui/, for people.", metavar="true|false")] = True
     store: Annotated[
         str | None,

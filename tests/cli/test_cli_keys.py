@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from visavis.cli.main import main
+from visavis.errors import KeysUnusable
 from visavis.server.keys import KeyStore
 
 Run = Callable[..., tuple[object, str, str]]
@@ -157,3 +158,29 @@ def test_what_cannot_be_done_says_why(cli: Run, arguments: list[str], message: s
     code, out, err = cli(*arguments)
     assert (code, out) == (2, "")
     assert message in err
+
+
+def test_an_access_key_of_aws(cli: Run, path: Path) -> None:
+    lines = cli("create", "--name", "app", "--scope", "enrol", "--aws")[1].splitlines()
+    names, (id_, secret) = zip(*(line.split("=") for line in lines), strict=True)
+    assert names == ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    made = json.loads(cli("create", "--name", "app", "--scope", "read", "--aws", "--json")[1])
+    store = KeyStore(path)
+    for key, told, scope in (
+        (id_, secret, "enrol"),
+        (made["AWS_ACCESS_KEY_ID"], made["AWS_SECRET_ACCESS_KEY"], "read"),
+    ):
+        signer = store.find_signer(key)
+        assert signer is not None
+        assert (signer[0].scope, signer[1]) == (scope, told)
+    store.revoke(id_)
+    assert store.find_signer(id_) is None
+    copy = path.with_name("copy.sqlite")
+    assert store.backup(copy)
+    restored = KeyStore(copy)
+    assert restored.find_signer(made["id"]) == store.find_signer(made["id"])
+    path.with_name(f"{path.name}.signing").write_bytes(b"cut off")
+    with pytest.raises(KeysUnusable, match="32 bytes"):
+        store.find_signer(made["id"])
+    restored.close()
+    store.close()

@@ -36,6 +36,7 @@ from visavis.errors import (
     VersionMismatch,
     VisavisError,
 )
+from visavis.galleries.moves import key_of_moved
 from visavis.galleries.records import NEVER, Details, Erased, LogEntry, NewSample, normal
 from visavis.galleries.store import Store
 from visavis.options import Keep, Policy
@@ -190,10 +191,13 @@ def test_a_sample_has_metadata_of_its_own(place: Place) -> None:
     make(store)
     known = {"box": [1, 2.5, -3, 4], "image_id": "é \x01 \\u0000", "deep": {"a": [None, True, {}]}}
     new = [NewSample(subject=id_, embedding=EMBEDDING, metadata=each) for id_, each in (("ada", known), ("ben", {}))]
-    enrol(store, new)
+    first = enrol(store, new)[0].sample
     assert [sample.metadata for sample in place.reopen().samples(GALLERY)] == [known, {}]
     place.open().move(GALLERY, "ada", "ben", origin(1))
-    assert [sample.metadata for sample in place.reopen().samples(GALLERY, subject="ben")] == [{}, known]
+    assert [sample.metadata for sample in place.reopen().samples(GALLERY, subject="ben")] == [
+        {},
+        {**known, "first_number": first},
+    ]
 
 
 @pytest.mark.parametrize("metadata", [
@@ -813,7 +817,9 @@ def test_samples_are_moved(place: Place) -> None:
     assert (ben, ben.samples, ben.version, ben.updated_at) == (store.subject(GALLERY, "ben"), 3, 2, origin(2).at)
     for each in (store, other, place.reopen()):
         moved = each.samples(GALLERY, subject="ben")[1]
-        assert plain(moved) == {**plain(was), "id": moved.id, "subject": "ben"}
+        known = {"metadata": {"first_number": was.id}}
+        assert plain(moved) == {**plain(was), "id": moved.id, "subject": "ben", **known}
+        assert [use.sample for use in each.keyed(GALLERY, [key_of_moved(was.id)]).values()] == [moved.id]
         assert each.picture(GALLERY, moved.id) == b"photo"
         assert [sample.id for sample in each.samples(GALLERY, subject="anna")] == [third]
         assert [each.search(GALLERY, vectors(3)[at][None], 1)[0][0].subject for at in range(3)] == [

@@ -31,11 +31,13 @@ from visavis.errors import (
     LowScore,
     MultipleFaces,
     NoFace,
+    SampleNotFound,
     SpaceMismatch,
     SubjectConflict,
     UnsupportedFormat,
     VisavisError,
 )
+from visavis.galleries.moves import first_number
 from visavis.galleries.records import NEVER, Details
 from visavis.galleries.sqlite.store import SqliteStore
 from visavis.models.recognizer import Observed
@@ -59,6 +61,39 @@ def faces_on_a_line(*places: float) -> list[Enrolment]:
 
 
 # --- one face
+
+
+def test_faces_of_an_image_that_was_looked_at_once(world: World) -> None:
+    image = world.eyes.show(b"both", face_at(0), face_at(3), face_at(6, quality=replace(GOOD, face_px=1.0)))
+    seen = world.gallery.observe(image)
+    calls = world.eyes.calls
+    enrolments = [
+        Enrolment(subject=f"s{place}", seen=each, sample_metadata={"place": place}) for place, each in enumerate(seen)
+    ]
+    first, second, refused = world.gallery.enrol_many(enrolments)
+    assert world.eyes.calls == calls
+    assert [enrolled(each).face for each in (first, second)] == [seen[0].face, seen[1].face]
+    assert world.gallery.samples("s1")[0].metadata == {"place": 1}
+    assert isinstance(refused, FaceTooSmall)
+    with pytest.raises(InvalidOption):
+        Enrolment(seen=seen[0], embedding=at(0))
+
+
+def test_a_sample_that_was_moved_is_found_by_its_first_number(world: World) -> None:
+    numbers = [world.gallery.enrol_embedding(at(x), "ada").sample for x in (0, 0.1)]
+    world.gallery.enrol_embedding(at(5), "ben", sample_metadata={"first_number": 1, "note": "x" * 4000})
+    (own,) = world.gallery.samples("ben")
+    assert own.metadata == {"note": "x" * 4000}  # what is said of others is not believed
+    for subject, into in (("ada", "ben"), ("ben", "ada"), ("ada", "ben")):
+        world.gallery.move(subject, [world.gallery.sample(numbers[0]).id], into)
+        assert world.gallery.sample(numbers[0]).subject == into
+    world.gallery.merge("ben", "ada")
+    assert world.gallery.sample(own.id).metadata == {"note": "x" * 4000, "first_number": own.id}
+    moved = world.gallery.sample(numbers[0])
+    assert first_number(moved) == numbers[0] < numbers[1] < moved.id
+    world.gallery.forget_sample("ada", moved.id)
+    with pytest.raises(SampleNotFound):
+        world.gallery.sample(numbers[0])
 
 
 def test_a_face_is_enrolled(world: World) -> None:

@@ -40,6 +40,6 @@ def run_client(*command: str, text: str | None = None, **environment: str) -> st
 
 
 def _there(stamp: str, part: str) -> str:
-    if not (_FOLDER / stamp).is_file():
+    if not ((_FOLDER / stamp).is_file() and (_FOLDER / part).exists()):
         pytest.skip("clients of other services are not installed: make clients")
     return str(_FOLDER / part)

@@ -208,8 +208,9 @@ class StoreModel:
             self._change(shelf, other, origin, new)
         for number in sorted(wanted):
             held = shelf.held.pop(number)
-            sample = replace(held.sample, id=next(self._numbers), subject=other)
-            shelf.held[sample.id] = _Held(sample, held.picture, None, "")
+            known = {"first_number": number, **held.sample.metadata}
+            sample = replace(held.sample, id=next(self._numbers), subject=other, metadata=known)
+            shelf.held[sample.id] = _Held(sample, held.picture, f"\x1f{known['first_number']}", "")
             self._change(shelf, first, origin, samples=-1)
         both = sorted(shelf.subjects[id_].number for id_ in (first, other))
         if wanted:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from visavis.errors import KeyReused, StoreDamaged, SubjectExists, SubjectNotFound
 from visavis.galleries.records import (
+    FIRST_NUMBER,
     NEVER,
     NO_DETAILS,
     NewSample,
@@ -96,8 +97,9 @@ def move_samples(
         if not some:
             continue
         numbers, _ = transaction.new_numbers(len(some))
-        transaction.put_samples([_row_of(transaction, sample, next(numbers), into) for sample in some])
-        transaction.erase_samples([sample.id for sample in some], at)
+        rows = [_row_of(transaction, sample, next(numbers), into) for sample in some]
+        transaction.erase_samples([sample.id for sample in some], at)  # first, for the new ones may have their keys
+        transaction.put_samples(rows)
         count += len(some)
     if count:
         transaction.put_subjects([(into, changed(into, NO_DETAILS, at, samples=count))])
@@ -105,13 +107,25 @@ def move_samples(
     return count
 
 
+def first_number(sample: Sample) -> int:
+    """Return the number that a sample had at first, which it is known by outside, however often it was moved."""
+    return int(sample.metadata.get(FIRST_NUMBER, sample.id))
+
+
+def key_of_moved(number: int) -> str:
+    """Return the key of a sample that was moved, by its first number: no idempotency key of a caller looks so."""
+    return f"\x1f{number}"
+
+
 def _row_of(transaction: Transaction, sample: Sample, number: int, owner: Subject) -> SampleRow:
     picture = None
     with suppress(StoreDamaged):  # the face is still of use
         picture = transaction.picture(sample.id)
     kept: Keep = "nothing" if picture is None else sample.picture
-    known = {name: getattr(sample, name) for name in ("embedding", "quality", "source", "metadata")}
-    new = NewSample(subject=owner.id, **known)
+    first = first_number(sample)
+    known = {name: getattr(sample, name) for name in ("embedding", "quality", "source")}
+    told = {**sample.metadata, FIRST_NUMBER: first}
+    new = NewSample(subject=owner.id, **known, metadata=told, key=key_of_moved(first))
     about = kept, picture, transaction.fingerprint(new), sample.created_at
     return SampleRow(number, -owner.number if sample.counter else owner.number, new, sample.embedding, *about)
 

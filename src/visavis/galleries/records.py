@@ -187,6 +187,16 @@ class Details:
 NO_DETAILS = Details()
 
 
+FIRST_NUMBER = "first_number"
+"""In the metadata of a sample that was moved: the ID that it had at first, by which it is still found."""
+
+
+def without_first(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the metadata of a sample as whoever enrolled it gave them."""
+    given = isinstance(metadata, Mapping) and FIRST_NUMBER in metadata
+    return {name: value for name, value in metadata.items() if name != FIRST_NUMBER} if given else metadata
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NewSample:
     """A face to be stored; its subject is made where there is none of that ID."""
@@ -214,7 +224,7 @@ class NewSample:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "subject", normal(self.subject))
-        check_metadata(self.metadata, "a sample's metadata", most_bytes=MOST_SAMPLE_BYTES)
+        check_metadata(without_first(self.metadata), "a sample's metadata", most_bytes=MOST_SAMPLE_BYTES)
         object.__setattr__(self, "metadata", json.loads(json.dumps(self.metadata)))
         check_text("source", self.source)
         for name, value in asdict(self.quality).items() if self.quality else ():

@@ -3,6 +3,9 @@
 A key is ``vv_ID_RANDOM``: the ID finds its row, and 256 random bits prove that it is the one. A hash that is fast to
 compute is right for that many random bits: there is nothing to guess. One for clients of CompreFace is a random UUID,
 of 122 such bits: its hash finds its row.
+
+Who signs calls, as clients of AWS do, proves a secret without sending it, so that the server must know it: it is
+computed from the key's ID and from random bits in a file beside the keys, and is stored nowhere.
 """
 
 import hashlib
@@ -23,7 +26,7 @@ import platformdirs
 
 from visavis.config import FaceService, Scope, Settings
 from visavis.errors import InvalidOption, KeysUnusable, SetupError
-from visavis.files import create_private
+from visavis.files import create_private, replacing
 from visavis.galleries.records import check_gallery_name, check_moment
 from visavis.galleries.sqlite.file import Schema, open_private_sqlite
 
@@ -133,7 +136,7 @@ class KeyStore:
     The file is made, for its owner alone, when the first key is. Every method may raise ``KeysUnusable``.
     """
 
-    def __init__(self, path: Path, bootstrap: Iterable[tuple[Scope, str]] = ()) -> None:
+    def __init__(self, path: Path, bootstrap: Sequence[tuple[Scope, str]] = ()) -> None:
         """Describe a store; nothing is opened before it is needed. Bootstrap keys, scope and secret, stay in memory.
 
         Raises:
@@ -141,6 +144,8 @@ class KeyStore:
         """
         self.path = path
         self._bootstrap = tuple(_bootstrap_key(*pair, number) for number, pair in enumerate(bootstrap, 1))
+        self._secrets = {record.id: secret for (record, _), (_, secret) in zip(self._bootstrap, bootstrap, strict=True)}
+        self._signing_file = _signing_file(path)
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
@@ -217,13 +222,42 @@ class KeyStore:
         record = self._find(secret)
         if record is None or record.is_expired:
             return None
-        self._note(record)
+        self.note_use(record)
         return record
 
     def has_expired(self, secret: str) -> bool:
         """Tell whether this was a valid key, and is none because its time is over."""
         record = self._find(secret)
         return record is not None and record.is_expired
+
+    def signing_secret(self, id: str) -> str:  # noqa: A002  # as above
+        """Return the secret with which a key signs; the file that all of them depend on is made where there is none."""
+        with _translated(self._signing_file):
+            if not self._signing_file.exists():
+                made = replacing(self._signing_file, private=True, durable=True, new=True)
+                with suppress(FileExistsError), made as file:  # somebody else just made it
+                    file.write(secrets.token_bytes(_SECRET_BYTES))
+            return self._signed(id, self._signing_file.read_bytes())
+
+    def find_signer(self, id: str) -> tuple[KeyRecord, str] | None:  # noqa: A002  # as above
+        """Return the valid key of an ID and the secret with which it signs, or None; a key of the environment is both.
+
+        The caller has proved nothing yet; ``note_use`` is for afterwards.
+        """
+        if id in self._secrets:
+            return next(record for record, _ in self._bootstrap if record.id == id), self._secrets[id]
+        rows = self._execute(_SELECT + " WHERE id = ? AND revoked_at IS NULL", id) if id.isascii() else ()
+        record = _record(rows[0]) if rows else None
+        if record is None or record.is_expired:
+            return None
+        with _translated(self._signing_file), suppress(FileNotFoundError):
+            return record, self._signed(id, self._signing_file.read_bytes())
+        return None  # no secret was ever told
+
+    def _signed(self, id_: str, random: bytes) -> str:
+        if len(random) != _SECRET_BYTES:
+            raise SetupError(f"it is not {_SECRET_BYTES} bytes long")
+        return hmac.new(random, f"AWS4 {id_}".encode("ascii"), hashlib.sha256).hexdigest()
 
     def _find(self, secret: str) -> KeyRecord | None:
         if not secret.isascii():
@@ -242,7 +276,8 @@ class KeyStore:
         rows = self._execute(_SELECT + " WHERE id = ? AND revoked_at IS NULL", id_)
         return _record(rows[0]) if rows and hmac.compare_digest(digest, rows[0][-1]) else None
 
-    def _note(self, record: KeyRecord) -> None:
+    def note_use(self, record: KeyRecord) -> None:
+        """Write down that a key was used, at most once a minute."""
         now = _now()
         last = max(filter(None, (record.used_at, self._noted.get(record.id))), default=None)
         if last is None or now - last >= _NOTED_EVERY:
@@ -271,6 +306,9 @@ class KeyStore:
             return False
         create_private(target)
         self._execute("VACUUM INTO ?", str(target))
+        if self._signing_file.exists():
+            with replacing(_signing_file(target), private=True) as copy:
+                copy.write(self._signing_file.read_bytes())
         return True
 
     def close(self) -> None:
@@ -305,6 +343,10 @@ class KeyStore:
             self._connection = open_private_sqlite(self.path, _SCHEMA)
             self._opened = (status.st_dev, status.st_ino)
         return self._connection
+
+
+def _signing_file(keys: Path) -> Path:
+    return keys.with_name(f"{keys.name}.signing")
 
 
 def _check_scope(scope: str) -> Scope:

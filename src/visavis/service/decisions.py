@@ -244,9 +244,14 @@ def _without_rejected(matches: Sequence[Match]) -> tuple[list[Match], float]:
     for match in matches:
         if match.counter:
             against.setdefault(match.subject_number, match.distance)
-    subjects = [match for match in matches if not match.counter]
-    left = [match for match in subjects if match.distance <= against.get(match.subject_number, math.inf)]
-    return left, min((match.distance for match in subjects if match not in left), default=math.inf)
+    left: list[Match] = []
+    rejected = math.inf
+    for match in matches:
+        if not match.counter and match.distance <= against.get(match.subject_number, math.inf):
+            left.append(match)
+        elif not match.counter:
+            rejected = min(rejected, match.distance)
+    return left, rejected
 
 
 def _why_unknown(matches: Sequence[Match], rules: Rules, rejected: float) -> UnknownReason | None:

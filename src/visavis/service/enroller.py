@@ -40,6 +40,7 @@ from visavis.galleries.records import (
     check_metadata,
     check_subject_id,
     normal,
+    without_first,
 )
 from visavis.galleries.store import Store
 from visavis.models.packs import Pack
@@ -73,18 +74,19 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Enrolment:
-    """A face to be enrolled, as an image or as an embedding.
+    """A face to be enrolled, as an image, as an embedding, or as it was seen.
 
     Attributes:
         subject: whose it is: an ID, made if there is none of it yet; None for a new one with an ID made up.
         image: that shows the face; or
-        embedding: (D,) of it.
+        embedding: (D,) of it; or
+        seen: the face, from ``OpenGallery.observe``.
         details: of the subject.
         quality: of the face, where an embedding is given.
         source: a label of where it comes from.
         sample_metadata: whatever else is to be known of the face, in 4,096 bytes of JSON.
         key: an idempotency key: the same key for the same subject enrols once. It lives as long as its sample.
-        picture: an encoded image to be stored, where an embedding is given.
+        picture: an encoded image to be stored, where no image is given.
         counter: whether it is a counter-sample, whatever the options say; see ``visavis.options.EnrolEmbeddings``.
         box: of the face that is meant, where the image shows several; see ``EnrolImage``. Or
         like: (D,) an embedding of the person, from ``OpenGallery.reference``: the face that is the same is meant.
@@ -102,9 +104,10 @@ class Enrolment:
     counter: bool = False
     box: Sequence[float] | None = None
     like: FloatArray | None = field(default=None, repr=False)
+    seen: Observed | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if (self.image is None) == (self.embedding is None):
+        if [self.image is None, self.embedding is None, self.seen is None].count(False) != 1:
             raise InvalidOption("an enrolment needs an image or an embedding, and not both")
         if self.chooses and (self.image is None or (self.box is not None and self.like is not None)):
             raise InvalidOption("box and like are two ways to choose one of the faces of an image: use one of them")
@@ -215,10 +218,10 @@ class Enroller:
         for each in pictured:
             if isinstance(each, VisavisError):
                 yield each
-            elif each.image is None:
+            elif each.embedding is not None:
                 yield self._checked(each, each.embedding, None)
             else:
-                seen = self._chosen(each, next(several if each.chooses else single))
+                seen = each.seen or self._chosen(each, next(several if each.chooses else single))
                 if isinstance(seen, VisavisError):
                     yield seen
                 else:
@@ -260,7 +263,7 @@ class Enroller:
                 details=details,
                 quality=quality,
                 source=each.source,
-                metadata=each.sample_metadata or {},
+                metadata=without_first(each.sample_metadata or {}),
                 picture=each.picture,
                 key=each.key,
                 counter=counter,

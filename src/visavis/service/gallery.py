@@ -24,6 +24,7 @@ from visavis.errors import (
     SubjectNotFound,
     VisavisError,
 )
+from visavis.galleries.moves import key_of_moved
 from visavis.galleries.records import (
     NO_DETAILS,
     Details,
@@ -38,13 +39,15 @@ from visavis.galleries.records import (
 )
 from visavis.galleries.store import Store
 from visavis.hints import Hinting
-from visavis.models.recognizer import value_of
+from visavis.models.recognizer import Observed, value_of
 from visavis.options import (
+    Attribute,
     Enrol,
     EnrolEmbeddings,
     EnrolImage,
     Identify,
     IdentifyEmbeddings,
+    Observe,
     Policy,
     Threshold,
     Verify,
@@ -81,6 +84,7 @@ from visavis.types import Face, Faces, FloatArray, ImageSource, Quality
 
 _log = logging.getLogger("visavis.galleries")
 _Result = TypeVar("_Result")
+_DECIDING = 16  # nearest subjects, among whom the match is, where candidates are samples
 
 
 class OpenGallery(Hinting):
@@ -178,6 +182,23 @@ class OpenGallery(Hinting):
         )
         how: Enrol = options
         return value_of(next(self.enrol_many([enrolment], **how)))
+
+    @takes(Observe)
+    def observe(self, image: ImageSource, **options: Unpack[Observe]) -> Faces[Observed]:
+        """Return the faces of an image, to be enrolled by ``Enrolment.seen``: looked at once, also where they are many.
+
+        Where the policy wants live faces, they are looked at for that too.
+
+        Args:
+            image: as in ``Recognizer.detect``.
+            **options: see ``visavis.options.Observe``.
+
+        Raises:
+            SpaceMismatch, InputError: as in ``enrol``.
+        """
+        live: tuple[Attribute, ...] = ("liveness",) if self._bound().policy.require_live else ()
+        wanted: Observe = {**options, "attributes": tuple(dict.fromkeys((*options["attributes"], *live)))}
+        return value_of(next(self._eyes.observe_many([image], **wanted)))
 
     def reference(self, image: ImageSource) -> FloatArray:
         """Return the embedding (D,) of a person's image, by which ``like`` chooses one of the faces of another.
@@ -290,7 +311,7 @@ class OpenGallery(Hinting):
                 identified = self._identify(vectors, found, options)
                 if policy.review_days is not None:
                     self.review.keep(seen, identified)
-                yield Faces(identified, seen.searched_from_px)
+                yield Faces(identified, seen.searched_from_px, seen.size_wh)
 
     @takes(IdentifyEmbeddings)
     def identify_embeddings(
@@ -396,10 +417,15 @@ class OpenGallery(Hinting):
         return self._store.add_subject(self.name, subject, expiring(details, gallery.policy, origin.at), origin)
 
     def sample(self, sample: int) -> Sample:
-        """Return a sample by its number alone; ``SampleNotFound`` where there is none."""
+        """Return a sample by its number alone, or by its first one; ``SampleNotFound`` where there is none."""
         self._expire()
         found = self._store.samples(self.name, after=sample - 1, limit=1)
-        if not found or found[0].id != sample:
+        if not found or found[0].id != sample:  # it may have been moved
+            uses = self._store.keyed(self.name, [key_of_moved(sample)]).values()
+            found = tuple(
+                each for use in uses for each in self._store.samples(self.name, after=use.sample - 1, limit=1)
+            )
+        if not found:
             raise SampleNotFound(f"gallery {self.name!r} has no sample {sample}")
         return found[0]
 
@@ -657,13 +683,14 @@ class OpenGallery(Hinting):
         gallery, limit = self._bound(), options["limit"]
         rules = rules_of(gallery.policy, self._eyes.pack, options, searched=gallery)
         number = min(limit, rules.most_candidates) + 1
-        vectors = np.array(probes, np.float32)
-        found = self._store.search(self.name, vectors, number, templates=True) if probes else ()
+        vectors, single = np.array(probes, np.float32), options["group_by"] == "sample"
+        subjects = min(number, _DECIDING) if single else number
+        found = self._store.search(self.name, vectors, subjects, templates=True) if probes else ()
         identifications = tuple(
             identify(matches, rules, face, limit, probe)
             for probe, matches, face in zip(probes, found, faces, strict=True)
         )
-        if options["group_by"] == "sample" and probes:
+        if single and probes:
             found = self._store.search(self.name, vectors, number, single=True)
             pairs = zip(identifications, found, strict=True)
             identifications = tuple(by_sample(each, matches, rules, limit) for each, matches in pairs)

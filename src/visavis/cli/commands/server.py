@@ -157,6 +157,7 @@ Examples:
   visavis keys create --name "front desk" --scope enrol --gallery team --gallery staff
   visavis keys create --name prometheus --scope metrics --expires-days 365
   visavis keys create --name "double-take" --scope admin --compreface recognition --gallery team
+  visavis keys create --name "photo app" --scope enrol --aws
   visavis keys list
   visavis keys revoke 5f0c93a1b2d4
 
@@ -191,6 +192,9 @@ def create(
     uuid: Annotated[
         str | None, Option("The UUID that clients of CompreFace have already as their key.", unset="a new one")
     ] = None,
+    aws: Annotated[
+        bool, Option("Print an access key of AWS in place of the key: its ID, and the secret that signs calls.")
+    ] = False,
     as_json: Json = False,
     keys_file: KeysFile = None,
 ) -> None:
@@ -203,7 +207,11 @@ def create(
         record, secret = store.create(
             name, scope, gallery or (), expires_at=expires_at or None, service=compreface, uuid=uuid
         )
-        write(json.dumps({**_plain(record), "key": secret}) if as_json else secret)
+        signing = (
+            {"AWS_ACCESS_KEY_ID": record.id, "AWS_SECRET_ACCESS_KEY": store.signing_secret(record.id)} if aws else {}
+        )
+        told = "\n".join(f"{variable}={value}" for variable, value in signing.items()) or secret
+        write(json.dumps({**_plain(record), "key": secret, **signing}) if as_json else told)
         only = f", only for {', '.join(record.galleries)}" if record.galleries else ""
         _log.info("visavis: this is the key %s, scope %s%s. Keep it: it cannot be shown again.", record.id, scope, only)
 

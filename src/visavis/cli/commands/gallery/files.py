@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 import typer
 
 from visavis.cli.app import command
-from visavis.cli.commands.gallery import compreface
+from visavis.cli.commands.gallery import compreface, rekognition
 from visavis.cli.images import STANDARD_INPUT
 from visavis.cli.lazy import decisions, lines, outputs, stores
 from visavis.cli.options import GalleryName, Json, ModelOptions, ModelsDir, PackName, StoreOptions
@@ -54,6 +54,11 @@ the names of their subjects. Embeddings of CompreFace are of other models; where
 refused.
 
 \b
+rekognition:COLLECTION in its place is a collection at AWS, with the credentials that boto3 finds. AWS tells nobody the
+vectors of its faces: they are made anew from your own images in --images, called as the faces' ExternalImageId. A face
+is enrolled as its UserId, or else as its ExternalImageId. Needs: pip install "visavis[rekognition]"
+
+\b
 Exit codes:
   0  all samples are in the gallery, now or before
   1  some lines were refused; each is named on standard error
@@ -64,6 +69,7 @@ Examples:
   visavis gallery import staff staff.jsonl.gz
   visavis gallery export staff | ssh elsewhere visavis gallery import staff -
   visavis gallery import staff compreface.sql.gz --pack sface
+  visavis gallery import staff rekognition:employees --images portraits/
 """
 _GZIP = b"\x1f\x8b"
 _log = logging.getLogger("visavis.cli")
@@ -122,6 +128,9 @@ def import_(
         str | None,
         Option("Of a dump of CompreFace with several recognition services: the name of one.", unset="the only one"),
     ] = None,
+    images: Annotated[
+        Path | None, Option("The images of a collection of AWS Rekognition, in the place of a file.", metavar="FOLDER")
+    ] = None,
     as_json: Json = False,
     pack: PackName = DEFAULT_PACK,
     models_dir: ModelsDir = None,
@@ -134,6 +143,8 @@ def import_(
     with stores.open_galleries(store, ModelOptions(pack, loading={"models_dir": models_dir})) as galleries:
         if compreface.is_dump(file):
             counts = compreface.import_dump(galleries, gallery, file, service)
+        elif file.startswith(rekognition.PREFIX):
+            counts = rekognition.import_collection(galleries, gallery, file.removeprefix(rekognition.PREFIX), images)
         else:
             counts = _import_all(galleries, gallery, file)
         write(json.dumps(counts.to_dict()) if as_json else counts.summary(gallery))
