@@ -53,7 +53,7 @@ def recorded(recognizer: Recognizer, store: Path, ada: bytes, grace: bytes) -> d
             ("POST", f"{team}/subjects/ada/verify", {"files": {"image": ada}}),
             *(
                 ("GET", f"{team}{path}", {})
-                for path in ("", "/subjects", "/subjects/ada", "/export", "/audit", "/rules")
+                for path in ("", "/subjects", "/subjects/ada", "/samples", "/samples/1", "/export", "/audit", "/rules")
             ),
             ("GET", f"{team}/subjects/ada/similar", {}),
             ("POST", f"{team}/search", {"json": {"text": "lovelace"}}),
@@ -64,7 +64,11 @@ def recorded(recognizer: Recognizer, store: Path, ada: bytes, grace: bytes) -> d
             ("POST", f"{team}/subjects/grace/merge", {"json": {"into": "ada"}}),
             ("GET", "/v1/galleries", {}),
             *(("GET", path, {}) for path in (f"{team}/log?limit=2", "/v1/log?limit=2")),
-            *(("DELETE", f"{team}{path}", {}) for path in ("/subjects/ada/samples/3", "/subjects/ada", "")),
+            ("POST", f"{team}/subjects", {"json": {"id": "joan", "name": "Joan Clarke"}}),
+            *(
+                ("DELETE", f"{team}{path}", {})
+                for path in ("/subjects/ada/samples/3", "/samples/1", "/subjects/ada", "")
+            ),
         ]
         for method, path, body in calls:
             answer = server.request(method, path, headers=lines if path.endswith("import") else {}, **body)

@@ -1,4 +1,4 @@
-"""Tables of options, policy fields and settings in docs/, made from their declarations: ``python tools/tables.py``."""
+"""Tables in docs/: options, policy fields, settings and similarities, as declared: ``python tools/tables.py``."""
 
 import re
 from collections.abc import Callable
@@ -6,6 +6,8 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 
 from visavis import config, options
+from visavis.core.scales import Scale
+from visavis.models.catalogue import PACKS
 
 DOCS = Path(__file__).parents[1] / "docs"
 MARKED = re.compile(r"(<!-- (\w+): (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -33,6 +35,24 @@ def table(kind: str, declared: type) -> str:
     return "\n".join(rows) + "\n"
 
 
+def similarities() -> str:
+    """Return the Markdown table of the distances, by pack, that the values of other systems stand for."""
+    rated = {name: pack.rates for name, pack in PACKS.items() if pack.rates is not None}
+    rows = [
+        f"| Rekognition | CompreFace | {' | '.join(f'`{name}`' for name in rated)} |",
+        "|---" * (len(rated) + 2) + "|",
+    ]
+    for value in _SIMILARITIES:
+        scales = [(Scale.of("rekognition", rates), Scale.of("compreface", rates)) for rates in rated.values()]
+        distances = [scale.distance(value) for scale, _ in scales]
+        told = [f"{value:g}", f"{scales[0][1].value(distances[0]):.2f}", *(f"{each:.3f}" for each in distances)]
+        rows.append(f"| {' | '.join(told)} |")
+    return "\n".join(rows) + "\n"
+
+
+_SIMILARITIES = (50, 70, 80, 90, 95, 99, 99.9)
+
+
 def _plain(default: object) -> str:
     if isinstance(default, bool):
         return "yes" if default else "no"
@@ -44,6 +64,8 @@ def renewed(page: str) -> str:
 
     def write(match: re.Match[str]) -> str:
         start, kind, name, end = match.groups()
+        if kind == "similarities":
+            return start + similarities() + end
         return start + table(kind, getattr(config if hasattr(config, name) else options, name)) + end
 
     return MARKED.sub(write, page)

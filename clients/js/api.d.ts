@@ -45,7 +45,7 @@ export type AuditReport = {
   subjects: number;
 };
 
-/** A subject that a probe resembles. Its distance has two decimals, rounded down, and all else is told by that. ``identify`` tells the distance of its template, the mean of its samples; an enrolment that of its nearest sample. */
+/** A subject that a probe resembles. Its distance has two decimals, rounded down, and all else is told by that. ``identify`` tells the distance of its template, the mean of its samples, or that of the sample where candidates are samples; an enrolment that of its nearest sample. */
 export type Candidate = {
   distance: number;
   ignored: boolean;
@@ -209,6 +209,8 @@ export type EnrolRequest = {
   name?: string | null;
   /** One for each embedding, where known. */
   qualities?: Array<MeasuredQuality | null>;
+  /** Whatever else is to be known of the faces, in 4,096 bytes of JSON. */
+  sample_metadata?: Record<string, unknown> | null;
   /** A label of where the images came from. */
   source?: string | null;
   /** An ID of your own for the person: printable, without a slash. Without it, a random one. */
@@ -335,7 +337,7 @@ export type Gender = {
 
 /** The answer to "who is this?" for one face. Its truth is whether there is a match. */
 export type Identification = {
-  /** The subjects near enough to matter, nearest first: nearer than the policy's ``candidate_threshold``, and at most ``most_candidates``; and the match. */
+  /** The subjects near enough to matter, nearest first: nearer than the policy's ``candidate_threshold``, and at most ``most_candidates``; and the match. Or their samples, where these were asked for. */
   candidates: Array<Candidate>;
   /** How many subjects the face was compared with. */
   compared: number | null;
@@ -392,6 +394,8 @@ export type IdentifyRequest = {
   fmr?: number | "strict" | "balanced" | "lenient" | null;
   /** False positive identification rate: the part of strangers who may be taken for one of the subjects, however many these are. The threshold follows from it, from their number and from the pack's rates. Null for that of the gallery. */
   fpir?: number | null;
+  /** What candidates are: subjects, each as far as its template; or sample, single samples of them, so that a subject may come several times. The match is a subject either way. */
+  group_by?: "subject" | "sample";
   images?: Array<Image>;
   /** How many candidates to tell of. */
   limit?: number;
@@ -515,6 +519,22 @@ export type NewGallery = {
   encrypted?: boolean | null;
   name: string;
   policy?: PolicyChange;
+};
+
+/** A subject that has no samples yet. */
+export type NewSubject = {
+  /** Note on what the person agreed to. */
+  consent?: string | null;
+  /** When the subject is to be forgotten. */
+  expires_at?: string | null;
+  /** As in `enrol`. */
+  id: string;
+  /** Whether a face of the subject is to be told as nobody's. */
+  ignored?: boolean | null;
+  /** Whatever else is to be known of the subject, in 10,000 characters of JSON. */
+  metadata?: Record<string, unknown> | null;
+  /** Name of the person. */
+  name?: string | null;
 };
 
 /** A sample that looks unlike the others of its subject. */
@@ -704,7 +724,7 @@ export type Receipt = {
   gallery_number: number;
   overwritten: boolean;
   samples: number;
-  /** The ID that was asked for, or None where it was a whole gallery. */
+  /** The ID that was asked for; None where it was a whole gallery, or a sample by its number alone. */
   subject: string | null;
   subjects: Array<number>;
 };
@@ -717,12 +737,16 @@ export type Sample = {
   created_at: string;
   /** A number that its store never gives twice. */
   id: number;
+  /** Whatever else is to be known of the face, as JSON holds it. */
+  metadata: Record<string, unknown>;
   /** What is stored of the image: "chips", "images" or "nothing". */
   picture: "nothing" | "chips" | "images";
   /** Of the image it was enrolled from, or None where an embedding was enrolled. */
   quality: Quality | null;
   /** A label of where it came from, or None. */
   source: string | null;
+  /** Whose face it is: the subject's ID. */
+  subject: string;
 };
 
 /** One enrolled face, with what is stored of it. */
@@ -732,11 +756,21 @@ export type SampleExport = {
   /** (D,). */
   embedding: Array<number>;
   id: number;
+  metadata: Record<string, unknown>;
   picture: "nothing" | "chips" | "images";
   /** The chip or the image, in base64. */
   picture_data: string | null;
   quality: Quality | null;
   source: string | null;
+  subject: string;
+};
+
+/** A page of samples, in the order in which they were enrolled. */
+export type SamplesResponse = {
+  /** Where the next page begins; null where this is the last one. */
+  next_cursor: string | null;
+  /** As many as were asked for, or all that there are. */
+  samples: Array<Sample>;
 };
 
 /** A file of learned numbers. */
@@ -1030,6 +1064,8 @@ export type VerifySubjectRequest = {
   min_face?: number | null;
   /** Whether to refuse faces that look like a print or a screen; needs a pack that can tell, such as open. */
   require_live?: boolean;
+  /** A sample of the subject, to be compared with in place of all. */
+  sample?: number | null;
   /** Distance below which two faces are the same person, above 0. Null for that of the pack, or of the gallery. */
   threshold?: number | null;
 };

@@ -113,6 +113,40 @@ class TestIds:
             assert problem(answer)["code"] in ("sample_not_found", "invalid_request")
 
 
+def test_samples_are_listed_shown_and_forgotten_by_their_numbers(server: Caller, gallery: str) -> None:
+    enrol(server, gallery, "ada", 1, 2, sample_metadata={"image_id": "x"})
+    enrol(server, gallery, "ben", 3)
+    first = server.get(f"{gallery}/samples?limit=2").json()
+    (last,) = (rest := server.get(f"{gallery}/samples?limit=2&cursor={first['next_cursor']}").json())["samples"]
+    assert rest["next_cursor"] is None
+    told = [(one["subject"], one["metadata"]) for one in (*first["samples"], last)]
+    assert told == [*[("ada", {"image_id": "x"})] * 2, ("ben", {})]
+    path = f"{gallery}/samples/{last['id']}"
+    assert server.get(path).json() == last
+    assert server.request("DELETE", path).json()["subject"] is None
+    for answer in (server.get(path), server.request("DELETE", path), server.get(f"{gallery}/samples/{'9' * 18}")):
+        assert (answer.status_code, problem(answer)["code"]) == (404, "sample_not_found")
+    wrong = {"subject": "ada", "embeddings": [vector(1)], "sample_metadata": {"x": "y" * 5000}}
+    answer = server.post(f"{gallery}/enrol", wrong)
+    assert (answer.status_code, problem(answer)["detail"].split()[0]) == (422, "sample_metadata")
+    found = server.post(f"{gallery}/identify", {"embeddings": [vector(1)], "group_by": "sample"}).json()
+    (face,) = found["results"][0]["faces"]
+    assert [one["sample"] for one in face["candidates"]] == [first["samples"][0]["id"]]
+
+
+def test_a_subject_is_made_and_held_against_one_sample(server: Caller, gallery: str) -> None:
+    path = f"{gallery}/subjects"
+    made = server.post(path, {"id": "ada", "name": "Ada"})
+    assert (made.status_code, made.json()["samples"], made.headers["etag"][0]) == (201, 0, '"')
+    assert server.post(path, {"id": "ada"}).json()["code"] == "subject_exists"
+    assert server.post(path, {"name": "Ada"}).json()["field"] == "id"
+    first, second = (enrol(server, gallery, "ada", seed).json()["results"][0]["sample"] for seed in (1, 2))
+    probe = {"embedding": vector(1)}
+    assert server.post(f"{path}/ada/verify", {**probe, "sample": first}).json()["sample"] == first
+    assert server.post(f"{path}/ada/verify", {**probe, "sample": second}).json()["same"] is False
+    assert server.post(f"{path}/ada/verify", {**probe, "sample": second + 1}).json()["code"] == "sample_not_found"
+
+
 def _json(value: object) -> bytes:
     import json  # noqa: PLC0415  # httpx itself refuses lone surrogates
 

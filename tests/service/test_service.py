@@ -61,7 +61,7 @@ def fill(world: World, **places: float) -> None:
         world.gallery.enrol_embedding(at(x), subject, allow_conflict=True)
 
 
-def who(world: World, x: float, **options: float) -> Identification:
+def who(world: World, x: float, **options: float | str) -> Identification:
     (found,) = world.gallery.identify_embeddings(at(x)[None], **options)  # type: ignore[arg-type]  # of the test
     return found
 
@@ -331,6 +331,60 @@ def test_who_is_nearer_to_a_counter_sample_is_not_the_subject(world: World) -> N
     other = world.galleries.open("other")
     assert all(isinstance(each, Enrolled) for each in other.import_lines(lines))
     assert [each.counter for each in other.samples("ada")] == [False, True]
+
+
+def test_candidates_may_be_samples_within_the_same_bounds(world: World) -> None:
+    fill(world, ada=0, ben=1)
+    for x in (0.25, 0.5):
+        world.gallery.enrol_embedding(at(x), "ada", allow_conflict=True)
+    counter = world.gallery.enrol_embedding(at(0.875), "ben", counter=True)
+    world.gallery.update("ben", Details(ignored=True))
+    world.gallery.set_policy(Policy(candidate_threshold=2))
+    by_subject = who(world, 0.125)
+    found = who(world, 0.125, group_by="sample")
+    assert (found.match, found.unknown, found.threshold) == (by_subject.match, None, by_subject.threshold)
+    assert [(each.subject, each.distance, each.margin) for each in found.candidates] == [
+        ("ada", 0.12, 0), ("ada", 0.12, 0.25), ("ada", 0.37, None)
+    ]  # fmt: skip
+    assert len({each.sample for each in found.candidates}) == 3
+    near_ben = who(world, 0.99, group_by="sample")  # who is nearer than the counter-sample, and ignored
+    assert [(each.subject, each.ignored) for each in near_ben.candidates][:2] == [("ben", True), ("ada", False)]
+    assert counter.sample not in {each.sample for each in near_ben.candidates}
+    assert len(who(world, 0.1, group_by="sample", limit=2).candidates) == 2
+    world.gallery.set_policy(Policy(candidate_threshold=0.2, most_candidates=1))
+    assert [each.distance for each in who(world, 0.1, group_by="sample").candidates] == [0.1]
+    assert who(world, 0.75, group_by="sample").candidates == ()
+    with pytest.raises(InvalidOption, match="group_by"):
+        who(world, 0.1, group_by="face")
+
+
+def test_no_distance_of_a_sample_is_told_more_finely_than_of_a_subject(world: World) -> None:
+    fill(world, ada=0)
+    for x in np.linspace(0.1, 0.4, 37).tolist():
+        subject, sample = who(world, x).candidates, who(world, x, group_by="sample").candidates
+        assert [each.to_dict() for each in sample] == [each.to_dict() for each in subject]
+        assert sample[0].distance * 100 == pytest.approx(round(sample[0].distance * 100))
+
+
+def test_a_sample_is_known_by_its_number_alone(world: World) -> None:
+    fill(world, ada=0, ben=2)
+    known = {"image_id": "x", "box": [1, 2, 3, 4]}
+    sample = world.gallery.enrol_embedding(at(4), "ben", sample_metadata=known).sample
+    found = world.gallery.sample(sample)
+    assert (found.subject, found.metadata, found.embedding.tolist()) == ("ben", known, at(4).tolist())
+    first, second, third = world.gallery.all_samples()
+    assert [each.subject for each in (first, second, third)] == ["ada", "ben", "ben"]
+    assert [each.id for each in world.gallery.all_samples(after=first.id, limit=1)] == [second.id]
+    receipt = world.gallery.forget_sample(None, sample)
+    assert (receipt.subject, receipt.samples, receipt.subjects) == (None, 1, (world.gallery.subject("ben").number,))
+    for number in (sample, 0, -1, 10**30, first.id - 1):
+        with pytest.raises(SampleNotFound):
+            world.gallery.sample(number)
+        with pytest.raises(SampleNotFound):
+            world.gallery.forget_sample(None, number)
+    assert [each.id for each in world.gallery.all_samples()] == [first.id, second.id]
+    with pytest.raises(InvalidOption, match="sample_metadata"):
+        world.gallery.enrol_embedding(at(4), "ben", sample_metadata={"x": "y" * 5000})
 
 
 def test_counter_samples_show_somebody_else(world: World) -> None:
@@ -716,7 +770,7 @@ def test_get_or_create_makes_a_gallery_once(world: World) -> None:
     again = world.galleries.get_or_create("other", policy=Policy(keep="images"))
     assert made.record == again.record
     assert again.record.policy.keep == "chips"
-    with pytest.raises(InvalidOption, match="1 to 64 of a-z"):
+    with pytest.raises(InvalidOption, match="1 to 255 of A-Z"):
         world.galleries.get_or_create("No Name")
 
 

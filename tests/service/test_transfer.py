@@ -29,6 +29,7 @@ DETAILS = Details(
     consent="signed 2024-05-17\nform 3",
     expires_at=NOON + timedelta(days=30, microseconds=1),
 )
+KNOWN = {"box": [1, 2.5], "image_id": "ü"}
 
 
 @pytest.fixture
@@ -45,7 +46,9 @@ def other(tmp_path: Path) -> Iterator[World]:
 
 
 def fill(world: World) -> None:
-    world.gallery.enrol(world.eyes.show(b"zoe", face_at(0)), "zoë 人", details=DETAILS, source="door")
+    world.gallery.enrol(
+        world.eyes.show(b"zoe", face_at(0)), "zoë 人", details=DETAILS, source="door", sample_metadata=KNOWN
+    )
     world.gallery.enrol_embedding(at(0.1), "zoë 人", quality=GOOD)
     world.gallery.enrol_embedding(at(1 / 3), "ben", allow_conflict=True)
     done = world.gallery.enrol_embedding(at(9), "empty")
@@ -70,8 +73,9 @@ def test_what_is_exported_can_be_imported(world: World, other: World) -> None:
     for subject in ("zoë 人", "ben"):
         for mine, theirs in zip(world.gallery.samples(subject), other.gallery.samples(subject), strict=True):
             np.testing.assert_array_equal(mine.embedding, theirs.embedding)
-            assert (mine.quality, mine.source) == (theirs.quality, theirs.source)
+            assert (mine.quality, mine.source, mine.metadata) == (theirs.quality, theirs.source, theirs.metadata)
     (first, second) = other.gallery.samples("zoë 人")
+    assert (first.metadata, second.metadata) == (KNOWN, {})
     chip = world.gallery.picture("zoë 人", world.gallery.samples("zoë 人")[0].id)
     assert other.gallery.picture("zoë 人", first.id) == chip
     assert second.picture == "nothing"

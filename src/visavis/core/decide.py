@@ -138,6 +138,11 @@ def rate_at(rates: ErrorRates, distance: float) -> float:
     return float(np.exp(np.interp(distance, [point.threshold for point in rates.points], logs)))
 
 
+def threshold_at(rates: ErrorRates, rate: float) -> float:
+    """Return the threshold of a false match rate, extrapolated where it lies below what was measured."""
+    return _interpolated(rates, check_rate(rate))[0]
+
+
 def _interpolated(rates: ErrorRates, rate: float) -> list[float]:
     """Return a rate's threshold, low and high; above what was measured, those of the greatest rate.
 
