@@ -75,6 +75,7 @@ def recorded(recognizer: Recognizer, store: Path, ada: bytes, grace: bytes) -> d
             ("POST", f"{team}/identify", {"files": form}),
             ("POST", f"{team}/review/ignore", {"json": {"faces": [5]}}),
             ("POST", f"{team}/review/name", {"json": {"faces": [6], "subject": "ada", "name": "Ada Lovelace"}}),
+            ("POST", f"{team}/subjects", {"json": {"id": "joan", "name": "Joan Clarke"}}),
             ("DELETE", team, {}),
         ]
         for method, path, body in calls:

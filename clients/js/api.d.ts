@@ -559,6 +559,22 @@ export type NewGallery = {
   policy?: PolicyChange;
 };
 
+/** A subject that has no samples yet. */
+export type NewSubject = {
+  /** Note on what the person agreed to. */
+  consent?: string | null;
+  /** When the subject is to be forgotten. */
+  expires_at?: string | null;
+  /** As in `enrol`. */
+  id: string;
+  /** Whether a face of the subject is to be told as nobody's. */
+  ignored?: boolean | null;
+  /** Whatever else is to be known of the subject, in 10,000 characters of JSON. */
+  metadata?: Record<string, unknown> | null;
+  /** Name of the person. */
+  name?: string | null;
+};
+
 /** A sample that looks unlike the others of its subject. */
 export type Outlier = {
   /** To the nearest other sample of the subject. */
@@ -1152,6 +1168,8 @@ export type VerifySubjectRequest = {
   min_face?: number | null;
   /** Whether to refuse faces that look like a print or a screen; needs a pack that can tell, such as open. */
   require_live?: boolean;
+  /** A sample of the subject, to be compared with in place of all. */
+  sample?: number | null;
   /** Distance below which two faces are the same person, above 0. Null for that of the pack, or of the gallery. */
   threshold?: number | null;
 };

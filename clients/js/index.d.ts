@@ -192,6 +192,8 @@ export declare class Gallery {
   similar(subject: string, call?: Call): Promise<Candidate[]>;
   /** A subject with its samples. */
   subject(subject: string, call?: Call): Promise<SubjectDetail>;
+  /** Make a subject that has no samples yet. */
+  addSubject(subject: string, details?: SubjectChange & Call): Promise<Subject>;
   /** Change what is known of a subject, or its ID; null clears. */
   update(subject: string, changes: SubjectChange, options?: Conditional): Promise<Subject>;
   forgetSubject(subject: string, options?: Conditional): Promise<Receipt>;

@@ -224,6 +224,11 @@ export class Gallery {
 
   async subject(subject, { signal } = {}) { return this.#client.json("GET", this.#subject(subject), { signal }); }
 
+  async addSubject(subject, { signal, ...details } = {}) {
+    const json = { id: subject, ...details };
+    return this.#client.json("POST", `${this.#path}/subjects`, { json, signal, once: true });
+  }
+
   async update(subject, changes, { signal, version } = {}) {
     const once = version !== undefined || changes.id !== undefined;
     const request = { json: changes, headers: matching(version), signal, once };

@@ -810,6 +810,8 @@ def test_verify_an_embedding(side: Side) -> None:
     server = Server(ok(VERIFIED.to_dict() | {"face": None}))
     assert side.gallery("verify_embedding", [1.0, 2.0], "ada", threshold=0.3, answers=server).face is None
     assert server.bodies == [{"embedding": [1, 2], "threshold": 0.3}]
+    side.gallery("verify_embedding", [1.0], "ada", sample=17, answers=server)
+    assert server.bodies[1] == {"embedding": [1], "sample": 17}
 
 
 def test_verify_of_somebody_else(side: Side) -> None:
@@ -819,6 +821,13 @@ def test_verify_of_somebody_else(side: Side) -> None:
 
 
 # --- subjects -------------------------------------------------------------------------------------------------------
+
+
+def test_a_subject_is_made(side: Side) -> None:
+    server = Server(ok(SUBJECT))
+    assert side.gallery("add_subject", "ada", details=Details(name="Ada"), answers=server).id == SUBJECT["id"]
+    assert server.bodies == [{"id": "ada", "name": "Ada"}]
+    assert server.requests[0].url.path.endswith("/subjects")
 
 
 def paged(name: str, items: list[Any], size: int) -> Answers:

@@ -134,6 +134,19 @@ def test_samples_are_listed_shown_and_forgotten_by_their_numbers(server: Caller,
     assert [one["sample"] for one in face["candidates"]] == [first["samples"][0]["id"]]
 
 
+def test_a_subject_is_made_and_held_against_one_sample(server: Caller, gallery: str) -> None:
+    path = f"{gallery}/subjects"
+    made = server.post(path, {"id": "ada", "name": "Ada"})
+    assert (made.status_code, made.json()["samples"], made.headers["etag"][0]) == (201, 0, '"')
+    assert server.post(path, {"id": "ada"}).json()["code"] == "subject_exists"
+    assert server.post(path, {"name": "Ada"}).json()["field"] == "id"
+    first, second = (enrol(server, gallery, "ada", seed).json()["results"][0]["sample"] for seed in (1, 2))
+    probe = {"embedding": vector(1)}
+    assert server.post(f"{path}/ada/verify", {**probe, "sample": first}).json()["sample"] == first
+    assert server.post(f"{path}/ada/verify", {**probe, "sample": second}).json()["same"] is False
+    assert server.post(f"{path}/ada/verify", {**probe, "sample": second + 1}).json()["code"] == "sample_not_found"
+
+
 def _json(value: object) -> bytes:
     import json  # noqa: PLC0415  # httpx itself refuses lone surrogates
 

@@ -430,7 +430,9 @@ class AsyncGalleryClient(Hinting):
         return tuple(found)
 
     @takes(Verify)
-    async def verify(self, image: ImageSource, subject: str, **options: Unpack[Verify]) -> SubjectVerification:
+    async def verify(
+        self, image: ImageSource, subject: str, *, sample: int | None = None, **options: Unpack[Verify]
+    ) -> SubjectVerification:
         """Tell whether the face of an image is a subject; options as in ``OpenGallery.verify``.
 
         Raises:
@@ -438,7 +440,7 @@ class AsyncGalleryClient(Hinting):
             NoFace, MultipleFaces: there is not the one face that is needed.
             SubjectNotFound, SampleNotFound: there is no such subject, or it has no samples.
         """
-        path, chosen = self._subject(subject, "verify"), given(options)
+        path, chosen = self._subject(subject, "verify"), given({**options, "sample": sample})
         sent = await loaded(image)
         response = await self._connection.call("POST", path, wire.body_of({"image": sent}, chosen))
         with wire.content(response, {"image": sent.name}) as plain:
@@ -446,11 +448,11 @@ class AsyncGalleryClient(Hinting):
 
     @takes(Threshold)
     async def verify_embedding(
-        self, embedding: FloatArray, subject: str, **options: Unpack[Threshold]
+        self, embedding: FloatArray, subject: str, *, sample: int | None = None, **options: Unpack[Threshold]
     ) -> SubjectVerification:
         """Tell whether an embedding is a subject's, with a key of scope probe; everything else as in ``verify``."""
         (vector,) = vectors([embedding])
-        body = json_of({"embedding": vector, **given(options)})
+        body = json_of({"embedding": vector, **given({**options, "sample": sample})})
         path = self._subject(subject, "verify")
         return await self._connection.ask(records.subject_verification, "POST", path, body)
 
@@ -490,6 +492,11 @@ class AsyncGalleryClient(Hinting):
     async def sample(self, sample: int) -> ServedSample:
         """Return a sample by its number alone; ``SampleNotFound`` where there is none."""
         return await self._connection.ask(reader(ServedSample), "GET", self._sample(sample))
+
+    async def add_subject(self, subject: str, *, details: Details = NO_DETAILS) -> Subject:
+        """Make a subject that has no samples yet; ``SubjectExists`` where there is one of that ID."""
+        body = json_of({"id": subject, **details_of(details)})
+        return await self._connection.ask(reader(Subject), "POST", f"{self._path}/subjects", body, once=True)
 
     async def update(
         self, subject: str, details: Details, *, new_id: str | None = None, version: int | Subject | None = None

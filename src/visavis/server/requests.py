@@ -389,6 +389,10 @@ class VerifySubjectRequest(_Either):
 
     image: Annotated[Image, Field(default=None, json_schema_extra=_schema())]
     embedding: Annotated[Any, AfterValidator(check_vector), Field(default=None, json_schema_extra=_schema(**_VECTOR))]
+    sample: Annotated[
+        int | None,
+        Option("A sample of the subject, to be compared with in place of all.", at_least=1, at_most=2**63 - 1),
+    ] = None
 
 
 @with_options(Policy)
@@ -428,6 +432,15 @@ class GalleryChange(Request):
     example: ClassVar = {"policy": {"threshold": 0.5, "margin": None}}
 
     policy: PolicyChange
+
+
+@with_options(Details)
+class NewSubject(WithOptions, Request):
+    """A subject that has no samples yet."""
+
+    example: ClassVar = {"id": "ada", "name": "Ada Lovelace"}
+
+    id: Annotated[str, Option("As in `enrol`."), Field(min_length=1, max_length=LONGEST_ID)]
 
 
 @with_options(Details)

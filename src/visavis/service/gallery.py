@@ -326,18 +326,21 @@ class OpenGallery(Hinting):
         return self._identify(probes, [None] * len(probes), options)
 
     @takes(Verify)
-    def verify(self, image: ImageSource, subject: str, **options: Unpack[Verify]) -> SubjectVerification:
+    def verify(
+        self, image: ImageSource, subject: str, *, sample: int | None = None, **options: Unpack[Verify]
+    ) -> SubjectVerification:
         """Tell whether an image shows a subject, by the nearest of its samples.
 
         Args:
             image: as in ``Recognizer.detect``.
             subject: its ID.
+            sample: of the subject, to be compared with in place of all.
             **options: see ``visavis.options.Verify``.
 
         Raises:
             NotLive: a live face is required, and this one looks like none.
             NoFace, MultipleFaces: the image does not show what is needed.
-            SampleNotFound: the subject has no samples.
+            SampleNotFound: the subject has no samples, or not this one.
             InputError: the image cannot be used, or an argument is out of its range.
         """
         gallery = self._bound()
@@ -351,23 +354,13 @@ class OpenGallery(Hinting):
         check_live(face)
         if face.embedding is None:
             raise AssertionError("faces that were observed come with embeddings")
-        return self._verify(face.embedding, face, subject, options)
+        return self._verify(face.embedding, face, subject, options, sample)
 
     @takes(Threshold)
     def verify_embedding(
         self, embedding: "FloatArray | Face", subject: str, *, sample: int | None = None, **options: Unpack[Threshold]
     ) -> SubjectVerification:
-        """Tell whether a face that was embedded before is a subject; everything else as in ``verify``.
-
-        Args:
-            embedding: (D,), or a face that has one, and best its quality.
-            subject: its ID.
-            sample: of the subject, to be compared with in place of all.
-            **options: see ``visavis.options.Threshold``.
-
-        Raises:
-            SampleNotFound: the subject has no such sample.
-        """
+        """Tell whether a face embedded before, (D,) or a ``Face``, is a subject; everything else as in ``verify``."""
         face = embedding if isinstance(embedding, Face) else None
         vector = check_embedding(face.embedding if face else embedding, self._bound().space.dimension)
         if face:

@@ -160,10 +160,12 @@ def verify(
     image = wanted.pictures[0] if wanted.pictures else None
     try:
         if image:
-            verification = gallery.verify(image.load(), subject, **wanted.options(Verify))
+            verification = gallery.verify(image.load(), subject, sample=wanted.sample, **wanted.options(Verify))
         else:
             check_allows(key, "probe")
-            verification = gallery.verify_embedding(wanted.embedding, subject, **wanted.options(Threshold))
+            verification = gallery.verify_embedding(
+                wanted.embedding, subject, sample=wanted.sample, **wanted.options(Threshold)
+            )
     except (SubjectNotFound, SampleNotFound):
         raise
     except InputError as error:

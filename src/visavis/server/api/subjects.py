@@ -7,7 +7,7 @@ import re
 from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, cast
 from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -16,13 +16,13 @@ from starlette.responses import Response
 
 from visavis.core.image import as_jpeg, preview
 from visavis.errors import VersionMismatch
-from visavis.galleries.records import LONGEST_ID, LogEntry, Sample, Subject
+from visavis.galleries.records import LONGEST_ID, Details, LogEntry, Sample, Subject
 from visavis.models.recognizer import Recognizer
 from visavis.record import Record
 from visavis.server.openapi import ETAG, about, header
 from visavis.server.pool import Answer, InPath, InUse, in_quick_worker, in_worker
 from visavis.server.problems import Problem
-from visavis.server.requests import Merge, Move, Page, PictureOptions, Split, SubjectChange
+from visavis.server.requests import Merge, Move, NewSubject, Page, PictureOptions, Split, SubjectChange
 from visavis.service.gallery import OpenGallery
 from visavis.service.results import Candidate, Receipt
 from visavis.types import FloatArray, Shape
@@ -176,6 +176,14 @@ def list_subjects(gallery: InPath, page: Annotated[Page, Query()]) -> SubjectsRe
     of = f"subjects/{gallery.name}"
     found = gallery.subjects(after=page.after(of), limit=page.limit + 1)
     return SubjectsResponse(subjects=found[: page.limit], next_cursor=page.next(found, of))
+
+
+@router.post("", **about("enrol", "subject_exists", "consent_missing", status=201, headers=ETAG))
+@in_quick_worker
+def add_subject(gallery: InPath, wanted: NewSubject) -> Answer[Subject]:
+    """Make a subject that has no samples yet."""
+    made = gallery.add_subject(wanted.id, details=Details(**wanted.options(cast("type[Any]", Details))))
+    return Answer(made, headers={"ETag": _tag_of(made)})
 
 
 @router.get(

@@ -10,11 +10,11 @@ from fastapi import Request
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from typing_extensions import Self
 
-from visavis.core.decide import rule_at_rate
-from visavis.errors import InvalidImage, InvalidOption, ModelMissing, NoFace
+from visavis.core.scales import Scale
+from visavis.errors import InvalidImage, ModelMissing, NoFace
 from visavis.models.attributes import ROLE_OF_ATTRIBUTE
 from visavis.models.packs import Pack
-from visavis.models.recognizer import Recognizer, rates_of
+from visavis.models.recognizer import Recognizer
 from visavis.options import Attribute
 from visavis.server import reading
 from visavis.server.dialects import whole_face
@@ -266,20 +266,9 @@ def similarity_of(pack: Pack, distance: float | None) -> float:
     """Return the similarity, 0 to 1, of two faces at a distance; 0 where it is not told, or says nothing."""
     if distance is None:
         return 0.0
-    middle, steep = _scale(pack)
-    return _rounded((math.tanh((middle - distance) * steep) + 1) / 2)
-
-
-def _scale(pack: Pack) -> tuple[float, float]:
-    """Return where the similarity is 0.5, at a false match rate of 1e-3, and how fast it falls: to be 0.9 at 1e-4.
-
-    Of a pack that nobody has measured, it is 0.5 at the threshold, and 0.9 at half of it.
-    """
-    try:
-        loose, strict = (rule_at_rate(rates_of(pack, "fmr"), rate).threshold for rate in (1e-3, 1e-4))
-    except InvalidOption:
-        loose, strict = pack.threshold, pack.threshold / 2
-    return loose, math.atanh(2 * 0.9 - 1) / (loose - strict)
+    # Of a pack that nobody has measured, 0.5 is at its threshold, and nearly 1 at a distance of 0.
+    scale = Scale.of("compreface", pack.rates) if pack.rates else Scale(1.0, pack.threshold, 10 / pack.threshold)
+    return _rounded(scale.value(distance))
 
 
 def _box(face: Face) -> dict[str, Any]:
