@@ -252,6 +252,7 @@ def test_calls_at_the_root_are_told_from_those_of_the_old_service(aws: Aws, astr
         ("DescribeCollection", b'{"CollectionId": "none"}', "ResourceNotFoundException"),
         ("DetectFaces", b'{"Image": {}}', "InvalidParameterException"),
         ("DetectFaces", b'{"Image": {"Bytes": "?"}}', "InvalidImageFormatException"),
+        ("DetectFaces", b'{"Image": {"Bytes": "?"}, "ClientRequestToken": "a"}', "InvalidImageFormatException"),
         ("DetectFaces", b'{"Image": {"Bytes": "aGVsbG8="}}', "InvalidImageFormatException"),
         ("DetectFaces", b'{"Image": {"Bytes": "aGVsbG8=", "S3Object": {}}}', "InvalidParameterException"),
         ("DetectFaces", b'{"Image": {"S3Object": {"Bucket": "abc", "Name": "x"}}}', "InvalidS3ObjectException"),
@@ -314,6 +315,7 @@ def test_faces_and_users(aws: Aws, eileen: dict[str, str], again: dict[str, str]
     assert [each["FaceId"] for each in given["AssociatedFaces"]] == names[:2]
     why = [each["Reasons"] for each in given["UnsuccessfulFaceAssociations"]]
     assert why == [["LOW_MATCH_CONFIDENCE"], ["FACE_NOT_FOUND"]]
+    assert aws.ask("ListUsers", **here, ClientRequestToken="t")["Users"]  # a token that it does not know
     assert aws.ask("ListFaces", **here, UserId="eileen")["Faces"] == [
         {**each, "UserId": "eileen"} for each in (first, second)
     ]
