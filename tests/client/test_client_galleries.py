@@ -1345,7 +1345,10 @@ def test_the_synchronous_client_is_made_of_the_other() -> None:
 def test_what_the_library_can_do_with_a_gallery_the_client_can() -> None:
     # What looks after a store's files is for who has them. Paging the client does by itself.
     of_files = {"check", "forget_damaged", "rekey"}
-    of_models = {"reference"}  # in place of which the client's ``like`` takes an image, and ``embed`` does as well
+    of_models = {
+        "reference",
+        "observe",
+    }  # in place of which the client's ``like`` takes an image, and ``embed`` does as well
     other = {name: {"after", "limit"} for name in ("subjects", "search_subjects", "all_samples", "entries")}
     for name, method in inspect.getmembers(OpenGallery, inspect.isfunction):
         if not name.startswith("_") and name not in of_files | of_models:

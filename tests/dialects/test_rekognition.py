@@ -225,6 +225,8 @@ def test_keys_that_sign(guarded: Aws, keys: dict[str, tuple[str, str]]) -> None:
 
 def test_calls_at_the_root_are_told_from_those_of_the_old_service(aws: Aws, astronaut: Path) -> None:
     assert aws.send("ListCollections", b"{}", "/").json().keys() == {"CollectionIds", "FaceModelVersions"}
+    anybody = signed("any", "thing", "ListCollections", b"{}", datetime.now(timezone.utc))
+    assert aws.send("ListCollections", b"{}", **anybody).status_code == 200  # where no key is needed
     assert kind_of(aws.send("Nothing", b"{}", "/")) == "UnknownOperationException"
     assert kind_of(aws.send("DetectFaces", b"{}", "/")) == "InvalidParameterException"
     pixels = np.asarray(read_pixels(astronaut)[55:175, 160:280]).tolist()
@@ -250,6 +252,7 @@ def test_calls_at_the_root_are_told_from_those_of_the_old_service(aws: Aws, astr
         ("DescribeCollection", b'{"CollectionId": "none"}', "ResourceNotFoundException"),
         ("DetectFaces", b'{"Image": {}}', "InvalidParameterException"),
         ("DetectFaces", b'{"Image": {"Bytes": "?"}}', "InvalidImageFormatException"),
+        ("DetectFaces", b'{"Image": {"Bytes": "?"}, "ClientRequestToken": "a"}', "InvalidImageFormatException"),
         ("DetectFaces", b'{"Image": {"Bytes": "aGVsbG8="}}', "InvalidImageFormatException"),
         ("DetectFaces", b'{"Image": {"Bytes": "aGVsbG8=", "S3Object": {}}}', "InvalidParameterException"),
         ("DetectFaces", b'{"Image": {"S3Object": {"Bucket": "abc", "Name": "x"}}}', "InvalidS3ObjectException"),
@@ -312,6 +315,7 @@ def test_faces_and_users(aws: Aws, eileen: dict[str, str], again: dict[str, str]
     assert [each["FaceId"] for each in given["AssociatedFaces"]] == names[:2]
     why = [each["Reasons"] for each in given["UnsuccessfulFaceAssociations"]]
     assert why == [["LOW_MATCH_CONFIDENCE"], ["FACE_NOT_FOUND"]]
+    assert aws.ask("ListUsers", **here, ClientRequestToken="t")["Users"]  # a token that it does not know
     assert aws.ask("ListFaces", **here, UserId="eileen")["Faces"] == [
         {**each, "UserId": "eileen"} for each in (first, second)
     ]

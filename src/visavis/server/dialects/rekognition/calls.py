@@ -25,6 +25,7 @@ from visavis.server.problems import Problem
 from visavis.server.requests import Page
 from visavis.service.galleries import Galleries
 
+_WITH_TOKEN = ("CreateUser", "DeleteUser", "AssociateFaces", "DisassociateFaces")
 _MOST_TOKENS, _TOKENS_S = 10_000, 8 * 3600
 MOST_LISTED = 1000
 
@@ -105,7 +106,7 @@ def operation(scope: Scope, *, quick: bool = False) -> Callable[[_Function], _Fu
         def call(here: Here, wanted: Call) -> Answer[Any]:
             given = {each: getattr(wanted, each) for each in kinds}
             check_covers(here.key, given.get("CollectionId"))
-            token = wanted.ClientRequestToken
+            token = wanted.ClientRequestToken if name in _WITH_TOKEN else None
 
             def do() -> Answer[Any]:
                 return function(here, **given)
