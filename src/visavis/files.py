@@ -87,17 +87,24 @@ def replacing(path: Path, *, private: bool = False, durable: bool = False, new: 
         sync_folder(target.parent)
 
 
-def remove_abandoned(path: Path) -> None:
-    """Remove what processes that were killed have left of a file that they were to replace; a living one holds its."""
+def remove_abandoned(path: Path) -> bool:
+    """Remove what killed processes have left of a file that they were to replace; tell whether a living one is at it."""
     target = path.resolve()
-    for left in target.parent.glob(_partial_name(target, "*")):
-        with suppress(OSError):
-            if sys.platform == "win32":  # which removes no open file
-                left.unlink()
-            else:
-                with left.open("r+b") as file:
-                    _lock(file)
-                    left.unlink()
+    return any([_is_held(left) for left in target.parent.glob(_partial_name(target, "*"))])  # of each, so no generator
+
+
+def _is_held(partial: Path) -> bool:
+    """Tell whether a living process writes a file; it is removed where none does."""
+    try:
+        if sys.platform == "win32":  # which removes no open file
+            partial.unlink()
+        else:
+            with partial.open("r+b") as file:
+                _lock(file)
+                partial.unlink()
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError)  # which has just become the file
+    return False
 
 
 def _partial_name(target: Path, token: str) -> str:

@@ -135,14 +135,16 @@ def test_what_a_killed_process_left_of_a_file_goes_and_what_a_living_one_writes_
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
-        remove_abandoned(tmp_path / "faces.json")
+        assert remove_abandoned(tmp_path / "faces.json")
         assert len(list(tmp_path.iterdir())) == 1
         process.kill()
         process.wait()
-    remove_abandoned(tmp_path / "others.json")
+    assert not remove_abandoned(tmp_path / "others.json")
     assert len(list(tmp_path.iterdir())) == 1
+    assert not remove_abandoned(tmp_path / "faces.json")
+    assert list(tmp_path.iterdir()) == []
     with replacing(tmp_path / "faces.json") as file:
-        remove_abandoned(tmp_path / "faces.json")
+        assert remove_abandoned(tmp_path / "faces.json")
         file.write(b"whole")
     assert [path.name for path in tmp_path.iterdir()] == ["faces.json"]
 
@@ -199,6 +201,17 @@ def test_killed_at_any_moment_enrol_loses_no_photo_and_doubles_none(cli: Shell, 
     assert len(contents) == 100
     assert json.loads(cli("gallery", "show", "default", "--json").out)["samples"] == 100  # one for each content
     assert [path.name for path in cli.folder.iterdir() if path.name.startswith(".visavis-")] == []
+
+
+@pytest.mark.thorough
+def test_a_command_that_runs_twice_at_the_same_time_ends_well_twice(cli: Shell, many: Path) -> None:
+    command = [sys.executable, "-m", "visavis", "embed", str(many), "--resume", "-o", "faces.jsonl"]
+    first, second = (subprocess.Popen(command, cwd=cli.folder, stderr=subprocess.PIPE) for _ in range(2))
+    with first, second:
+        told = [process.communicate()[1] for process in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0], told
+    assert names_of((cli.folder / "faces.jsonl").read_text()) == sorted(map(str, many.iterdir()))
+    assert [path.name for path in cli.folder.iterdir() if path.name.startswith(".visavis")] == []
 
 
 @pytest.mark.thorough

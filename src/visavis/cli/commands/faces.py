@@ -19,6 +19,7 @@ from visavis.cli.lazy import drawing, outputs, stores
 from visavis.cli.options import All, Index, JsonObject, ModelOptions, OutputOptions, Part, Paths, rate_of
 from visavis.cli.terminal import error_to_dict, progress_bar, write
 from visavis.errors import InvalidOption, VisavisError
+from visavis.files import remove_abandoned
 from visavis.options import INDEX_NAME, Describe, Option, Recognition, Verify, options_of
 
 VERIFY_EXAMPLES = """\b
@@ -189,8 +190,8 @@ def _process(
         dimension = eyes.pack.dimension if embeds else 0
         layout = outputs.FaceLayout(dimension, how["quality"], how["attributes"], numbered=draw is not None)
         write_all(outputs.follow(sources, outcomes, counts, advance), stream, layout)
-    if seen:
-        seen.unlink(missing_ok=True)  # it has faces, and has served
+    if seen and output.file and not remove_abandoned(output.file):  # nor does the same command run elsewhere
+        seen.unlink(missing_ok=True)
     looking.searched.tell()  # an index has told itself
     if output.file or draw:
         where = " and ".join(str(place) for place in (output.file, draw) if place)
