@@ -88,9 +88,9 @@ def replacing(path: Path, *, private: bool = False, durable: bool = False, new: 
 
 
 def remove_abandoned(path: Path) -> bool:
-    """Remove what killed processes have left of a file that they were to replace; tell whether a living one is at it."""
+    """Remove what killed processes have left of a file that they were to replace; tell if a living one writes it."""
     target = path.resolve()
-    return any([_is_held(left) for left in target.parent.glob(_partial_name(target, "*"))])  # of each, so no generator
+    return sum(map(_is_held, target.parent.glob(_partial_name(target, "*")))) > 0
 
 
 def _is_held(partial: Path) -> bool:
