@@ -86,6 +86,7 @@ format: $(VENV)/.check
 bench: $(VENV)/.check
 	$(BIN)/python bench/speed.py
 	$(BIN)/python bench/commands.py
+	$(BIN)/python bench/many.py
 
 bench-server: $(VENV)/.check
 	$(BIN)/python bench/server.py

@@ -42,6 +42,7 @@ HOME_OF_LIBRARY: dict[str, str | tuple[str, ...]] = {
     "psycopg": "galleries/postgres/",
     "scipy": "service/clusters.py",
     "matplotlib": "evaluation/page.py",
+    "pyarrow": "cli/outputs.py",
     "httpcore": "fetch.py",
     **dict.fromkeys(("boto3", "botocore"), "cli/commands/gallery/rekognition.py"),
 }

@@ -3,11 +3,16 @@
 import os
 import re
 import secrets
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
+
+if sys.platform != "win32":
+    import fcntl
 
 _OWNER_ONLY = 0o600
 _UMASK_DECIDES = 0o666
@@ -61,7 +66,7 @@ def replacing(path: Path, *, private: bool = False, durable: bool = False, new: 
         with target.open("wb") as file:
             yield file
         return
-    temporary = target.with_name(f".visavis-{secrets.token_hex(8)}.partial")
+    temporary = target.with_name(_partial_name(target, secrets.token_hex(8)))
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)  # the last one on Windows
     try:
         descriptor = os.open(temporary, flags, _OWNER_ONLY if private else _UMASK_DECIDES)
@@ -69,6 +74,8 @@ def replacing(path: Path, *, private: bool = False, durable: bool = False, new: 
         raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
+            with suppress(OSError):  # there are file systems without locks
+                _lock(file)
             yield file
             if durable:
                 file.flush()
@@ -78,6 +85,37 @@ def replacing(path: Path, *, private: bool = False, durable: bool = False, new: 
         temporary.unlink(missing_ok=True)
     if durable:
         sync_folder(target.parent)
+
+
+def remove_abandoned(path: Path) -> bool:
+    """Remove what killed processes have left of a file that they were to replace; tell if a living one writes it."""
+    target = path.resolve()
+    return sum(map(_is_held, target.parent.glob(_partial_name(target, "*")))) > 0
+
+
+def _is_held(partial: Path) -> bool:
+    """Tell whether a living process writes a file; it is removed where none does."""
+    try:
+        if sys.platform == "win32":  # which removes no open file
+            partial.unlink()
+        else:
+            with partial.open("r+b") as file:
+                _lock(file)
+                partial.unlink()
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError)  # which has just become the file
+    return False
+
+
+def _partial_name(target: Path, token: str) -> str:
+    mark = blake2b(os.fsencode(target.name), digest_size=8).hexdigest()
+    return f".visavis-{mark}-{token}.partial"
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Hold a file until it is closed, or the process ends; OSError where another one does, or that cannot be told."""
+    if sys.platform != "win32":
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def check_writable(folder: Path) -> None:

@@ -262,5 +262,5 @@ def lacks(block: Block) -> str:
             subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout if node else "v0"
         )
         return "" if int(version.strip("v\n").split(".")[0]) >= NODE else f"Node {NODE}"
-    needed = ["bash", "curl"] if "curl " in block.text else ["bash"]
+    needed = ["bash", *(name for name in ("curl", "parallel") if f"{name} " in block.text)]
     return next((name for name in needed if block.language == "console" and shutil.which(name) is None), "")

@@ -5,9 +5,11 @@ import logging
 import os
 import re
 import sys
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path, PurePath
 from typing import IO, Literal
 
@@ -32,6 +34,7 @@ _NOBODY = re.compile(
     r"(?i)img|dsc[nf]?|pxl|mvi|vid|gopr|p|image|photo|picture|pic|foto|bild|scan|capture|screen ?shot.*|whatsapp.*|"
     r"signal.*|download|untitled|unnamed|face|portrait|selfie"
 )
+_PART = re.compile("([0-9]{1,9})/([0-9]{1,9})")
 _SHOWN = 3
 _log = logging.getLogger("visavis.cli")
 
@@ -51,6 +54,7 @@ class ImageFile:
     name: str  # what results call it: the path as given, or as found below the folder given
     relative: Path  # its path below the folder given; its file name where it was given itself
     image: str | IO[bytes]
+    is_named: bool = False  # whether it was given itself
 
     @property
     def root(self) -> Path:
@@ -104,17 +108,41 @@ def find_sources(
     search = _Search(except_in, all_=all_)
     for path in paths:
         if path == STANDARD_INPUT:
-            sources.append(ImageFile(path, Path("stdin"), open_image(path, max_bytes)))
+            sources.append(ImageFile(path, Path("stdin"), open_image(path, max_bytes), is_named=True))
         elif Path(path).is_dir():
             found = search.images_in(Path(path), is_meant=len(paths) == 1 or Path(path).name.startswith("."))
             sources.extend(ImageFile(str(file), file.relative_to(path), str(file)) for file in found)
         else:
-            sources.append(ImageFile(path, Path(Path(path).name), path))
+            sources.append(ImageFile(path, Path(Path(path).name), path, is_named=True))
     if told := search.passed_over():
         _log.info("%s", told)
     if not sources:
         raise InvalidOption(f"no image found in {', '.join(paths)}")
     return sources
+
+
+def in_part(part: str | None) -> Callable[[ImageFile], bool]:
+    """Return what tells whether an image is of a part, "2/8"; None is all.
+
+    That follows from its path below the folder given alone, or from the path of a file as given: other images, their
+    order and where the folder is mounted change nothing. The parts of many images are about equal.
+
+    Raises:
+        InvalidOption: there is no such part.
+    """
+    if part is None:
+        return lambda _: True
+    found = _PART.fullmatch(part)
+    number, count = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= number <= count:
+        raise InvalidOption(f"--part {part}: K/N is wanted, such as 2/8, with K from 1 to N")
+
+    def is_in(source: ImageFile) -> bool:
+        path = Path(source.name) if source.is_named else source.relative
+        name = unicodedata.normalize("NFC", path.as_posix()).encode(errors="surrogateescape")
+        return int.from_bytes(blake2b(name, digest_size=8).digest(), "big") % count == number - 1
+
+    return is_in
 
 
 class _Search:

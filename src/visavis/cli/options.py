@@ -74,6 +74,15 @@ JsonObject: TypeAlias = Annotated[bool, Option("Print one JSON object.")]
 JsonArray: TypeAlias = Annotated[bool, Option("Print a JSON array.")]
 JsonLines: TypeAlias = Annotated[bool, Option("Print JSON Lines: an object for each image.")]
 Csv: TypeAlias = Annotated[bool, Option("Print CSV: a row for each face.")]
+Part: TypeAlias = Annotated[
+    str | None,
+    Option(
+        "Only the K-th of N parts of the images, so that N processes or machines do each once. An image's part follows "
+        "from its path below PATH alone.",
+        metavar="K/N",
+        unset="all of them",
+    ),
+]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on standard error but errors.")]
 Verbose: TypeAlias = Annotated[bool, Option("Say more, with a traceback where something fails.")]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -127,10 +136,16 @@ class OutputOptions:
             "--output",
             "-o",
             metavar="FILE",
-            help="Write to a file, in the format of its suffix: .json, .jsonl, .csv or .npz. It appears when it is "
-            "whole.",
+            help="Write to a file, in the format of its suffix: .json, .jsonl, .csv, .npz or .parquet. It appears when "
+            "it is whole.",
         ),
     ] = None
+    resume: Annotated[
+        bool,
+        Option(
+            "Keep what is seen beside the --output until that is whole, so that the same command goes on after a kill."
+        ),
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)

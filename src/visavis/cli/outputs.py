@@ -1,4 +1,4 @@
-"""Results of commands in words, as JSON, CSV or NumPy arrays: faces, identities and sightings."""
+"""Results of commands in words, as JSON, CSV, NumPy arrays or Parquet: faces, identities and sightings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, BinaryIO, ClassVar, TextIO, TypeAlias, TypeVar, cast
 
@@ -19,8 +20,8 @@ from numpy.typing import NDArray
 
 from visavis.cli.images import ImageFile
 from visavis.cli.terminal import counted, error_to_dict, printable, results_stream, say
-from visavis.errors import InvalidOption, VisavisError
-from visavis.files import replacing, to_cell
+from visavis.errors import DriverMissing, InvalidOption, VisavisError
+from visavis.files import remove_abandoned, replacing, to_cell
 from visavis.options import Attribute
 from visavis.service.results import Candidate, Identification
 from visavis.types import Face, Faces, Verification
@@ -28,6 +29,7 @@ from visavis.types import Face, Faces, Verification
 _Any = TypeVar("_Any")
 _log = logging.getLogger("visavis.cli")
 _NO_FACES: Faces[Any] = Faces(())
+_ROW_GROUP = 1024  # images that are written to Parquet together
 _LEVEL = 6  # gzip's own default; numbers as text gain little from more
 
 
@@ -39,6 +41,7 @@ def open_output(path: Path | None, *, compressed: bool = False) -> Iterator[Text
         yield stream
         stream.flush()
         return
+    remove_abandoned(path)
     with replacing(path, private=True) as file, ExitStack() as stack:  # faces and embeddings are personal data
         binary: IO[bytes] = file
         if compressed:
@@ -161,7 +164,49 @@ def _write_npz(results: Iterable[Result], stream: TextIO, layout: Layout) -> Non
     np.savez(cast("io.TextIOWrapper", stream).buffer, **arrays)
 
 
-_BY_SUFFIX = {".json": _write_json, ".jsonl": _write_json_lines, ".csv": _write_csv, ".npz": _write_npz}
+def _write_parquet(results: Iterable[Result], stream: TextIO, layout: Layout) -> None:
+    """Write a row for each face, and one for each image that shows none or failed; what is not told is null."""
+    schema = _parquet_table((), cast("FaceLayout", layout)).schema
+    left = iter(results)
+    with _parquet_module().ParquetWriter(cast("io.TextIOWrapper", stream).buffer, schema) as writer:
+        while batch := list(islice(left, _ROW_GROUP)):
+            writer.write_table(_parquet_table(batch, cast("FaceLayout", layout)))
+
+
+def _parquet_table(results: Sequence[Result], layout: FaceLayout) -> Any:  # noqa: ANN401  # pyarrow's, which has no types
+    import pyarrow as pa  # noqa: PLC0415  # takes time to load
+
+    rows = [(result, number) for result in results for number in (range(len(result.faces)) or (None,))]
+    places = iter(range(len(rows)))
+    of_face = pa.array([None if number is None else next(places) for _, number in rows], pa.int64())
+    columns = {
+        "file": pa.array([result.file.encode(errors="backslashreplace").decode() for result, _ in rows], pa.string()),
+        "error": pa.array([result.error.code if result.error else None for result, _ in rows], pa.string()),
+        "face": pa.array([number for _, number in rows], pa.int32()),
+    }
+    for name, array in layout.arrays([face for result in results for face in result.faces]).items():
+        values = pa.array([*map(str, array)] if array.dtype.kind == "U" else array.ravel(), from_pandas=True)
+        if array.ndim > 1:
+            values = pa.FixedSizeListArray.from_arrays(values, int(np.prod(array.shape[1:])))
+        columns["embedding" if name == "embeddings" else name] = values.take(of_face)
+    return pa.table(columns)
+
+
+def _parquet_module() -> Any:  # noqa: ANN401  # likewise
+    try:
+        from pyarrow import parquet  # noqa: PLC0415  # takes time to load
+    except ImportError as error:
+        raise DriverMissing("writing Parquet takes PyArrow: pip install 'visavis[parquet]'") from error
+    return parquet
+
+
+_BY_SUFFIX = {
+    ".json": _write_json,
+    ".jsonl": _write_json_lines,
+    ".csv": _write_csv,
+    ".npz": _write_npz,
+    ".parquet": _write_parquet,
+}
 
 
 def choose_format(
@@ -179,6 +224,8 @@ def choose_format(
         raise InvalidOption(
             f"--output {file}: the suffix asks for another format than --{'json' if as_json else 'csv'}"
         )
+    if suffix == ".parquet":
+        _parquet_module()  # before anything is done
     return _BY_SUFFIX[suffix]
 
 

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from typing_extensions import Unpack
 
@@ -38,11 +38,11 @@ from visavis.models.installation import as_installed, as_pinned, find_pack
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Observed, Recognizer, check_min_face
 from visavis.models.runtime import usable_cores
-from visavis.options import INDEX_NAME, Observe, Policy
+from visavis.options import INDEX_NAME, Describe, Observe, Policy
 from visavis.service.galleries import Galleries
 from visavis.service.gallery import OpenGallery
 from visavis.service.photos import PhotoIndex
-from visavis.types import Faces, ImageSource
+from visavis.types import Face, Faces, ImageSource
 
 _MOST_STREAMS = 8  # each has buffers of its own
 _BATCH = 16  # images that galleries hand over together
@@ -67,7 +67,10 @@ _ADVICE = {
     "conflict": "--allow-conflict enrols it all the same",
     "consent_missing": "--consent TEXT notes what was agreed to",
 }
+_Seen = TypeVar("_Seen")
 _ObservedOrError: TypeAlias = Faces[Observed] | VisavisError
+_FacesOrError: TypeAlias = Faces[Face] | VisavisError
+_Look: TypeAlias = Callable[[list[ImageSource]], Iterator[Faces[_Seen] | VisavisError]]
 _log = logging.getLogger("visavis.cli")
 
 
@@ -84,18 +87,30 @@ class LazyRecognizer:
 
     def observe_many(self, images: Iterable[ImageSource], **options: Unpack[Observe]) -> Iterator[_ObservedOrError]:
         """Return what ``Recognizer.observe_many`` does, in order; a few images are taken ahead."""
-        recognizer = self._recognizer
+        return self._spread(images, lambda part: self._recognizer.observe_many(part, **options))
 
-        def observe(part: list[ImageSource]) -> list[_ObservedOrError]:
-            return list(recognizer.observe_many(part, **options))
+    def embed_many(self, images: Iterable[ImageSource], **options: Unpack[Describe]) -> Iterator[_FacesOrError]:
+        """Return what ``Recognizer.embed_many`` does, likewise."""
+        return self._spread(images, lambda part: self._recognizer.embed_many(part, **options))
+
+    def detect_many(self, images: Iterable[ImageSource], **options: Unpack[Describe]) -> Iterator[_FacesOrError]:
+        """Return what ``Recognizer.detect_many`` does, likewise."""
+        return self._spread(images, lambda part: self._recognizer.detect_many(part, **options))
+
+    def _spread(self, images: Iterable[ImageSource], look: _Look[_Seen]) -> Iterator[Faces[_Seen] | VisavisError]:
+        """Yield what is seen of images, in order, by all threads."""
+        _ = self._recognizer  # loaded once, before there are threads
+
+        def seen(part: list[ImageSource]) -> list[Faces[_Seen] | VisavisError]:
+            return list(look(part))
 
         # Two parts of a batch for each thread, so that a large photo in one leaves the others something to do.
         size = max(1, _BATCH // (2 * self._streams)) if self._streams > 1 else _BATCH
         left = iter(images)
-        ahead: deque[Future[list[_ObservedOrError]]] = deque()
+        ahead: deque[Future[list[Faces[_Seen] | VisavisError]]] = deque()
         try:
             while part := list(islice(left, size)):
-                ahead.append(self._pool.submit(observe, part))
+                ahead.append(self._pool.submit(seen, part))
                 if len(ahead) > 2 * self._streams:
                     yield from self.searched.note(ahead.popleft().result())
             while ahead:

@@ -35,6 +35,7 @@ _EXTRAS = {
     "evaluate": "matplotlib",
     "keras": "h5py",
     "onnxruntime": "onnxruntime",
+    "parquet": "pyarrow",
     "postgres": "psycopg",
 }
 # What makes networks fast: vectors, bfloat16 and int8, on x86 and on Arm.

@@ -14,12 +14,13 @@ from typing import Annotated
 import typer
 
 from visavis.cli.app import command
-from visavis.cli.images import check_paths, find_sources, open_image
+from visavis.cli.images import check_paths, find_sources, in_part, open_image
 from visavis.cli.lazy import drawing, outputs, stores
-from visavis.cli.options import All, Index, JsonObject, ModelOptions, OutputOptions, Paths, rate_of
+from visavis.cli.options import All, Index, JsonObject, ModelOptions, OutputOptions, Part, Paths, rate_of
 from visavis.cli.terminal import error_to_dict, progress_bar, write
-from visavis.errors import VisavisError
-from visavis.options import Describe, Option, Recognition, Verify, options_of
+from visavis.errors import InvalidOption, VisavisError
+from visavis.files import remove_abandoned
+from visavis.options import INDEX_NAME, Describe, Option, Recognition, Verify, options_of
 
 VERIFY_EXAMPLES = """\b
 Exit codes:
@@ -52,6 +53,7 @@ DETECT_EXAMPLES = f"""{_CODES}\
 """
 EMBED_EXAMPLES = f"""{_CODES}\
   visavis embed photos/ -o faces.npz
+  visavis embed photos/ --part 3/8 --resume -o faces-3.parquet
   visavis embed --faces only --json portraits/
   curl -s https://example.com/a.jpg | visavis embed - --json
 
@@ -114,6 +116,7 @@ def detect(
     paths: Paths,
     *,
     all_: All = False,
+    part: Part = None,
     how: Describe,
     output: OutputOptions,
     draw: Annotated[
@@ -128,7 +131,7 @@ def detect(
     Prints for each image how many faces it shows, and for each face, largest first, its box (left, top, right and
     bottom in pixels) and the detector's score.
     """
-    return _process(paths, how, output, models, index, all_=all_, draw=draw)
+    return _process(paths, how, output, models, index, all_=all_, part=part, draw=draw)
 
 
 @command(EMBED_EXAMPLES)
@@ -136,6 +139,7 @@ def embed(
     paths: Paths,
     *,
     all_: All = False,
+    part: Part = None,
     how: Describe,
     output: OutputOptions,
     index: Index = None,
@@ -145,7 +149,7 @@ def embed(
 
     An embedding is personal data: whoever has it can recognise the person.
     """
-    code = _process(paths, how, output, models, index, all_=all_, embeds=True)
+    code = _process(paths, how, output, models, index, all_=all_, part=part, embeds=True)
     if not (output.as_json or output.as_csv or output.file):
         _log.info("(for whole embeddings: --json, --csv or -o faces.npz)")
     return code
@@ -159,28 +163,36 @@ def _process(
     index: Path | None,
     *,
     all_: bool,
+    part: str | None,
     embeds: bool = False,
     draw: Path | None = None,
 ) -> int:
     """Take every image from its path to its place in the results; only an .npz is gathered in memory."""
     write_all = outputs.choose_format(as_json=output.as_json, as_csv=output.as_csv, file=output.file)
-    sources = find_sources(paths, models.max_bytes, all_=all_, except_in=draw)
+    if output.resume and output.file is None:
+        raise InvalidOption("--resume goes on with a file: say which with --output")
+    is_mine = in_part(part)
+    sources = [*filter(is_mine, find_sources(paths, models.max_bytes, all_=all_, except_in=draw))]
     drawn = drawing.drawer(sources, draw, models.limits(), outputs.FaceLayout()) if draw else iter
-    counts, searched = Counter[str](), outputs.Searched()
+    counts, looking = Counter[str](), stores.LazyRecognizer(models, len(sources))
     beside = output.file is None and sys.stdout.isatty()
-    kept = stores.index_file(index, paths)
+    kept, seen = stores.index_file(index, paths), None
+    if output.resume and output.file and not kept:
+        kept = seen = output.file.with_name(f"{INDEX_NAME}-{output.file.name}")
     with (
         outputs.open_output(output.file) as stream,
         progress_bar(len(sources), unless=beside) as advance,
         stores.open_index(kept, models, paths, len(sources)) if kept else nullcontext() as photos,
     ):
-        recognizer = photos or models.load()
-        find = recognizer.embed_many if embeds else recognizer.detect_many
-        outcomes = drawn(searched.note(find((source.image for source in sources), **how)))
-        dimension = recognizer.pack.dimension if embeds else 0
+        eyes = photos or looking
+        find = eyes.embed_many if embeds else eyes.detect_many
+        outcomes = drawn(find((source.image for source in sources), **how))
+        dimension = eyes.pack.dimension if embeds else 0
         layout = outputs.FaceLayout(dimension, how["quality"], how["attributes"], numbered=draw is not None)
         write_all(outputs.follow(sources, outcomes, counts, advance), stream, layout)
-    searched.tell()
+    if seen and output.file and not remove_abandoned(output.file):  # nor does the same command run elsewhere
+        seen.unlink(missing_ok=True)
+    looking.searched.tell()  # an index has told itself
     if output.file or draw:
         where = " and ".join(str(place) for place in (output.file, draw) if place)
         _log.info(

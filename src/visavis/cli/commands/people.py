@@ -20,6 +20,7 @@ from visavis.cli.images import (
     check_existence,
     describe_naming,
     find_sources,
+    in_part,
     name_people,
     one_person,
 )
@@ -46,6 +47,7 @@ from visavis.cli.options import (
     ModelOptions,
     NamesFile,
     Naming,
+    Part,
     Paths,
     StoreOptions,
 )
@@ -85,6 +87,7 @@ Examples:
   visavis enrol a.jpg b.jpg --subject ada --name "Ada Lovelace"
   visavis enrol party/*.jpg --subject ada --like ada.jpg
   visavis enrol photos/ --names names.json
+  visavis enrol people/ --part 3/8 --store postgresql://host/faces
 """
 IDENTIFY_EXAMPLES = """\b
 Unknown faces come with the reason:
@@ -125,6 +128,7 @@ def enrol(
     paths: Paths,
     *,
     all_: All = False,
+    part: Part = None,
     gallery: GalleryOption = DEFAULT_GALLERY,
     store: StoreOptions,
     by: Annotated[Naming, Option("What names people; see below.")] = "auto",
@@ -162,6 +166,7 @@ def enrol(
     if names is not None and (subject, by) != (None, "auto"):
         raise InvalidOption("--names says who people are, as --subject and --by do: use one of them")
     check_existence(paths)
+    is_mine = in_part(part)
     sources = find_sources(paths, models.max_bytes, all_=all_)
     portraits = name_people(sources, by) if subject is None else one_person(sources, subject)
     kept = stores.index_file(index, paths) if names else None
@@ -170,6 +175,7 @@ def enrol(
             portraits = groups.Names(names).portraits(sources, known)
     _announce(portraits)
     _check_choice(portraits, box, like)
+    portraits = [each for each in portraits if is_mine(each.source)]  # whose names follow from all images
     if dry_run:
         return _print_names(portraits, as_json=as_json)
     models.check_installed()  # before a gallery is made that could not be filled
