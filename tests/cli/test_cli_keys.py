@@ -110,7 +110,7 @@ def test_a_key_for_some_galleries(cli: Run, path: Path) -> None:
     assert "scope enrol, only for team, staff." in err
     assert cli("list")[1].rstrip().endswith("desk  (only team, staff)")
     assert json.loads(cli("list", "--json")[1])[0]["galleries"] == ["team", "staff"]
-    code, _, err = cli("create", "--name", "desk", "--scope", "enrol", "--gallery", "Team")
+    code, _, err = cli("create", "--name", "desk", "--scope", "enrol", "--gallery", "-team")
     assert (code, "a gallery's name is" in err) == (2, True)
 
 
