@@ -4,8 +4,8 @@ import type {
   Access, AuditReport, Candidate, CompareRequest, Comparison, Detected, Embedded, EmbeddedFace, EnrolRequest,
   EnrolResponse, Failed, FieldError,
   Gallery as GalleryRecord, GalleryRules, Identification, Identified, IdentifyRequest, ImagesRequest, LogEntry,
-  ModelsResponse, NewGallery, PolicyChange, Preview, PreviewRequest, Receipt, Sample, ServerCode, Subject, SubjectChange,
-  SubjectDetail, SubjectExport, SubjectVerification, VerifyRequest, VerifyResponse, VerifySubjectRequest,
+  ModelsResponse, NewGallery, PolicyChange, Preview, PreviewRequest, Receipt, Sample, ServerCode, Subject,
+  SubjectChange, SubjectDetail, SubjectExport, SubjectVerification, VerifyRequest, VerifyResponse, VerifySubjectRequest,
 } from "./api.js";
 
 export type * from "./api.js";
