@@ -11,7 +11,7 @@ CHANGES = (
     (r"import anyio\nimport anyio\.to_thread\n", ""),
     (r"import random\n", "import random\nimport time\n"),
     (r"anyio\.to_thread\.run_sync\(([\w.]+), (\w+)\)", r"\1(\2)"),
-    (r"\b(connection|review)\._async", r"\1._sync"),
+    (r"\b(connection|gallery|review)\._async", r"\1._sync"),
     (r"anyio\.sleep", "time.sleep"),
     (r"anyio\.current_time", "time.monotonic"),
     (r"\basync (?=def|for|with)", ""),

@@ -4,8 +4,8 @@ import type {
   Access, AuditReport, Candidate, CompareRequest, Comparison, Detected, Embedded, EmbeddedFace, EnrolRequest,
   EnrolResponse, FacesNamed, Failed, FieldError,
   Gallery as GalleryRecord, GalleryRules, Identification, Identified, IdentifyRequest, ImagesRequest, LogEntry,
-  ModelsResponse, NewGallery, PolicyChange, Preview, PreviewRequest, Receipt, ReviewGroup, ServerCode, Subject, SubjectChange,
-  SubjectDetail, SubjectExport, SubjectVerification, VerifyRequest, VerifyResponse, VerifySubjectRequest,
+  ModelsResponse, NewGallery, PolicyChange, Preview, PreviewRequest, Receipt, ReviewGroup, Sample, ServerCode, Subject,
+  SubjectChange, SubjectDetail, SubjectExport, SubjectVerification, VerifyRequest, VerifyResponse, VerifySubjectRequest,
 } from "./api.js";
 
 export type * from "./api.js";
@@ -186,6 +186,10 @@ export declare class Gallery {
   verify(image: ImageSource, subject: string, options?: VerifySubjectOptions): Promise<SubjectVerification>;
   verifyEmbedding(embedding: Embedding, subject: string, options?: VerifySubjectOptions): Promise<SubjectVerification>;
   subjects(call?: Call): AsyncGenerator<Subject, void, undefined>;
+  /** The samples of all subjects, in the order in which they were enrolled, page after page. */
+  allSamples(call?: Call): AsyncGenerator<Sample, void, undefined>;
+  /** A sample by its number alone. */
+  sample(sample: number, call?: Call): Promise<Sample>;
   /** Those whose ID or name contains a text. */
   searchSubjects(text: string, call?: Call): AsyncGenerator<Subject, void, undefined>;
   /** Who may be the same person, nearest first. */
@@ -216,7 +220,8 @@ export declare class Gallery {
   discardFaces(faces: number[], call?: Call): Promise<Receipt>;
   /** The sharpest picture that is kept of a subject. */
   bestPicture(subject: string, options?: Pictured): Promise<Blob>;
-  forgetSample(subject: string, sample: number, call?: Call): Promise<Receipt>;
+  /** Forget a sample of a subject; with null, of whoever has it. */
+  forgetSample(subject: string | null, sample: number, call?: Call): Promise<Receipt>;
   /** The gallery as lines, read as they come: a header, then one for each sample. */
   export(options?: { pictures?: boolean } & Call): AsyncGenerator<Record<string, unknown>, void, undefined>;
   /** Enrol lines, and tell of each what became of it; sent 500 or 8 MB at a time. */

@@ -212,6 +212,11 @@ export class Gallery {
     return this.#client.json("POST", this.#subject(subject, "verify"), { json, signal });
   }
 
+  allSamples({ signal } = {}) { return this.#client.pages("GET", `${this.#path}/samples`, "samples", { signal }); }
+  async sample(sample, { signal } = {}) {
+    return this.#client.json("GET", `${this.#path}/samples/${segment(String(sample))}`, { signal });
+  }
+
   subjects({ signal } = {}) { return this.#client.pages("GET", `${this.#path}/subjects`, "subjects", { signal }); }
 
   searchSubjects(text, { signal } = {}) {
@@ -280,7 +285,9 @@ export class Gallery {
   }
 
   async forgetSample(subject, sample, { signal } = {}) {
-    return this.#client.json("DELETE", this.#subject(subject, "samples", String(sample)), { signal, once: true });
+    const below = ["samples", segment(String(sample))];
+    const path = subject === null ? [this.#path, ...below].join("/") : this.#subject(subject, ...below);
+    return this.#client.json("DELETE", path, { signal, once: true });
   }
 
   async *export({ signal, pictures = false } = {}) {

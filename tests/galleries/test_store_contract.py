@@ -200,6 +200,25 @@ def test_a_sample_has_metadata_of_its_own(place: Place) -> None:
     ]
 
 
+def deep(levels: int) -> dict[str, Any]:
+    """Return metadata of objects in lists in objects."""
+    inner: Any = {}
+    for level in range(levels - 1):
+        inner = {"a": inner} if level % 2 else [inner]
+    return {"a": inner}
+
+
+def test_metadata_is_no_deeper_than_can_be_read() -> None:
+    for metadata in (deep(101), deep(200), deep(480), {"a": [1, deep(101)]}):
+        for refuse in (
+            lambda known: Details(metadata=known),
+            lambda known: NewSample(subject="a", embedding=EMBEDDING, metadata=known),
+        ):
+            with pytest.raises(InvalidOption, match="100 levels"):
+                refuse(metadata)
+    assert Details(metadata=deep(100)).metadata == deep(100)
+
+
 @pytest.mark.parametrize("metadata", [
     *({"a": "x" * 4090}, {"a": "é" * 2046}, {"a": "\0"}, {"a": float("nan")}, {"a": b""}, [1], None, {"a": "\ud800"}),
 ])  # fmt: skip

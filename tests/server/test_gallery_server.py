@@ -106,7 +106,7 @@ class TestGalleries:
             again = server.request("PUT", path, json=body)
             assert (again.status_code, again.json()) == (200, made.json())
         assert server.request("PUT", "/v1/galleries/put-without-a-body").status_code == 201
-        for name, wrong in (("No", {}), ("a", {"policy": {"keep": "all"}}), ("a", {"name": "a"}), ("a", 1)):
+        for name, wrong in (("-No", {}), ("a", {"policy": {"keep": "all"}}), ("a", {"name": "a"}), ("a", 1)):
             assert server.request("PUT", f"/v1/galleries/{name}", json=wrong).status_code == 422
 
     @pytest.mark.parametrize("line", [False, True])
@@ -130,7 +130,7 @@ class TestGalleries:
         ("value", "field"),
         [
             ({}, "name"),
-            *(({"name": name}, "name") for name in ("", "Team", "a b", "-a", "a/b", "x" * 65, "ä", "a\n", 1, None)),
+            *(({"name": name}, "name") for name in ("", ".team", "a b", "-a", "a/b", "x" * 256, "ä", "a\n", 1, None)),
             ({"name": "a", "policy": {"threshold": 0}}, "policy.threshold"),
             ({"name": "a", "policy": {"margin": -1}}, "policy.margin"),
             ({"name": "a", "policy": {"min_face_px": "40"}}, "policy.min_face_px"),
@@ -236,6 +236,7 @@ class TestEnrol:
             "consent": "signed 2024-05-01",
             "expires_at": "2090-01-01T01:00:00+01:00",
             "source": "portrait",
+            "sample_metadata": {"page": 3},
             "images": [image(astronaut.read_bytes())],
         }
         answer = server.post(f"{gallery}/enrol", body)
@@ -257,6 +258,8 @@ class TestEnrol:
             "picture": "nothing",
             "created_at": subject["created_at"],
             "counter": False,
+            "subject": "eileen",
+            "metadata": {"page": 3},
         }
         assert detail == subject
 

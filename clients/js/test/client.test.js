@@ -147,7 +147,10 @@ test("a gallery, from its first person to the last", async () => {
   assert.ok((await copy.bestPicture("ada", { side: 40 })).type.startsWith("image/"));
   const group = await copy.enrol(astronaut, { subject: "like", like: `${elsewhere.url}/a.png`, allow_conflict: true });
   assert.equal(group.results.length, 1);
-  assert.equal((await copy.forgetSubject("like")).samples, 1);
+  const like = await copy.sample(group.results[0].sample);
+  assert.deepEqual((await listed(copy.allSamples())).at(-1), like);
+  assert.deepEqual([like.subject, (await copy.forgetSample(null, like.id)).samples], ["like", 1]);
+  assert.equal((await copy.forgetSubject("like")).samples, 0);
   assert.equal((await copy.audit()).subjects, 1);
   assert.equal((await copy.setPolicy({ retention_days: 3 })).policy.retention_days, 3);
   assert.equal((await copy.show()).subjects, 1);

@@ -1,7 +1,9 @@
 """A client of a visavis server: ``Client``, and ``AsyncClient`` for asynchronous programs."""
 
-from visavis.client._async import AsyncClient, AsyncGalleryClient
-from visavis.client._sync import Client, GalleryClient
+from visavis.client._async import AsyncClient
+from visavis.client._sync import Client
+from visavis.client.gallery._async import AsyncGalleryClient
+from visavis.client.gallery._sync import GalleryClient
 from visavis.client.records import ServedSample
 from visavis.client.review._async import AsyncReviewClient
 from visavis.client.review._sync import ReviewClient

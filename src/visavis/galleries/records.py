@@ -19,6 +19,7 @@ from visavis.types import EmbeddingSpace, FloatArray, Quality, Shape, read_only
 LONGEST_TEXT = 10_000
 _LONGEST_METADATA = 10_000
 MOST_SAMPLE_BYTES = 4096
+_DEEPEST = 100
 _Text = TypeVar("_Text")
 
 
@@ -51,8 +52,21 @@ def check_metadata(metadata: object, name: str = "metadata", *, most_bytes: int 
     length = len(text if most_bytes is None else text.encode(errors="replace"))
     most, unit = (_LONGEST_METADATA, "characters") if most_bytes is None else (most_bytes, "bytes")
     good = isinstance(metadata, Mapping) and 0 < length <= most and _is_unicode(text)
-    if not good or "\\u0000" in text.replace("\\\\", ""):  # an escaped backslash may stand before such letters
-        raise InvalidOption(f"{name} must be a JSON object of at most {most:,} {unit}, none of them U+0000")
+    good = good and "\\u0000" not in text.replace("\\\\", "")  # an escaped backslash may stand before such letters
+    if not good or _is_deep(metadata):
+        raise InvalidOption(
+            f"{name} must be a JSON object of at most {most:,} {unit}, none of them U+0000, in {_DEEPEST} levels"
+        )
+
+
+def _is_deep(value: Any) -> bool:  # noqa: ANN401  # whatever JSON holds
+    """Tell whether lists and objects lie so deep in each other that who reads them may have no stack for that."""
+    level, depth = [value], 0
+    while level and depth <= _DEEPEST:
+        held = (each.values() if isinstance(each, Mapping) else each for each in level)
+        level = [one for several in held for one in several if isinstance(one, Mapping | list | tuple)]
+        depth += 1
+    return bool(level)
 
 
 def _is_unicode(text: str) -> bool:
