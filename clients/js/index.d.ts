@@ -1,11 +1,11 @@
 /** Client of a visavis server. All that calls take and answer is declared in api.d.ts, made of the OpenAPI document. */
 
 import type {
-  Access, AuditReport, Candidate, CompareRequest, Comparison, Detected, Embedded, EmbeddedFace, EnrolRequest,
+  Access, AuditReport, Candidate, CompareRequest, Comparison, Detected, Diagnosis, Embedded, EmbeddedFace, EnrolRequest,
   EnrolResponse, FacesNamed, Failed, FieldError,
   Gallery as GalleryRecord, GalleryRules, Identification, Identified, IdentifyRequest, ImagesRequest, LogEntry,
-  ModelsResponse, NewGallery, PolicyChange, Preview, PreviewRequest, Receipt, ReviewGroup, Sample, ServerCode, Subject,
-  SubjectChange, SubjectDetail, SubjectExport, SubjectVerification, VerifyRequest, VerifyResponse, VerifySubjectRequest,
+  ModelsResponse, NewGallery, PolicyChange, Preview, PreviewRequest, Receipt, ReviewGroup, Sample, ServerCode, Split,
+  Subject, SubjectChange, SubjectDetail, SubjectExport, SubjectVerification, VerifyRequest, VerifyResponse, VerifySubjectRequest,
 } from "./api.js";
 
 export type * from "./api.js";
@@ -144,6 +144,8 @@ export declare class Client {
   preview(image: ImageSource, options?: Whole<PreviewRequest, "image">): Promise<Preview>;
   /** What the key allows, or the absence of one. */
   access(call?: Call): Promise<Access>;
+  /** What the server finds when it checks itself. */
+  doctor(call?: Call): Promise<Diagnosis>;
   /** Who did what in all galleries, oldest first; asked for page after page. */
   log(options?: Logged): AsyncGenerator<LogEntry, void, undefined>;
   /** The packs that the server knows, and the one it uses. */
@@ -205,6 +207,8 @@ export declare class Gallery {
   merge(subject: string, into: string, call?: Call): Promise<Subject>;
   /** Give samples of a subject to another, and return that. */
   move(subject: string, samples: number[], into: string, call?: Call): Promise<Subject>;
+  /** Give samples to a new subject. */
+  split(subject: string, samples: number[], options?: Omit<Split, "samples"> & Call): Promise<Subject>;
   /** All that is stored of a person, for the person. */
   exportSubject(subject: string, call?: Call): Promise<SubjectExport>;
   /** What is stored of a sample's image. */

@@ -73,6 +73,7 @@ export class Client {
 
   log({ signal, ...query } = {}) { return this.pages("GET", "v1/log", "entries", { query, signal }); }
   async access({ signal } = {}) { return this.json("GET", "v1/access", { signal }); }
+  async doctor({ signal } = {}) { return this.json("GET", "v1/doctor", { signal }); }
   async models({ signal } = {}) { return this.json("GET", "v1/models", { signal }); }
   async metrics({ signal } = {}) { return (await this.call("GET", "metrics", { signal })).text(); }
   async alive({ signal } = {}) { return this.#is("healthz", signal); }
@@ -250,6 +251,10 @@ export class Gallery {
 
   async move(subject, samples, into, { signal } = {}) {
     return this.#client.json("POST", this.#subject(subject, "move"), { json: { samples, into }, signal, once: true });
+  }
+
+  async split(subject, samples, { signal, ...json } = {}) {
+    return this.#client.json("POST", this.#subject(subject, "split"), { json: { samples, ...json }, signal, once: true });
   }
 
   async exportSubject(subject, { signal } = {}) {

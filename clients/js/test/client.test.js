@@ -139,6 +139,11 @@ test("a gallery, from its first person to the last", async () => {
 
   assert.equal((await copy.move("grace", [(await copy.subject("grace")).sample_list[0].id], "ada")).samples, 2);
   assert.equal((await copy.merge("grace", "ada")).id, "ada");
+  assert.equal((await copy.addSubject("joan", { name: "Joan" })).name, "Joan");
+  assert.equal((await copy.forgetSubject("joan")).samples, 0);
+  const [first] = (await copy.subject("eileen")).sample_list;
+  assert.equal((await copy.split("eileen", [first.id], { into: "collins", name: "Eileen" })).name, "Eileen");
+  assert.equal((await copy.merge("collins", "eileen")).samples, 1);
   const [sample] = (await copy.subject("eileen")).sample_list;
   assert.equal((await copy.forgetSample("eileen", sample.id)).samples, 1);
   assert.equal((await copy.forgetSubject("eileen")).samples, 0);
@@ -178,6 +183,7 @@ test("a gallery, from its first person to the last", async () => {
 test("what else a server tells", async () => {
   assert.equal((await client.models()).default, "dlib");
   assert.equal((await client.access()).scope, "admin");
+  assert.ok((await client.doctor()).checks.length > 3);
   assert.ok((await client.preview(hopper, { side: 64 })).jpeg.length > 100);
   assert.match(await client.metrics(), /visavis_requests_total/);
   assert.deepEqual([await client.alive(), await client.ready()], [true, true]);

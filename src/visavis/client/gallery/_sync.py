@@ -3,18 +3,16 @@
 
 from collections.abc import Iterator, Callable, Iterable, Mapping
 from contextlib import closing
-from dataclasses import replace
 from itertools import islice
-from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
-from typing_extensions import Self, Unpack
+from typing_extensions import Unpack
 
 from visavis.client import records, wire
 from visavis.client.connection._sync import Connection, chunks_of, loaded
-from visavis.client.records import Access, ServedSample, if_any, read, reader
+from visavis.client.records import ServedSample, if_any, read, reader
 from visavis.client.review._sync import ReviewClient
 from visavis.client.wire import Sent, details_of, given, json_of, sample_segment, vectors
 from visavis.errors import (
@@ -31,14 +29,11 @@ from visavis.galleries.records import (
     Gallery,
     LogEntry,
     Subject,
-    check_gallery_name,
     check_subject_id,
     may_be_gallery,
 )
 from visavis.hints import Hinting
 from visavis.options import (
-    Compare,
-    Describe,
     Enrol,
     EnrolEmbeddings,
     EnrolImage,
@@ -50,18 +45,16 @@ from visavis.options import (
     takes,
 )
 from visavis.service.enroller import Enrolment
-from visavis.service.packs import ServedPack
 from visavis.service.results import (
     AuditReport,
     Candidate,
-    Check,
     Enrolled,
     GalleryRules,
     Identification,
     Receipt,
     SubjectVerification,
 )
-from visavis.types import Comparison, Embedding, Face, Faces, FloatArray, ImageSource, Quality, SizeWH, Verification
+from visavis.types import Faces, FloatArray, ImageSource, Quality
 
 _Thing = TypeVar("_Thing")
 
