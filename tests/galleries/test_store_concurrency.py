@@ -235,6 +235,7 @@ class _Timeline:
 
 
 @real_places
+@pytest.mark.thorough
 def test_eight_threads_on_two_stores(place: Place) -> None:
     stores = [place.open(), place.open()]
     make(stores[0], dimension=DIMENSION)
@@ -251,6 +252,7 @@ def test_eight_threads_on_two_stores(place: Place) -> None:
 
 
 @real_places
+@pytest.mark.thorough
 def test_two_processes(place: Place) -> None:
     store = place.open()
     make(store, dimension=DIMENSION)

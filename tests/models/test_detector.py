@@ -66,6 +66,7 @@ def test_thirty_faces_in_one_photo(recognizer: Recognizer, astronaut_pixels: NDA
     assert np.linalg.norm(embeddings - embeddings[0], axis=1).max() < 0.3
 
 
+@pytest.mark.thorough
 def test_a_very_large_close_up(recognizer: Recognizer, astronaut_pixels: NDArray[np.uint8]) -> None:
     face = PIL.Image.fromarray(astronaut_pixels[69:164, 168:263]).resize((2000, 2000))
     for policy in ("all", "prominent", "largest"):

@@ -105,6 +105,7 @@ def test_another_file_than_the_weights(data: bytes, message: str, own_models_dir
     assert not list((tmp_path / "cache").glob("embedder*"))
 
 
+@pytest.mark.thorough
 def test_the_weights_of_the_larger_network(models_dir: Path, own_models_dir: Path, tmp_path: Path) -> None:
     larger = (models_dir / "files" / file_of(FACENET512)).read_bytes()
     pin(own_models_dir, {file_of(FACENET): larger})

@@ -204,7 +204,7 @@ def test_the_server_checks_itself_for_those_who_may_do_everything(
 
 
 def test_people_are_found_by_name_page_by_page(server: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visavis.service.gallery._PAGE", 3)
+    monkeypatch.setattr("visavis.service.transfer._LARGE_PAGE", 3)
     server.post("/v1/galleries", {"name": "names"})
     names = ["Ada Lovelace", "Grace Hopper", "Émilie", "adam", None, "<b>Ada</b>", "İpek", "Ada 2"]
     for number, name in enumerate(names):
@@ -226,7 +226,7 @@ def test_people_are_found_by_name_page_by_page(server: Caller, monkeypatch: pyte
     assert found("e\N{COMBINING ACUTE ACCENT}mi") == ["s2"]
     assert found("s") == [f"s{number}" for number in range(8)]
     assert found("nobody", limit=1000) == []
-    monkeypatch.setattr("visavis.service.gallery._PAGES_LOOKED_AT", 1)
+    monkeypatch.setattr("visavis.service.transfer._PAGES_LOOKED_AT", 1)
     first = server.post("/v1/galleries/names/search", {"text": "Ada 2"}).json()
     assert first["subjects"] == []
     assert first["next_cursor"]  # three were looked at

@@ -375,6 +375,7 @@ class TestCommand:
     def _converted(self, recognizer: Recognizer) -> None:
         """The cache holds the models: those that the fixture loads."""
 
+    @pytest.mark.thorough
     def test_sigterm_under_load_answers_what_was_accepted(self, cache_dir: Path, astronaut: Path) -> None:
         body = json.dumps({"images": [{"base64": in_base64(astronaut.read_bytes())}] * 2}).encode()
         with serving(cache_dir, "--workers", "2") as (process, port):
@@ -423,6 +424,7 @@ class TestCommand:
 
     @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere connections may be made that nobody takes")
     @pytest.mark.parametrize("processes", ["1", pytest.param("2", marks=pytest.mark.thorough)])
+    @pytest.mark.thorough
     def test_sigterm_resets_no_connection_that_was_made(self, cache_dir: Path, processes: str) -> None:
         seen: Counter[str] = Counter()
         with serving(cache_dir, "--processes", processes) as (process, port):
@@ -520,6 +522,7 @@ class TestCommand:
         assert doctor(cache_dir, url) == (1, None, ["check the address, and whether it runs"])
 
     @pytest.mark.parametrize("processes", ["1", pytest.param("2", marks=pytest.mark.thorough)])
+    @pytest.mark.thorough
     def test_over_tls(self, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: str) -> None:
         cert = tmp_path / "cert.pem"
         make_certificate(cert)

@@ -37,6 +37,7 @@ _EXTRAS = {
     "onnxruntime": "onnxruntime",
     "parquet": "pyarrow",
     "postgres": "psycopg",
+    "rekognition": "boto3",
 }
 # What makes networks fast: vectors, bfloat16 and int8, on x86 and on Arm.
 _INSTRUCTIONS = (

@@ -38,7 +38,7 @@ from visavis.server.dialects.compreface.wire import (
     PictureRequest,
     RecognizeRequest,
     Refused,
-    VerifyRequest,
+    SampleVerifyRequest,
     similarity_of,
     told_face,
     told_problem,
@@ -150,7 +150,7 @@ def detect(recognizer: InUse, wanted: PictureRequest) -> Answer[Any]:
 
 @router.post("/api/v1/verification/verify", **about([_keyed("verification", "read")]))
 @in_worker
-def verify(recognizer: InUse, wanted: VerifyRequest) -> Answer[Any]:
+def verify(recognizer: InUse, wanted: SampleVerifyRequest) -> Answer[Any]:
     """Compare the face of an image with each of another."""
     began_s = time.monotonic()
     both = [wanted.look(recognizer, image.load()) for image in (wanted.source_image, wanted.target_image)]

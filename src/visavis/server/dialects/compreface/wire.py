@@ -176,7 +176,7 @@ class RecognizeRequest(PictureRequest):
     prediction_count: _Count = 1
 
 
-class VerifyRequest(Look):
+class SampleVerifyRequest(Look):
     """Two images to compare."""
 
     source_image: _File
