@@ -81,7 +81,7 @@ class DlibDetector:
 
     def __init__(self, infer: Infer, landmarks: "LandmarkRegressor", template: ChipTemplate) -> None:
         self._infer = infer
-        self._landmarks = landmarks
+        self.landmarks = landmarks
         self._template = template
 
     def search_size(self, size_wh: SizeWH, min_face: float) -> SizeWH:
@@ -95,7 +95,7 @@ class DlibDetector:
             found = self._find_one(pyramid, levels, off_centre)
         else:
             found = _suppress(self._search(pyramid, plan_canvases(levels, _REACH)))
-        landmarks = self._landmarks([image] * len(found.scores), found.boxes_xyxy)
+        landmarks = self.landmarks([image] * len(found.scores), found.boxes_xyxy)
         return Detections(found.boxes_xyxy, found.scores, landmarks)
 
     def are_upright(self, image: UInt8Array, found: Detections) -> bool:
