@@ -20,7 +20,7 @@ LEVELS = {
     **dict.fromkeys(("models", "galleries"), 3),
     **dict.fromkeys(("fetch", "downloads", "service"), 4),
     **dict.fromkeys(("config", "evaluation"), 5),
-    **dict.fromkeys(("server", "client"), 6),
+    **dict.fromkeys(("server", "client", "compat"), 6),
     "cli": 7,
     "__main__": 8,
 }

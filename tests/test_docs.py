@@ -103,7 +103,7 @@ def reader(photos: Path, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(FIRST, marks=scaled),
+        pytest.param(FIRST, marks=[scaled, pytest.mark.thorough]),
         *(
             pytest.param(page, marks=[] if languages == {"python"} else pytest.mark.thorough)
             for page, languages in TO_RUN.items()

@@ -1,8 +1,10 @@
 """``visavis gallery``: what becomes of galleries besides enrolment and identification. No model is loaded here."""
 
 import gzip
+import io
 import json
 import os
+import pickle
 import pty
 import shlex
 import sqlite3
@@ -482,6 +484,57 @@ def test_ids_that_look_alike_are_told(cli: Shell, staff: OpenGallery) -> None:
 # --- export, import and backup --------------------------------------------------------------------------------------
 
 
+def arrays(**given: object) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **given)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_encodings_with_names_are_imported_into_a_gallery_of_their_space(shell: Shell, *, piped: bool) -> None:
+    content = arrays(encodings=np.stack([at(1), at(1, 0.1), at(0, 1)]).astype(float), names=["ada", "ada", "Jö Ann"])
+    (shell.folder / "known.npz").write_bytes(content)
+    file = "-" if piped else "known.npz"
+    refused = shell("gallery", "import", "mine", file, "--pack", "sface", stdin=content)
+    assert refused.code == 2
+    assert "--pack dlib" in refused.err, "these are not embeddings of the default pack, though as long"
+    for outcome in ({"enrolled": 3, "already_there": 0}, {"enrolled": 0, "already_there": 3}):
+        imported = shell("gallery", "import", "mine", file, "--pack", "dlib", "--json", stdin=content)
+        assert imported.code == 0
+        assert json.loads(imported.out).items() >= outcome.items()
+    assert "Jö Ann" in shell("gallery", "show", "mine").out
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (arrays(encodings=np.ones((1, 128)), names=np.array(["ada"], object)), "never unpickled"),
+        (arrays(encodings=np.ones((1, 128))), "the array names is missing"),
+        (arrays(encodings=np.ones((2, 128)), names=["ada"]), "not (2, 128) float64 and (1,)"),
+        (arrays(encodings=np.ones(128), names=["ada"]), "not (128,) float64"),
+        (arrays(encodings=np.ones((1, 128)), names=[1]), "names N texts"),
+        (arrays(encodings=np.ones((1, 128)), names=["ada"], space="0123456789abcdef"), "0123456789abcdef"),
+        (arrays(encodings=np.ones((1, 128)), names=["ada"])[:300], "cannot be read"),
+        (arrays(encodings=np.ones((0, 128)), names=np.array([], str))[:4], "cannot be read"),
+        (pickle.dumps({"ada": [1.0]}), "this is a pickle"),
+        (b"\x93NUMPY", "one array names nobody"),
+    ],
+)
+def test_arrays_and_pickles_that_cannot_be_imported_make_no_gallery(shell: Shell, content: bytes, message: str) -> None:
+    (shell.folder / "known.npz").write_bytes(content)
+    outcome = shell("gallery", "import", "new", "known.npz", "--pack", "dlib")
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert shell("gallery", "show", "new").code == 2
+
+
+def test_an_array_of_another_length_is_refused_line_by_line(shell: Shell) -> None:
+    (shell.folder / "known.npz").write_bytes(arrays(encodings=np.ones((2, 64)), names=["ada", "bob"]))
+    outcome = shell("gallery", "import", "new", "known.npz", "--pack", "dlib")
+    assert outcome.code == 1
+    assert "128" in outcome.err
+
+
 @pytest.mark.parametrize("file", ["staff.jsonl", "staff.jsonl.gz"])
 def test_an_export_can_be_imported_elsewhere_and_again(cli: Shell, staff: OpenGallery, file: str) -> None:
     outcome = cli("gallery", "export", "staff", "-o", file, "--pictures")
@@ -677,7 +730,7 @@ def test_on_a_terminal_it_asks_first(cli: Shell, answer: bytes, code: int, left:
         (["export", "staff", "-o", "no/where.jsonl"], "visavis: no/where.jsonl: No such file or directory"),
         (["export", "staff", "--subject", "nope"], "no subject 'nope'"),
         (["import", "staff", "nowhere.jsonl"], "visavis: nowhere.jsonl: No such file or directory"),
-        (["import", "staff", "."], "visavis: .: Is a directory"),
+        (["import", "staff", "."], "no image found in ."),
         (["backup", "no/where.db"], "no/where.db"),
         (["audit", "nope"], "there is no gallery 'nope'"),
         (["list", "--store", "sqlite:///damaged.db"], "visavis: damaged.db is damaged; restore a backup"),

@@ -228,8 +228,13 @@ def _graph_of(pack: Pack, part: Part, installation: Installation, side: int, out
 
 def _load_dlib_detector(pack: Pack, installation: Installation) -> DlibDetector:
     network = Graph(_converted(pack, pack.part("detector"), installation))
-    forest = LandmarkForest.from_bytes(_converted(pack, pack.part("landmarks"), installation))
-    return DlibDetector(compile_graph(network, installation.spec), LandmarkRegressor(forest), pack.template)
+    landmarks = load_landmarks(pack, pack.part("landmarks"), installation)
+    return DlibDetector(compile_graph(network, installation.spec), landmarks, pack.template)
+
+
+def load_landmarks(pack: Pack, part: Part, installation: Installation) -> LandmarkRegressor:
+    """Load a forest of dlib's that finds landmarks, for a pack; errors as of ``load_models``."""
+    return LandmarkRegressor(LandmarkForest.from_bytes(_converted(pack, part, installation)))
 
 
 def _load_anchor_free(family: AnchorFree, pack: Pack, installation: Installation) -> AnchorFreeDetector:

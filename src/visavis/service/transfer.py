@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, asdict, fields
 from datetime import datetime, timezone
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
 
 from visavis.errors import InvalidOption, StoreDamaged, VisavisError
 from visavis.galleries.records import Details, Gallery, Sample, Subject, normal
 from visavis.galleries.store import Store
+from visavis.models.catalogue.dlib import DLIB
 from visavis.record import plain
 from visavis.service.enroller import Enrolment
 from visavis.types import ImageSource, Quality
@@ -22,6 +26,7 @@ _LARGE_PAGE, _PAGES_LOOKED_AT = 1000, 10  # of subjects, in a search by name
 _ECHO = 100  # characters of what somebody sent, in a message or a comparison
 _MEASURES = {each.name for each in fields(Quality) if each.default is MISSING}
 _IF_KNOWN = {each.name for each in fields(Quality)} - _MEASURES
+_MOST_BYTES_OF_ARRAYS = 2**30  # two million encodings
 _Value = TypeVar("_Value")
 
 
@@ -134,6 +139,45 @@ def enrolments_of(
             yield enrolment_from_line(line)
         except VisavisError as error:
             yield error
+
+
+def lines_of_arrays(file: IO[bytes], name: str) -> Iterator[dict[str, Any]]:
+    """Return a header, and a line for each of the arrays ``encodings`` (N, D) and ``names`` (N,) of an ``.npz`` file.
+
+    A third one, ``space``, is the ID of their embedding space; where there is none, they are face_recognition's.
+
+    Args:
+        file: can be sought in; nothing in it is unpickled.
+        name: of it, in messages.
+
+    Raises:
+        InvalidOption: it is damaged, too large, or holds something else.
+    """
+    try:
+        with ZipFile(file) as archive:
+            size = sum(each.file_size for each in archive.infolist())
+        if size > _MOST_BYTES_OF_ARRAYS:
+            raise InvalidOption(f"{name}: its arrays take {size:,} bytes; {_MOST_BYTES_OF_ARRAYS:,} are allowed")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as arrays:
+            known = {each: arrays[each] for each in ("encodings", "names", "space") if each in arrays}
+    except (BadZipFile, EOFError, KeyError, MemoryError, OSError, OverflowError, RuntimeError, ValueError) as error:
+        reason = "it holds Python objects, and is never unpickled" if "allow_pickle" in str(error) else str(error)
+        raise InvalidOption(
+            f"{name}: cannot be read: {reason[:_ECHO]}; np.savez(FILE, encodings=np.stack(encodings), names=names), "
+            "names being texts, writes such a file"
+        ) from None
+    if missing := {"encodings", "names"} - known.keys():
+        raise InvalidOption(f"{name}: the array {' and '.join(sorted(missing))} is missing")
+    vectors, names = known["encodings"], known["names"]
+    is_good = vectors.ndim == 2 and names.shape == vectors.shape[:1] and vectors.dtype.kind in "fiu"  # noqa: PLR2004
+    if not is_good or names.dtype.kind != "U":
+        raise InvalidOption(
+            f"{name}: encodings are (N, D) numbers, and names N texts, not {vectors.shape} {vectors.dtype} and "
+            f"{names.shape} {names.dtype}"
+        )
+    yield {_HEADER: EXPORT_VERSION, "space": {"id": str(known.get("space", DLIB.space.id))}}
+    yield from ({"subject": each, "embedding": row.tolist()} for each, row in zip(names.tolist(), vectors, strict=True))
 
 
 def is_header(line: Mapping[str, Any]) -> bool:

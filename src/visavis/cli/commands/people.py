@@ -173,7 +173,7 @@ def enrol(
     if names is not None:
         with closing(photos.PhotoIndex(stores.LazyRecognizer(models), kept)) as known:
             portraits = groups.Names(names).portraits(sources, known)
-    _announce(portraits)
+    announce(portraits)
     _check_choice(portraits, box, like)
     portraits = [each for each in portraits if is_mine(each.source)]  # whose names follow from all images
     if dry_run:
@@ -192,14 +192,14 @@ def enrol(
         reference = None if like is None else opened.reference(like)
         named = [(each, each.subject) for each in portraits if each.subject is not None]
         enrolments = (
-            _enrolment(*each, details, models.max_bytes, counter=how["counter"], box=box, like=reference)
+            enrolment_of(*each, details, models.max_bytes, counter=how["counter"], box=box, like=reference)
             for each in named
         )
         stack.enter_context(counts.staying())
         no_bar = as_json and sys.stdout.isatty()
         advance = stack.enter_context(progress_bar(len(portraits), "enrolling images", unless=no_bar))
         refused: list[str] = []
-        for result in _results(portraits, opened.enrol_many(enrolments, **how)):
+        for result in results_of(portraits, opened.enrol_many(enrolments, **how)):
             code = result["error"]["code"] if "error" in result else None
             refused += [result["subject"]] if code and result["subject"] else []
             counts.count(result["subject"], repeated=result.get("repeated", False), code=code)
@@ -217,7 +217,8 @@ def enrol(
     return int(bool(counts.refused))
 
 
-def _announce(portraits: Sequence[Portrait]) -> None:
+def announce(portraits: Sequence[Portrait]) -> None:
+    """Say whom images are taken for; InvalidOption where nothing names anybody."""
     if all(portrait.subject is None for portrait in portraits):
         first = portraits[0]
         others = ", and so it is with all others" if len(portraits) > 1 else ""
@@ -285,7 +286,7 @@ def _warn_of_albums(gallery: OpenGallery, subjects: Iterable[str], pack: Pack) -
                 say(f"visavis: {subject}: {what}; {forget}; {_ALBUM}")
 
 
-def _enrolment(  # what is known of a face
+def enrolment_of(  # what is known of a face
     portrait: Portrait,
     subject: str,
     details: Details,
@@ -323,7 +324,7 @@ def _open_or_make(galleries: Galleries, name: str, keep: Keep | None) -> OpenGal
     return gallery
 
 
-def _results(portraits: Sequence[Portrait], outcomes: Iterator[Enrolled | VisavisError]) -> Iterator[dict[str, Any]]:
+def results_of(portraits: Sequence[Portrait], outcomes: Iterator[Enrolled | VisavisError]) -> Iterator[dict[str, Any]]:
     """Yield what became of each portrait, in order and ready for JSON, once it is stored; and say what is odd."""
     for portrait in portraits:
         name, subject = portrait.source.name, portrait.subject

@@ -24,11 +24,13 @@ _DLIB_SIDE = 150
 _DLIB_PADDING = 0.25
 
 
-def _file(name: str, *, size: int, sha256: str, parameters: int, layers: int = 0) -> ModelFile:
+def _file(  # noqa: PLR0913  # as many facts
+    name: str, *, size: int, sha256: str, parameters: int, layers: int = 0, licence: str = "public domain"
+) -> ModelFile:
     return ModelFile(
         name=name,
-        licence="public domain",
-        origin="https://github.com/davisking/dlib-models (public domain)",
+        licence=licence,
+        origin=f"https://github.com/davisking/dlib-models ({licence})",
         size=size,
         sha256=sha256,
         package="face_recognition_models",
@@ -132,6 +134,21 @@ DLIB = Pack(
         provenance=FOUR_FOLDS,
     ),
 )
+
+LANDMARKS_68 = part_of(
+    "landmarks",
+    "dlib-forest",
+    _file(
+        "shape_predictor_68_face_landmarks.dat",
+        size=99_693_937,
+        sha256="fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f",
+        parameters=16_680_136,
+        licence="not for commercial use: iBUG-300W",
+    ),
+    "iBUG 300-W, whose licence forbids commercial use",
+    commercial_use=False,
+)
+"""Part of no pack: ``visavis.compat.face_recognition`` has it, after its licence was accepted."""
 
 DLIB_COSINE = replace(
     DLIB,

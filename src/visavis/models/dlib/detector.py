@@ -81,7 +81,7 @@ class DlibDetector:
 
     def __init__(self, infer: Infer, landmarks: "LandmarkRegressor", template: ChipTemplate) -> None:
         self._infer = infer
-        self._landmarks = landmarks
+        self.landmarks = landmarks
         self._template = template
 
     def search_size(self, size_wh: SizeWH, min_face: float) -> SizeWH:
@@ -95,7 +95,7 @@ class DlibDetector:
             found = self._find_one(pyramid, levels, off_centre)
         else:
             found = _suppress(self._search(pyramid, plan_canvases(levels, _REACH)))
-        landmarks = self._landmarks([image] * len(found.scores), found.boxes_xyxy)
+        landmarks = self.landmarks([image] * len(found.scores), found.boxes_xyxy)
         return Detections(found.boxes_xyxy, found.scores, landmarks)
 
     def are_upright(self, image: UInt8Array, found: Detections) -> bool:
@@ -316,7 +316,6 @@ class LandmarkRegressor:
         self._leaves = forest.leaves.reshape(cascades, trees * 2**_DEPTH, -1)
         self._first_leaf = np.arange(trees, dtype=np.intp) * 2**_DEPTH
         self._leaf_of_bits = _leaf_table()
-        self._ones = np.ones(trees, np.float32)
 
     def __call__(self, images: Sequence[UInt8Array], boxes_xyxy: FloatArray) -> FloatArray:
         """Return the landmarks (N, P, 2) of the faces in ``boxes_xyxy`` (N, 4), box i lying in ``images[i]``.
@@ -344,19 +343,25 @@ class LandmarkRegressor:
             pixels += origin
             for lane, image in enumerate(images):
                 grey[:, lane] = _grey_values(image, pixels[lane].reshape(1, -1, 2))
-            shapes += self._increments(cascade, grey)[: len(images)]
+            shapes = self._added(shapes, cascade, grey)
         return shapes.view(np.float32).reshape(len(images), -1, 2) * sizes + corners
 
-    def _increments(self, cascade: int, grey: UInt8Array) -> NDArray[np.complex64]:
-        """Return what the cascade's trees add to each lane's shape, (lanes, P), by grey values (F, lanes)."""
+    def _added(self, shapes: NDArray[np.complex64], cascade: int, grey: UInt8Array) -> NDArray[np.complex64]:
+        """Return shapes (N, P) with what the cascade's trees add to each, by grey values (F, lanes).
+
+        Tree by tree, as dlib does: another order rounds differently, by which a feature of a large face may fall on the
+        next pixel, and a landmark too.
+        """
         lanes = grey.shape[1]
         words = grey.view(_WORDS[lanes])[:, 0]
         a, b = words.take(self._compared[cascade], mode="clip").view(np.uint8).reshape(2, -1)
         outcomes = np.subtract(a, b, dtype=np.int16) > self._thresholds[lanes][cascade]
         bits = np.packbits(outcomes.reshape(-1, lanes).T.reshape(-1), bitorder="little").view(_BITS)
-        leaves = self._first_leaf + self._leaf_of_bits.take(bits).reshape(lanes, -1)
-        increments: NDArray[np.complex64] = (self._ones @ self._leaves[cascade].take(leaves, axis=0)).view(np.complex64)
-        return increments
+        leaves = self._first_leaf + self._leaf_of_bits.take(bits).reshape(lanes, -1)[: len(shapes)]
+        increments = self._leaves[cascade].take(leaves, axis=0)
+        summands = np.concatenate([shapes.view(np.float32)[:, None], increments], axis=1)
+        added: NDArray[np.complex64] = np.add.reduce(summands, axis=1).view(np.complex64)
+        return added
 
 
 def _sixteen_splits(splits: NDArray[np.generic], value: int) -> NDArray[np.generic]:

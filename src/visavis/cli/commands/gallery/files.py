@@ -10,7 +10,7 @@ import logging
 import sys
 import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from itertools import chain
@@ -20,9 +20,10 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, TypeAlias, cast
 import typer
 
 from visavis.cli.app import command
+from visavis.cli.commands import people
 from visavis.cli.commands.gallery import compreface, rekognition
-from visavis.cli.images import STANDARD_INPUT
-from visavis.cli.lazy import decisions, lines, outputs, stores
+from visavis.cli.images import STANDARD_INPUT, find_sources, name_people
+from visavis.cli.lazy import decisions, lines, outputs, records, stores
 from visavis.cli.options import GalleryName, Json, ModelOptions, ModelsDir, PackName, StoreOptions
 from visavis.cli.terminal import counted, progress_bar, say, write
 from visavis.errors import GalleryNotFound, InvalidOption, VisavisError
@@ -30,6 +31,7 @@ from visavis.options import DEFAULT_PACK, Option, Policy
 
 if TYPE_CHECKING:
     from visavis import Galleries, OpenGallery
+    from visavis.cli.images import Portrait
     from visavis.cli.stores import Enrolments
     from visavis.service.results import Enrolled
 
@@ -45,9 +47,16 @@ Examples:
   visavis gallery export staff --subject ada-lovelace -o ada.json
 """
 IMPORT_EXAMPLES = """\b
-The file is one that visavis gallery export wrote, or JSON Lines of your own: {"subject": "ada", "embedding": [...]},
-and if you like name, metadata, consent, expires_at, quality, source and picture. What is there already is passed over,
-so that an import which was interrupted can be run again.
+What is read:
+  JSON Lines  as visavis gallery export writes, or your own: {"subject": "ada", "embedding": [...]}, and if you like
+              name, metadata, consent, expires_at, quality, source and picture
+  .npz        np.savez(FILE, encodings=..., names=...): (N, 128) of face_recognition, and N texts; with space="ID",
+              embeddings of that space
+  a folder    of photos, for face_recognition or DeepFace: a file or a folder for each person, as visavis enrol names
+
+\b
+Pickles, such as DeepFace's, run what is in them when they are read, and are refused. What is there already is passed
+over, so that an import which was interrupted can be run again.
 
 Or it is a dump of CompreFace's database, made with pg_dump --format=plain: the images of a collection are enrolled, by
 the names of their subjects. Embeddings of CompreFace are of other models; where their image was not kept, they are
@@ -67,11 +76,15 @@ Exit codes:
 \b
 Examples:
   visavis gallery import staff staff.jsonl.gz
+  visavis gallery import staff encodings.npz --pack dlib
+  visavis gallery import staff known_people/
   visavis gallery export staff | ssh elsewhere visavis gallery import staff -
   visavis gallery import staff compreface.sql.gz --pack sface
   visavis gallery import staff rekognition:employees --images portraits/
 """
-_GZIP = b"\x1f\x8b"
+_GZIP, _ZIP, _ARRAY = b"\x1f\x8b", b"PK\x03\x04", b"\x93NUMPY"
+_MOST_PIPED = 2**30  # bytes of arrays
+_PICKLES = (".pkl", ".pickle")
 _log = logging.getLogger("visavis.cli")
 
 _Line: TypeAlias = tuple[int, Any]
@@ -122,7 +135,10 @@ def export(
 @command(IMPORT_EXAMPLES)
 def import_(
     gallery: GalleryName,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="JSON Lines, compressed or not; - for standard input.")],
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="JSON Lines, compressed or not, .npz, or a folder; - for standard input."),
+    ],
     *,
     service: Annotated[
         str | None,
@@ -140,11 +156,19 @@ def import_(
 
     Prints how many samples were enrolled, how many were there already, and how many were refused for which reason.
     """
-    with stores.open_galleries(store, ModelOptions(pack, loading={"models_dir": models_dir})) as galleries:
-        if compreface.is_dump(file):
-            counts = compreface.import_dump(galleries, gallery, file, service)
+    models = ModelOptions(pack, loading={"models_dir": models_dir})
+    portraits = None
+    if Path(file).is_dir():
+        portraits = name_people(find_sources([file], models.max_bytes), "auto")
+        people.announce(portraits)
+        models.check_installed()
+    with stores.open_galleries(store, models, images=len(portraits or "1")) as galleries:
+        if portraits is not None:
+            counts = _import_photos(_open_or_make(galleries, gallery, {}), portraits, models.max_bytes)
         elif file.startswith(rekognition.PREFIX):
             counts = rekognition.import_collection(galleries, gallery, file.removeprefix(rekognition.PREFIX), images)
+        elif compreface.is_dump(file):
+            counts = compreface.import_dump(galleries, gallery, file, service)
         else:
             counts = _import_all(galleries, gallery, file)
         write(json.dumps(counts.to_dict()) if as_json else counts.summary(gallery))
@@ -173,7 +197,7 @@ def _import_all(galleries: Galleries, name: str, file: str) -> Enrolments:
     is_pipe = not Path(file).is_file()  # which cannot be counted first
     with ExitStack() as stack:
         advance = stack.enter_context(progress_bar(partial(_count, file), "importing lines", unless=is_pipe))
-        read = _read(stack.enter_context(_open_lines(file)))
+        read = stack.enter_context(_open_lines(file))
         first = next(read, None)
         if first is None:
             raise InvalidOption(f"{file}: holds no lines")
@@ -185,6 +209,21 @@ def _import_all(galleries: Galleries, name: str, file: str) -> Enrolments:
                 counts.count(None, repeated=False, code=outcome.code)
             else:
                 counts.count(outcome.subject.id, repeated=outcome.repeated, code=None)
+            advance()
+    return counts
+
+
+def _import_photos(gallery: OpenGallery, portraits: Sequence[Portrait], max_bytes: int) -> Enrolments:
+    counts = stores.Enrolments()
+    named = [(each, each.subject) for each in portraits if each.subject is not None]
+    with counts.staying(), progress_bar(len(portraits), "enrolling images") as advance:
+        enrolments = (
+            people.enrolment_of(*each, records.Details(), max_bytes, counter=False, box=None, like=None)
+            for each in named
+        )
+        for result in people.results_of(portraits, gallery.enrol_many(enrolments)):
+            code = result["error"]["code"] if "error" in result else None
+            counts.count(result["subject"], repeated=result.get("repeated", False), code=code)
             advance()
     return counts
 
@@ -240,19 +279,38 @@ def _read(file: Iterator[bytes]) -> Iterator[_Line]:
 
 
 def _count(file: str) -> int:
-    with _open_lines(file) as read:
+    with _open_lines(file, enumerate) as read:
         return sum(1 for _ in read)
 
 
 @contextmanager
-def _open_lines(path: str) -> Iterator[Iterator[bytes]]:
-    """Give the lines of a file, or of standard input; whether it is compressed is told by its content."""
+def _open_lines(
+    path: str, read: Callable[[Iterator[bytes]], Iterator[_Line]] | None = None
+) -> Iterator[Iterator[_Line]]:
+    """Give the lines of a file, or of standard input; what kind of file it is, is told by its content."""
     with nullcontext(sys.stdin.buffer) if path == STANDARD_INPUT else open(path, "rb") as file:  # noqa: PTH123  # "" too
-        lines = io.BufferedReader(cast("io.RawIOBase", file))
+        lined = io.BufferedReader(cast("io.RawIOBase", file))
         try:
-            yield _decompressed(lines, path) if lines.peek(len(_GZIP)).startswith(_GZIP) else lines
+            head = lined.peek(len(_ARRAY))
+            _check_kind(path, head)
+            if head.startswith(_ZIP):
+                arrays = lined if lined.seekable() else io.BytesIO(lined.read(_MOST_PIPED))
+                yield enumerate(lines.lines_of_arrays(arrays, path))
+            else:
+                yield (read or _read)(_decompressed(lined, path) if head.startswith(_GZIP) else lined)
         finally:
-            lines.detach()
+            lined.detach()
+
+
+def _check_kind(path: str, head: bytes) -> None:
+    """Refuse what is never read."""
+    if head.startswith(b"\x80") or Path(path).suffix.lower() in _PICKLES:
+        raise InvalidOption(
+            f"{path}: this is a pickle, as DeepFace keeps one: to read it runs whatever is in it, so it is never read. "
+            "Import the folder of photos that it was made of: visavis gallery import GALLERY FOLDER"
+        )
+    if head.startswith(_ARRAY):
+        raise InvalidOption(f"{path}: one array names nobody: np.savez(FILE, encodings=..., names=...) writes both")
 
 
 def _decompressed(file: IO[bytes], path: str) -> Iterator[bytes]:

@@ -1,0 +1,1 @@
+"""Python modules of other projects, as they are called there."""
