@@ -186,7 +186,7 @@ def main() -> None:
         boxes = np.tile(face.box_xyxy, (count, 1))
         return (
             lambda: [theirs.landmarks(scene, rectangle) for _ in range(count)],
-            lambda: f32.detector._landmarks([scene] * count, boxes),  # noqa: SLF001
+            lambda: f32.detector.landmarks([scene] * count, boxes),
         )
 
     times: dict[str, dict[str, float]] = {}

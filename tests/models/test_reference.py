@@ -106,7 +106,7 @@ def test_the_detector_finds_what_dlib_finds(either: Recognizer, scenes: list[Sce
 def _landmarks(recognizer: Recognizer) -> LandmarkRegressor:
     detector = recognizer._models.detector  # noqa: SLF001
     assert isinstance(detector, DlibDetector)
-    return detector._landmarks  # noqa: SLF001
+    return detector.landmarks
 
 
 def test_landmarks_in_dlibs_boxes(recognizer: Recognizer, reference: Dlib, scenes: list[Scene]) -> None:
