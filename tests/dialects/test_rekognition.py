@@ -338,6 +338,30 @@ def test_faces_and_users(aws: Aws, eileen: dict[str, str], again: dict[str, str]
     assert aws.ask("ListFaces", **here, FaceIds=names)["Faces"] == [hopper]
 
 
+def test_who_is_forgotten_is_in_no_answer_of_before(aws: Aws, eileen: dict[str, str]) -> None:
+    """Tokens are for calls that change users: what others answer is never kept."""
+    here, token = {"CollectionId": "kept"}, {"ClientRequestToken": "again"}
+    aws.ask("CreateCollection", **here)
+    (indexed,) = aws.ask("IndexFaces", **here, Image=eileen, **token)["FaceRecords"]
+    assert aws.ask("ListFaces", **here, **token)["Faces"] == [indexed["Face"]]
+    aws.ask("DeleteFaces", **here, FaceIds=[indexed["Face"]["FaceId"]], **token)
+    assert aws.ask("ListFaces", **here, **token)["Faces"] == []
+
+
+def test_faces_of_users_are_kept_no_longer_than_these(aws: Aws, eileen: dict[str, str]) -> None:
+    here, people = {"CollectionId": "ending"}, "/v1/galleries/ending/subjects"
+    aws.ask("CreateCollection", **here)
+    for user, forget in (("a", "DisassociateFaces"), ("b", "DeleteUser")):
+        aws.ask("CreateUser", **here, UserId=user)
+        faces = {"FaceIds": [aws.ask("IndexFaces", **here, Image=eileen)["FaceRecords"][0]["Face"]["FaceId"]]}
+        aws.ask("AssociateFaces", **here, UserId=user, **faces)
+        end = {"expires_at": "2099-01-01T00:00:00Z"}
+        assert aws.caller.request("PATCH", f"{people}/{user}", json=end).status_code == 200
+        aws.ask(forget, **here, UserId=user, **(faces if forget == "DisassociateFaces" else {}))
+    alone = [each for each in aws.caller.get(people).json()["subjects"] if each["id"].startswith("face~")]
+    assert [(each["samples"], each["expires_at"][:4]) for each in alone] == [(1, "2099"), (1, "2099")]
+
+
 def test_what_a_policy_refuses_is_not_indexed(aws: Aws, eileen: dict[str, str]) -> None:
     aws.ask("CreateCollection", CollectionId="strict")
     changed = aws.caller.request("PATCH", "/v1/galleries/strict", json={"policy": {"min_face_px": 500}})

@@ -26,6 +26,12 @@ from visavis.server.requests import Page
 from visavis.service.galleries import Galleries
 
 _MOST_TOKENS, _TOKENS_S = 10_000, 8 * 3600
+_ONCE = {
+    "CreateUser",
+    "DeleteUser",
+    "AssociateFaces",
+    "DisassociateFaces",
+}  # whose calls may have a token, as AWS has it
 MOST_LISTED = 1000
 
 
@@ -105,7 +111,7 @@ def operation(scope: Scope, *, quick: bool = False) -> Callable[[_Function], _Fu
         def call(here: Here, wanted: Call) -> Answer[Any]:
             given = {each: getattr(wanted, each) for each in kinds}
             check_covers(here.key, given.get("CollectionId"))
-            token = wanted.ClientRequestToken
+            token = wanted.ClientRequestToken if name in _ONCE else None
 
             def do() -> Answer[Any]:
                 return function(here, **given)
