@@ -413,6 +413,9 @@ def test_keys_of_the_demo(recognizer: Recognizer, photo: bytes, tmp_path: Path) 
     here = Settings(**settings, store=sqlite_url(tmp_path / "galleries.db"), keys_file=tmp_path / "keys")  # type: ignore[arg-type]  # likewise
     with Caller(here, recognizer) as server:
         client = Client(server, DEMO_KEYS)
+        picture = f"/static/{DEMO_KEYS['recognition']}/images/{face_uuid(1, 1)}"
+        assert client("GET", picture, key="", headers={"sec-fetch-site": "cross-site"}).status_code == 404
+        assert server.get("/v1/galleries/demo").status_code == 404  # to look makes nothing
         client.add("anna", photo)
         assert client("GET", f"{RECOGNITION}/subjects").json() == {"subjects": ["anna"]}
         assert server.get("/v1/galleries/demo").json()["samples"] == 1

@@ -26,12 +26,7 @@ from visavis.server.requests import Page
 from visavis.service.galleries import Galleries
 
 _MOST_TOKENS, _TOKENS_S = 10_000, 8 * 3600
-_ONCE = {
-    "CreateUser",
-    "DeleteUser",
-    "AssociateFaces",
-    "DisassociateFaces",
-}  # whose calls may have a token, as AWS has it
+_ONCE = {"CreateUser", "DeleteUser", "AssociateFaces", "DisassociateFaces"}  # whose calls have tokens
 MOST_LISTED = 1000
 
 
