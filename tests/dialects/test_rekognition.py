@@ -287,6 +287,19 @@ def test_settings_of_s3() -> None:
             create_app(Settings(dialects=("rekognition",), **wrong))  # type: ignore[arg-type]
 
 
+def test_no_name_of_an_object_leads_out_of_its_bucket(recognizer: Recognizer) -> None:
+    with Caller(Settings(dialects=("rekognition",), s3_endpoint="http://127.0.0.1:9/s3"), recognizer) as caller:
+        for name in ("../other/a.jpg", "a/..", "./a", "a/../../../minio/admin"):
+            answer = caller.request(
+                "POST",
+                "/rekognition",
+                json={"Image": {"S3Object": {"Bucket": "staff", "Name": name}}},
+                headers={"X-Amz-Target": "RekognitionService.DetectFaces"},
+            )
+            assert kind_of(answer) == "InvalidS3ObjectException"
+            assert "no part of it may be . or .." in answer.json()["Message"]
+
+
 def test_faces_and_users(aws: Aws, eileen: dict[str, str], again: dict[str, str], grace: dict[str, str]) -> None:
     """What clients of AWS do with faces, and that the native API sees the same people."""
     here, native = {"CollectionId": "Staff"}, "/v1/galleries/Staff"
