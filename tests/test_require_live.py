@@ -152,3 +152,21 @@ def test_a_pack_that_has_no_such_part_is_another_error(recognizer: Recognizer, h
         ):
             refused = problem(caller.post(path, body))
             assert (refused["status"], refused["code"], refused["field"]) == (422, "invalid_option", field)
+
+
+def test_no_image_is_a_live_face_by_itself(
+    recognizer_open: Recognizer, hopper: Path, shown: bytes, tmp_path: Path
+) -> None:
+    """DeepFace's clients may say that an image is a face: not where the gallery wants live ones."""
+    live, screen = (f"data:image/png;base64,{in_base64(data)}" for data in (hopper.read_bytes(), shown))
+    settings = Settings(pack="open", dialects=("deepface",), store=sqlite_url(tmp_path / "galleries.db"))
+    with Caller(settings, recognizer_open) as caller:
+        assert caller.post("/register", {"img": live, "img_name": "grace"}).status_code == 200
+        policy = {"policy": {"require_live": True}}
+        assert caller.request("PATCH", "/v1/galleries/faces", json=policy).status_code == 200
+        for how in ({"detector_backend": "skip"}, {"enforce_detection": False}):
+            for call, name in (("/search", {}), ("/register", {"img_name": "spoof"})):
+                answer = caller.post(call, {"img": screen, **how, **name})
+                assert (answer.status_code, "Spoof detected" in answer.text) == (400, True), (call, how)
+        assert caller.get("/v1/galleries/faces").json()["subjects"] == 1
+        assert caller.post("/search", {"img": live, "detector_backend": "skip"}).json()["results"][0]

@@ -100,6 +100,15 @@ def test_a_folder_per_person(cli: Shell, people: Path) -> None:
     assert sample.source == "grace-hopper/ünï.jpg"
 
 
+@pytest.mark.thorough
+def test_a_folder_is_imported_as_it_is_enrolled(cli: Shell, people: Path) -> None:
+    for there in (0, 3):
+        outcome = cli("gallery", "import", "team", people)
+        assert outcome.code == 0, outcome.err
+        assert f"  already there  {there}" in outcome.out.splitlines()
+        assert subjects_of("team") == {"Eileen Collins": 2, "grace-hopper": 1}
+
+
 def test_what_is_there_is_not_looked_at_again(cli: Shell, people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli("enrol", people, "-q").code == 0
 

@@ -262,7 +262,8 @@ def test_examples(empty: Client, photo: bytes, other: bytes, both: bytes) -> Non
     pages = {"page_number": 1, "page_size": 1, "total_pages": 2, "total_elements": 2}
     assert empty("GET", f"{path}?page=1&size=1&subject=anna").json() == {"faces": [faces[2]], **pages}
     assert empty("GET", f"{path}?subject=nobody").json()["total_elements"] == 0
-    assert empty("GET", f"{path}?page=-1").json()["code"] == 26
+    for page in (-1, 2**31, 2**63, 10**30):
+        assert empty("GET", f"{path}?page={page}").json()["code"] == 26
     for place in (
         f"{path}/{ids[0]}/img",
         *(f"{at}/static/{empty.keys['recognition']}/images/{ids[0]}" for at in ("", "/api/v1")),
@@ -412,6 +413,9 @@ def test_keys_of_the_demo(recognizer: Recognizer, photo: bytes, tmp_path: Path) 
     here = Settings(**settings, store=sqlite_url(tmp_path / "galleries.db"), keys_file=tmp_path / "keys")  # type: ignore[arg-type]  # likewise
     with Caller(here, recognizer) as server:
         client = Client(server, DEMO_KEYS)
+        picture = f"/static/{DEMO_KEYS['recognition']}/images/{face_uuid(1, 1)}"
+        assert client("GET", picture, key="", headers={"sec-fetch-site": "cross-site"}).status_code == 404
+        assert server.get("/v1/galleries/demo").status_code == 404  # to look makes nothing
         client.add("anna", photo)
         assert client("GET", f"{RECOGNITION}/subjects").json() == {"subjects": ["anna"]}
         assert server.get("/v1/galleries/demo").json()["samples"] == 1

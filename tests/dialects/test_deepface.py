@@ -94,6 +94,16 @@ def test_images_are_registered_and_searched_for(server: Caller, uris: dict[str, 
     assert call(server, "/search", img=uris["blank"], enforce_detection=False).json() == {"results": [[]]}
 
 
+def test_who_is_ignored_is_not_told_of(recognizer: Recognizer, uris: dict[str, str], tmp_path: Path) -> None:
+    with Caller(Settings(dialects=("deepface",), store=sqlite_url(tmp_path / "galleries.db")), recognizer) as server:
+        assert server.post("/register", {"img": uris["a"], "img_name": "visitor"}).json() == {"inserted": 1}
+        search = {"img": uris["again"], "similarity_search": True}
+        assert len(server.post("/search", search).json()["results"][0]) == 1
+        visitor = "/v1/galleries/faces/subjects/visitor"
+        assert server.request("PATCH", visitor, json={"ignored": True}).status_code == 200
+        assert server.post("/search", search).json()["results"] == [[]]
+
+
 def test_errors_are_in_the_words_of_the_protocol(server: Caller, uris: dict[str, str], astronaut: Path) -> None:
     for path in CALLS:
         for headers in ({}, {"Authorization": "Bearer another"}):

@@ -175,6 +175,9 @@ def test_what_is_wrong(server: Caller, upstream: Upstream, astronaut: Path) -> N
         failed = predict(server, {"clip": CLIP}, image=photo)
         assert failed.status_code == 502
         assert told in failed.json()["detail"]
+    upstream.answers = (200, b"[" * 100_000, {})
+    failed = predict(server, {"clip": CLIP, "facial-recognition": FACES}, image=photo)
+    assert (failed.status_code, failed.json()["detail"]) == (502, "the upstream does not answer in JSON")
     upstream.answers = (0, b"", {})
     with mock.patch.object(immich, "_ANSWER_S", 0.05):
         assert predict(server, {"clip": CLIP}, image=photo).status_code == 504

@@ -290,6 +290,19 @@ def test_settings_of_s3() -> None:
             create_app(Settings(dialects=("rekognition",), **wrong))  # type: ignore[arg-type]
 
 
+def test_no_name_of_an_object_leads_out_of_its_bucket(recognizer: Recognizer) -> None:
+    with Caller(Settings(dialects=("rekognition",), s3_endpoint="http://127.0.0.1:9/s3"), recognizer) as caller:
+        for name in ("../other/a.jpg", "a/..", "./a", "a/../../../minio/admin"):
+            answer = caller.request(
+                "POST",
+                "/rekognition",
+                json={"Image": {"S3Object": {"Bucket": "staff", "Name": name}}},
+                headers={"X-Amz-Target": "RekognitionService.DetectFaces"},
+            )
+            assert kind_of(answer) == "InvalidS3ObjectException"
+            assert "no part of it may be . or .." in answer.json()["Message"]
+
+
 def test_faces_and_users(aws: Aws, eileen: dict[str, str], again: dict[str, str], grace: dict[str, str]) -> None:
     """What clients of AWS do with faces, and that the native API sees the same people."""
     here, native = {"CollectionId": "Staff"}, "/v1/galleries/Staff"
@@ -340,6 +353,30 @@ def test_faces_and_users(aws: Aws, eileen: dict[str, str], again: dict[str, str]
     assert aws.ask("SearchFacesByImage", **here, Image=again)["FaceMatches"] == []
     assert aws.ask("SearchUsersByImage", **here, Image=again)["UserMatches"] == []
     assert aws.ask("ListFaces", **here, FaceIds=names)["Faces"] == [hopper]
+
+
+def test_who_is_forgotten_is_in_no_answer_of_before(aws: Aws, eileen: dict[str, str]) -> None:
+    """Tokens are for calls that change users: what others answer is never kept."""
+    here, token = {"CollectionId": "kept"}, {"ClientRequestToken": "again"}
+    aws.ask("CreateCollection", **here)
+    (indexed,) = aws.ask("IndexFaces", **here, Image=eileen, **token)["FaceRecords"]
+    assert aws.ask("ListFaces", **here, **token)["Faces"] == [indexed["Face"]]
+    aws.ask("DeleteFaces", **here, FaceIds=[indexed["Face"]["FaceId"]], **token)
+    assert aws.ask("ListFaces", **here, **token)["Faces"] == []
+
+
+def test_faces_of_users_are_kept_no_longer_than_these(aws: Aws, eileen: dict[str, str]) -> None:
+    here, people = {"CollectionId": "ending"}, "/v1/galleries/ending/subjects"
+    aws.ask("CreateCollection", **here)
+    for user, forget in (("a", "DisassociateFaces"), ("b", "DeleteUser")):
+        aws.ask("CreateUser", **here, UserId=user)
+        faces = {"FaceIds": [aws.ask("IndexFaces", **here, Image=eileen)["FaceRecords"][0]["Face"]["FaceId"]]}
+        aws.ask("AssociateFaces", **here, UserId=user, **faces)
+        end = {"expires_at": "2099-01-01T00:00:00Z"}
+        assert aws.caller.request("PATCH", f"{people}/{user}", json=end).status_code == 200
+        aws.ask(forget, **here, UserId=user, **(faces if forget == "DisassociateFaces" else {}))
+    alone = [each for each in aws.caller.get(people).json()["subjects"] if each["id"].startswith("face~")]
+    assert [(each["samples"], each["expires_at"][:4]) for each in alone] == [(1, "2099"), (1, "2099")]
 
 
 def test_what_a_policy_refuses_is_not_indexed(aws: Aws, eileen: dict[str, str]) -> None:

@@ -63,6 +63,15 @@ def test_a_face_is_looked_at_and_named(server: Caller, face: int) -> None:
     assert problem(again)["code"] == "sample_not_found"
 
 
+def test_no_key_of_a_caller_s_is_a_waiting_face_s(server: Caller, face: int, hopper: Path) -> None:
+    """Else who may enrol could have a face dropped that somebody names."""
+    key = {"X-API-Key": SECRETS["enrol"], "Idempotency-Key": f"visavis review {face}"}
+    body = {"subject": "anna", "images": [{"base64": in_base64(hopper.read_bytes())}]}
+    assert server.post("/v1/galleries/team/enrol", body, key).status_code == 201
+    named = ask(server, "POST", f"{QUEUE}/name", json={"faces": [face], "subject": "anna", "allow_conflict": True})
+    assert (named.status_code, named.json()["subject"]["samples"]) == (200, 2)
+
+
 def test_a_face_is_ignored(server: Caller, face: int) -> None:
     answer = ask(server, "POST", f"{QUEUE}/ignore", json={"faces": [face, 987_654]})
     assert answer.json()["subject"]["ignored"]

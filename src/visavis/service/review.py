@@ -237,7 +237,7 @@ class ReviewQueue(Hinting):
 
     def _enrolment(self, face: int, subject: str, details: Details) -> Enrolment | VisavisError:
         try:
-            _, sample = self._face(face)
+            waiting, sample = self._face(face)
             picture = self._store.picture(self.queue, sample.id)
         except VisavisError as error:
             return error
@@ -248,7 +248,7 @@ class ReviewQueue(Hinting):
             quality=sample.quality,
             source="review",
             picture=picture,
-            key=f"visavis review {face}",  # so that nobody is enrolled twice
+            key=f"visavis review {waiting.id}",  # so that nobody is enrolled twice; an ID that nobody can guess
         )
 
     def _all(self) -> list[tuple[Subject, Sample]]:

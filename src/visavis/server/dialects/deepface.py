@@ -234,7 +234,7 @@ def register(recognizer: InUse, galleries: AllGalleries, people: Unnamed, wanted
     image, name = wanted.img.load(), wanted.img_name and wanted.img_name.replace(*_SLASH)
     gallery = galleries.get_or_create(people.name)
     if wanted.anti_spoofing or wanted.detector_backend == _SKIP or not wanted.enforce_detection:
-        (face,) = _faces(recognizer, image, wanted, {"faces": "main"})
+        (face,) = _faces(recognizer, image, wanted, {"faces": "main"}, live=gallery.record.policy.require_live)
         gallery.enrol_embedding(vector_of(face), name, quality=face.quality, allow_conflict=True)
     else:
         gallery.enrol(image, name, allow_conflict=True)
@@ -260,7 +260,8 @@ def search(recognizer: InUse, people: Unnamed, wanted: SearchBody) -> _Found:
     for face, each in found:
         targets = {f"target_{name}": place for name, place in facial_area(pack, face).items() if name in "xywh"}
         sure = each.unknown in (None, "low_margin")
-        near = [hit for hit in each.candidates if wanted.similarity_search or (sure and hit.distance < each.threshold)]
+        known = [hit for hit in each.candidates if not hit.ignored]
+        near = [hit for hit in known if wanted.similarity_search or (sure and hit.distance < each.threshold)]
         told.append([{**_hit(hit, metric, each.threshold), **fixed, **targets} for hit in near])
     outcomes = tuple(each.unknown or "matched" for _, each in found)
     return Answer({"results": told}, {"images": 1, "faces": len(found), "outcomes": outcomes})
@@ -274,17 +275,22 @@ def build_index(recognizer: InUse, wanted: AnyBody) -> _Found:
     return Answer({"message": "Index built successfully"})
 
 
-def _faces(recognizer: Recognizer, image: ImageSource, wanted: AnyBody, how: Describe = _PLAINLY) -> Sequence[Face]:
-    """Return the faces of an image, embedded; the image itself where that is asked for, or where there is none."""
+def _faces(
+    recognizer: Recognizer, image: ImageSource, wanted: AnyBody, how: Describe = _PLAINLY, *, live: bool = False
+) -> Sequence[Face]:
+    """Return the faces of an image, embedded; the image itself where that is asked for, or where there is none.
+
+    Where live faces alone will do, an image is never a face: nobody could tell.
+    """
     wanted.check_models(recognizer.pack)
-    if wanted.detector_backend == _SKIP:
+    if wanted.detector_backend == _SKIP and not live:
         return [whole_face(recognizer, image)]
-    live: tuple[Attribute, ...] = ("liveness",) if wanted.anti_spoofing else ()
-    asked: Describe = {**how, "quality": True, "attributes": (*how.get("attributes", ()), *live)}
+    also: tuple[Attribute, ...] = ("liveness",) if wanted.anti_spoofing or live else ()
+    asked: Describe = {**how, "quality": True, "attributes": (*how.get("attributes", ()), *also)}
     faces = recognizer.embed(image, **asked)
     if not all(is_live(face.attributes) for face in faces):
         raise NotLive(_SPOOF)
-    if not faces and wanted.enforce_detection:
+    if not faces and (wanted.enforce_detection or live):
         raise NoFace(_NO_FACE)
     return faces or [whole_face(recognizer, image)]
 
@@ -294,11 +300,12 @@ def _identified(recognizer: Recognizer, people: OpenGallery, wanted: SearchBody)
     image = wanted.img.load()
     how: IdentifyEmbeddings = {"limit": wanted.k, "group_by": "sample"}
     try:
-        if wanted.detector_backend != _SKIP:
+        live = people.record.policy.require_live
+        if wanted.detector_backend != _SKIP or live:
             found = people.identify(image, **how, require_live=wanted.anti_spoofing)
             if any(each.unknown == "not_live" for each in found):
                 raise NotLive(_SPOOF)
-            if not found and wanted.enforce_detection:
+            if not found and (wanted.enforce_detection or live):
                 raise NoFace(_NO_FACE)
             if found:
                 return [(each.face, each) for each in found if each.face]

@@ -123,7 +123,7 @@ async def predict(request: Request) -> Response:
             return theirs
         try:
             told = {**json.loads(bytes(theirs.body))}
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             raise Problem("server_unreachable", "the upstream does not answer in JSON") from None
     found = await perform(state, partial(_found, state.recognizer, image, faces.detection.options.min_score), gone)
     state.metrics.count(request.scope["route"].path, {"images": 1, "faces": len(found[_FACES])})

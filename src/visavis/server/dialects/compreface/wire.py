@@ -26,7 +26,7 @@ from visavis.types import Face, Faces, ImageSource
 _AGE_ERROR = 10  # years by which an age is off, on average
 _DIGITS = Decimal("0.00001")
 _LONGEST_NAME, _NOT_IN_NAMES = 50, frozenset(";/\\")
-_LARGEST_PAGE, _MOST_IDS = 2000, 1000
+_LARGEST_PAGE, _LAST_PAGE, _MOST_IDS = 2000, 2**31 - 1, 1000
 _MEASURED: tuple[Attribute, ...] = ("age", "gender", "pose")
 _T = TypeVar("_T")
 
@@ -249,7 +249,7 @@ class IdsRequest(_Lenient):
 class Paging(BaseModel):
     """Which part of a list."""
 
-    page: Annotated[int, Field(ge=0, description="Its number, from 0 on.")] = 0
+    page: Annotated[int, Field(ge=0, le=_LAST_PAGE, description="Its number, from 0 on.")] = 0
     size: Annotated[int, Field(ge=1, le=_LARGEST_PAGE, description="How many on each.")] = 20
     subject: Annotated[str | None, Field(description="Of whom; without it, of everybody.")] = None
 

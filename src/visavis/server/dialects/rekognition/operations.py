@@ -417,9 +417,8 @@ def _new_alone() -> str:
 
 
 def _separate(gallery: OpenGallery, sample: Sample) -> None:
-    """Take a face from its user."""
-    alone = gallery.add_subject(_new_alone()).id
-    gallery.move(sample.subject, [sample.id], alone)
+    """Take a face from its user; it is forgotten when the user would have been."""
+    gallery.split(sample.subject, [sample.id], into=_new_alone())
 
 
 def _status(samples: int) -> str:

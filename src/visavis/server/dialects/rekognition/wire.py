@@ -112,6 +112,8 @@ def _image(value: object) -> Image:
         if (s3 := S3.get()) is None:
             detail = "this server fetches from no S3: send Bytes, or set VISAVIS_S3_ENDPOINT"
             raise Refused("InvalidS3ObjectException", detail)
+        if {".", ".."} & {*place.Name.split("/")}:  # which may lead out of the bucket
+            raise Refused("InvalidS3ObjectException", "Name: no part of it may be . or ..")
         url = signed_url(s3[0], (place.Bucket, place.Name, place.Version), s3[1])
         return Image.model_construct({"url"}, url=url)
     image = check(Image, {"base64": value["Bytes"]})
