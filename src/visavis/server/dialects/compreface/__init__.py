@@ -26,7 +26,7 @@ from visavis.models.recognizer import Recognizer, compare, value_of
 from visavis.options import MOST_CANDIDATES
 from visavis.server.api.subjects import subject_id
 from visavis.server.auth import Key, admit, check_allows
-from visavis.server.dialects import face_uuid, sample_of, whole_face
+from visavis.server.dialects import face_uuid, opened, sample_of, whole_face
 from visavis.server.dialects.compreface.wire import (
     EmbeddingPairs,
     EmbeddingsRequest,
@@ -109,8 +109,9 @@ def _collection(scope: Scope, *, in_path: bool = False) -> Any:  # noqa: ANN401 
     name_of = _keyed("recognition", scope, in_path=in_path)
 
     async def find(name: Annotated[str, name_of], key: Key, galleries: AllGalleries) -> _Open:
-        makes = not in_path and (key is None or key.allows("admin"))  # pages of strangers may load what is in paths
-        return partial(galleries.get_or_create if makes else galleries.open, name)
+        if in_path:  # which pages of strangers may load
+            return partial(galleries.open, name)
+        return partial(opened, galleries, name, key)
 
     return Depends(find)
 
