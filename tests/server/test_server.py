@@ -775,6 +775,7 @@ class TestOperations:
             assert "camera=(self)" in answer.headers["permissions-policy"].split(", ")
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert answer.headers["referrer-policy"] == "no-referrer"
+            assert answer.headers["cross-origin-resource-policy"] == "same-site"
         assert not re.search(r"<style|style=|<script>| on\w+=", server.get("/docs").text)
 
 

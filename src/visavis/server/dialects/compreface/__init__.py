@@ -433,9 +433,11 @@ def show_example(collection: _Managing, image_id: str) -> Answer[Any]:
 @router.get("/static/{api_key}/images/{image_id}", **about())
 @router.get("/api/v1/static/{api_key}/images/{image_id}", **about())
 @in_quick_worker
-def show_static(collection: _Shown, api_key: str, image_id: str) -> Answer[Any]:  # noqa: ARG001  # which names the gallery
+def show_static(collection: _Shown, api_key: str, image_id: str) -> Answer[Any]:
     """Return the picture of an example by a URL that has the key in it, for pages that show it."""
-    return _shown(collection(), image_id)
+    secret = api_key not in DEMO_KEYS.values()
+    headers = {"Cross-Origin-Resource-Policy": "cross-origin"} if secret else {}
+    return replace(_shown(collection(), image_id), headers=headers)
 
 
 def _shown(gallery: OpenGallery, image_id: str) -> Answer[Any]:
