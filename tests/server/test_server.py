@@ -788,6 +788,7 @@ def test_logs_in_both_formats(capsys: pytest.CaptureFixture[str]) -> None:
         for form in ("json", "text"):
             configure_logging(form)
             logging.getLogger("visavis.server").info("request", extra={"facts": {"status": 200, "key": None}})
+            logging.getLogger("python_multipart.multipart").warning("what a caller sent: %r", "a name")
     finally:
         root.handlers[:], root.level = before, level
     as_json, as_text = capsys.readouterr().err.splitlines()
