@@ -162,6 +162,11 @@ def test_a_page_is_told_from_what_is_printed() -> None:
     assert typed == ["a \\\n  b", "c <<END\nd\nEND", "e"]
 
 
+def test_keys_are_made_by_commands_that_there_are() -> None:
+    named = {word for page in PAGES for word in re.findall(r"visavis keys ([a-z]+)", page.read_text("utf-8"))}
+    assert named <= {"create", "list", "revoke"}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):

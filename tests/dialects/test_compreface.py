@@ -271,6 +271,8 @@ def test_examples(empty: Client, photo: bytes, other: bytes, both: bytes) -> Non
         shown = empty("GET", place, key="") if "static" in place else empty("GET", place)
         assert (shown.status_code, shown.headers["content-type"]) == (200, "application/octet-stream")
         assert shown.content == photo
+        policy = "cross-origin" if "static" in place else "same-site"  # whoever has the key in the path may show it
+        assert shown.headers["cross-origin-resource-policy"] == policy
     gone = face_uuid(1, 2**40)
     shown = empty("GET", f"{path}/{gone}/img")
     assert (shown.status_code, shown.content) == (200, b"")
@@ -414,7 +416,8 @@ def test_keys_of_the_demo(recognizer: Recognizer, photo: bytes, tmp_path: Path) 
     with Caller(here, recognizer) as server:
         client = Client(server, DEMO_KEYS)
         picture = f"/static/{DEMO_KEYS['recognition']}/images/{face_uuid(1, 1)}"
-        assert client("GET", picture, key="", headers={"sec-fetch-site": "cross-site"}).status_code == 404
+        strange = client("GET", picture, key="", headers={"sec-fetch-site": "cross-site"})
+        assert (strange.status_code, strange.headers["cross-origin-resource-policy"]) == (404, "same-site")
         assert server.get("/v1/galleries/demo").status_code == 404  # to look makes nothing
         client.add("anna", photo)
         assert client("GET", f"{RECOGNITION}/subjects").json() == {"subjects": ["anna"]}

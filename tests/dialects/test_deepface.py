@@ -71,6 +71,8 @@ def test_faces_are_verified(server: Caller, recognizer: Recognizer, uris: dict[s
 
 def test_images_are_registered_and_searched_for(server: Caller, uris: dict[str, str]) -> None:
     assert call(server, "/search", img=uris["a"]).status_code == 400
+    assert call(server, "/register", "enrol", img=uris["a"]).status_code == 404  # which makes no gallery
+    server.app.state.galleries.create("faces")
     for name, uri in (("people/eileen.jpg", uris["a"]), ("again.jpg", uris["again"]), ("grace.jpg", uris["h"])):
         assert call(server, "/register", "enrol", img=uri, img_name=name).json() == {"inserted": 1}
     assert call(server, "/build/index", "enrol", model_name="Dlib").json() == {"message": "Index built successfully"}

@@ -775,6 +775,7 @@ class TestOperations:
             assert "camera=(self)" in answer.headers["permissions-policy"].split(", ")
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert answer.headers["referrer-policy"] == "no-referrer"
+            assert answer.headers["cross-origin-resource-policy"] == "same-site"
         assert not re.search(r"<style|style=|<script>| on\w+=", server.get("/docs").text)
 
 
@@ -787,6 +788,7 @@ def test_logs_in_both_formats(capsys: pytest.CaptureFixture[str]) -> None:
         for form in ("json", "text"):
             configure_logging(form)
             logging.getLogger("visavis.server").info("request", extra={"facts": {"status": 200, "key": None}})
+            logging.getLogger("python_multipart.multipart").warning("what a caller sent: %r", "a name")
     finally:
         root.handlers[:], root.level = before, level
     as_json, as_text = capsys.readouterr().err.splitlines()

@@ -41,6 +41,7 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-site",  # else pages of strangers may load pictures, and learn who is here
 }
 
 
@@ -184,3 +185,4 @@ def configure_logging(form: LogFormat) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("visavis").setLevel(logging.INFO)
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # whether an image can be read is said elsewhere
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it tells what the caller sent

@@ -35,7 +35,10 @@ from visavis.core.image import read_image
 from visavis.errors import InvalidOption
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Recognizer
+from visavis.server.keys import KeyRecord
 from visavis.server.problems import Problem
+from visavis.service.galleries import Galleries
+from visavis.service.gallery import OpenGallery
 from visavis.types import Face, FloatArray, ImageSource
 
 _ALWAYS = "seeds"
@@ -66,6 +69,11 @@ def answer(modules: Sequence[ModuleType], request: Request, problem: Problem) ->
                 response: Response = module.answer(request, problem)
                 return response
     return problem.to_response()
+
+
+def opened(galleries: Galleries, name: str, key: KeyRecord | None) -> OpenGallery:
+    """Return a gallery, made where there is none and the key may make some; ``GalleryNotFound`` where it may not."""
+    return (galleries.get_or_create if key is None or key.allows("admin") else galleries.open)(name)
 
 
 def whole_face(recognizer: Recognizer, image: ImageSource) -> Face:

@@ -24,8 +24,17 @@ from visavis.models.catalogue import PACKS
 from visavis.models.packs import Pack
 from visavis.models.recognizer import Recognizer, compare
 from visavis.options import MOST_CANDIDATES, Attribute, Describe, IdentifyEmbeddings
-from visavis.server.auth import require
-from visavis.server.dialects import confidence, facial_area, mtphotos, plain_status, route_where, vector_of, whole_face
+from visavis.server.auth import Key, require
+from visavis.server.dialects import (
+    confidence,
+    facial_area,
+    mtphotos,
+    opened,
+    plain_status,
+    route_where,
+    vector_of,
+    whole_face,
+)
 from visavis.server.openapi import about
 from visavis.server.pool import AllGalleries, Answer, InUse, Unnamed, in_quick_worker, in_worker
 from visavis.server.problems import Problem
@@ -228,11 +237,11 @@ def analyze(recognizer: InUse, wanted: AnalyzeBody) -> _Found:
 
 @router.post("/register", **_ENROL)
 @in_worker
-def register(recognizer: InUse, galleries: AllGalleries, people: Unnamed, wanted: RegisterBody) -> _Found:
+def register(recognizer: InUse, galleries: AllGalleries, people: Unnamed, key: Key, wanted: RegisterBody) -> _Found:
     """Enrol the main face of an image under the image's name."""
     wanted.check_models(recognizer.pack)
     image, name = wanted.img.load(), wanted.img_name and wanted.img_name.replace(*_SLASH)
-    gallery = galleries.get_or_create(people.name)
+    gallery = opened(galleries, people.name, key)
     if wanted.anti_spoofing or wanted.detector_backend == _SKIP or not wanted.enforce_detection:
         (face,) = _faces(recognizer, image, wanted, {"faces": "main"}, live=gallery.record.policy.require_live)
         gallery.enrol_embedding(vector_of(face), name, quality=face.quality, allow_conflict=True)

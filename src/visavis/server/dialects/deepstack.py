@@ -19,8 +19,8 @@ from visavis.config import Scope, Settings
 from visavis.errors import GalleryNotFound, SubjectNotFound
 from visavis.galleries.records import check_gallery_name
 from visavis.models.packs import Pack
-from visavis.server.auth import admit, keys_sent
-from visavis.server.dialects import confidence, corners, plain_status
+from visavis.server.auth import Key, admit, keys_sent
+from visavis.server.dialects import confidence, corners, opened, plain_status
 from visavis.server.openapi import about
 from visavis.server.pool import AllGalleries, Answer, InUse, Unnamed, in_quick_worker, in_worker
 from visavis.server.problems import Problem
@@ -170,9 +170,9 @@ def recognize(recognizer: InUse, people: Unnamed, wanted: RecognizeForm) -> _Fou
 
 @router.post("/register", **about(_guarded("enrol")))
 @in_worker
-def register(galleries: AllGalleries, people: Unnamed, wanted: RegisterForm) -> _Found:
+def register(galleries: AllGalleries, people: Unnamed, key: Key, wanted: RegisterForm) -> _Found:
     """Add the main face of each image to those that are registered under a name."""
-    gallery = galleries.get_or_create(people.name)
+    gallery = opened(galleries, people.name, key)
     enrolments = (Enrolment(subject=wanted.userid, image=image.load()) for image in wanted.images)
     found = list(gallery.enrol_many(enrolments, faces="prominent"))
     done = [each for each in found if isinstance(each, Enrolled)]

@@ -26,7 +26,7 @@ from visavis.models.recognizer import Recognizer, compare, value_of
 from visavis.options import MOST_CANDIDATES
 from visavis.server.api.subjects import subject_id
 from visavis.server.auth import Key, admit, check_allows
-from visavis.server.dialects import face_uuid, sample_of, whole_face
+from visavis.server.dialects import face_uuid, opened, sample_of, whole_face
 from visavis.server.dialects.compreface.wire import (
     EmbeddingPairs,
     EmbeddingsRequest,
@@ -109,8 +109,9 @@ def _collection(scope: Scope, *, in_path: bool = False) -> Any:  # noqa: ANN401 
     name_of = _keyed("recognition", scope, in_path=in_path)
 
     async def find(name: Annotated[str, name_of], key: Key, galleries: AllGalleries) -> _Open:
-        makes = not in_path and (key is None or key.allows("admin"))  # pages of strangers may load what is in paths
-        return partial(galleries.get_or_create if makes else galleries.open, name)
+        if in_path:  # which pages of strangers may load
+            return partial(galleries.open, name)
+        return partial(opened, galleries, name, key)
 
     return Depends(find)
 
@@ -432,9 +433,11 @@ def show_example(collection: _Managing, image_id: str) -> Answer[Any]:
 @router.get("/static/{api_key}/images/{image_id}", **about())
 @router.get("/api/v1/static/{api_key}/images/{image_id}", **about())
 @in_quick_worker
-def show_static(collection: _Shown, api_key: str, image_id: str) -> Answer[Any]:  # noqa: ARG001  # which names the gallery
+def show_static(collection: _Shown, api_key: str, image_id: str) -> Answer[Any]:
     """Return the picture of an example by a URL that has the key in it, for pages that show it."""
-    return _shown(collection(), image_id)
+    secret = api_key not in DEMO_KEYS.values()
+    headers = {"Cross-Origin-Resource-Policy": "cross-origin"} if secret else {}
+    return replace(_shown(collection(), image_id), headers=headers)
 
 
 def _shown(gallery: OpenGallery, image_id: str) -> Answer[Any]:
