@@ -484,9 +484,10 @@ def test_drawings_have_numbers_names_and_distances(
     monkeypatch.setattr(PIL.ImageDraw.ImageDraw, "text", text)
     outcome = enrolled("identify", pair, "-g", "one", "--draw", "drawn")
     known, unknown = outcome.out.splitlines()[1:]
-    assert re.fullmatch(r"  0  box [\d ]+  grace-hopper \(Grace H\.\)  distance 0\.\d+  probability 0\.9990", known)
+    told = re.fullmatch(r"  0  box [\d ]+  grace-hopper \(Grace H\.\)  distance (0\.\d\d)0  probability 0\.9990", known)
+    assert told
     assert re.fullmatch(r"  1  box [\d ]+  unknown \(\w+\)", unknown)
-    assert written == ["0 Grace H. 0.09", f"1 unknown {unknown.rpartition('(')[2][:-1]}"]
+    assert written == [f"0 Grace H. {told[1]}", f"1 unknown {unknown.rpartition('(')[2][:-1]}"]
     assert Path("drawn", "pair.png").exists()
     written.clear()
     numbered = enrolled("detect", pair, "--draw", "detected").out.splitlines()
