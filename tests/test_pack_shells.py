@@ -322,7 +322,7 @@ def test_the_server_serves_the_pack_that_the_environment_names(
         assert found["faces"][0]["match"]["subject"] == "eileen"
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize("processes", ["1", pytest.param("2", marks=pytest.mark.thorough)])
 def test_a_server_whose_pack_is_not_installed_does_not_start(tmp_path: Path, processes: str) -> None:
     outcome = subprocess.run(
         [sys.executable, "-m", "visavis", "serve", "--port", "0", "--processes", processes],

@@ -55,6 +55,7 @@ def calls_of(data: bytes) -> int:
 
 
 @pytest.mark.filterwarnings("ignore")  # of Pillow, which warns of half of this
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", bombs.FLOODS)
 def test_a_flood_of_small_parts_is_bounded(name: str) -> None:
     data = bombs.FLOODS[name](FLOOD_BYTES)

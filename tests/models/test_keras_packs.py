@@ -91,8 +91,8 @@ def own_models_dir(models_dir: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        pytest.param(b"", "HDF5", id="empty"),
-        pytest.param(b"<!DOCTYPE html>" * 100, "HDF5", id="a page"),
+        pytest.param(b"", "HDF5", id="empty", marks=pytest.mark.thorough),
+        pytest.param(b"<!DOCTYPE html>" * 100, "HDF5", id="a page", marks=pytest.mark.thorough),
         pytest.param(keras_file({}), "0 layers", id="no weights"),
     ],
 )

@@ -183,6 +183,7 @@ class TestVerification:
         eyes = only_eyes(recognizer, crop).tolist()
         assert post(server, "/", {"truth": eyes, "check": eyes}).json() == {"Match": "Yes"}
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("kind", ["negative.jpg", "pixelated.png", "turned180.jpg"])
     def test_degraded_faces_of_two_people_are_no_match(self, server: Listening, test_data: Path, kind: str) -> None:
         one, other = (

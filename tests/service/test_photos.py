@@ -246,6 +246,7 @@ def hundred(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 def test_killed_at_nine_tenths_it_goes_on_from_there(hundred: Path) -> None:
     command = [sys.executable, "-c", _KILLED, str(hundred)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -275,6 +276,7 @@ def test_closed_in_the_middle_it_keeps_what_was_seen(hundred: Path) -> None:
     assert len(look(hundred)[0]) == 10
 
 
+@pytest.mark.thorough
 def test_two_at_once(hundred: Path) -> None:
     index = hundred / ".visavis-index"
     with closing(PhotoIndex(Eyes(), index)) as one, closing(PhotoIndex(Eyes(), index)) as other:
