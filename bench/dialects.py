@@ -14,7 +14,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from server import free_port, running
 
 from visavis import Recognizer, open_store
 from visavis.options import DEFAULT_PACK, MOST_CANDIDATES, Policy
+from visavis.server.keys import KeyStore
 from visavis.service.enroller import Enrolment
 from visavis.service.galleries import Galleries
 
@@ -37,7 +39,7 @@ class Call:
 
     path: str
     body: bytes
-    headers: Mapping[str, str]
+    headers: dict[str, str]
 
 
 def native(image: bytes) -> Call:
@@ -53,7 +55,34 @@ def rekognition(image: bytes) -> Call:
     return Call("/rekognition", json.dumps(body).encode(), target)
 
 
-SEARCHES: Mapping[str, Callable[[bytes], Call]] = {"rekognition": rekognition}
+def compreface(image: bytes) -> Call:
+    """Return CompreFace's recognition."""
+    return form("/api/v1/recognition/recognize?limit=1&prediction_count=5", "file", image)
+
+
+def deepstack(image: bytes) -> Call:
+    """Return DeepStack's recognition, which takes no limit."""
+    return form("/v1/vision/face/recognize", "image", image)
+
+
+def deepface(image: bytes) -> Call:
+    """Return DeepFace's search."""
+    body = {"img": f"data:image/jpeg;base64,{base64.b64encode(image).decode()}"}
+    return Call("/search", json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+
+def form(path: str, name: str, image: bytes) -> Call:
+    """Return a call with an image in a form."""
+    head = f'--part\r\nContent-Disposition: form-data; name="{name}"; filename="image.jpg"\r\n\r\n'.encode()
+    return Call(path, head + image + b"\r\n--part--\r\n", {"Content-Type": "multipart/form-data; boundary=part"})
+
+
+SEARCHES: Mapping[str, Callable[[bytes], Call]] = {
+    "rekognition": rekognition,
+    "compreface": compreface,
+    "deepstack": deepstack,
+    "deepface": deepface,
+}
 
 
 def fill(url: str, image: bytes, subjects: int) -> None:
@@ -76,7 +105,7 @@ def measure(port: int, calls: Mapping[str, Call], rounds: int) -> dict[str, np.n
     for place in range(_WARM + rounds):
         for name, call in calls.items():
             start = time.perf_counter()
-            connection.request("POST", call.path, call.body, dict(call.headers))
+            connection.request("POST", call.path, call.body, call.headers)
             answer = connection.getresponse()
             body = answer.read()
             if place >= _WARM:
@@ -97,10 +126,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{Path(folder, 'bench.db')}"
         fill(url, image, options.subjects)
-        environment = {"VISAVIS_DIALECTS": ",".join(options.dialects), "VISAVIS_STORE": url, "VISAVIS_AUTH": "off"}
+        keys = Path(folder, "keys.sqlite")
+        with closing(KeyStore(keys)) as store:
+            _, key = store.create("bench", "read", (GALLERY,), service="recognition")
+        environment = {
+            "VISAVIS_DIALECTS": ",".join(options.dialects),
+            "VISAVIS_STORE": url,
+            "VISAVIS_AUTH": "off",
+            "VISAVIS_KEYS_FILE": str(keys),
+            "VISAVIS_DIALECT_GALLERY": GALLERY,
+        }
         command = [sys.executable, "-m", "visavis", "serve", "--port", str(port)]
         with running(command, port, "/readyz", environment):
             calls = {"native": native(image), **{name: SEARCHES[name](image) for name in options.dialects}}
+            if "compreface" in calls:
+                calls["compreface"] = replace(
+                    calls["compreface"], headers=calls["compreface"].headers | {"x-api-key": key}
+                )
             found = measure(port, calls, options.calls)
     print(f"pack {DEFAULT_PACK}, {options.subjects:,} subjects, {options.calls} calls of each, one client")
     print(f"{'':14}{'median ms':>10}{f'p{_PERCENT} ms':>10}{'x native':>10}")
