@@ -22,7 +22,7 @@ from markdown_it import MarkdownIt
 
 # The comment before a block that cannot run where tests do, and why.
 _NOT_RUN = re.compile(r"<!-- not run: (.+) -->\s*")
-_PORTS = re.compile(r"\b(8000|8443|9000)\b")
+_PORTS = re.compile(r"\b(8000|8443|9000|8066|8080|32168|5005)\b")
 _NUMBER = re.compile(r"(?:(?<![\w.-])-)?\d+(?:\.\d+)?(?:e[+-]?\d+)?|(?<=[\s\[])nan\b")
 _END = "\x1e"
 _PATIENCE_S = 300
