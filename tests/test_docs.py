@@ -30,7 +30,9 @@ NEEDS_OPEN = re.compile(r"""--pack open|PACK=open|pull open|Recognizer\("open"""
 REASONS = (
     "downloads models",
     "installs packages",
+    "from then on each call needs a key",
     "needs Docker",
+    "needs Nextcloud",
     "needs PostgreSQL",
     "needs a name and a certificate that others trust",
 )
