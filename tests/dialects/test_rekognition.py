@@ -5,6 +5,8 @@ import hmac
 import io
 import json
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -26,9 +28,12 @@ from visavis import Recognizer
 from visavis.config import Settings
 from visavis.errors import InvalidOption
 from visavis.server.app import create_app
-from visavis.server.dialects.rekognition.calls import OPERATIONS
+from visavis.server.dialects.rekognition import calls
+from visavis.server.dialects.rekognition.calls import OPERATIONS, Tokens
 from visavis.server.dialects.rekognition.signature import Signature, signed_url
+from visavis.server.dialects.rekognition.wire import Call, Refused
 from visavis.server.keys import KeyStore
+from visavis.server.pool import Answer
 
 BOOTSTRAP = "a-secret-from-the-environment"
 NOW = datetime(2026, 12, 1, 10, 20, 30, tzinfo=timezone.utc)
@@ -420,3 +425,26 @@ def test_an_import_without_boto3(cli: Shell, monkeypatch: pytest.MonkeyPatch) ->
     told = cli("gallery", "import", "staff", "rekognition:employees", "--images", ".")
     assert (told.code, told.out) == (2, "")
     assert 'pip install "visavis[rekognition]"' in told.err
+
+
+def test_a_token_that_comes_twice_at_once_is_one_call_and_an_old_one_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tokens, done = Tokens(), list[int]()
+
+    def do() -> Answer[Any]:
+        done.append(1)
+        time.sleep(0.05)  # in which the other would come in
+        return Answer({"number": len(done)})
+
+    both = [threading.Thread(target=tokens.once, args=(("key", "CreateUser", "t"), Call(), do)) for _ in range(2)]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join()
+    assert len(done) == 1
+    other = Call(ClientRequestToken="t")
+    with pytest.raises(Refused):
+        tokens.once(("key", "CreateUser", "t"), other, do)
+    monkeypatch.setattr(calls, "_TOKENS_S", -1)
+    assert tokens.once(("key", "CreateUser", "t"), other, do).value == {"number": 2}

@@ -31,7 +31,10 @@ MOST_LISTED = 1000
 
 
 class Tokens:
-    """Answers to calls that came with a token, so that one that comes again does nothing again. Each process's own."""
+    """Answers to calls that came with a token, so that one that comes again does nothing again. Each process's own.
+
+    These calls change a user each, and wait for each other.
+    """
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, ...], tuple[float, bytes, Answer[Any]]] = OrderedDict()
@@ -40,16 +43,17 @@ class Tokens:
     def once(self, key: tuple[str, ...], wanted: Call, do: Callable[[], Answer[Any]]) -> Answer[Any]:
         """Return the answer of before, or do it; refuse a token that came with another call."""
         fingerprint = hashlib.sha256(wanted.model_dump_json().encode()).digest()
-        with self._lock:
-            at, before, answer = self._known.get(key, (0.0, fingerprint, None))
+        with self._lock:  # so that two calls at the same moment are one, too
+            now = time.monotonic()
+            while self._known and now - next(iter(self._known.values()))[0] > _TOKENS_S:
+                self._known.popitem(last=False)
+            if key not in self._known:
+                self._known[key] = (now, fingerprint, do())
+                if len(self._known) > _MOST_TOKENS:
+                    self._known.popitem(last=False)
+            _, before, answer = self._known[key]
         if before != fingerprint:
             raise Refused("IdempotentParameterMismatchException", "ClientRequestToken: it was used for another call")
-        if answer is None or time.monotonic() - at > _TOKENS_S:
-            answer = do()
-            with self._lock:
-                self._known[key] = (time.monotonic(), fingerprint, answer)
-                while len(self._known) > _MOST_TOKENS:
-                    self._known.popitem(last=False)
         return answer
 
 
